@@ -1,0 +1,59 @@
+# `make train` and `make test` work on a machine that has Python >= 3.11 and nothing else of what they need.
+# Package sources are pip's own configuration: set PIP_INDEX_URL and its like to choose others.
+ifndef PYTHON
+PYTHON := $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+endif
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DISTRIBUTIONS := .[mcp,testing] $(patsubst %/pyproject.toml,./%,$(sort $(wildcard plugins/*/pyproject.toml trainers/*/pyproject.toml)))
+SOURCES := src $(sort $(wildcard plugins/*/src trainers/*/src))
+WORKERS ?= 2
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := $(CURDIR)/constraints.txt
+
+export HF_HUB_OFFLINE := 1
+
+.PHONY: install train test lint format bench docs clean
+
+install: $(INSTALLED)
+
+# torch goes first, and pinned: left to a dependency's range, pip may take a larger build of a newer version.
+$(INSTALLED): constraints.txt requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml trainers/*/pyproject.toml)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3.11, python3 is." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) torch
+	$(PIP) install --quiet --requirement requirements-dev.txt
+	$(PIP) install --quiet --constraint $(CONSTRAINTS) --no-build-isolation $(foreach one,$(DISTRIBUTIONS),--editable '$(one)')
+	$(PIP) check
+	@touch $@
+
+# `make train ARGS='--seed 1'` hands arguments on.
+train: $(INSTALLED)
+	$(BIN)/medvistagym train $(ARGS)
+
+# Worker processes share the cores, so each gets one thread; the tests of a file share what they set up.
+test: $(INSTALLED)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)
+	@for bench in $(sort $(wildcard benchmarks/*.py)); do echo "$$bench"; $(BIN)/python $$bench || exit 1; done
+
+# What is generated from the code: the published schemas, the index of plugins, the command-line reference.
+docs: $(INSTALLED)
+	$(BIN)/python -m medvistagym_core.schemas schemas/v1
+	$(BIN)/python -m medvistagym_core.index registry
+	$(BIN)/python -m medvistagym_core.cli.reference docs/cli.md
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,0 +1,135 @@
+"""The command line: `medvistagym GROUP COMMAND ...`.
+
+Only the module of the group that was asked for is imported, so that listing tools stays as light as discovery itself.
+
+Exit codes: 0 the work is done, 1 the work failed, 2 the command was used wrongly, 130 interrupted.
+An error is one sentence on stderr; `--debug` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from medvistagym_core.cli.errors import UsageError, WorkError, is_usage, sentence
+
+__all__ = ["GROUPS", "build_parser", "main"]
+
+GROUPS: Final[dict[str, str]] = {
+    "plugins": "which plugins are installed, why one did not load, and which others exist",
+    "tools": "list tools, show one in any dialect, run one on a file",
+    "prompt": "print the system prompt that a toolbox gives a policy",
+    "tasks": "list tasks, show a case as a policy sees it, audit a benchmark",
+    "sample": "roll out a policy on a task and write its trajectories",
+    "train": "run a recipe: sampling, SFT, GRPO, evaluation",
+    "eval": "measure accuracy and tool use of a policy on a task",
+    "replay": "run every tool call of a trajectory file again, and report what differs",
+    "view": "look at the episodes of a run in a browser, or write them as one page",
+    "serve": "offer the toolbox to MCP clients, over stdio or HTTP",
+}
+
+
+def build_parser(group: str) -> argparse.ArgumentParser:
+    """Return the full parser of one command group.
+
+    Args:
+        group: A key of `GROUPS`.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"medvistagym {group}",
+        description=_as_sentence(GROUPS[group]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    importlib.import_module(f"medvistagym_core.cli.{group}").configure(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: The arguments after the program's name; None reads `sys.argv`.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    try:
+        return _run(arguments)
+    except SystemExit as stop:
+        return _exit_code(stop)
+    except KeyboardInterrupt as interrupt:
+        if debug:
+            raise
+        hint = getattr(interrupt, "__notes__", ["nothing was left behind; run the same command again"])[-1]
+        print(f"\nmedvistagym: interrupted: {hint}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # the one boundary where any failure becomes a sentence
+        if debug:
+            raise
+        code = 2 if is_usage(error) else 1
+        hint = "" if code == 2 or isinstance(error, WorkError) else " (--debug shows where)"
+        print(f"medvistagym: {sentence(error)}{hint}", file=sys.stderr)
+        return code
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"medvistagym {version('medvistagym-core')}")
+        return 0
+    group, *rest = arguments
+    if group not in GROUPS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(group, GROUPS, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"there is no command {group!r}{meant} The commands are {', '.join(GROUPS)}.")
+    options = build_parser(group).parse_args(rest)
+    code: int = options.execute(options)
+    sys.stdout.flush()
+    return code
+
+
+def _overview() -> str:
+    width = max(map(len, GROUPS))
+    lines = [f"  {name:{width}}  {summary}" for name, summary in GROUPS.items()]
+    return "\n".join(
+        [
+            "usage: medvistagym [--help | --version] COMMAND ...",
+            "",
+            "Tools, tasks and training for vision-language models that think with medical images.",
+            "For research only, not for clinical use.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`medvistagym COMMAND --help` says more. Two to begin with:",
+            "  medvistagym tools list",
+            "  medvistagym train --quick",
+        ]
+    )
+
+
+def _as_sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _exit_code(stop: SystemExit) -> int:
+    if stop.code is None:
+        return 0
+    if isinstance(stop.code, int):
+        return stop.code
+    print(stop.code, file=sys.stderr)
+    return 1

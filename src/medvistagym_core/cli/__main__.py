@@ -1,0 +1,5 @@
+"""`python -m medvistagym_core.cli`: the command line where the `medvistagym` script is not on the path."""
+
+from medvistagym_core.cli import main
+
+raise SystemExit(main())

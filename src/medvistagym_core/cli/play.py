@@ -1,0 +1,179 @@
+"""What `sample` and `eval` share: who plays, which task, and with what tools."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from medvistagym_core.cli.errors import UsageError
+from medvistagym_core.cli.options import add_selection
+from medvistagym_core.cli.output import Counter
+
+if TYPE_CHECKING:
+    from medvistagym_core.policy import Policy
+    from medvistagym_core.registry import Registry, Toolbox
+    from medvistagym_core.rollout import Progress
+    from medvistagym_core.settings import Settings
+    from medvistagym_core.task import Task
+
+KEY_VARIABLE: Final = "MEDVISTAGYM_API_KEY"
+__all__ = ["Episodes", "add_playing", "decoding", "player", "split_of", "tools_of"]
+
+
+def add_playing(parser: argparse.ArgumentParser, policies: Sequence[str], *, cases: int, split: str) -> None:
+    """Add the options that say who plays what.
+
+    Args:
+        parser: Where to.
+        policies: The core's policies that may play.
+        cases: Default number of cases.
+        split: Default split.
+    """
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--policy", choices=policies, help="one of the policies that need no model")
+    who.add_argument("--model", metavar="PATH", type=Path, help="a run folder, or a checkpoint")
+    who.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1 of a vLLM server",
+    )
+    parser.add_argument("--endpoint-model", metavar="NAME", help="the name of the model at the endpoint")
+    parser.add_argument(
+        "--endpoint-key-variable",
+        metavar="NAME",
+        default=KEY_VARIABLE,
+        help=f"environment variable that holds the endpoint's key, if it wants one (default: {KEY_VARIABLE})",
+    )
+    parser.add_argument(
+        "--concurrency", metavar="N", type=int, default=8, help="most requests to the endpoint at once (default: 8)"
+    )
+    parser.add_argument(
+        "--per-minute", metavar="N", type=float, help="most requests to the endpoint a minute (default: no limit)"
+    )
+    parser.add_argument(
+        "--reward",
+        metavar="NAME",
+        help="a preset, and weights of terms to change or add, as paper,calls=0.1 (default: scout, or as a model was trained)",
+    )
+    parser.add_argument("--task", metavar="NAME", required=True, help="the task")
+    add_selection(parser, default=None)
+    parser.add_argument("--split", metavar="NAME", default=split, help=f"which split of the task (default: {split})")
+    parser.add_argument("--cases", metavar="N", type=int, default=cases, help=f"how many cases (default: {cases})")
+    parser.add_argument("--first", metavar="N", type=int, default=0, help="position of the first case (default: 0)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the cases (default: 0)")
+    parser.add_argument("--batch", metavar="N", type=int, default=64, help="episodes played at once (default: 64)")
+    parser.add_argument(
+        "--temperature", metavar="T", type=float, help="of a model's sampling; 0 is greedy (default: as it was trained)"
+    )
+    parser.add_argument("--trainer", metavar="NAME", help="which trainer opens the model, where several are installed")
+
+
+def tools_of(options: argparse.Namespace, task: Task) -> str:
+    """The selection that was asked for, or the task's own."""
+    return ",".join(task.tools) if options.tools is None else str(options.tools)
+
+
+def split_of(options: argparse.Namespace, task: Task) -> tuple[str, range]:
+    """The split, and the positions of the cases to play.
+
+    Raises:
+        UsageError: The task has no such split, or a number is out of range.
+    """
+    if options.split not in task.splits:
+        raise UsageError(f"{task.name} has no split {options.split!r}; its splits are {', '.join(task.splits)}")
+    for name, least in (("cases", 1), ("first", 0), ("batch", 1)):
+        if getattr(options, name) < least:
+            raise UsageError(f"--{name} must be at least {least}, not {getattr(options, name)}")
+    return options.split, range(options.first, options.first + options.cases)
+
+
+def player(options: argparse.Namespace, registry: Registry, task: Task, toolbox: Toolbox) -> tuple[Policy, Settings]:
+    """The policy that was asked for, and how its episodes are played.
+
+    Raises:
+        UsageError: The task has none of this kind, or the model does not exist.
+    """
+    from medvistagym_core.policy import DemonstrationPolicy, RandomPolicy, ScriptedPolicy
+    from medvistagym_core.reward import Reward
+    from medvistagym_core.schema import system_prompt
+    from medvistagym_core.settings import Settings
+
+    try:
+        reward = Reward.parse(options.reward, terms=registry.rewards) if options.reward else None
+    except ValueError as error:
+        raise UsageError(f"--reward: {error}") from error
+    if options.model is not None:
+        if not options.model.exists():
+            raise UsageError(f"{options.model}: there is no such run or checkpoint")
+        opened: tuple[Policy, Settings] = registry.trainer(options.trainer).policy(
+            options.model, task, toolbox, temperature=options.temperature, seed=options.seed
+        )
+        model, settings = opened
+        return model, dataclasses.replace(settings, reward=reward) if reward else settings
+    settings = Settings()
+    prompt = system_prompt(
+        toolbox.specs, rules=settings.protocol.rules, abstention=task.abstention, tools=options.endpoint is None
+    )
+    settings = Settings(prompt=prompt, reward=reward or settings.reward)
+    if options.endpoint is not None:
+        return _served(options, toolbox), settings
+    if options.temperature is not None:
+        raise UsageError(f"--temperature is for a model; the policy {options.policy} has none")
+    try:
+        if options.policy == "expert":
+            return ScriptedPolicy(task, settings.protocol, seed=options.seed), settings
+        if options.policy == "demonstration":
+            return DemonstrationPolicy(task, options.skill, settings.protocol, seed=options.seed), settings
+    except (TypeError, ValueError) as error:
+        raise UsageError(str(error)) from error
+    answers = (task.abstention,) if task.abstention else ("unclear",)
+    return RandomPolicy(toolbox, answers, protocol=settings.protocol, seed=options.seed), settings
+
+
+def _served(options: argparse.Namespace, toolbox: Toolbox) -> Policy:
+    from medvistagym_core.endpoint import Endpoint
+    from medvistagym_core.endpoint_policy import EndpointPolicy
+
+    if not options.endpoint_model:
+        raise UsageError("--endpoint needs --endpoint-model, the name of the model there")
+    try:
+        endpoint = Endpoint(
+            options.endpoint,
+            concurrency=options.concurrency,
+            per_minute=options.per_minute,
+            key_variable=options.endpoint_key_variable,
+        )
+        temperature = 0.7 if options.temperature is None else options.temperature
+        return EndpointPolicy(endpoint, options.endpoint_model, toolbox, temperature=temperature, seed=options.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def decoding(policy: Policy) -> str:
+    """How a policy's turns come about, in a word for the table."""
+    temperature = policy.sampling.get("temperature")
+    if temperature is None:
+        return "scripted"
+    return f"T = {temperature:g}" if temperature else "greedy"
+
+
+class Episodes:
+    """Counts a rollout's episodes on the terminal."""
+
+    def __init__(self) -> None:
+        self._counter = Counter("episodes")
+        self.failed = 0
+        self.played = 0
+
+    def __call__(self, progress: Progress) -> None:
+        """Take note of how far the rollout is."""
+        self.failed, self.played = progress.failed, progress.played
+        right = f", {progress.correct / progress.played:.0%} right" if progress.played else ""
+        self._counter.show(progress.done, progress.total, right)
+
+    def close(self) -> None:
+        """Clear the line."""
+        self._counter.close()

@@ -1,0 +1,155 @@
+"""The conversation as chat messages with content blocks, and the pictures in them.
+
+Messages are those of Hugging Face chat templates: `{"role", "content": [block, ...]}` with blocks `{"type": "text", "text"}`
+and `{"type": "image", "image"}`. In style "tools" a call is in `tool_calls` and its result in a message of role "tool", for
+chat templates that know tools; in style "text" both are plain text and content, for templates that do not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import weakref
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from medvistagym_core.image import Image
+from medvistagym_core.protocol import CALL, THINK, Turn
+from medvistagym_core.tool import ToolResult
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+Style = Literal["tools", "text"]
+Block = dict[str, Any]
+Message = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """What a policy sees of an image.
+
+    Attributes:
+        pixels: uint8 `(H, W)`, or `(H, W, 3)` in colour.
+    """
+
+    pixels: np.ndarray
+
+    @cached_property
+    def pil(self) -> PIL.Image.Image:
+        """The picture in RGB, as vision processors take it."""
+        import PIL.Image
+
+        return PIL.Image.fromarray(self.pixels).convert("RGB")
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """The picture as uint8 `(H, W, 3)`, read-only."""
+        import numpy as np
+
+        pixels = self.pixels
+        rgb = pixels.view() if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+        rgb.flags.writeable = False
+        return rgb
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the pixels and their shape, as hexadecimal text."""
+        import numpy as np
+
+        digest = hashlib.sha256(repr(self.pixels.shape).encode())
+        digest.update(np.ascontiguousarray(self.pixels).data)
+        return digest.hexdigest()
+
+
+# Episodes of one case, and equal calls, share their images: each is rendered once while any of them lives.
+_PICTURES: Final[weakref.WeakKeyDictionary[Image, dict[int | None, Picture]]] = weakref.WeakKeyDictionary()
+
+
+def picture(image: Image, side: int | None) -> Picture:
+    """`Image.view(side)`, rendered once for each image object."""
+    known = _PICTURES.get(image)
+    if known is None:
+        known = _PICTURES[image] = {}
+    shown = known.get(side)
+    if shown is None:
+        shown = known[side] = Picture(image.view(side))
+    return shown
+
+
+def cut(text: str, most: int) -> str:
+    """The text, cut with a note when it is longer than `most` characters; always encodable."""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return text if len(text) <= most else f"{text[:most]} [cut: {len(text)} characters in all]"
+
+
+def opening_blocks(question: str, options: Sequence[str], pictures: int, *, terse: bool) -> list[Block]:
+    """The first observation: images by handle, then the question. Image blocks hold handles."""
+    blocks = [part for handle in range(pictures) for part in _image_blocks(handle, terse=terse)]
+    listed = "" if terse or not options else f"\nOptions: {'; '.join(options)}"
+    return [*blocks, _text(question + listed)]
+
+
+def result_blocks(result: ToolResult, *, most: int, terse: bool) -> list[Block]:
+    """What a policy reads of a result: its images by handle, then its text; for an error, its sentence or, terse, its code."""
+    if result.error is not None:
+        return [_text(result.error.code if terse else cut(str(result.error), most))]
+    blocks = [part for handle in result.handles for part in _image_blocks(handle, terse=terse)]
+    if result.text:
+        blocks.append(_text(cut(result.text, most)))
+    return blocks or [_text("The tool returned nothing.")]
+
+
+def opening(prompt: str | None, blocks: Sequence[Block]) -> list[Message]:
+    """The messages before the policy's first turn."""
+    system = [{"role": "system", "content": [_text(prompt)]}] if prompt else []
+    return [*system, {"role": "user", "content": list(blocks)}]
+
+
+def assistant(turn: Turn, style: Style) -> Message:
+    """A turn as the assistant's message."""
+    if style == "text" or not turn.calls:
+        return {"role": "assistant", "content": [_text(turn.text)] if turn.text else []}
+    begin = turn.text.find(CALL[0], max(turn.text.find(THINK[1]), 0))
+    said = turn.text[:begin].strip() if begin >= 0 else ""
+    calls = [{"type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in turn.calls]
+    return {"role": "assistant", "content": [_text(said)] if said else [], "tool_calls": calls}
+
+
+def replies(turn: Turn, results: Sequence[Sequence[Block]], feedback: Sequence[Block], style: Style) -> list[Message]:
+    """The messages that answer a turn: one a call, or for a turn that could not be read, its feedback."""
+    if not turn.calls:
+        return [{"role": "user", "content": list(feedback)}] if feedback else []
+    if style == "text":
+        return [{"role": "user", "content": [block for blocks in results for block in blocks]}]
+    return [
+        {"role": "tool", "name": call.name, "content": list(blocks)}
+        for call, blocks in zip(turn.calls, results, strict=True)
+    ]
+
+
+def with_images(messages: Sequence[Message], images: Mapping[int, Any] | Sequence[Any]) -> list[Message]:
+    """The messages with the handles in image blocks replaced by `images`; every message and block is new."""
+    return [{**message, "content": blocks_with_images(message["content"], images)} for message in messages]
+
+
+def blocks_with_images(blocks: Sequence[Block], images: Mapping[int, Any] | Sequence[Any]) -> list[Block]:
+    """The blocks with handles replaced by images."""
+    return [{"type": "image", "image": images[b["image"]]} if b["type"] == "image" else dict(b) for b in blocks]
+
+
+def text_of(messages: Sequence[Message]) -> str:
+    """The text blocks of some messages, a line each."""
+    return "\n".join(b["text"] for message in messages for b in message["content"] if b["type"] == "text")
+
+
+def _text(text: str) -> Block:
+    return {"type": "text", "text": text}
+
+
+def _image_blocks(handle: int, *, terse: bool) -> list[Block]:
+    image: Block = {"type": "image", "image": handle}
+    return [image] if terse else [_text(f"image {handle}:"), image]

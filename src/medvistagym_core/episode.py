@@ -1,0 +1,409 @@
+"""An episode: one case, one conversation, bounded in turns and calls.
+
+`Episode` is the logic alone, without gymnasium and without an executor. A turn goes in with `advance`, which gives the calls to
+run; their results go in with `resolve`, which gives the messages the policy sees next. So a caller may run the calls of any
+number of episodes together: `step_episodes` does, in one `Executor.run`. A trainer that owns the loop and calls one tool at a
+time uses `call_blocks`.
+
+Whatever the policy writes, an episode goes on: a turn that cannot be read and a call that fails are observations, count against
+the budget and never raise. The right answer is in the case, in `outcome` and in the trajectory's outcome, and in nothing that a
+policy is shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from medvistagym_core import conversation
+from medvistagym_core.account import UNKNOWN_POLICY, account
+from medvistagym_core.conversation import Block, Message, Picture
+from medvistagym_core.execution import Executor, ImageStore
+from medvistagym_core.grading import Grade, grade
+from medvistagym_core.observation import Observation
+from medvistagym_core.protocol import Turn
+from medvistagym_core.registry import Toolbox
+from medvistagym_core.reward import Outcome, Score
+from medvistagym_core.settings import Limits, Settings
+from medvistagym_core.step import Step
+from medvistagym_core.task import Case, Task, informed, needed
+from medvistagym_core.tool import ErrorCode, ToolCall, ToolError, ToolResult
+from medvistagym_core.trajectory import Ended, PolicyRecord, Trajectory
+
+__all__ = ["Episode", "Limits", "Observation", "Settings", "episode_id", "informed", "step_episodes"]
+
+
+class Episode:
+    """One case, played.
+
+    Args:
+        case: The case.
+        toolbox: The tools that may be called.
+        settings: How it is played.
+        abstention: The task's word for "I cannot tell".
+        informed: Says of the calls that succeeded whether they tell something about the case; None where nobody knows.
+        needed: The tool that the case needs, empty when it needs none; None where nobody knows. For the record only.
+        seed: Seed the case was dealt with.
+        sample: Number of this episode among those of the same case.
+        **changes: Attributes of `settings` to change: `protocol`, `reward`, `limits`, `view_side`, `prompt`, ...
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        toolbox: Toolbox,
+        settings: Settings | None = None,
+        *,
+        abstention: str | None = None,
+        informed: Callable[[Sequence[ToolCall]], bool] | None = None,
+        needed: str | None = None,
+        seed: int = 0,
+        sample: int = 0,
+        **changes: Any,
+    ) -> None:
+        self.case = case
+        self.toolbox = toolbox
+        settings = settings or Settings()
+        self.settings = dataclasses.replace(settings, **changes) if changes else settings
+        self.abstention = abstention
+        self.needed = needed
+        self.seed = seed
+        self.sample = sample
+        self.id = episode_id(case.id, sample)
+        self.store = ImageStore(case.images)
+        self.ended: Ended | None = None
+        self.reason: str | None = None
+        self.memory: dict[str, Any] = {}
+        self._informed = informed
+        self._steps: list[Step] = []
+        self._pending: tuple[ToolCall, ...] = ()
+        self._calls = 0
+        self._ready: list[tuple[str, list[Block]]] | None = []
+        terse = self.settings.terse
+        self._opening = conversation.opening_blocks(case.question, case.options, len(case.images), terse=terse)
+        # Chat messages are made when they are asked for: a trainer wants them, a vector of environments does not.
+        self._messages: list[Message] = []
+        self._fresh = 0
+        self._written = -1
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        split: str,
+        index: int,
+        toolbox: Toolbox,
+        settings: Settings | None = None,
+        *,
+        seed: int = 0,
+        sample: int = 0,
+        **changes: Any,
+    ) -> Episode:
+        """An episode of a task's case, with the task's abstention and what it knows of informative calls."""
+        case = task.case(split, index, seed)
+        return cls(
+            case, toolbox, settings, abstention=task.abstention, informed=informed(task, case),
+            needed=needed(task, case), seed=seed, sample=sample, **changes,
+        )  # fmt: skip
+
+    # -- what the policy sees
+
+    @property
+    def opening(self) -> list[Block]:
+        """The content blocks of the first observation, whose image blocks hold handles."""
+        return self._opening
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The turns and what came of them."""
+        return self._steps
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self.ended is not None
+
+    @property
+    def turns(self) -> int:
+        """Number of turns taken."""
+        return len(self._steps)
+
+    @property
+    def calls(self) -> int:
+        """Number of calls made, turns that could not be read included."""
+        return self._calls
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation so far, as chat messages with RGB Pillow images."""
+        return list(self._conversation())
+
+    @property
+    def news(self) -> list[Message]:
+        """The messages since the policy's last turn: what it has not read yet."""
+        messages = self._conversation()
+        return messages[self._fresh :] if self._steps else list(messages)
+
+    @property
+    def news_blocks(self) -> list[Block]:
+        """The content blocks of `news`, whose image blocks hold handles."""
+        if self._steps:
+            return self._steps[-1].blocks
+        prompt = self.settings.prompt
+        return [{"type": "text", "text": prompt}, *self._opening] if prompt else self._opening
+
+    @property
+    def last_error(self) -> ErrorCode | None:
+        """Code of what went wrong in the last turn, or of its last call that did."""
+        return self._steps[-1].error if self._steps else None
+
+    def picture(self, handle: int) -> Picture:
+        """What the policy sees of an image."""
+        return conversation.picture(self.store[handle], self.settings.view_side)
+
+    def observation(self) -> Observation:
+        """What a policy may know now."""
+        last = self._steps[-1] if self._steps else None
+        return Observation(
+            id=self.id,
+            seed=int.from_bytes(hashlib.sha256(f"{self.seed}/{self.id}".encode()).digest()[:6], "big"),
+            question=self.case.question,
+            options=self.case.options,
+            images=tuple(stored.image for stored in self.store),
+            results=last.given if last else (),
+            error=last.turn.error if last else None,
+            messages=tuple(self._conversation()),
+            turn=len(self._steps),
+            memory=self.memory,
+        )
+
+    # -- playing
+
+    @property
+    def pending(self) -> tuple[ToolCall, ...]:
+        """Calls of the last turn whose results are still to come."""
+        return self._pending
+
+    def advance(self, said: str | Mapping[str, Any] | Turn, seconds: float = 0.0) -> tuple[ToolCall, ...]:
+        """Take the policy's turn.
+
+        Args:
+            said: What it wrote: text, an assistant's chat message, or a turn already read.
+            seconds: Wall time it took.
+
+        Returns:
+            The calls to run, whose results `resolve` expects in this order; empty when there is nothing to run.
+
+        Raises:
+            RuntimeError: The episode is over, or results of the last turn are missing.
+        """
+        if self.done:
+            raise RuntimeError(f"the episode {self.id} is over; reset to begin another one")
+        if self._pending:
+            raise RuntimeError(f"the episode {self.id} waits for {len(self._pending)} results; call resolve first")
+        turn = self._read(said)
+        step = Step(turn, seconds)
+        self._steps.append(step)
+        left = max(self.settings.limits.max_calls - self._calls, 0)
+        self._calls += max(len(turn.calls), turn.error is not None)
+        last = len(self._steps) >= self.settings.limits.max_turns
+        for k in range(0 if last else left, len(turn.calls)):
+            step.results[k] = ToolResult(error=_exhausted(self.settings.limits, last=last))
+        self._pending = () if last else turn.calls[:left]
+        if turn.answer is not None:
+            self.ended = "answered"
+        elif last:
+            self.ended = "turns"
+        if not self._pending:
+            self._reply(step)
+        return self._pending
+
+    def resolve(self, results: Sequence[ToolResult]) -> list[Message]:
+        """Take the results of the pending calls, in their order; the messages that the policy sees next.
+
+        Raises:
+            ValueError: There are not as many results as calls.
+        """
+        self._take(results)
+        return self.news
+
+    def call_blocks(self, name: str, arguments: Mapping[str, Any], executor: Executor | None = None) -> list[Block]:
+        """The content blocks of one call's result, for a trainer that calls tools one at a time.
+
+        When the call belongs to the turn just resolved, its ready result is given, once. Otherwise the call is a turn of its
+        own and is run by `executor`.
+
+        Raises:
+            LookupError: The result is not ready and there is no executor.
+        """
+        key = _call_key(name, arguments)
+        pending = self._results()
+        for k, (ready, blocks) in enumerate(pending):
+            if ready == key:
+                del pending[k]
+                return blocks
+        if executor is None:
+            raise LookupError(
+                f"no result of {name} is ready in the episode {self.id}, and there is no executor to run it"
+            )
+        if self.done:
+            over = ToolResult(error=_exhausted(self.settings.limits, last=True))
+            return conversation.result_blocks(over, most=len(str(over.error)), terse=self.settings.terse)
+        call = {"name": name, "arguments": dict(arguments)}
+        calls = self.advance({"role": "assistant", "content": "", "tool_calls": [call]})
+        self._take(executor.run([(self.store, calls)])[0] if calls else [])
+        if self._steps[-1].feedback:
+            return conversation.blocks_with_images(self._steps[-1].feedback, {})
+        return self._results().pop(0)[1]
+
+    def stop(self, ended: Ended = "stopped", reason: str | None = None) -> None:
+        """End the episode where it stands; nothing when it is over."""
+        if self.done:
+            return
+        unrun = ToolResult(error=ToolError("tool_failed", "The episode was stopped before this call ran."))
+        self._take([unrun] * len(self._pending))
+        self.ended, self.reason = ended, reason
+
+    # -- what came of it
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the reward looks at."""
+        known = None
+        if self._informed is not None:
+            known = self._informed([call for step in self._steps for call in step.succeeded])
+        steps = self._steps
+        return Outcome(tuple(s.turn for s in steps), tuple(s.given for s in steps), self._grade(), known)
+
+    @cached_property
+    def final(self) -> tuple[Outcome, Score]:
+        """What the reward looked at, and what it gave, once the episode is over."""
+        outcome = self.outcome
+        return outcome, self.settings.reward(outcome)
+
+    @property
+    def score(self) -> Score:
+        """The reward and its terms; 0 of everything while the episode goes on.
+
+        Raises:
+            ValueError: The case's answer is none of its kind (`grading.grade`).
+        """
+        return self.final[1] if self.done else Score(0.0, {})
+
+    @property
+    def grade(self) -> Grade:
+        """How the answer compares with the right one."""
+        return self.final[0].grade if self.done else Grade(answered=False)
+
+    def finish(self, policy: PolicyRecord = UNKNOWN_POLICY) -> Trajectory:
+        """The record of the episode; one that goes on is stopped."""
+        self.stop()
+        return account(self, policy)
+
+    def pictures(self) -> dict[str, Picture]:
+        """The pictures of all images by hash, for `TrajectoryWriter.write`."""
+        shown = (self.picture(handle) for handle in range(len(self.store)))
+        return {picture.sha256: picture for picture in shown}
+
+    # -- inside
+
+    def _read(self, said: str | Mapping[str, Any] | Turn) -> Turn:
+        protocol, most = self.settings.protocol, self.settings.limits.max_text
+        if isinstance(said, str):
+            said = protocol.parse(said[: most + 1])
+        turn = said if isinstance(said, Turn) else protocol.read(said)
+        if len(turn.text) <= most:
+            return turn
+        error = ToolError("malformed_call", f"Your turn was cut at {most} characters; write less.")
+        return Turn(turn.text[:most], None, error=error)
+
+    def _take(self, results: Sequence[ToolResult]) -> None:
+        if len(results) != len(self._pending):
+            raise ValueError(f"{len(self._pending)} results are due, not {len(results)}")
+        if self._pending:
+            step = self._steps[-1]
+            step.results[: len(results)] = results
+            step.settle()
+            self._pending = ()
+            self._reply(step)
+
+    def _reply(self, step: Step) -> None:
+        """Show what came of a turn."""
+        step.show(most=self.settings.limits.max_observation, terse=self.settings.terse)
+        self._ready = None
+
+    def _conversation(self) -> list[Message]:
+        """The messages so far; those since the last time are made now."""
+        if self._written < 0:
+            self._messages = self._shown(conversation.opening(self.settings.prompt, self._opening))
+            self._fresh = len(self._messages)
+            self._written = 0
+        for step in self._steps[self._written : len(self._steps) - bool(self._pending)]:
+            said, *answers = step.messages(self.settings.style)
+            self._messages.append(said)
+            self._fresh = len(self._messages)
+            self._messages += self._shown(answers)
+            self._written += 1
+        return self._messages
+
+    def _results(self) -> list[tuple[str, list[Block]]]:
+        """The last turn's results that `call_blocks` has not given yet, by call."""
+        if self._ready is None:
+            step = self._steps[-1]
+            self._ready = [
+                (_call_key(call.name, call.arguments), conversation.blocks_with_images(blocks, self._images(blocks)))
+                for call, blocks in zip(step.turn.calls, step.shown, strict=not self._pending)
+            ]
+        return self._ready
+
+    def _shown(self, messages: Sequence[Message]) -> list[Message]:
+        blocks = [block for message in messages for block in message["content"]]
+        return conversation.with_images(messages, self._images(blocks))
+
+    def _images(self, blocks: Sequence[Block]) -> dict[int, Any]:
+        return {b["image"]: self.picture(b["image"]).pil for b in blocks if b["type"] == "image"}
+
+    def _grade(self) -> Grade:
+        answer = self._steps[-1].turn.answer if self._steps else None
+        return grade(self.case.answer, answer, options=self.case.options, abstention=self.abstention)
+
+
+def step_episodes(
+    executor: Executor,
+    episodes: Sequence[Episode],
+    said: Sequence[str | Mapping[str, Any] | Turn],
+    seconds: float = 0.0,
+) -> None:
+    """One turn of several episodes: all their calls in one run of the executor.
+
+    Args:
+        executor: Runs the calls.
+        episodes: Episodes that are not over.
+        said: What the policy wrote, one an episode.
+        seconds: Wall time the policy took for all of them.
+    """
+    waiting = [e for e, text in zip(episodes, said, strict=True) if e.advance(text, seconds)]
+    if waiting:
+        for episode, results in zip(waiting, executor.run([(e.store, e.pending) for e in waiting]), strict=True):
+            episode._take(results)  # noqa: SLF001 - `resolve` writes messages, which nobody may want
+
+
+def episode_id(case_id: str, sample: int) -> str:
+    """The name of an episode: that of its case, and the number of the sample when it is not the first."""
+    return f"{case_id}#{sample}" if sample else case_id
+
+
+def _exhausted(limits: Limits, *, last: bool) -> ToolError:
+    if last:
+        return ToolError("budget_exhausted", f"All {limits.max_turns} turns are used; the episode is over.")
+    return ToolError(
+        "budget_exhausted", f"All {limits.max_calls} calls are used; give your answer now in <answer>...</answer>."
+    )
+
+
+def _call_key(name: str, arguments: Mapping[str, Any]) -> str:
+    return name + json.dumps(arguments, sort_keys=True, default=str)

@@ -1,0 +1,78 @@
+"""Errors that a policy can act on: a code, and one short sentence with what was wrong and what is accepted."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
+
+from medvistagym_core.signature import unannotated
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+ErrorCode = Literal[
+    "unknown_tool", "malformed_call", "bad_arguments", "bad_value", "tool_failed", "timeout", "budget_exhausted"
+]  # fmt: skip
+
+
+class ToolError(Exception):
+    """A call that gave no result, as one sentence that a policy can act on."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(code, message)
+        self.code: ErrorCode = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+def classified(tool: str, error: Exception) -> ToolError:
+    """An author's exception as an error of the call: `bad_value` for a ValueError, else `tool_failed`."""
+    if isinstance(error, ToolError):
+        return error
+    said = str(error).strip().split("\n")[0][:300]
+    if isinstance(error, ValueError) and said:
+        return ToolError("bad_value", f"{tool}: {said}{'' if said.endswith('.') else '.'}")
+    return ToolError("tool_failed", f"{tool} failed with {type(error).__name__}{': ' + said if said else ''}.")
+
+
+def explained(tool: str, model: type[BaseModel], error: ValidationError) -> ToolError:
+    """What is wrong with a call's arguments: the argument, what it takes, and the nearest valid name."""
+    return ToolError("bad_arguments", _sentence(tool, model, error))
+
+
+def _sentence(tool: str, model: type[BaseModel], error: ValidationError) -> str:
+    names = model.model_fields
+    fields = ", ".join(names) or "no arguments"
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    kind, given = first["type"], first.get("input")
+    if kind == "missing":
+        return f"{tool}: the argument {where} is missing; it takes {fields}."
+    if kind == "extra_forbidden":
+        near = nearest(where, list(names))
+        guess = f"; did you mean {near}?" if near else "."
+        return f"{tool} has no argument {where}{guess} It takes {fields}."
+    if kind == "value_error":
+        return f"{tool}: {where}: {first['msg'].removeprefix('Value error, ')}."
+    shown = json.dumps(given, default=str)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    reason = (
+        (first["msg"][0].lower() + first["msg"][1:]).replace("list should", "should").replace(" after validation", "")
+    )
+    if kind == "literal_error" and isinstance(given, str):
+        choices = [str(v) for v in get_args(unannotated(names[str(first["loc"][0])].annotation))]
+        near = nearest(given, choices)
+        reason += f"; did you mean {near}?" if near else ""
+    reason = reason.replace("input should be", "must be").replace("input ", "the value ")
+    where = where or "arguments"
+    return f"{tool}: {where} {reason}{'' if reason[-1] in '.?' else ','} got {shown}."
+
+
+def nearest(word: str, words: Sequence[str]) -> str | None:
+    """The most similar of `words`, if any is similar enough to be meant."""
+    found = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return found[0] if found else None

@@ -1,0 +1,411 @@
+"""Images with units and geometry: what tools take and give.
+
+An `Image` carries pixels in their own unit (Hounsfield units, raw counts, 0-255 greys), the window they are displayed with,
+and an affine map back to the source image, so that every crop knows where it lies in source pixels and millimetres.
+What a policy sees is never the pixels but `Image.view`: an 8-bit picture of a chosen size.
+
+Coordinates are pixel edges: `(0, 0)` is the upper left corner of the upper left pixel, `(W, H)` the lower right corner of the
+lower right one. A `Box` lies on a grid of 0 to 1000 over the named image, so it means the same at any resolution.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+Affine = tuple[float, float, float, float, float, float]
+IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+GRID = 1000
+
+
+class Box(NamedTuple):
+    """A rectangle on the 0-1000 grid of an image: left, top, right, bottom; right and bottom are exclusive edges."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        from pydantic_core import core_schema
+
+        number = core_schema.int_schema(ge=0, le=GRID, strict=True)
+        return core_schema.no_info_after_validator_function(
+            cls.checked,
+            core_schema.list_schema(number, min_length=4, max_length=4),
+            serialization=core_schema.plain_serializer_function_ser_schema(list),
+        )
+
+    @classmethod
+    def checked(cls, numbers: list[int]) -> Box:
+        """Box of four integers within 0 to 1000.
+
+        Raises:
+            ValueError: The box is empty or its corners are swapped.
+        """
+        box = cls(*numbers)
+        if box.x0 >= box.x1 or box.y0 >= box.y1:
+            raise ValueError(f"a box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1, not {list(box)}")
+        return box
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """How stored values become grey levels (DICOM PS3.3 C.11.2.1).
+
+    Attributes:
+        center: Value shown as mid-grey, in the unit of the pixels.
+        width: Range of values spread over all grey levels, in the same unit.
+        function: VOI LUT function, DICOM PS3.3 C.11.2.1.2 (linear), C.11.2.1.3.2 (linear exact), C.11.2.1.3.1 (sigmoid).
+        name: What the window is for, such as "lung".
+    """
+
+    center: float
+    width: float
+    function: Literal["linear", "linear_exact", "sigmoid"] = "linear"
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.center) and math.isfinite(self.width)):
+            raise ValueError(f"a window needs a finite center and width, not {self.center} and {self.width}")
+        least = 1.0 if self.function == "linear" else 0.0
+        if self.width < least or self.width == 0:
+            raise ValueError(
+                f"the width of a {self.function} window must be {'at least 1' if least else 'above 0'}, not {self.width:g}"
+            )
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Map values of any shape to float32 grey levels in 0 to 255; NaN becomes 0."""
+        import numpy as np
+
+        x = np.asarray(values, np.float32)
+        c, w = np.float32(self.center), np.float32(self.width)
+        if self.function == "sigmoid":
+            with np.errstate(over="ignore"):
+                y = 255 / (1 + np.exp(-4 * (x - c) / w))
+        elif self.function == "linear_exact":
+            y = ((x - c) / w + np.float32(0.5)) * 255
+        elif w == 1:
+            y = np.where(x > c - np.float32(0.5), np.float32(255), np.float32(0))
+        else:
+            y = ((x - (c - np.float32(0.5))) / (w - 1) + np.float32(0.5)) * 255
+        grey: np.ndarray = np.nan_to_num(np.clip(y, 0, 255), nan=0.0)
+        return grey
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Image:
+    """Pixels with a unit, a display window and the way back to the source image. Immutable: its pixels are read-only.
+
+    Attributes:
+        pixels: `(H, W)`, `(N, H, W)` for frames or slices, and one more axis of 3 at the end when `photometric` is "RGB"; any
+            integer, boolean or real floating dtype. Anything that speaks DLPack or the array protocol is taken.
+        unit: Unit of the values: "HU", "raw" (counts without a physical scale), "grey" (0-255), ...
+        spacing: Distance between pixel centres in mm, `(row, column)` or `(slice, row, column)`; None when unknown.
+        modality: DICOM modality such as "CT"; None when unknown.
+        photometric: "MONOCHROME2" (low is dark), "MONOCHROME1" (low is bright) or "RGB".
+        window: How it is displayed; None shows the full range of its values (uint8 greys as they are).
+        windows: All the windows its file offers.
+        overlay: `(H, W)` boolean graphics, drawn white with a black rim on views and never part of the pixels; or None.
+        to_source: `(a, b, c, d, e, f)`: `source_x = a x + b y + c`, `source_y = d x + e y + f`, in pixel-edge coordinates.
+        source_shape: `(H, W)` of the source image; its own when it is a source.
+        detail: The image that this one was resampled from, with the same values at a finer or native resolution; or None.
+        frame: The frame or slice shown by `view`, for stacks; the middle one when None.
+        attributes: De-identified facts about the acquisition.
+    """
+
+    pixels: np.ndarray
+    unit: str = "grey"
+    spacing: tuple[float, ...] | None = None
+    modality: str | None = None
+    photometric: Literal["MONOCHROME1", "MONOCHROME2", "RGB"] = "MONOCHROME2"
+    window: Window | None = None
+    windows: tuple[Window, ...] = ()
+    overlay: np.ndarray | None = None
+    to_source: Affine = IDENTITY
+    source_shape: tuple[int, int] | None = None
+    detail: Image | None = None
+    frame: int | None = None
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        import numpy as np
+
+        pixels: Any = self.pixels
+        if not isinstance(pixels, np.ndarray):
+            pixels = np.from_dlpack(pixels) if hasattr(pixels, "__dlpack__") else np.asarray(pixels)
+        colour = self.photometric == "RGB"
+        if pixels.dtype.kind not in "biuf":
+            raise ValueError(f"the pixels of an image are real numbers, not {pixels.dtype}")
+        if pixels.ndim - colour not in (2, 3) or (colour and pixels.shape[-1] != 3):
+            wanted = "(H, W, 3) or (N, H, W, 3)" if colour else "(H, W) or (N, H, W)"
+            raise ValueError(f"the pixels of a {self.photometric} image have shape {wanted}, not {pixels.shape}")
+        if pixels.size == 0:
+            raise ValueError(f"an image needs at least one pixel, not the shape {pixels.shape}")
+        view = pixels.view()
+        view.flags.writeable = False
+        object.__setattr__(self, "pixels", view)
+        if self.source_shape is None:
+            object.__setattr__(self, "source_shape", self.shape)
+        if self.spacing is not None:
+            if len(self.spacing) != (3 if self.is_stack else 2) and len(self.spacing) != 2:
+                raise ValueError(f"spacing has one value an axis in mm, not {self.spacing}")
+            if not all(math.isfinite(s) and s > 0 for s in self.spacing):
+                raise ValueError(f"spacing is positive, in mm, not {self.spacing}")
+        if self.overlay is not None and tuple(self.overlay.shape) != self.shape:
+            raise ValueError(f"the overlay has the image's shape {self.shape}, not {tuple(self.overlay.shape)}")
+        if self.frame is not None and not 0 <= self.frame < self.frames:
+            raise ValueError(f"frame {self.frame} does not exist; the image has frames 0 to {self.frames - 1}")
+
+    def __repr__(self) -> str:
+        size = "x".join(str(n) for n in self.pixels.shape)
+        return f"<image {size} {self.pixels.dtype} {self.unit}{f' {self.modality}' if self.modality else ''}>"
+
+    # -- what it is
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it has several frames or slices along a first axis."""
+        return self.pixels.ndim - (self.photometric == "RGB") == 3
+
+    @property
+    def frames(self) -> int:
+        """Number of frames or slices; 1 for a plain image."""
+        return int(self.pixels.shape[0]) if self.is_stack else 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(H, W)` of a frame."""
+        h, w = self.pixels.shape[1:3] if self.is_stack else self.pixels.shape[:2]
+        return int(h), int(w)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that a tool can read from the image, as hexadecimal text."""
+        import numpy as np
+
+        h = hashlib.sha256()
+        head = (
+            self.pixels.dtype.str, self.pixels.shape, self.unit, self.spacing, self.modality, self.photometric, self.window,
+            self.windows, self.to_source, self.source_shape, self.frame, sorted(self.attributes.items()),
+        )  # fmt: skip
+        h.update(repr(head).encode())
+        h.update(np.ascontiguousarray(self.pixels).data)
+        if self.overlay is not None:
+            h.update(np.ascontiguousarray(self.overlay).data)
+        if self.detail is not None:
+            h.update(self.detail.digest.encode())
+        return h.hexdigest()
+
+    # -- making another one of it
+
+    def replace(self, **changes: Any) -> Image:
+        """The same image with some attributes changed."""
+        return dataclasses.replace(self, **changes)
+
+    def with_pixels(self, pixels: Any, **changes: Any) -> Image:
+        """Other values at the same places; the shape `(H, W)` must stay. Drops `detail`, whose values are no longer these."""
+        new = dataclasses.replace(self, pixels=pixels, detail=None, **changes)
+        if new.shape != self.shape:
+            raise ValueError(
+                f"with_pixels keeps the shape {self.shape}, not {new.shape}; use crop or resized for another one"
+            )
+        return new
+
+    def with_window(self, window: Window) -> Image:
+        """The same values, displayed otherwise."""
+        detail = self.detail.replace(window=window) if self.detail is not None else None
+        return dataclasses.replace(self, window=window, detail=detail)
+
+    def crop(self, x0: int, y0: int, x1: int, y1: int) -> Image:
+        """Columns `x0` to `x1` and rows `y0` to `y1` (exclusive), in pixels of this image.
+
+        Raises:
+            ValueError: The rectangle is empty or leaves the image.
+        """
+        h, w = self.shape
+        if not (0 <= x0 < x1 <= w and 0 <= y0 < y1 <= h):
+            raise ValueError(f"the rectangle {x0}, {y0}, {x1}, {y1} does not lie within the image of {w} x {h} pixels")
+        where = (slice(y0, y1), slice(x0, x1))
+        pixels = self.pixels[(slice(None), *where)] if self.is_stack else self.pixels[where]
+        overlay = None if self.overlay is None else self.overlay[where]
+        affine = _compose(self.to_source, (1.0, 0.0, float(x0), 0.0, 1.0, float(y0)))
+        return dataclasses.replace(self, pixels=pixels, overlay=overlay, to_source=affine, detail=None)
+
+    def resized(self, height: int, width: int) -> Image:
+        """Resampled to `(height, width)`: area average where it shrinks, bilinear where it grows; float32 values.
+
+        Geometry and spacing follow; `detail` is the image it was made from.
+        """
+        h, w = self.shape
+        if (h, w) == (height, width):
+            return self
+        pixels = _resize(self.pixels, height, width, stack=self.is_stack)
+        overlay = None if self.overlay is None else _resize_mask(self.overlay, height, width)
+        spacing = None
+        if self.spacing is not None:
+            spacing = (*self.spacing[:-2], self.spacing[-2] * h / height, self.spacing[-1] * w / width)
+        affine = _compose(self.to_source, (w / width, 0.0, 0.0, 0.0, h / height, 0.0))
+        return dataclasses.replace(
+            self, pixels=pixels, overlay=overlay, spacing=spacing, to_source=affine, detail=self.detail or self
+        )
+
+    # -- places
+
+    def box_to_pixels(self, box: Box) -> tuple[int, int, int, int]:
+        """The least rectangle of whole pixels that covers `box`: `x0, y0, x1, y1`, the last two exclusive."""
+        h, w = self.shape
+        x0, y0 = box.x0 * w // GRID, box.y0 * h // GRID
+        return x0, y0, max(-(-box.x1 * w // GRID), x0 + 1), max(-(-box.y1 * h // GRID), y0 + 1)
+
+    def box_to_source(self, box: Box) -> tuple[float, float, float, float]:
+        """The smallest upright rectangle of the source image, in source pixels, that holds `box`."""
+        h, w = self.shape
+        a, b, c, d, e, f = self.to_source
+        corners = [(x * w / GRID, y * h / GRID) for x in (box.x0, box.x1) for y in (box.y0, box.y1)]
+        xs = [a * x + b * y + c for x, y in corners]
+        ys = [d * x + e * y + f for x, y in corners]
+        return min(xs), min(ys), max(xs), max(ys)
+
+    # -- looking at it
+
+    def view(self, side: int | None = None) -> np.ndarray:
+        """The picture of it: uint8 `(H, W)`, or `(H, W, 3)` in colour.
+
+        Args:
+            side: Length of the longer side in pixels, reached by area averaging or bilinear interpolation of the values
+                before they are windowed; the image's own size when None.
+        """
+        import numpy as np
+
+        pixels = self.pixels[self.frames // 2 if self.frame is None else self.frame] if self.is_stack else self.pixels
+        overlay = self.overlay
+        h, w = self.shape
+        if side is not None and max(h, w) != side:
+            scale = side / max(h, w)
+            height, width = max(1, round(h * scale)), max(1, round(w * scale))
+            pixels = _resize(pixels, height, width, stack=False)
+            overlay = None if overlay is None else _resize_mask(overlay, height, width)
+        grey = _to_grey(self, pixels)
+        if overlay is not None and overlay.any():
+            inner = _eroded(overlay)
+            grey = np.where(overlay if grey.ndim == 2 else overlay[..., None], np.uint8(0), grey)
+            grey[inner if inner.any() else overlay] = 255
+        return grey
+
+    def to_pil(self, side: int | None = None) -> PIL.Image.Image:
+        """`view` as a Pillow image."""
+        import PIL.Image
+
+        return PIL.Image.fromarray(self.view(side))
+
+    def save(self, path: str | Path, side: int | None = None) -> None:
+        """Write `view` to a file whose ending names the format; written aside first, then renamed."""
+        path = Path(path)
+        part = path.with_name(f".{path.stem}.part{path.suffix}")
+        try:
+            self.to_pil(side).save(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Image:
+        """Read a PNG, JPEG, TIFF or other raster file that Pillow knows; values keep their depth.
+
+        Raises:
+            ValueError: The file is missing, broken, or not a raster image.
+        """
+        import numpy as np
+        import PIL.Image
+
+        path = Path(path)
+        try:
+            with PIL.Image.open(path) as picture:
+                if picture.mode not in ("L", "I;16", "I", "F", "RGB"):
+                    picture = picture.convert("L" if picture.mode in ("1", "LA") else "RGB")  # type: ignore[assignment]
+                pixels = np.array(picture)
+        except FileNotFoundError:
+            raise ValueError(f"{path.name}: no such file") from None
+        except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+            reason = "it is not an image that can be read" if "identify" in str(error) else str(error).split("\n")[0]
+            raise ValueError(f"{path.name}: {reason}") from error
+        if pixels.ndim == 3:
+            return cls(pixels=pixels, photometric="RGB")
+        return cls(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
+
+
+def _compose(outer: Affine, inner: Affine) -> Affine:
+    a, b, c, d, e, f = outer
+    p, q, r, s, t, u = inner
+    return (a * p + b * s, a * q + b * t, a * r + b * u + c, d * p + e * s, d * q + e * t, d * r + e * u + f)
+
+
+def _to_grey(image: Image, pixels: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    if image.photometric == "RGB" and image.window is None and image.pixels.dtype == np.uint8:
+        return np.rint(pixels).astype(np.uint8) if pixels.dtype != np.uint8 else pixels.copy()
+    if image.window is not None:
+        grey = np.rint(image.window.apply(pixels)).astype(np.uint8)
+    elif image.pixels.dtype == np.uint8:
+        grey = np.rint(pixels).astype(np.uint8)
+    else:
+        values = image.pixels.astype(np.float32, copy=False)
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+        scale = 255 / (high - low) if high > low else 0.0
+        with np.errstate(invalid="ignore", over="ignore"):
+            stretched = (pixels.astype(np.float32, copy=False) - low) * np.float32(scale)
+        grey = np.rint(np.nan_to_num(np.clip(stretched, 0, 255), nan=0.0)).astype(np.uint8)
+    shown: np.ndarray = 255 - grey if image.photometric == "MONOCHROME1" else grey
+    return shown
+
+
+def _resize(pixels: np.ndarray, height: int, width: int, *, stack: bool) -> np.ndarray:
+    """Area average or bilinear interpolation of `(H, W)`, `(H, W, 3)` or, with `stack`, of every frame; float32."""
+    import numpy as np
+    import PIL.Image
+
+    if stack:
+        return np.stack([_resize(frame, height, width, stack=False) for frame in pixels])
+    if pixels.ndim == 3:
+        return np.stack([_resize(pixels[..., k], height, width, stack=False) for k in range(pixels.shape[2])], -1)
+    h, w = pixels.shape
+    if h % height == 0 and w % width == 0:
+        down, across = h // height, w // width
+        total: np.ndarray = sum((pixels[k::down] for k in range(1, down)), pixels[0::down].astype(np.float32))
+        total = sum((total[:, k::across] for k in range(1, across)), total[:, 0::across])
+        return total / np.float32(down * across)
+    kind = PIL.Image.Resampling.BOX if height <= h and width <= w else PIL.Image.Resampling.BILINEAR
+    picture = PIL.Image.fromarray(np.ascontiguousarray(pixels, np.float32))
+    return np.asarray(picture.resize((width, height), kind))
+
+
+def _resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A pixel is set where any of the mask lies in it."""
+    import numpy as np
+
+    return _resize(mask.astype(np.float32), height, width, stack=False) > 1e-6
+
+
+def _eroded(mask: np.ndarray) -> np.ndarray:
+    """The mask without the pixels that touch its outside (8 neighbours)."""
+    import numpy as np
+
+    padded = np.pad(mask, 1, mode="edge")  # where the image cuts the graphics, there is no rim
+    rows = padded[:-2] & padded[1:-1] & padded[2:]
+    inner: np.ndarray = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
+    return inner

@@ -1,0 +1,132 @@
+"""Where the calls of an episode looked: boxes on the image they name, and through the lineage on its source.
+
+Places are fractions of an image's width and height, so they fit its picture at any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from medvistagym_core.image import GRID, Affine
+from medvistagym_core.record import CallRecord, ImageRecord
+from medvistagym_core.trajectory import Trajectory
+
+Point = tuple[float, float]
+UNIT: tuple[Point, ...] = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
+
+
+def root_of(images: Sequence[ImageRecord], handle: int) -> int:
+    """The image of the case that an image was made from, over any number of steps."""
+    for _ in images:
+        parent = images[handle].parent
+        if parent is None or not 0 <= parent < len(images):
+            break
+        handle = parent
+    return handle
+
+
+def on_root(images: Sequence[ImageRecord], handle: int, points: Sequence[Point] = UNIT) -> list[Point] | None:
+    """Points of an image as points of its root; None when the root has no way back from its source."""
+    image, root = images[handle], images[root_of(images, handle)]
+    back = _inverse(root.to_source)
+    if back is None:
+        return None
+    h, w = image.shape
+    height, width = root.shape
+    found = []
+    for x, y in points:
+        u, v = _apply(back, _apply(image.to_source, (x * w, y * h)))
+        found.append((round(u / width, 5), round(v / height, 5)))
+    return found
+
+
+def marks(trajectory: Trajectory) -> list[dict[str, Any]]:
+    """The boxes of all calls, in order.
+
+    Returns:
+        Of each: `turn`, `call`, `tool`; `handle`, the image it lies on, and its corners `on` that image; `root` and the corners
+        `at` the root, or None. A call that cut a part out without naming a box is marked by what it cut out.
+    """
+    images = trajectory.images
+    found = []
+    for t, turn in enumerate(trajectory.turns):
+        for c, call in enumerate(turn.calls):
+            handle = named(call, images, t, c)
+            if handle is None:
+                continue
+            boxes = [[(x / GRID, y / GRID) for x, y in corners] for corners in _boxes(call.arguments)]
+            if not boxes:
+                boxes = [cut for made in call.handles if (cut := _cut(images, handle, made)) is not None]
+            found += [
+                {
+                    "turn": t,
+                    "call": c,
+                    "tool": call.name,
+                    "handle": handle,
+                    "on": on,
+                    "root": root_of(images, handle),
+                    "at": on_root(images, handle, on),
+                }
+                for on in boxes
+            ]
+    return found
+
+
+def named(call: CallRecord, images: Sequence[ImageRecord], turn: int, position: int) -> int | None:
+    """The image that a call works on: the parent of what it made, else what its arguments name, else the only one."""
+    there = [
+        h for h, image in enumerate(images) if image.turn is None or (image.turn, image.call or 0) < (turn, position)
+    ]
+    for made in call.handles:
+        if made < len(images) and images[made].parent is not None:
+            return images[made].parent
+    for name, value in call.arguments.items():
+        if "image" in name:
+            first = value[0] if isinstance(value, list) and value else value
+            if isinstance(first, int) and not isinstance(first, bool):
+                return first if first in there else None
+    return there[0] if len(there) == 1 else None
+
+
+def _boxes(value: Any, depth: int = 0) -> Iterator[list[Point]]:
+    """The corners of every `[x0, y0, x1, y1]` among a call's arguments."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _boxes(item, depth + 1)
+    elif isinstance(value, list):
+        if len(value) == 4 and all(isinstance(n, int) and 0 <= n <= GRID for n in value):
+            x0, y0, x1, y1 = value
+            if x0 < x1 and y0 < y1:
+                yield [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
+        elif depth < 3:
+            for item in value[:64]:
+                yield from _boxes(item, depth + 1)
+
+
+def _cut(images: Sequence[ImageRecord], handle: int, made: int) -> list[Point] | None:
+    """What image `made` shows of image `handle`; None when that is all of it."""
+    if made >= len(images):
+        return None
+    image, parent = images[made], images[handle]
+    back = _inverse(parent.to_source)
+    if back is None or (image.to_source == parent.to_source and image.shape == parent.shape):
+        return None
+    (h, w), (height, width) = image.shape, parent.shape
+    corners = [_apply(back, _apply(image.to_source, (x * w, y * h))) for x, y in UNIT]
+    part = [(round(x / width, 5), round(y / height, 5)) for x, y in corners]
+    return None if part == list(UNIT) else part
+
+
+def _apply(affine: Affine, point: Point) -> Point:
+    a, b, c, d, e, f = affine
+    x, y = point
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def _inverse(affine: Affine) -> Affine | None:
+    a, b, c, d, e, f = affine
+    det = a * e - b * d
+    if det == 0:
+        return None
+    return e / det, -b / det, (b * f - c * e) / det, -d / det, a / det, (c * d - a * f) / det

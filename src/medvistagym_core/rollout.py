@@ -1,0 +1,214 @@
+"""Rollouts: a policy on many cases, many episodes at once.
+
+`rollout` keeps up to `batch` episodes going, lets the policy act on all of them together and runs their tool calls together. It
+yields each finished episode's trajectory, and writes it first when it has a writer. A policy that fails, or writes what is no
+text, ends its episodes with the reason on record and the run goes on; so does a tool that fails. One that cannot act at all
+(`PolicyUnavailableError`) ends the run, and the episodes it was asked about are played when it is run again. Stopping a rollout
+at any moment, by Ctrl-C or by not asking for more, leaves a file that reads; running it again with the same file goes on where
+it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+from medvistagym_core.episode import Episode, episode_id, step_episodes
+from medvistagym_core.execution import Executor, LocalExecutor
+from medvistagym_core.policy import Policy, PolicyUnavailableError, Privileged
+from medvistagym_core.registry import Toolbox
+from medvistagym_core.settings import Settings
+from medvistagym_core.task import Task, informed, needed
+from medvistagym_core.trajectory import PolicyRecord, Trajectory, TrajectoryWriter
+
+Keep = Literal["all", "correct"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a rollout is.
+
+    Attributes:
+        done: Episodes finished, those of an earlier run of the same file included.
+        total: Episodes in all.
+        correct: Right answers among those finished now.
+        played: Episodes finished now.
+        failed: Episodes finished now in which the policy failed.
+    """
+
+    done: int = 0
+    total: int = 0
+    correct: int = 0
+    played: int = 0
+    failed: int = 0
+
+
+def rollout(
+    policy: Policy,
+    task: Task,
+    toolbox: Toolbox,
+    split: str,
+    indices: Sequence[int],
+    settings: Settings | None = None,
+    *,
+    seed: int = 0,
+    samples: int = 1,
+    batch: int = 64,
+    keep: Keep = "all",
+    writer: TrajectoryWriter | None = None,
+    executor: Executor | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Iterator[Trajectory]:
+    """Play cases and yield the trajectories as episodes finish.
+
+    Args:
+        policy: Who acts.
+        task: Where cases come from.
+        toolbox: The tools that may be called.
+        split: Split of the cases.
+        indices: Positions of the cases in the split.
+        settings: How episodes are played.
+        seed: Seed of the cases.
+        samples: Episodes of each case.
+        batch: Most episodes at once.
+        keep: "all", or "correct" to keep only episodes with a right answer (rejection sampling).
+        writer: Where kept trajectories are written; episodes that are in its file already are not played again.
+        executor: Runs the calls; one of this process when None.
+        progress: Called when episodes finish.
+
+    Raises:
+        PolicyUnavailableError: The policy cannot act at all.
+        ValueError: `keep`, `batch` or `samples` is out of range.
+    """
+    if keep not in ("all", "correct"):
+        raise ValueError(f"keep is 'all' or 'correct', not {keep!r}")
+    if batch < 1 or samples < 1:
+        raise ValueError(f"batch and samples are at least 1, not {batch} and {samples}")
+    return _play(
+        policy, task, toolbox, split, indices, settings, seed, samples, batch, keep, writer, executor, progress
+    )
+
+
+def _play(
+    policy: Policy,
+    task: Task,
+    toolbox: Toolbox,
+    split: str,
+    indices: Sequence[int],
+    settings: Settings | None,
+    seed: int,
+    samples: int,
+    batch: int,
+    keep: Keep,
+    writer: TrajectoryWriter | None,
+    executor: Executor | None,
+    progress: Callable[[Progress], None] | None,
+) -> Iterator[Trajectory]:
+    record = PolicyRecord(name=policy.name, sampling=dict(policy.sampling))
+    seen = writer.seen if writer is not None else set()
+    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, seen)
+    state = Progress(total=len(indices) * samples)
+    live: list[Episode] = []
+    with contextlib.ExitStack() as stack:
+        tools: Executor = executor or stack.enter_context(LocalExecutor(toolbox))
+        while True:
+            while len(live) < batch:
+                episode = next(waiting, None)
+                if episode is None:
+                    break
+                if isinstance(episode, str):
+                    state = dataclasses.replace(state, done=state.done + 1)
+                else:
+                    live.append(episode)
+            if not live:
+                if progress is not None:
+                    progress(state)
+                return
+            _turn(policy, tools, live)
+            over = [episode for episode in live if episode.done]
+            live = [episode for episode in live if not episode.done]
+            for episode in over:
+                trajectory = episode.finish(record)
+                good = keep == "all" or trajectory.outcome.correct
+                if writer is not None:
+                    if good:
+                        writer.write(trajectory, episode.pictures())
+                    else:
+                        writer.reject(trajectory)
+                state = dataclasses.replace(
+                    state,
+                    done=state.done + 1,
+                    played=state.played + 1,
+                    correct=state.correct + trajectory.outcome.correct,
+                    failed=state.failed + (trajectory.outcome.ended == "policy_failed"),
+                )
+                if good:
+                    yield trajectory
+            if over and progress is not None:
+                progress(state)
+
+
+def _episodes(
+    policy: Policy,
+    task: Task,
+    toolbox: Toolbox,
+    split: str,
+    indices: Sequence[int],
+    settings: Settings | None,
+    seed: int,
+    samples: int,
+    seen: set[str],
+) -> Iterator[Episode | str]:
+    """The episodes to play, in order; the id alone of one that was played before."""
+    for index in indices:
+        case = task.case(split, index, seed)
+        known, tool = informed(task, case), needed(task, case)
+        for sample in range(samples):
+            if episode_id(case.id, sample) in seen:
+                yield episode_id(case.id, sample)
+                continue
+            episode = Episode(
+                case,
+                toolbox,
+                settings,
+                abstention=task.abstention,
+                informed=known,
+                needed=tool,
+                seed=seed,
+                sample=sample,
+            )
+            if isinstance(policy, Privileged):
+                policy.brief(case, episode.memory)
+            yield episode
+
+
+def _turn(policy: Policy, executor: Executor, live: Sequence[Episode]) -> None:
+    """One turn of every live episode; those whose policy failed are over."""
+    began = time.perf_counter()
+    said: list[object]
+    try:
+        said = list(policy.act([episode.observation() for episode in live]))
+        if len(said) != len(live):
+            raise ValueError(f"it wrote {len(said)} turns for {len(live)} observations")
+    except PolicyUnavailableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a policy that fails is data
+        said = [error] * len(live)
+    seconds = time.perf_counter() - began
+    able: list[Episode] = []
+    texts: list[str] = []
+    for episode, text in zip(live, said, strict=True):
+        if isinstance(text, str):
+            able.append(episode)
+            texts.append(text)
+        else:
+            shown = (
+                f"{type(text).__name__}: {text}"
+                if isinstance(text, Exception)
+                else f"it wrote {type(text).__name__}, not text"
+            )
+            episode.stop("policy_failed", shown[:500])
+    step_episodes(executor, able, texts, seconds)

@@ -1,0 +1,318 @@
+"""The endpoint policy against a server that behaves, and one that does not."""
+
+import base64
+import io
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import PIL.Image
+import pytest
+
+from medvistagym_core.cli import main
+from medvistagym_core.endpoint import Endpoint, EndpointError, Pace
+from medvistagym_core.endpoint_policy import EndpointPolicy
+from medvistagym_core.episode import Episode, step_episodes
+from medvistagym_core.plugins import Offer, PluginReport
+from medvistagym_core.policy import PolicyUnavailableError
+from medvistagym_core.protocol import Protocol
+from medvistagym_core.registry import Registry
+from medvistagym_core.rollout import rollout
+from medvistagym_core.settings import Settings
+from medvistagym_core.trajectory import TrajectoryReader, TrajectoryWriter
+
+KEY = "sk-planted-4711"
+ANSWER = {"role": "assistant", "content": "<think>I see.</think><answer>unclear</answer>"}
+CALL = {
+    "role": "assistant",
+    "content": "I open the window.",
+    "tool_calls": [
+        {
+            "id": "x",
+            "type": "function",
+            "function": {"name": "window", "arguments": '{"image": 0, "center": 1, "width": 10}'},
+        }
+    ],
+}
+
+
+class Fake(ThreadingHTTPServer):
+    """Answers with the next of `script`, and then with `last`: a message, a status, bytes, or a function of the body."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script, self.last, self.headers = [], ANSWER, {}
+        self.bodies, self.keys, self.times, self.paths = [], [], [], []
+        self.busy = self.most = 0
+        self.lock = threading.Lock()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def handle_error(self, request, client_address):
+        pass  # a client that did not wait for the slow answer
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        fake = self.server
+        with fake.lock:
+            fake.busy += 1
+            fake.most = max(fake.most, fake.busy)
+            fake.times.append(time.monotonic())
+            fake.keys.append(self.headers.get("Authorization"))
+            fake.paths.append(self.path)
+            said = fake.script.pop(0) if fake.script else fake.last
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        fake.bodies.append(body)
+        said = said(body) if callable(said) else said
+        with fake.lock:
+            fake.busy -= 1
+        status, raw = 200, said
+        if isinstance(said, int):
+            status, raw = (
+                said,
+                json.dumps({"error": {"message": f"refused {self.headers.get('Authorization')}"}}).encode(),
+            )
+        elif isinstance(said, dict):
+            raw = json.dumps({"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}).encode()
+        self.send_response(status)
+        for name, value in fake.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def fake():
+    server = Fake()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def endpoint(fake, **changes):
+    return Endpoint(fake.url, **{"backoff_s": 0.001, "timeout_s": 5, **changes})
+
+
+def play(fake, task, toolbox, cases=range(1), settings=None, style="tools", **changes):
+    settings = settings or Settings(style=style, view_side=16)
+    policy = EndpointPolicy(endpoint(fake, **changes), "tiny", toolbox, settings.protocol, style=style, seed=3)
+    return list(rollout(policy, task, toolbox, "test", cases, settings))
+
+
+def test_a_conversation_with_tools_and_images(fake, task, toolbox):
+    fake.script = [CALL]
+    (t,) = play(fake, task, toolbox)
+    assert t.outcome.ended == "answered"
+    assert t.turns[0].think == "I open the window."
+    assert t.turns[0].conforms
+    assert t.turns[0].calls[0].handles == (1,)
+    assert t.policy.sampling["endpoint"] == fake.url
+    first, second = fake.bodies
+    assert fake.paths == ["/v1/chat/completions"] * 2
+    assert first["model"] == "tiny"
+    assert first["tools"] == toolbox.schemas("openai")
+    shown = first["messages"][-1]["content"]
+    url = next(part for part in shown if part["type"] == "image_url")["image_url"]["url"]
+    picture = PIL.Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
+    assert picture.size == (16, 16)
+    assistant, result, images = second["messages"][-3:]
+    assert assistant["tool_calls"][0]["function"] == {
+        "name": "window",
+        "arguments": '{"image": 0, "center": 1, "width": 10}',
+    }
+    assert result == {"role": "tool", "tool_call_id": assistant["tool_calls"][0]["id"], "content": "image 1:"}
+    assert [images["role"], *(part["type"] for part in images["content"])] == ["user", "text", "image_url"]
+    assert first["seed"] != second["seed"]
+
+
+def test_several_calls_in_a_turn_keep_their_order(fake, task, toolbox):
+    crop = {"function": {"name": "crop", "arguments": {"image": 0, "box": [0, 0, 500, 500]}}}
+    fake.script = [{"content": None, "tool_calls": [*CALL["tool_calls"], crop]}]
+    (t,) = play(fake, task, toolbox, settings=Settings(protocol=Protocol(max_calls_per_turn=2)))
+    assert [call.name for call in t.turns[0].calls] == ["window", "crop"]
+    *_, assistant, one, two, images = fake.bodies[1]["messages"]
+    assert [call["id"] for call in assistant["tool_calls"]] == [one["tool_call_id"], two["tool_call_id"]]
+    assert len([part for part in images["content"] if part["type"] == "image_url"]) == 2
+    assert "parallel_tool_calls" not in fake.bodies[0]
+
+
+def test_a_server_that_knows_no_tools(fake, task, toolbox):
+    fake.script = [{"content": '<tool_call>{"name": "window", "arguments": {"image": 0, "center": 1, "width": 10}}'}]
+    (t,) = play(fake, task, toolbox, style="text")
+    assert t.turns[0].calls[0].handles == (1,)
+    assert fake.bodies[0]["stop"] == ["</tool_call>"]
+    assert "tools" not in fake.bodies[0]
+    assert {m["role"] for m in fake.bodies[1]["messages"]} <= {"system", "user", "assistant"}
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [429, 500, 503, b"<html>", b"{}", b'{"choices": []}', b'{"choices": [{"message": "hm"}]}', b"", b"[" * 99999],
+)
+def test_what_may_pass_is_tried_again(fake, task, toolbox, trouble):
+    fake.script = [trouble, trouble]
+    (t,) = play(fake, task, toolbox)
+    assert t.outcome.abstained
+    assert len(fake.bodies) == 3
+
+
+@pytest.mark.parametrize("trouble", [500, b"{}"])
+def test_after_so_many_tries_it_is_given_up(fake, task, toolbox, trouble):
+    fake.last = trouble
+    (t,) = play(fake, task, toolbox, retries=2)
+    assert t.outcome.ended == "policy_failed"
+    assert "given up after 3 tries" in t.outcome.reason
+    assert len(fake.bodies) == 3
+
+
+def test_one_refused_request_costs_the_others_nothing(fake, task, toolbox):
+    fake.script = [400]
+    played = play(fake, task, toolbox, range(6), concurrency=1)
+    assert sorted(t.outcome.ended for t in played) == ["answered"] * 5 + ["policy_failed"]
+    assert len(fake.bodies) == 6
+
+
+def test_a_slow_answer_is_not_waited_for(fake, task, toolbox):
+    def slow(body):
+        time.sleep(2)
+        return ANSWER
+
+    fake.script = [slow]
+    began = time.monotonic()
+    (t,) = play(fake, task, toolbox, timeout_s=0.2)
+    assert t.outcome.ended == "answered"
+    assert time.monotonic() - began < 2
+    fake.last = slow
+    with pytest.raises(EndpointError, match=r"no answer within 0.1 s \(given up after one try\)"):
+        endpoint(fake, timeout_s=0.1, retries=0).complete({})
+
+
+def test_retry_after_is_heeded_by_everybody(fake):
+    fake.headers, fake.script = {"Retry-After": "0.4"}, [429]
+    server = endpoint(fake, concurrency=4)
+    threads = [threading.Thread(target=server.complete, args=({},)) for _ in range(2)]
+    threads[0].start()
+    time.sleep(0.15)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    first, *others = fake.times
+    assert len(others) == 2
+    assert all(at - first > 0.38 for at in others)
+
+
+def test_concurrency_and_rate_are_limited(fake, task, toolbox):
+    def slow(body):
+        time.sleep(0.05)
+        return ANSWER
+
+    fake.last = slow
+    play(fake, task, toolbox, range(9), concurrency=3)
+    assert fake.most == 3
+    fake.times.clear()
+    play(fake, task, toolbox, range(5), per_minute=1200)
+    assert fake.times[-1] - fake.times[0] > 4 * 0.05 - 0.02
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_server_that_refuses_everything_stops_the_run(fake, task, toolbox, tmp_path, status):
+    fake.script, fake.last = [ANSWER, ANSWER], status
+    policy = EndpointPolicy(endpoint(fake), "tiny", toolbox)
+    with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+        with pytest.raises(PolicyUnavailableError, match=str(status)):
+            list(rollout(policy, task, toolbox, "test", range(8), batch=2, writer=writer))
+        assert len(writer.seen) == 2
+        fake.last = ANSWER
+        assert len(list(rollout(policy, task, toolbox, "test", range(8), batch=2, writer=writer))) == 6
+
+
+def test_no_server(task, toolbox):
+    policy = EndpointPolicy(Endpoint("http://127.0.0.1:9/v1", retries=1, backoff_s=0.001), "tiny", toolbox)
+    with pytest.raises(PolicyUnavailableError, match="cannot be reached"):
+        list(rollout(policy, task, toolbox, "test", range(2)))
+
+
+def test_the_key_goes_nowhere_else(fake, task, toolbox, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("MEDVISTAGYM_API_KEY", KEY)
+    fake.script = [400, 500]
+    policy = EndpointPolicy(endpoint(fake, concurrency=1), "tiny", toolbox)
+    with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+        played = list(rollout(policy, task, toolbox, "test", range(3), writer=writer))
+    assert set(fake.keys) == {f"Bearer {KEY}"}
+    assert any("refused Bearer ***" in (t.outcome.reason or "") for t in played)
+    said = repr((policy, policy.sampling, policy._endpoint)) + "".join(capfd.readouterr())
+    fake.last = 401
+    with pytest.raises(PolicyUnavailableError, match="MEDVISTAGYM_API_KEY, which is set") as failed:
+        policy.act([Episode.of(task, "test", 0, toolbox).observation()])
+    said += repr(failed.value)
+    assert KEY not in said
+    assert KEY not in json.dumps(fake.bodies)
+    assert all(KEY.encode() not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_redirect_is_not_followed(fake, monkeypatch):
+    monkeypatch.setenv("MEDVISTAGYM_API_KEY", KEY)
+    fake.script, fake.headers = [307], {"Location": fake.url + "/elsewhere"}
+    with pytest.raises(EndpointError, match="307"):
+        endpoint(fake).complete({})
+    assert fake.paths == ["/v1/chat/completions"]
+
+
+def test_misuse_is_refused(fake, toolbox):
+    for url in ("127.0.0.1:8000", "file:///etc", "http://user:pass@host/v1", "http://host/v1?key=1", ""):
+        with pytest.raises(ValueError, match="endpoint"):
+            Endpoint(url)
+    for bad in ({"concurrency": 0}, {"per_minute": 0}, {"retries": -1}, {"timeout_s": 0}):
+        with pytest.raises(ValueError, match=r"at least|above"):
+            Endpoint(fake.url, **bad)
+    for bad in ({"temperature": -1}, {"top_p": 0}, {"max_tokens": 0}):
+        with pytest.raises(ValueError, match="temperature"):
+            EndpointPolicy(endpoint(fake), "tiny", toolbox, **bad)
+    assert EndpointPolicy(endpoint(fake), "tiny", toolbox).act([]) == []
+
+
+def test_a_pace_is_even():
+    pace = Pace(1, 600)
+    waits = [pace.turn() for _ in range(3)]
+    assert waits == pytest.approx([0, 0.1, 0.2], abs=0.02)
+    pace.pause(5)
+    assert pace.turn() == pytest.approx(5, abs=0.1)
+
+
+def test_sample_from_the_command_line(fake, task, toolbox, tmp_path, monkeypatch, capsys):
+    report = PluginReport(name="toy", distribution="toy", version="0", state="loaded")
+    registry = Registry(
+        [Offer(report, {"tools": [t.described(plugin="toy") for t in toolbox.values()], "tasks": [task]})]
+    )
+    monkeypatch.setattr(Registry, "discover", classmethod(lambda cls, *a, **k: registry))
+    command = [
+        "sample", "--task", "quadrants", "--split", "test", "--cases", "4", "--endpoint", fake.url, "--concurrency", "2",
+        "--reward", "paper,calls=0.1", "--out", str(tmp_path),
+    ]  # fmt: skip
+    assert main(command) == 2
+    assert "--endpoint-model" in capsys.readouterr().err
+    command += ["--endpoint-model", "tiny"]
+    fake.script = [CALL] * 4
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["played"] == 4
+    (t, *_) = TrajectoryReader(tmp_path / "trajectories.jsonl")
+    assert (t.policy.name, t.weights["calls"], t.terms["calls"]) == ("tiny", 0.1, -1.0)
+    fake.last = 401
+    assert main([*command[:-5], *command[-5:], "--cases", "6"]) == 1
+    assert "the same command goes on with it" in capsys.readouterr().err
+
+
+def test_it_steps_like_any_policy(fake, task, toolbox, executor):
+    episode = Episode.of(task, "test", 0, toolbox)
+    step_episodes(executor, [episode], EndpointPolicy(endpoint(fake), "tiny", toolbox).act([episode.observation()]))
+    assert episode.ended == "answered"

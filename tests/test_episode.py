@@ -1,0 +1,313 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from medvistagym_core.episode import Episode, step_episodes
+from medvistagym_core.protocol import Protocol
+from medvistagym_core.reward import Reward
+from medvistagym_core.settings import Limits, Settings
+from medvistagym_core.task import informed
+from medvistagym_core.tool import ToolCall, ToolResult
+
+PROTOCOL = Protocol(max_calls_per_turn=3)
+
+
+def call(name="window", **arguments):
+    arguments = arguments or {"image": 0, "center": 1, "width": 10}
+    return ToolCall(name=name, arguments=arguments)
+
+
+def say(*calls, answer=None):
+    return PROTOCOL.render(None, calls, answer)
+
+
+def texts(messages):
+    return [b["text"] for m in messages for b in m["content"] if b["type"] == "text"]
+
+
+def images(messages):
+    return [b["image"] for m in messages for b in m["content"] if b["type"] == "image"]
+
+
+def play(executor, episode, *said):
+    for text in said:
+        step_episodes(executor, [episode], [text])
+    return episode
+
+
+def test_from_question_to_answer(task, toolbox, executor):
+    episode = Episode.of(task, "test", 0, toolbox, view_side=64, prompt="Look well.")
+    first = episode.messages
+    assert [m["role"] for m in first] == ["system", "user"]
+    assert texts(first) == [
+        "Look well.",
+        "image 0:",
+        "Which quadrant is bright?\nOptions: upper left; upper right; lower left; lower right",
+    ]
+    assert images(first)[0].size == (64, 64)
+    assert images(first)[0].mode == "RGB"
+
+    play(executor, episode, "<think>Narrow.</think>" + say(call()))
+    assert [m["role"] for m in episode.messages[2:]] == ["assistant", "tool"]
+    assert episode.messages[2] == {
+        "role": "assistant",
+        "content": [{"type": "text", "text": "<think>Narrow.</think>"}],
+        "tool_calls": [
+            {"type": "function", "function": {"name": "window", "arguments": {"image": 0, "center": 1, "width": 10}}}
+        ],
+    }
+    assert episode.news == episode.messages[3:]
+    assert texts(episode.news) == ["image 1:"]
+    assert np.asarray(images(episode.news)[0]).std() > 0
+
+    assert not episode.done
+    assert episode.score.total == 0
+    answer = episode.case.answer.value
+    play(executor, episode, say(answer=answer))
+    assert episode.ended == "answered"
+    assert episode.grade.correct
+    assert episode.score.total == pytest.approx(0.95)
+    assert episode.score.terms == {"right": 1, "wrong": 0, "efficiency": -1, "abstained": 0, "calls": -1}
+    assert episode.outcome.informed is True
+    with pytest.raises(RuntimeError, match="over"):
+        episode.advance("more")
+
+
+def test_terse_shows_no_word_more_than_needed(task, toolbox, executor):
+    episode = Episode.of(task, "test", 0, toolbox, terse=True)
+    assert texts(episode.messages) == ["Which quadrant is bright?"]
+    play(executor, episode, say(call()), say(call("broken", image=0)), "hm")
+    assert texts(episode.messages)[1:] == ["tool_failed", "hm", "malformed_call"]
+
+
+def test_style_text_needs_no_template_that_knows_tools(task, toolbox, executor):
+    episode = Episode.of(task, "test", 0, toolbox, style="text")
+    play(executor, episode, say(call()))
+    assert [m["role"] for m in episode.messages] == ["user", "assistant", "user"]
+    assert texts(episode.messages[1:2]) == [say(call())]
+    assert "tool_calls" not in episode.messages[1]
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "says"),
+    [
+        ("hm", "malformed_call", "End the turn with"),
+        ("<tool_call>{</tool_call>", "malformed_call", "not JSON"),
+        (say(call(), call(), call()) + say(call()), "malformed_call", "at most 3"),
+        (say(call("zap", image=0)), "unknown_tool", "zap"),
+        (say(call(image=9, center=1, width=10)), "bad_value", "9"),
+        (say(call(image=0, center=1)), "bad_arguments", "width"),
+        (say(call(image=0, center=1, width=10, extra=1)), "bad_arguments", "extra"),
+        (say(call(image=0, center=1, width=0)), "bad_arguments", "width"),
+        (say(call("crop", image=0, box=[0, 0, 2000, 10])), "bad_arguments", "box"),
+        (say(call("broken", image=0, how="value")), "bad_value", "no scale"),
+        (say(call("broken", image=0)), "tool_failed", "RuntimeError"),
+        ("x" * 9000, "malformed_call", "cut at 8192"),
+    ],
+)
+def test_errors_are_observations_and_count(task, toolbox, executor, said, code, says):
+    episode = Episode.of(task, "test", 0, toolbox, protocol=PROTOCOL)
+    play(executor, episode, said)
+    assert not episode.done
+    assert episode.calls == 1
+    (shown,) = texts(episode.news)
+    assert shown.startswith(code + ": ")
+    assert says in shown
+    seen = episode.observation()
+    assert (seen.error or seen.results[0].error).code == code
+    play(executor, episode, say(answer=episode.case.answer.value))
+    assert episode.score.total == pytest.approx(0.95)
+
+
+def test_rubbish_from_a_tool_can_be_shown_and_written(task, toolbox, executor):
+    episode = Episode.of(task, "test", 0, toolbox)
+    play(executor, episode, say(call("broken", image=0, how="surrogate")), say(call("broken", image=0, how="long")))
+    shown = texts(episode.news)[0]
+    assert shown.endswith("[cut: 10000 characters in all]")
+    assert len(shown) < 2100
+    json.dumps(episode.finish().model_dump_json())
+
+
+def test_several_calls_in_a_turn(task, toolbox, executor):
+    episode = Episode.of(task, "test", 0, toolbox, protocol=PROTOCOL)
+    play(executor, episode, say(call(), call("zap", image=0), call("crop", image=1, box=[0, 0, 500, 500])))
+    assert [m["role"] for m in episode.news] == ["tool", "tool", "tool"]
+    assert [m["name"] for m in episode.news] == ["window", "zap", "crop"]
+    assert texts(episode.news)[0] == "image 1:"
+    assert texts(episode.news)[2] == "image 2:"
+    assert episode.store[2].shape == (16, 16)
+    assert len(episode.observation().images) == 3
+
+
+def test_budgets(task, toolbox, executor):
+    limits = Limits(max_turns=4, max_calls=2)
+    episode = Episode.of(task, "test", 0, toolbox, protocol=PROTOCOL, limits=limits)
+    play(executor, episode, say(call(), call(width=20, image=0, center=1), call(width=30, image=0, center=1)))
+    assert [m["content"][0]["text"][:16] for m in episode.news] == ["image 1:", "image 2:", "budget_exhausted"]
+    play(executor, episode, say(call()))
+    assert texts(episode.news)[0].startswith("budget_exhausted: All 2 calls are used; give your answer now")
+    play(executor, episode, "hm")
+    assert not episode.done
+    assert episode.advance(say(call())) == ()
+    assert episode.ended == "turns"
+    assert episode.grade.wrong
+    assert len(episode.store) == 3
+
+    unlucky = Episode.of(task, "test", 0, toolbox, limits=Limits(max_turns=1, max_calls=0))
+    unlucky.advance(say(answer="unclear"))
+    assert unlucky.ended == "answered"
+
+
+@pytest.mark.parametrize("bad", [{"max_turns": 0}, {"max_calls": -1}, {"max_text": 0}, {"max_observation": 0}])
+def test_limits_are_checked(bad):
+    with pytest.raises(ValueError, match="at least"):
+        Limits(**bad)
+    with pytest.raises(ValueError, match="tools"):
+        Settings(style="xml")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="view_side"):
+        Settings(view_side=0)
+
+
+def test_results_must_fit_the_calls(task, toolbox):
+    episode = Episode.of(task, "test", 0, toolbox)
+    assert episode.advance(say(call())) == (call(),)
+    with pytest.raises(RuntimeError, match="waits for 1"):
+        episode.advance("hm")
+    with pytest.raises(ValueError, match="1 results are due, not 2"):
+        episode.resolve([ToolResult(), ToolResult()])
+    episode.stop()
+    assert episode.ended == "stopped"
+    assert "stopped before" in texts(episode.news)[0]
+
+
+class Counting:
+    def __init__(self, executor):
+        self.executor, self.jobs = executor, []
+
+    @property
+    def toolbox(self):
+        return self.executor.toolbox
+
+    def run(self, jobs):
+        self.jobs.append([len(calls) for _, calls in jobs])
+        return self.executor.run(jobs)
+
+    def close(self):
+        pass
+
+
+def test_calls_of_many_episodes_run_together(task, toolbox, executor):
+    episodes = [Episode.of(task, "test", k, toolbox, protocol=PROTOCOL) for k in range(4)]
+    counting = Counting(executor)
+    step_episodes(counting, episodes, [say(call()), say(answer="unclear"), "hm", say(call(), call("zap"))])
+    assert counting.jobs == [[1, 2]]
+    assert [e.done for e in episodes] == [False, True, False, False]
+    step_episodes(counting, [e for e in episodes if not e.done], [say(answer="upper left")] * 3)
+    assert counting.jobs == [[1, 2]]
+    assert all(e.done for e in episodes)
+
+
+def test_a_trainer_that_calls_one_tool_at_a_time(task, toolbox, executor):
+    arguments = {"image": 0, "center": 1, "width": 10}
+    episode = Episode.of(task, "test", 0, toolbox, terse=True)
+    blocks = episode.call_blocks("window", arguments, executor)
+    assert [b["type"] for b in blocks] == ["image"]
+    assert blocks[0]["image"].size == (32, 32)
+    assert episode.turns == 1
+    assert episode.call_blocks("window", {}, executor) == [{"type": "text", "text": "bad_arguments"}]
+    assert episode.call_blocks("window", {"image": float("nan")}, executor) == [
+        {"type": "text", "text": "malformed_call"}
+    ]
+    episode.advance({"role": "assistant", "content": "<answer>unclear</answer>"})
+    assert episode.grade.abstained
+    assert episode.call_blocks("window", arguments, executor) == [{"type": "text", "text": "budget_exhausted"}]
+
+
+def test_a_trainer_that_runs_whole_turns_finds_its_results_ready(task, toolbox, executor):
+    episode = Episode.of(task, "test", 0, toolbox, protocol=PROTOCOL)
+    wide = {"image": 0, "center": 1, "width": 20}
+    message = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [
+            {"type": "function", "function": {"name": "window", "arguments": a}} for a in (call().arguments, wide)
+        ],
+    }
+    step_episodes(executor, [episode], [message])
+    assert episode.call_blocks("window", wide)[0]["text"] == "image 2:"
+    assert episode.call_blocks("window", call().arguments)[0]["text"] == "image 1:"
+    assert episode.turns == 1
+    with pytest.raises(LookupError, match="no result of window is ready"):
+        episode.call_blocks("window", wide)
+
+
+def test_a_guess_is_known_from_an_informed_answer(task, toolbox, executor):
+    reward = Reward.preset("scout_informed")
+    for index, said, right in (
+        (0, (), False),
+        (0, (call(image=0, center=1, width=3000),), False),
+        (0, (call(),), True),
+        (1, (), True),
+    ):
+        episode = Episode.of(task, "test", index, toolbox, reward=reward)
+        play(executor, episode, *(say(c) for c in said), say(answer=episode.case.answer.value))
+        assert episode.outcome.informed is right
+        assert (episode.score.total > 0.5) is right
+    assert informed(object(), episode.case) is None
+
+
+def walk(value, seen=None):
+    """Everything reachable from a value through attributes, items and closures."""
+    seen = {} if seen is None else seen
+    if id(value) in seen or isinstance(value, type):
+        return
+    seen[id(value)] = value
+    yield value
+    if isinstance(value, dict):
+        parts = [*value.keys(), *value.values()]
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = list(value)
+    elif callable(value):
+        parts = [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    elif isinstance(value, str | bytes | int | float):
+        parts = []
+    else:
+        parts = list(getattr(value, "__dict__", {}).values())
+    for part in parts:
+        yield from walk(part, seen)
+
+
+def test_the_right_answer_is_in_nothing_that_a_policy_sees(task, toolbox, executor):
+    secret = "zxq right"
+    case = dataclasses.replace(
+        task.case("test", 0),
+        answer=dataclasses.replace(task.case("test", 0).answer, value=secret, kind="exact", aliases=("zxq too",)),
+    )
+    case = dataclasses.replace(case, truth="zxq truth")
+    episode = Episode(case, toolbox, protocol=PROTOCOL, abstention="unclear")
+    said = [say(call()), "hm", say(call("broken", image=0)), say(call("zap", image=0)), say(answer="upper left")]
+    for text in [None, *said]:
+        if text:
+            play(executor, episode, text)
+        for thing in (episode.observation(), episode.messages, episode.news, episode.score, episode.pending):
+            for value in walk(thing):
+                assert "zxq" not in str(value)
+                assert value is not case
+                assert value is not episode
+    record = episode.finish()
+    assert record.outcome.expected == secret
+    assert "zxq" not in record.model_copy(update={"outcome": None}).model_dump_json(warnings=False)
+    assert "zxq" not in str(record.to_messages(lambda sha: None))
+
+
+def test_a_seed_belongs_to_an_episode(task, toolbox):
+    seeds = {
+        Episode.of(task, "test", k, toolbox, seed=s, sample=n).observation().seed
+        for k in range(3)
+        for s in (0, 1)
+        for n in (0, 1)
+    }
+    assert len(seeds) == 12
+    assert Episode.of(task, "test", 0, toolbox, sample=2).id == "test-0-0#2"

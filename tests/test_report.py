@@ -1,0 +1,103 @@
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from medvistagym_core.episode import Episode, step_episodes
+from medvistagym_core.report import Results, Row, table, tally, wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [  # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (20, 20, 0.8389, 1.0),
+        (0, 0, 0.0, 1.0),
+    ],
+)
+def test_wilson(successes, n, low, high):
+    assert wilson(successes, n) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+def test_wilson_is_an_interval_around_the_share():
+    for n in range(1, 60):
+        for k in range(n + 1):
+            low, high = wilson(k, n)
+            assert 0 <= low <= k / n <= high <= 1
+    with pytest.raises(ValueError, match="between 0 and 3"):
+        wilson(4, 3)
+
+
+def finished(task, toolbox, executor, index, *said):
+    episode = Episode.of(task, "test", index, toolbox)
+    for text in said:
+        step_episodes(executor, [episode], [text])
+    return episode.finish()
+
+
+@pytest.fixture
+def rows(task, toolbox, executor):
+    look = '<tool_call>{"name": "window", "arguments": {"image": 0, "center": 1, "width": 10}}</tool_call>'
+    right = [f"<answer>{task.case('test', k).answer.value}</answer>" for k in range(4)]
+    played = [
+        finished(task, toolbox, executor, 0, look, right[0]),
+        finished(task, toolbox, executor, 1, right[1]),
+        finished(task, toolbox, executor, 2, "<answer>unclear</answer>"),
+        finished(task, toolbox, executor, 3, look, look, "<answer>everywhere</answer>"),
+    ]
+    return tally(played, "hand", "greedy", ("direct", "window"))
+
+
+def test_a_row_for_each_family_and_one_for_all(rows):
+    assert [(r.family, r.n, r.correct, r.calls_per_question, r.abstained) for r in rows] == [
+        ("direct", 2, 1, 1.0, 0.0),
+        ("window", 2, 1, 0.5, 0.5),
+        ("overall", 4, 2, 0.75, 0.25),
+    ]
+    assert (rows[2].low, rows[2].high) == wilson(2, 4)
+    assert tally([], "nobody", "greedy")[0].n == 0
+
+
+def test_the_table_has_a_line_for_each_policy(rows):
+    more = [Row.of("no tools", "overall", "T = 1", n=512, correct=215, calls=0, abstained=10)]
+    lines = table([*rows, *more]).splitlines()
+    assert lines[0].split() == [
+        "policy",
+        "decoding",
+        "n",
+        "accuracy",
+        "[95",
+        "%]",
+        "direct",
+        "window",
+        "calls",
+        "abstained",
+    ]
+    assert lines[2].split() == ["hand", "greedy", "4", "0.500", "[0.150,", "0.850]", "0.500", "0.500", "0.75", "0.250"]
+    assert lines[3].startswith("no tools")
+    assert lines[3].split()[-4:] == ["-", "-", "0.00", "0.020"]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_results_are_saved_and_checked(rows, tmp_path):
+    results = Results(task="quadrants", split="test", seed=0, rows=tuple(rows), notes=("The reward uses the truth.",))
+    results.save(tmp_path / "results.json")
+    assert Results.load(tmp_path / "results.json") == results
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+    assert results.row("hand").n == 4
+    assert results.row("hand", "direct", "greedy").n == 2
+    with pytest.raises(KeyError, match="no row of hand, direct, T = 1"):
+        results.row("hand", "direct", "T = 1")
+    text = json.loads((tmp_path / "results.json").read_text())
+    for change in ({"accuracy": 1.5}, {"correct": 9}, {"accuracy": 0.99}, {"mood": "good"}, {"policy": ""}):
+        with pytest.raises(ValidationError):
+            Results.model_validate({**text, "rows": [{**text["rows"][0], **change}]})
+
+
+def test_the_schema_describes_every_field():
+    schema = Results.model_json_schema()
+    for part in (schema, schema["$defs"]["Row"]):
+        assert all("description" in field for field in part["properties"].values())

@@ -1,0 +1,182 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from medvistagym_core.policy import DemonstrationPolicy, RandomPolicy, ScriptedPolicy
+from medvistagym_core.protocol import Protocol
+from medvistagym_core.rollout import Progress, rollout
+from medvistagym_core.settings import Settings
+from medvistagym_core.trajectory import TrajectoryReader, TrajectoryWriter
+
+
+class Said:
+    """A policy that says what a function of the observation gives."""
+
+    name = "said"
+    sampling: dict = {}  # noqa: RUF012
+
+    def __init__(self, act):
+        self._act = act
+        self.batches = []
+
+    def act(self, observations):
+        self.batches.append(len(observations))
+        return [self._act(o) for o in observations]
+
+
+def test_many_episodes_at_once(task, toolbox):
+    states = []
+    policy = Said(lambda o: "<answer>unclear</answer>" if o.turn else "hm")
+    played = list(rollout(policy, task, toolbox, "test", range(10), batch=4, progress=states.append))
+    assert sorted(t.index for t in played) == list(range(10))
+    assert policy.batches == [4, 4, 4, 4, 2, 2]
+    assert [s.done for s in states] == [4, 8, 10, 10]
+    assert states[-1] == Progress(done=10, total=10, played=10)
+    assert played[0].policy.name == "said"
+    assert played[0].turns[0].policy_seconds > 0
+
+
+def test_the_same_seed_gives_the_same_rollout_whatever_the_batch(task, toolbox):
+    runs = [
+        {
+            t.id: [turn.text for turn in t.turns]
+            for t in rollout(RandomPolicy(toolbox, seed=1), task, toolbox, "test", range(12), batch=batch, samples=2)
+        }
+        for batch in (1, 5, 64)
+    ]
+    assert runs[0] == runs[1] == runs[2]
+    assert len(runs[0]) == 24
+    assert runs[0]["test-0-0"] != runs[0]["test-0-0#1"] or runs[0]["test-1-0"] != runs[0]["test-1-0#1"]
+
+
+def test_experts_solve_and_settings_hold(task, toolbox):
+    settings = Settings(protocol=Protocol("required"), view_side=16, prompt="Look.")
+    played = list(rollout(ScriptedPolicy(task, settings.protocol), task, toolbox, "test", range(8), settings))
+    assert all(t.outcome.correct and t.prompt == "Look." and t.images[0].height == 16 for t in played)
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_rejection_sampling(task, toolbox, tmp_path, good):
+    policy = DemonstrationPolicy(task, 0.5, seed=5)
+    with TrajectoryWriter(tmp_path / "sft.jsonl", toolbox) as writer:
+        kept = list(rollout(policy, task, toolbox, "train", range(30), keep="correct", writer=writer))
+        assert 15 < len(kept) < 30
+        assert all(t.outcome.correct for t in kept)
+        assert list(rollout(policy, task, toolbox, "train", range(30), keep="correct", writer=writer)) == []
+    assert len(list(TrajectoryReader(tmp_path / "sft.jsonl"))) == len(kept)
+
+
+def test_a_stopped_rollout_goes_on_where_it_stopped(task, toolbox, tmp_path):
+    def run(path, most=None):
+        policy, got, states = RandomPolicy(toolbox, seed=1), [], []
+        with TrajectoryWriter(path, toolbox) as writer:
+            for t in rollout(policy, task, toolbox, "test", range(12), batch=3, writer=writer, progress=states.append):
+                got.append(t)
+                if most is not None and len(got) == most:
+                    break
+        return got, states
+
+    run(tmp_path / "a.jsonl", most=5)
+    rest, states = run(tmp_path / "a.jsonl")
+    assert len(rest) == 7
+    assert states[-1].done == states[-1].total == 12
+    assert states[-1].played == 7
+    whole, _ = run(tmp_path / "b.jsonl")
+    parts = {t.id: [turn.text for turn in t.turns] for t in TrajectoryReader(tmp_path / "a.jsonl")}
+    assert parts == {t.id: [turn.text for turn in t.turns] for t in whole}
+    assert run(tmp_path / "a.jsonl")[0] == []
+
+
+def test_a_policy_that_fails_is_data(task, toolbox):
+    def act(observation):
+        if observation.id.startswith("test-3"):
+            raise MemoryError("no room")
+        return "<answer>unclear</answer>"
+
+    played = list(rollout(Said(act), task, toolbox, "test", range(8), batch=2))
+    failed = {t.index: t.outcome.reason for t in played if t.outcome.ended == "policy_failed"}
+    assert failed == {2: "MemoryError: no room", 3: "MemoryError: no room"}
+    assert [t.reward for t in played if t.index in failed] == [-0.5, -0.5]
+
+    for bad, why in ((lambda o: None, "NoneType, not text"), (lambda o: ValueError("odd"), "ValueError: odd")):
+        (t,) = rollout(Said(bad), task, toolbox, "test", [0])
+        assert why in t.outcome.reason
+    short = Said(str)
+    short.act = lambda observations: []
+    (t,) = rollout(short, task, toolbox, "test", [0])
+    assert "0 turns for 1" in t.outcome.reason
+
+
+def test_rubbish_from_a_policy_is_data(task, toolbox, tmp_path):
+    rubbish = [
+        "",
+        "\x00",
+        "\ud800<tool_call>",
+        "<tool_call>" * 5000,
+        "🫁" * 9000,
+        '<tool_call>{"name": "window", "arguments": {"\ud800": 1}}</tool_call>',
+    ]
+    policy = Said(lambda o: rubbish[o.turn])
+    with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+        (t,) = rollout(policy, task, toolbox, "test", [0], writer=writer)
+    assert t.outcome.ended == "turns"
+    assert [turn.error.code if turn.error else turn.calls[0].error.code for turn in t.turns] == [
+        "malformed_call"
+    ] * 5 + ["budget_exhausted"]
+    assert list(TrajectoryReader(tmp_path / "t.jsonl")) == [t]
+
+
+def test_tools_that_fail_are_data(task, toolbox):
+    def act(observation):
+        how = ("raise", "value", "surrogate", "long")[observation.turn] if observation.turn < 4 else None
+        if how is None:
+            return "<answer>unclear</answer>"
+        return f'<tool_call>{{"name": "broken", "arguments": {{"image": 0, "how": "{how}"}}}}</tool_call>'
+
+    played = list(rollout(Said(act), task, toolbox, "test", range(4)))
+    assert [c.error and c.error.code for turn in played[0].turns for c in turn.calls] == [
+        "tool_failed",
+        "bad_value",
+        None,
+        None,
+    ]
+    assert all(t.outcome.abstained for t in played)
+
+
+def test_arguments_are_checked(task, toolbox):
+    for bad in ({"keep": "some"}, {"batch": 0}, {"samples": 0}):
+        with pytest.raises(ValueError, match="not"):
+            rollout(RandomPolicy(toolbox), task, toolbox, "test", [0], **bad)
+
+
+def test_ctrl_c_leaves_a_file_that_reads(tmp_path, toolbox, task):
+    script = f"""
+        import importlib.util, sys, time
+        spec = importlib.util.spec_from_file_location("toys", {str(Path(__file__).with_name("conftest.py"))!r})
+        toys = importlib.util.module_from_spec(spec); sys.modules["toys"] = toys; spec.loader.exec_module(toys)
+        from medvistagym_core.registry import Toolbox
+        from medvistagym_core.rollout import rollout
+        from medvistagym_core.trajectory import TrajectoryWriter
+        from medvistagym_core.policy import RandomPolicy
+        toolbox = Toolbox({{"window": toys.window, "crop": toys.crop, "broken": toys.broken}})
+        with TrajectoryWriter("t.jsonl", toolbox) as writer:
+            for t in rollout(RandomPolicy(toolbox), toys.Quadrants(), toolbox, "test", range(10**6), batch=4, writer=writer):
+                pass
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], cwd=tmp_path, stderr=subprocess.PIPE)
+    path = tmp_path / "t.jsonl"
+    while process.poll() is None and (not path.exists() or path.stat().st_size < 100_000):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in said
+    before = [t.id for t in TrajectoryReader(path)]
+    assert len(before) > 10
+    with TrajectoryWriter(path, toolbox) as writer:
+        assert writer.seen == set(before)

@@ -1,0 +1,248 @@
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from medvistagym_core.conversation import Picture
+from medvistagym_core.episode import Episode, step_episodes
+from medvistagym_core.protocol import Protocol
+from medvistagym_core.record import json_text
+from medvistagym_core.registry import LockMismatchError, Toolbox
+from medvistagym_core.tool import ToolCall
+from medvistagym_core.trajectory import FileInUseError, PolicyRecord, Trajectory, TrajectoryReader, TrajectoryWriter
+
+WINDOW = ToolCall(name="window", arguments={"image": 0, "center": 1, "width": 10})
+POLICY = PolicyRecord(name="hand", sampling={"temperature": 1.0, "seed": 3})
+
+
+def played(task, toolbox, executor, index=0, **changes):
+    episode = Episode.of(task, "test", index, toolbox, prompt="Look well.", **changes)
+    bad = ToolCall(name="crop", arguments={"image": 0, "box": [0, 0]})
+    for said in (
+        Protocol().render("why", [WINDOW]),
+        Protocol().render(None, [bad]),
+        "hm",
+        "<answer>upper left</answer>",
+    ):
+        step_episodes(executor, [episode], [said], seconds=0.5)
+    return episode
+
+
+def same(a, b):
+    """Whether two conversations are equal, pictures by their pixels."""
+    plain = [
+        [
+            {
+                **m,
+                "content": [
+                    (k, v if k != "image" or isinstance(v, str) else np.asarray(v).tolist())
+                    for b in m["content"]
+                    for k, v in b.items()
+                ],
+            }
+            for m in c
+        ]
+        for c in (a, b)
+    ]
+    return plain[0] == plain[1]
+
+
+@pytest.mark.parametrize("style", ["tools", "text"])
+@pytest.mark.parametrize("terse", [False, True])
+def test_what_was_written_is_read_back(task, toolbox, executor, tmp_path, style, terse):
+    episode = played(task, toolbox, executor, style=style, terse=terse, view_side=16)
+    trajectory = episode.finish(POLICY)
+    with TrajectoryWriter(tmp_path / "run" / "test.jsonl", toolbox) as writer:
+        writer.write(trajectory, episode.pictures())
+    reader = TrajectoryReader(tmp_path / "run" / "test.jsonl")
+    assert list(reader) == [trajectory]
+    assert same(trajectory.to_messages(reader.picture), episode.messages)
+    assert reader.lock() == toolbox.lock()
+
+
+def test_a_record_holds_what_replay_needs(task, toolbox, executor):
+    episode = played(task, toolbox, executor, index=2)
+    record = episode.finish(POLICY)
+    assert (record.task, record.case, record.split, record.index, record.family) == (
+        "quadrants",
+        "test-2-0",
+        "test",
+        2,
+        "window",
+    )
+    assert record.policy == POLICY
+    assert len(record.toolbox) == 64
+    first, refused, malformed, last = record.turns
+    assert first.think == "why"
+    assert first.calls[0].arguments == WINDOW.arguments
+    assert first.calls[0].handles == (1,)
+    assert first.calls[0].images == (0,)
+    assert first.policy_seconds == 0.5
+    assert first.tool_seconds > 0
+    assert refused.calls[0].error.code == "bad_arguments"
+    assert malformed.error.code == "malformed_call"
+    assert malformed.calls == ()
+    assert last.answer == "upper left"
+    source, made = record.images
+    assert (source.parent, source.turn, source.call) == (None, None, None)
+    assert (made.parent, made.turn, made.call) == (0, 0, 0)
+    assert (made.window_center, made.window_width, made.window_function, made.window_name) == (1, 10, "linear", None)
+    assert made.modality == "CT"
+    assert source.digest == episode.store[0].digest != made.digest
+    assert record.outcome.expected == episode.case.answer.value
+    assert record.outcome.informed is True
+    assert record.outcome.needed is None
+    task.needed = lambda case: "window" if task.needs_call(case) else ""
+    assert [played(task, toolbox, executor, index=k).finish().outcome.needed for k in (1, 2)] == ["", "window"]
+    assert record.reward == episode.score.total
+    assert set(record.terms) == set(record.weights) == {"right", "wrong", "efficiency", "abstained", "calls"}
+
+
+def test_lines_have_the_same_columns_whatever_the_tools(task, toolbox, executor, tmp_path):
+    with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+        for index in range(3):
+            episode = played(task, toolbox, executor, index=index)
+            writer.write(episode.finish(POLICY), episode.pictures())
+    rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    assert isinstance(rows[0]["turns"][0]["calls"][0]["arguments"], str)
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_json(str(tmp_path / "t.jsonl"), cache_dir=str(tmp_path / "cache"))
+    assert table[1]["turns"][0]["calls"][0]["name"] == "window"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("style", ["tools", "text"])
+def test_trajectories_convert_to_what_trl_takes(task, toolbox, executor, tmp_path, style):
+    datasets = pytest.importorskip("datasets")
+    trl = pytest.importorskip("trl.data_utils")
+    with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+        for index in range(3):
+            episode = played(task, toolbox, executor, index=index, style=style)
+            writer.write(episode.finish(POLICY), episode.pictures())
+    reader = TrajectoryReader(tmp_path / "t.jsonl")
+    rows = [t.to_sft(reader.picture) for t in reader]
+    table = datasets.Dataset.from_list(rows).cast_column("images", datasets.List(datasets.Image()))
+    row = table[0]
+    assert trl.is_conversational(row)
+    ready = trl.prepare_multimodal_messages(row["messages"], row["images"])
+    assert [m["role"] for m in ready] == ["system", "user"] + ["assistant", "user"] * 3 + ["assistant"]
+    shown = [b["image"] for m in ready for b in m["content"] if b["type"] == "image"]
+    before = [b["image"] for m in episode.messages for b in m["content"] if b["type"] == "image"]
+    assert len(shown) == len(before) == 2
+    assert all(np.asarray(a).tolist() == np.asarray(b).tolist() for a, b in zip(shown, rows[0]["images"], strict=True))
+    said = [b["text"] for m in ready if m["role"] == "assistant" for b in m["content"]]
+    assert said == [turn.text for turn in next(iter(reader)).turns]
+
+
+def test_pictures_are_stored_once_and_identifiers_nowhere(task, toolbox, executor, tmp_path):
+    with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+        for sample in range(3):
+            episode = played(task, toolbox, executor, sample=sample)
+            writer.write(episode.finish(POLICY), episode.pictures())
+    assert len(list((tmp_path / "images").iterdir())) == 2
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or b"SECRET" not in path.read_bytes()
+    missing = next((tmp_path / "images").iterdir())
+    missing.unlink()
+    with pytest.raises(ValueError, match="is missing from images/"):
+        TrajectoryReader(tmp_path / "t.jsonl").picture(missing.stem)
+
+
+def test_a_torn_line_is_dropped_and_the_file_goes_on(task, toolbox, executor, tmp_path):
+    path = tmp_path / "t.jsonl"
+    episodes = [played(task, toolbox, executor, index=k) for k in range(3)]
+    with TrajectoryWriter(path, toolbox) as writer:
+        for episode in episodes[:2]:
+            writer.write(episode.finish(POLICY), episode.pictures())
+    whole = path.read_bytes()
+    for kept in (len(whole) - 1, len(whole) - 1000, whole.index(b"\n") + 1, 10, 0):
+        path.write_bytes(whole[:kept])
+        lines = whole[:kept].count(b"\n")
+        assert len(list(TrajectoryReader(path))) == lines
+        with TrajectoryWriter(path, toolbox) as writer:
+            assert writer.seen == {e.id for e in episodes[:lines]}
+            writer.write(episodes[2].finish(POLICY), episodes[2].pictures())
+        assert [t.id for t in TrajectoryReader(path)][-1] == episodes[2].id
+
+
+def test_a_broken_line_is_named(task, toolbox, executor, tmp_path):
+    episode = played(task, toolbox, executor)
+    line = episode.finish(POLICY).model_dump_json(round_trip=True)
+    path = tmp_path / "t.jsonl"
+    path.write_text(line + "\n" + line.replace('"reward":', '"prize":') + "\n")
+    with pytest.raises(ValueError, match=r"t.jsonl, line 2: reward: Field required"):
+        list(TrajectoryReader(path))
+    path.write_text(line[:50] + "\n")
+    with pytest.raises(ValueError, match=r"line 1: the line"):
+        list(TrajectoryReader(path))
+
+
+def test_another_toolbox_is_refused(task, toolbox, tmp_path):
+    TrajectoryWriter(tmp_path / "t.jsonl", toolbox).close()
+    other = Toolbox({name: toolbox[name] for name in ("window", "crop")})
+    with pytest.raises(LockMismatchError, match="broken is missing"):
+        TrajectoryWriter(tmp_path / "t.jsonl", other)
+
+
+def test_a_file_has_one_writer(task, toolbox, executor, tmp_path):
+    path = tmp_path / "t.jsonl"
+    episode = played(task, toolbox, executor)
+    with TrajectoryWriter(path, toolbox) as writer:
+        with pytest.raises(FileInUseError, match=r"t\.jsonl is being written by another run"):
+            TrajectoryWriter(path, toolbox)
+        other = multiprocessing.get_context("fork").Process(target=append_once, args=(path, toolbox))
+        other.start()
+        other.join()
+        assert other.exitcode == 7
+        TrajectoryWriter(tmp_path / "other.jsonl", toolbox).close()
+        writer.write(episode.finish(POLICY), episode.pictures())
+    with TrajectoryWriter(path, toolbox) as writer:
+        assert writer.seen == {episode.id}
+
+
+def append_once(path, toolbox):
+    try:
+        TrajectoryWriter(path, toolbox)
+    except FileInUseError:
+        os._exit(7)
+
+
+def test_rejected_episodes_are_remembered(task, toolbox, executor, tmp_path):
+    with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+        writer.reject(played(task, toolbox, executor).finish(POLICY))
+    with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+        assert writer.seen == {"test-0-0"}
+    assert list(TrajectoryReader(tmp_path / "t.jsonl")) == []
+
+
+def test_values_that_json_does_not_know_become_text():
+    assert json.loads(json_text({"mean": float("nan"), "sd": [float("inf"), 1]})) == {"mean": "nan", "sd": ["inf", 1]}
+    assert json.loads(json_text({"shape": np.float32(2)})) == {"shape": "2.0"}
+    assert "object" in json_text(object())
+
+
+def write_for_ever(path, toolbox, line):
+    trajectory = Trajectory.model_validate_json(line)
+    with TrajectoryWriter(path, toolbox) as writer:
+        for k in range(100_000):
+            picture = Picture(np.full((8, 8), k % 250, np.uint8))
+            writer.write(trajectory.model_copy(update={"id": f"case-{k}"}), {picture.sha256: picture})
+
+
+def test_kill_minus_nine_loses_at_most_the_episode_being_written(task, toolbox, executor, tmp_path):
+    line = played(task, toolbox, executor).finish(POLICY).model_dump_json(round_trip=True)
+    process = multiprocessing.get_context("fork").Process(
+        target=write_for_ever, args=(tmp_path / "t.jsonl", toolbox, line)
+    )
+    process.start()
+    while not (tmp_path / "t.jsonl").exists() or (tmp_path / "t.jsonl").stat().st_size < 200_000:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    ids = [t.id for t in TrajectoryReader(tmp_path / "t.jsonl")]
+    assert ids == [f"case-{k}" for k in range(len(ids))]
+    assert len(ids) > 20

@@ -1,0 +1,16 @@
+"""SFT and GRPO on TRL for MedVistaGym toolboxes (research use only, not for clinical use)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medvistagym_core import hookimpl
+from medvistagym_trl.trainer import TrlTrainer
+
+__all__ = ["TrlTrainer", "medvistagym_trainers"]
+
+
+@hookimpl
+def medvistagym_trainers() -> list[Any]:
+    """The trainer of this package."""
+    return [TrlTrainer()]

@@ -1,0 +1,37 @@
+"""Opening a trained policy again, to play with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medvistagym_core.registry import Toolbox
+from medvistagym_core.settings import Settings
+from medvistagym_core.task import Task
+from medvistagym_trl.families import UnsupportedModelError, load_policy
+from medvistagym_trl.recipe import Recipe, load_recipe
+from medvistagym_trl.sample import SampledPolicy
+from medvistagym_trl.world import make_settings
+
+_FINAL = "grpo"
+
+
+def open_policy(
+    path: Path, task: Task, toolbox: Toolbox, *, temperature: float | None, seed: int
+) -> tuple[SampledPolicy, Settings]:
+    """A policy and how its episodes are played, from a run folder, one of its checkpoints, or any supported
+    checkpoint.
+
+    Raises:
+        UnsupportedModelError: There is no such policy, or its run has not finished.
+    """
+    run = next((folder for folder in (path, *path.resolve().parents[:2]) if (folder / "recipe.yaml").is_file()), None)
+    recipe = Recipe(name="checkpoint") if run is None else load_recipe(run / "recipe.yaml")
+    folder = path / "checkpoints" / _FINAL if path == run else path
+    if path == run and not folder.is_dir():
+        raise UnsupportedModelError(f"the run in {path} has no trained policy yet; finish it with --resume")
+    schemas = list(toolbox.schemas("huggingface"))
+    loaded = load_policy(folder, schemas)
+    if temperature is None:
+        temperature = 1.0 if run is None else recipe.grpo.temperature
+    policy = SampledPolicy(loaded, schemas, temperature=temperature or None, seed=seed, name=path.name)
+    return policy, make_settings(recipe, task, toolbox)

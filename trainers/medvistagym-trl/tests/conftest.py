@@ -1,0 +1,141 @@
+"""A toy world: a picture hides a word that only one of two tools can read."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+import numpy as np
+import pytest
+
+from medvistagym_core import Box, Image, tool
+from medvistagym_core.registry import Registry, Toolbox
+from medvistagym_core.task import Answer, Case, Look, Script
+from medvistagym_core.tool import ToolCall
+
+WORDS = ("dark", "bright")
+
+
+@tool
+def shade(image: Image, box: Box, gain: float = 1.0) -> str:
+    """Say how bright a part of an image is.
+
+    Args:
+        image: The image.
+        box: The part.
+        gain: Factor on the value.
+    """
+    x0, y0, x1, y1 = image.box_to_pixels(box)
+    value = float(image.pixels[y0:y1, x0:x1].mean()) * gain
+    if value < 0:
+        raise ValueError("gain must not be negative")
+    return f"mean {value:.0f}"
+
+
+@tool
+def mirror(image: Image) -> Image:
+    """Mirror an image from left to right.
+
+    Args:
+        image: The image.
+    """
+    return image.with_pixels(image.pixels[:, ::-1])
+
+
+class ToyTask:
+    """Is the hidden square dark or bright?"""
+
+    name = "toy"
+    description = "Is the square dark or bright?"
+    families = ("hidden", "plain")
+    splits = ("train", "validation", "test")
+    tools = ("mirror", "shade")
+    abstention = "unclear"
+
+    def case(self, split: str, index: int, seed: int = 0) -> Case:
+        rng = np.random.default_rng([self.splits.index(split), index, seed])
+        bright = bool(rng.integers(2))
+        pixels = rng.integers(90, 110, (32, 32)).astype(np.uint8)
+        pixels[8:16, 8:16] = 200 if bright else 20
+        return Case(
+            id=f"toy-{split}-{index}",
+            task=self.name,
+            split=split,
+            index=index,
+            family=self.families[index % 2],
+            question="Is the square dark or bright?",
+            images=(Image(pixels=pixels),),
+            answer=Answer(WORDS[bright]),
+        )
+
+    def vocabulary(self) -> tuple[str, ...]:
+        return (*WORDS, "unclear", "0", "250", "500", "1000", "-5")
+
+    def demonstrate(self, case: Case, rng: np.random.Generator, skill: float) -> Script:
+        if rng.random() < 0.5:
+            yield ToolCall(name="shade", arguments={"image": 0, "box": [250, 250, 500, 500]})
+        else:
+            yield ToolCall(name="mirror", arguments={"image": 0})
+        return case.answer.value
+
+    def look(self, split: str, index: int, seed: int = 0) -> Look:
+        case = self.case(split, index, seed)
+        return Look(case.images[0], case.question, case.answer.value, ((Box(250, 250, 500, 500), case.answer.value),))
+
+    def informative(self, case: Case, call: ToolCall) -> bool:
+        return call.name == "shade"
+
+
+@pytest.fixture(scope="session")
+def task() -> ToyTask:
+    return ToyTask()
+
+
+@pytest.fixture(scope="session")
+def toolbox() -> Toolbox:
+    return Toolbox({"mirror": mirror, "shade": shade})
+
+
+@pytest.fixture
+def registry(task: ToyTask) -> Registry:
+    registry = Registry()
+    registry.register(shade)
+    registry.register(mirror)
+    registry.add_task(task)
+    return registry
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Any:
+    from medvistagym_trl.recipe import Recipe
+
+    return Recipe.model_validate(
+        {
+            "name": "toy",
+            "task": "toy",
+            "model": {"width": 32, "layers": 1, "vision_layers": 1, "heads": 2, "view_side": 32},
+            "perception": {"steps": 3, "batch": 4},
+            "sft": {"steps": 3, "batch": 4},
+            "grpo": {"steps": 2, "completions": 8, "group": 4, "save_every": 1},
+            "comparison": {"no_tools_steps": 2, "untrained_steps": 2},
+            "evaluation": {"n": 4, "batch": 4},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def world(recipe: Any, task: ToyTask, toolbox: Toolbox) -> Any:
+    from medvistagym_trl.world import make_world
+
+    return make_world(recipe, task, toolbox)
+
+
+@pytest.fixture
+def policy(recipe: Any, world: Any) -> Any:
+    from medvistagym_trl.policy import build_policy
+
+    return build_policy(recipe.model, world, 0)
