@@ -120,3 +120,9 @@ def test_a_rollout_cut_short_earns_no_answer(world: Any) -> None:
     rollout.open(0)
     episode = rollout.close(says("shade", **CALL))
     assert episode.score.total == pytest.approx(-0.5)
+
+
+def test_the_trainer_says_which_schemas_it_renders(toolbox: Any) -> None:
+    from medvistagym_trl.trainer import TrlTrainer
+
+    assert TrlTrainer().tool_schemas(toolbox) == toolbox.schemas("huggingface")

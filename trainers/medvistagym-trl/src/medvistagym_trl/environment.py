@@ -143,9 +143,14 @@ def environment_class(world: World) -> type[ToolEnvironment]:
     tool's exact schema as `__json_schema__`.
     """
     methods: dict[str, Any] = {"_world": world}
-    for position, schema in enumerate(world.toolbox.schemas("huggingface")):
-        methods[f"t{position:03d}"] = _method(schema)
+    for position, method in enumerate(tool_methods(world.toolbox)):
+        methods[f"t{position:03d}"] = method
     return type("ToolboxEnvironment", (ToolEnvironment,), methods)
+
+
+def tool_methods(toolbox: Toolbox) -> list[Any]:
+    """A method for each tool of a toolbox, in order; `__json_schema__` is what the prompt is rendered from."""
+    return [_method(schema) for schema in toolbox.schemas("huggingface")]
 
 
 def _method(schema: Mapping[str, Any]) -> Callable[..., Blocks]:

@@ -42,6 +42,12 @@ class TrlTrainer:
 
         return {name: load_recipe(name).description for name in recipe_names()}
 
+    def tool_schemas(self, toolbox: Toolbox) -> list[Mapping[str, Any]]:
+        """The schemas that TRL renders into the prompt for a toolbox, in order; the conformance kit compares them."""
+        from medvistagym_trl.environment import tool_methods
+
+        return [method.__json_schema__ for method in tool_methods(toolbox)]
+
     def train(
         self,
         registry: Registry,
