@@ -280,6 +280,14 @@ def test_the_first_party_tools_run_on_a_real_dicom(run: Run, scan: Path, tmp_pat
     assert run("tools", "call", "measure", "--image", scan, "--box", "250,250,750,750", "--json").json["data"]
 
 
+def test_a_file_that_only_claims_to_be_dicom_is_not_blamed_on_a_missing_plugin(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "note.dcm").write_text("not an image", "utf-8")
+    said = run("tools", "call", "measure", "--image", tmp_path / "note.dcm", "--box", "0,0,9,9")
+    assert said.code == 1
+    assert "note.dcm: no loaded plugin can read it" in said.err
+    assert "pip install" not in said.err
+
+
 def test_without_a_reader_the_plugin_to_install_is_named(call: Run, scan: Path) -> None:
     answer = call("burst", "--image", scan, "--plugins", "trl")
     assert answer.code == 2

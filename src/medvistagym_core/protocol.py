@@ -274,7 +274,7 @@ def _inline(text: str, begin: int) -> tuple[ToolCall, int]:
             raise _MalformedError(f"The call is empty; write {_SHAPE}.") from None
         where = text[max(error.pos - 12, begin) : error.pos + 12].split(CALL[1])[0]
         raise _MalformedError(
-            f"The call is not JSON ({error.msg.lower()} near {_quoted(where)}); write {_SHAPE}."
+            f"The call is not JSON ({error.msg.lower().removesuffix(' starting at')} near {_quoted(where)}); write {_SHAPE}."
         ) from None
     except (ValueError, RecursionError) as error:
         reason = str(error) if type(error) is ValueError and len(str(error)) < 60 else "it is too deep or too long"

@@ -38,8 +38,12 @@ def _read(registry: Registry, path: Path) -> Sequence[Image]:
             raise WorkError(str(error) if path.name in str(error) else f"{path.name}: {error}") from error
         if images is not None:
             return images
-    if path.is_dir() or _is_dicom(path):
+    if (path.is_dir() or _is_dicom(path)) and not registry.readers:
         raise UsageError(f"{path}: {_missing_reader()}")
+    if path.is_dir() or path.suffix.lower() in _DICOM:
+        raise WorkError(
+            f"{path.name}: no loaded plugin can read it, and it is not a picture either; is it the right file?"
+        )
     try:
         return [Image.open(path)]
     except ValueError as error:
