@@ -1,45 +1,54 @@
-"""The environment beside gymnasium's own vector, and a rollout with its log beside one without.
+"""The environment beside other environments, and a rollout with its log beside one without.
 
-`python benchmarks/environment.py` runs the contestants in turn, round after round, on one thread, and writes medians and the
-median of the paired ratios into benchmarks/results.json, beside what other benchmarks wrote there. Times are processor time.
+`python benchmarks/environment.py` runs the contestants in turn, round after round, on one thread (OpenMP, OpenCV and torch
+too), and puts medians into benchmarks/results.json. Times are processor time.
 
-- `environment.steps`: steps a second of `MedVistaVectorEnv` and of `SyncVectorEnv` around `MedVistaEnv`, with a trivial task
-  and a trivial tool: texts parsed, calls validated and run, observations made, answers graded and rewarded, episodes begun
-  anew. Of five steps three are calls, each with an argument of its own, one is an answer, and one begins the next episode.
-  Ratio ours / theirs.
-- `environment.logging`: episodes a second of a rollout of ScoutVQA's expert that writes trajectories and pictures, and of one
-  that does not. Ratio ours / theirs, so 0.85 is a cost of 15 %. The expert costs nothing, so this is the dearest case; a
-  model's own time comes on top of both.
+- `environment.steps`: steps a second of `MedVistaVectorEnv`, with a trivial task and a trivial tool: texts parsed, calls
+  validated and run, observations made, answers graded and rewarded, episodes begun anew. Of five steps three are calls, each
+  with an argument of its own, one is an answer, and one begins the next episode. Beside it gymnasium's `SyncVectorEnv` around
+  `MedVistaEnv`, and the same task written for gem, skyrl-gym and OpenEnv (`benchmarks/peers/environment.py`), each in its own
+  interpreter in `build/environment`. Those do less in a step: no schema, no typed errors, no images and no record that a log
+  could be written of. OpenEnv talks to its server over a WebSocket, as it always does; openenv-core 0.2.1 is the last that
+  installs beside the versions of constraints.txt.
+- `environment.logging`: episodes a second of a rollout that writes trajectories and pictures, beside the same one that does
+  not; 0.85 is a cost of 15 %. "no log, expert" is ScoutVQA's expert, "no log, mix" a scripted policy that looks at a 512 x 512
+  CT slice in four calls (window, segment_crop, zoom, enhance_contrast) before it answers, in pictures of 224 pixels. Such
+  policies cost nothing, so these are the dearest cases; a model's own time comes on top of both sides.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
+import itertools
 import json
 import os
 import random
-import statistics
+import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from rows import ROOT, Contestant, compare, environment, merge
 
-from medvistagym_core import Answer, Case, Image, Registry, Toolbox, tool
+from medvistagym_core import Answer, Case, Image, Registry, Toolbox, ToolCall, tool
 from medvistagym_core.environment import MedVistaEnv, MedVistaVectorEnv
+from medvistagym_core.image import Window
 from medvistagym_core.policy import ScriptedPolicy
 from medvistagym_core.rollout import rollout
 from medvistagym_core.schema import system_prompt
 from medvistagym_core.settings import Settings
 from medvistagym_core.trajectory import TrajectoryWriter
 
-ROOT = Path(__file__).parents[1]
+PEERS: Final = ("gem-llm==0.1.0", "skyrl-gym==0.4.0", "openenv-core==0.2.1")
+SLOW: Final = {"openenv": 10}  # so many times fewer steps
 
 
 @tool
@@ -53,7 +62,7 @@ def double(number: int) -> int:
 
 
 class Doubling:
-    """What is twice a number?"""
+    """What is twice a number? Deals from a list, as a data set does."""
 
     name = "doubling"
     description = "Double a number."
@@ -63,13 +72,17 @@ class Doubling:
     abstention = None
 
     def __init__(self) -> None:
-        self._image = Image(pixels=np.zeros((8, 8), np.uint8))
+        image = Image(pixels=np.zeros((8, 8), np.uint8))
+        self._cases = [
+            Case(
+                id=f"train-{index}", task=self.name, split="train", index=index, family="double",
+                question=f"Twice {index}?", images=(image,), answer=Answer(str(2 * index), kind="number"),
+            )
+            for index in range(1000)
+        ]  # fmt: skip
 
     def case(self, split: str, index: int, seed: int = 0) -> Case:
-        return Case(
-            id=f"{split}-{index}", task=self.name, split=split, index=index, family="double", question=f"Twice {index}?",
-            images=(self._image,), answer=Answer(str(2 * index), kind="number"),
-        )  # fmt: skip
+        return self._cases[index]
 
     def vocabulary(self) -> tuple[str, ...]:
         return ()
@@ -89,10 +102,12 @@ def turns(count: int, steps: int, rng: random.Random) -> list[tuple[str, ...]]:
     return [tuple(turn(step) for _ in range(count)) for step in range(steps)]
 
 
-def stepping(vector: Any, count: int, steps: int) -> Callable[[int], float]:
-    """Steps a second of processor time."""
+def stepping(vector: Any, count: int, steps: int) -> Contestant:
+    """Steps a second."""
+    seeds = itertools.count()
 
-    def run(seed: int) -> float:
+    def run() -> float:
+        seed = next(seeds)
         said = turns(count, steps, random.Random(seed))
         vector.reset(seed=seed)
         gc.collect()
@@ -104,101 +119,149 @@ def stepping(vector: Any, count: int, steps: int) -> Callable[[int], float]:
     return run
 
 
+def peer(python: Path, name: str, count: int, steps: int, stack: contextlib.ExitStack) -> Contestant:
+    """Steps a second of a peer, which waits in a process of its own for its turn."""
+    command = [str(python), str(Path(__file__).parent / "peers" / "environment.py"), name, str(count), str(steps)]
+    # Its own log lines are no part of the report; what ends it is in its exit.
+    process = stack.enter_context(
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT / "build",
+        )
+    )
+    stack.callback(process.kill)
+
+    def run() -> float:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{name} ended with {process.wait()}; run {' '.join(command)} to see why")
+        return float(line)
+
+    return run
+
+
 def steps_rows(count: int, steps: int, rounds: int) -> list[dict[str, Any]]:
     toolbox = Toolbox({"double": double})
-    ours = MedVistaVectorEnv(Doubling(), toolbox, count)
-    theirs = SyncVectorEnv(
-        [lambda: MedVistaEnv(Doubling(), toolbox) for _ in range(count)], autoreset_mode=AutoresetMode.NEXT_STEP
-    )
-    row = compare(
-        "environment.steps",
-        "SyncVectorEnv",
-        count,
-        stepping(ours, count, steps),
-        stepping(theirs, count, steps),
-        rounds,
-    )
-    ours.close()
-    theirs.close()
-    return [row]
+    python = environment(ROOT / "build" / "environment", PEERS)
+    with (
+        contextlib.closing(MedVistaVectorEnv(Doubling(), toolbox, count)) as ours,
+        contextlib.closing(
+            SyncVectorEnv(
+                [lambda: MedVistaEnv(Doubling(), toolbox) for _ in range(count)],
+                autoreset_mode=AutoresetMode.NEXT_STEP,
+            )
+        ) as stock,
+        contextlib.ExitStack() as stack,
+    ):
+        peers = {"SyncVectorEnv": stepping(stock, count, steps)}
+        for name in ("gem", "skyrl-gym", "openenv"):
+            peers[name] = peer(python, name, count, max(steps // SLOW.get(name, 1), 5), stack)
+        return compare("environment.steps", count, "1/s", stepping(ours, count, steps), peers, rounds)
+
+
+class Slices:
+    """What is in this CT slice? Nobody knows; the looking is what counts."""
+
+    name = "slices"
+    description = "Look at a CT slice."
+    families = ("slice",)
+    splits = ("train",)
+    tools = ("window", "segment_crop", "zoom", "enhance_contrast")
+    abstention = None
+
+    def __init__(self, cases: int) -> None:
+        rows, columns = np.mgrid[-1:1:512j, -1:1:512j]
+        body = np.where(rows**2 + (1.4 * columns) ** 2 < 0.8, 40.0, -1000.0)
+        body[(rows**2 + (3 * (np.abs(columns) - 0.3)) ** 2) < 0.25] = -800
+        noise = np.random.default_rng(0).normal(0, 20, (cases, 512, 512))
+        self._pixels = (body + noise).astype(np.int16)
+
+    def case(self, split: str, index: int, seed: int = 0) -> Case:
+        image = Image(pixels=self._pixels[index], unit="HU", spacing=(0.7, 0.7), modality="CT", window=Window(40, 400))
+        return Case(
+            id=f"{split}-{index}", task=self.name, split=split, index=index, family="slice", question="What is it?",
+            images=(image,), answer=Answer("a chest"),
+        )  # fmt: skip
+
+    def vocabulary(self) -> tuple[str, ...]:
+        return ()
+
+    def expert(self, question: str, images: tuple[Image, ...], rng: np.random.Generator) -> Any:
+        yield ToolCall(name="window", arguments={"image": 0, "center": -600, "width": 1500})
+        yield ToolCall(name="segment_crop", arguments={"image": 1, "method": "body"})
+        yield ToolCall(name="zoom", arguments={"image": 2, "box": [100, 200, 500, 700]})
+        yield ToolCall(name="enhance_contrast", arguments={"image": 3})
+        return "a chest"
 
 
 def logging_rows(cases: int, rounds: int) -> list[dict[str, Any]]:
     registry = Registry.discover()
-    if "scoutvqa" not in registry.tasks:
-        print("environment.logging: medvistagym-scoutvqa is not installed")
-        return []
-    task = registry.task("scoutvqa")
-    toolbox = registry.toolbox(task.tools)
-    settings = Settings()
-    prompt = system_prompt(toolbox.specs, rules=settings.protocol.rules, abstention=task.abstention)
-    settings = Settings(prompt=prompt)
+    rows = []
+    for mix, task in {"expert": registry.tasks.get("scoutvqa"), "mix": Slices(cases)}.items():
+        if task is None or not {*task.tools} <= {name.partition(":")[2] for name in registry.tools}:
+            print(f"environment.logging: the plugins of the {mix} are not installed")
+            continue
+        toolbox = registry.toolbox(task.tools)
+        rules = Settings().protocol.rules
+        prompt = system_prompt(toolbox.specs, rules=rules, abstention=task.abstention)
+        settings = Settings(prompt=prompt, view_side=224 if mix == "mix" else None)
+        logged, bare = (rolling(task, toolbox, settings, cases, log=log) for log in (True, False))
+        rows += compare("environment.logging", cases, "1/s", logged, {f"no log, {mix}": bare}, rounds)
+    return rows
 
-    def run(seed: int, log: bool) -> float:
-        with tempfile.TemporaryDirectory() as folder:
+
+def rolling(task: Any, toolbox: Toolbox, settings: Settings, cases: int, *, log: bool) -> Contestant:
+    """Episodes a second."""
+    seeds = itertools.count()
+
+    def run() -> float:
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
             writer = TrajectoryWriter(Path(folder) / "t.jsonl", toolbox) if log else None
             began = time.process_time()
-            played = sum(
-                1
-                for _ in rollout(
-                    ScriptedPolicy(task), task, toolbox, "train", range(cases), settings, seed=seed, writer=writer
+            with writer or contextlib.nullcontext():
+                played = rollout(
+                    ScriptedPolicy(task),
+                    task,
+                    toolbox,
+                    "train",
+                    range(cases),
+                    settings,
+                    seed=next(seeds),
+                    writer=writer,
                 )
-            )
-            spent = time.process_time() - began
-            if writer is not None:
-                writer.close()
-            return played / spent
+                return sum(1 for _ in played) / (time.process_time() - began)
 
-    return [compare("environment.logging", "no log", cases, lambda s: run(s, True), lambda s: run(s, False), rounds)]
+    return run
 
 
-def compare(
-    bench: str, peer: str, batch: int, ours: Callable[[int], float], theirs: Callable[[int], float], rounds: int
-) -> dict[str, Any]:
-    for contestant in (ours, theirs):
-        contestant(0)
-    pairs = []
-    for round_ in range(rounds):
-        # Each of a pair goes first in turn.
-        first, second = (ours, theirs) if round_ % 2 else (theirs, ours)
-        a, b = first(round_ + 1), second(round_ + 1)
-        pairs.append((a, b) if round_ % 2 else (b, a))
-    return {
-        "bench": bench,
-        "peer": peer,
-        "batch": batch,
-        "ours": round(statistics.median(a for a, _ in pairs), 1),
-        "theirs": round(statistics.median(b for _, b in pairs), 1),
-        "ratio": round(statistics.median(a / b for a, b in pairs), 3),
-    }
+def pinned() -> None:
+    """One thread for everything that has threads of its own."""
+    for name in ("cv2", "torch"):
+        with contextlib.suppress(ImportError):
+            module = __import__(name)
+            (module.setNumThreads if name == "cv2" else module.set_num_threads)(1)
 
 
-def merge(rows: list[dict[str, Any]], file: Path) -> None:
-    """Put rows into the file in place of those of the same bench, peer and batch."""
-    known = json.loads(file.read_text("utf-8")) if file.exists() else []
-
-    def key(row: dict[str, Any]) -> tuple[str, str, int]:
-        return row["bench"], row["peer"], row["batch"]
-
-    merged = {key(row): row for row in [*known, *rows]}
-    aside = file.with_suffix(".part")
-    aside.write_text(json.dumps([merged[k] for k in sorted(merged)], indent=1) + "\n", "utf-8")
-    aside.replace(file)
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--envs", type=int, default=256)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--cases", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results.json")
-    options = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args(arguments)
+    pinned()
     rows = steps_rows(options.envs, options.steps, options.rounds)
     rows += logging_rows(options.cases, options.rounds)
-    for row in rows:
-        print(f"{row['bench']:24} {row['peer']:16} {row['ours']:>12,} {row['theirs']:>12,}   x{row['ratio']}")
-    merge(rows, options.out)
+    merge(rows)
 
 
 if __name__ == "__main__":

@@ -15,17 +15,15 @@ see the same distributions on their path. One thread.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from rows import RESULTS, ROOT, compare, environment, merge
+
 PEERS = ("llm==0.36", "stevedore==5.10.0", "pluggy==1.7.0")
 PLUGINS = 20
 OURS = "medvistagym"
@@ -93,16 +91,6 @@ DISCOVER = {
 }
 
 
-def make_environment(folder: Path) -> Path:
-    """A virtual environment with the peers and this core; the path of its interpreter."""
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, *PEERS, ROOT], check=True)
-    return python
-
-
 def write_plugins(folder: Path) -> None:
     """Lay out `PLUGINS` distributions for each contestant, as pip would."""
     for group, source in SOURCES.items():
@@ -123,12 +111,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--environment", type=Path, default=ROOT / "build" / "startup")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results.json")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    python = make_environment(options.environment)
+    python = environment(options.environment, [*PEERS, ROOT])
     with tempfile.TemporaryDirectory() as place:
         write_plugins(Path(place))
-        environment = {
+        variables = {
             **{
                 key: value
                 for key, value in os.environ.items()
@@ -138,26 +126,20 @@ def main() -> None:
             "LLM_USER_PATH": place,
             "OMP_NUM_THREADS": "1",
         }
-        rows = []
-        listing = {name: whole(python, name) for name in DISCOVER}
-        rows += compare(
-            "startup.list", {name: timed(argv, environment) for name, argv in listing.items()}, options.rounds
-        )
-        finding = {name: within(python, name, environment) for name in DISCOVER}
-        rows += compare("startup.discover", finding, options.rounds)
+        listing = {name: timed(whole(python, name), variables) for name in DISCOVER}
+        finding = {name: within(python, name, variables) for name in DISCOVER}
+        rows = beside("startup.list", listing, options.rounds)
+        rows += beside("startup.discover", finding, options.rounds)
         if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, check=False).returncode == 0:
-            pair = {
-                OURS: timed(listing[OURS], environment),
-                "import torch": timed([sys.executable, "-c", "import torch"], environment),
-            }
-            rows += compare("startup.torch", pair, max(3, options.rounds // 3))
+            heavy = timed([sys.executable, "-c", "import torch"], variables)
+            rows += beside("startup.torch", {OURS: listing[OURS], "import torch": heavy}, max(3, options.rounds // 3))
     merge(rows, options.out)
-    for row in rows:
-        print(
-            "{bench:17} {peer:13} ours {ours:8.1f} ms  theirs {theirs:8.1f} ms  theirs / ours {ratio:6.2f}".format(
-                **row
-            )
-        )
+
+
+def beside(bench, contestants, rounds):
+    """Rows of ours against each other contestant."""
+    peers = {name: run for name, run in contestants.items() if name != OURS}
+    return compare(bench, PLUGINS, "ms", contestants[OURS], peers, rounds)
 
 
 def whole(python: Path, name: str) -> list[str]:
@@ -170,12 +152,12 @@ def whole(python: Path, name: str) -> list[str]:
     return commands.get(name, [str(python), "-c", f"{imports}\n{find}\nprint(sorted(found))"])
 
 
-def timed(argv, environment):
+def timed(argv, variables):
     """A function that runs the command and returns milliseconds."""
 
     def run() -> float:
         began = time.perf_counter()
-        done = subprocess.run(argv, capture_output=True, text=True, env=environment, check=True)
+        done = subprocess.run(argv, capture_output=True, text=True, env=variables, check=True)
         taken = (time.perf_counter() - began) * 1000
         assert "import torch" in argv or done.stdout.count("tool_") >= PLUGINS, done.stdout
         return taken
@@ -183,52 +165,19 @@ def timed(argv, environment):
     return run
 
 
-def within(python, name, environment):
+def within(python, name, variables):
     """A function that starts a process and returns the milliseconds that discovery took in it."""
     imports, find = DISCOVER[name]
     clock = "time.perf_counter()"
     program = f"{imports}\nimport time\nbegan = {clock}\n{find}\nprint(({clock} - began) * 1000, len(found))"
 
     def run() -> float:
-        done = subprocess.run([python, "-c", program], capture_output=True, text=True, env=environment, check=True)
+        done = subprocess.run([python, "-c", program], capture_output=True, text=True, env=variables, check=True)
         taken, found = done.stdout.split()[-2:]
         assert int(found) >= PLUGINS, done.stdout
         return float(taken)
 
     return run
-
-
-def compare(bench, contestants, rounds):
-    """Rows of ours against each other contestant, from runs that take turns; the first round only warms up."""
-    taken = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
-        for name, run in contestants.items():
-            value = run()
-            if turn:
-                taken[name].append(value)
-    ours = taken.pop(OURS)
-    return [
-        {
-            "bench": bench,
-            "peer": name,
-            "batch": PLUGINS,
-            "ours": round(statistics.median(ours), 2),
-            "theirs": round(statistics.median(theirs), 2),
-            "ratio": round(statistics.median(b / a for a, b in zip(ours, theirs, strict=True)), 3),
-        }
-        for name, theirs in taken.items()
-    ]
-
-
-def merge(rows, file: Path) -> None:
-    """Put the rows in place of those of the same benches; others stay."""
-    mine = {row["bench"] for row in rows}
-    kept = [row for row in json.loads(file.read_text("utf-8")) if row["bench"] not in mine] if file.exists() else []
-    aside = file.with_suffix(".part")
-    aside.write_text(
-        json.dumps(sorted([*kept, *rows], key=lambda row: (row["bench"], row["peer"])), indent=1) + "\n", "utf-8"
-    )
-    aside.replace(file)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,10 @@ BAD = {
         described=ARGUMENT,
     ),
     "valid-calls": good("    return image.with_pixels(image.pixels - image.pixels[0, 5])"),
-    "input-unchanged": good("    image.pixels.base.setflags(write=True)\n    image.pixels.base[...] = 0\n    return image"),
+    "input-unchanged": good(
+        "    pixels = image.pixels if image.pixels.base is None else image.pixels.base\n"
+        "    pixels.setflags(write=True)\n    pixels[...] = 0\n    return image"
+    ),
     "declared-output": good(returns="str"),
     "lineage-inside": good("    return image.replace(to_source=(1.0, 0.0, 500.0, 0.0, 1.0, 0.0))"),
     "deterministic": good("    return f'{hash(\"shade\")}'", returns="str"),

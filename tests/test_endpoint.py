@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import threading
 import time
@@ -44,7 +45,7 @@ class Fake(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.last, self.headers = [], ANSWER, {}
+        self.script, self.last, self.headers, self.usage = [], ANSWER, {}, None
         self.bodies, self.keys, self.times, self.paths = [], [], [], []
         self.busy = self.most = 0
         self.lock = threading.Lock()
@@ -76,7 +77,8 @@ class Handler(BaseHTTPRequestHandler):
                 json.dumps({"error": {"message": f"refused {self.headers.get('Authorization')}"}}).encode(),
             )
         elif isinstance(said, dict):
-            raw = json.dumps({"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}).encode()
+            choices = [{"index": 0, "message": said, "finish_reason": "stop"}]
+            raw = json.dumps({"choices": choices, "usage": fake.usage}).encode()
         self.send_response(status)
         for name, value in fake.headers.items():
             self.send_header(name, value)
@@ -155,9 +157,24 @@ def test_a_server_that_knows_no_tools(fake, task, toolbox):
     assert {m["role"] for m in fake.bodies[1]["messages"]} <= {"system", "user", "assistant"}
 
 
+def hang_up(body):
+    raise ConnectionAbortedError
+
+
 @pytest.mark.parametrize(
     "trouble",
-    [429, 500, 503, b"<html>", b"{}", b'{"choices": []}', b'{"choices": [{"message": "hm"}]}', b"", b"[" * 99999],
+    [
+        hang_up,
+        429,
+        500,
+        503,
+        b"<html>",
+        b"{}",
+        b'{"choices": []}',
+        b'{"choices": [{"message": "hm"}]}',
+        b"",
+        b"[" * 99999,
+    ],
 )
 def test_what_may_pass_is_tried_again(fake, task, toolbox, trouble):
     fake.script = [trouble, trouble]
@@ -209,6 +226,13 @@ def test_retry_after_is_heeded_by_everybody(fake):
     first, *others = fake.times
     assert len(others) == 2
     assert all(at - first > 0.38 for at in others)
+
+
+@pytest.mark.parametrize("value", ["soon", "-3", "Wed, 21 Oct 2015 07:28:00 GMT", "nan", ""])
+def test_a_retry_after_that_says_nothing_of_use_is_no_obstacle(fake, value):
+    fake.headers, fake.script = {"Retry-After": value}, [429, 503]
+    assert endpoint(fake).complete({})["content"] == ANSWER["content"]
+    assert fake.times[-1] - fake.times[0] < 2
 
 
 def test_concurrency_and_rate_are_limited(fake, task, toolbox):
@@ -272,13 +296,35 @@ def test_misuse_is_refused(fake, toolbox):
     for url in ("127.0.0.1:8000", "file:///etc", "http://user:pass@host/v1", "http://host/v1?key=1", ""):
         with pytest.raises(ValueError, match="endpoint"):
             Endpoint(url)
-    for bad in ({"concurrency": 0}, {"per_minute": 0}, {"retries": -1}, {"timeout_s": 0}):
+    for bad in ({"concurrency": 0}, {"per_minute": 0}, {"tokens_per_minute": 0}, {"retries": -1}, {"timeout_s": 0}):
         with pytest.raises(ValueError, match=r"at least|above"):
             Endpoint(fake.url, **bad)
     for bad in ({"temperature": -1}, {"top_p": 0}, {"max_tokens": 0}):
         with pytest.raises(ValueError, match="temperature"):
             EndpointPolicy(endpoint(fake), "tiny", toolbox, **bad)
     assert EndpointPolicy(endpoint(fake), "tiny", toolbox).act([]) == []
+
+
+def test_tokens_a_minute_are_limited_over_time(fake, task, toolbox):
+    fake.usage = {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100}
+    play(fake, task, toolbox, range(5), concurrency=1, tokens_per_minute=60_000)  # a request earns its place in 0.1 s
+    gaps = [b - a for a, b in itertools.pairwise(fake.times)]
+    assert min(gaps) > 0.09
+    fake.times.clear()
+    fake.usage = {"total_tokens": "many"}  # a server that does not count is not held back
+    play(fake, task, toolbox, range(5), concurrency=1, tokens_per_minute=60)
+    assert len(fake.times) == 5
+
+
+def test_tokens_of_requests_under_way_together_are_earned_before_the_next():
+    pace = Pace(8, tokens_per_minute=600)
+    assert pace.turn() == 0
+    began = time.monotonic()
+    for _ in range(3):
+        pace.took(10, began)
+    assert pace.turn() == pytest.approx(3, abs=0.05)
+    pace.took(10, began - 100)  # time that has passed since counts
+    assert pace.turn() == pytest.approx(4, abs=0.05)
 
 
 def test_a_pace_is_even():

@@ -160,7 +160,46 @@ def test_budgets(task, toolbox, executor):
     assert unlucky.ended == "answered"
 
 
-@pytest.mark.parametrize("bad", [{"max_turns": 0}, {"max_calls": -1}, {"max_text": 0}, {"max_observation": 0}])
+def test_the_tokens_of_an_episode_are_bounded(task, toolbox, executor):
+    settings = Settings(protocol=PROTOCOL, limits=Limits(max_tokens=60), tokens=len)
+    answer = say(answer="unclear")
+    assert len(answer) < 60 < len(say(call()))
+    episode = Episode.of(task, "test", 0, toolbox, settings)
+    play(executor, episode, "x" * 20, say(call()))
+    assert episode.ended == "tokens"
+    assert texts(episode.news)[0] == "budget_exhausted: All 60 tokens are used; the episode is over."
+    assert len(episode.store) == 1
+    assert episode.finish().max_tokens == 60
+    assert play(executor, Episode.of(task, "test", 0, toolbox, settings), answer).ended == "answered"
+    wordy = play(executor, Episode.of(task, "test", 0, toolbox, settings), "x" * 20, "y" * 20, answer)
+    assert wordy.ended == "answered"  # the turn that takes the last token is still read
+    assert Settings().tokens("é" * 6) == 3
+
+
+def test_a_case_of_several_images_and_evidence_from_any_of_them(task, toolbox, executor):
+    one, two = task.case("test", 0), task.case("test", 1)
+    case = dataclasses.replace(one, images=(*one.images, *two.images))
+    episode = Episode(case, toolbox, protocol=PROTOCOL)
+    assert texts(episode.messages)[:2] == ["image 0:", "image 1:"]
+    assert len(images(episode.messages)) == 2
+    play(
+        executor,
+        episode,
+        say(call("crop", image=1, box=[500, 0, 1000, 500])),
+        say(call("crop", image=0, box=[0, 500, 500, 1000]), call("crop", image=2, box=[500, 500, 1000, 1000])),
+    )
+    record = episode.finish()
+    assert [image.parent for image in record.images] == [None, None, 1, 0, 2]
+    assert [(image.turn, image.call) for image in record.images[2:]] == [(0, 0), (1, 0), (1, 1)]
+    # The quarter of a quarter knows where it lies in the second image.
+    assert episode.store[4].to_source == (1.0, 0.0, 24.0, 0.0, 1.0, 8.0)
+    assert np.array_equal(episode.store[4].pixels, case.images[1].pixels[8:16, 24:32])
+    assert [call.images for turn in record.turns for call in turn.calls] == [(1,), (0,), (2,)]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"max_turns": 0}, {"max_calls": -1}, {"max_tokens": 0}, {"max_text": 0}, {"max_observation": 0}]
+)
 def test_limits_are_checked(bad):
     with pytest.raises(ValueError, match="at least"):
         Limits(**bad)

@@ -1,5 +1,6 @@
 """Running the calls of many episodes at once."""
 
+import signal
 import sys
 import threading
 import time
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from medvistagym_core import Image, ImageStore, LocalExecutor, Registry, ToolCall, tool
+from medvistagym_core.watch import Watch
 
 
 def call(name, **arguments):
@@ -220,3 +222,242 @@ def test_a_batched_kernel_gets_all_distinct_calls_at_once():
         ex.run([(s, [call("double", image=0)]) for s in stores])
     assert sizes == [3]
     assert [int(s[1].pixels[0, 0]) for s in stores] == [0, 2, 4] * 3
+
+
+@pytest.fixture
+def quick():
+    """A registry with one quick tool that may be told to misbehave, and the names of the threads it ran in."""
+    threads = []
+    over = threading.Event()  # a thread that was given up on would spin beside all later tests
+
+    @tool(deterministic=False, timeout_s=0.3)
+    def quickly(image: Image, how: str = "well") -> str:
+        """Be quick.
+
+        Args:
+            image: Any.
+            how: In what way.
+        """
+        threads.append(threading.current_thread().name)
+        if how == "sleep":
+            time.sleep(60)
+        if how == "spin":
+            while not over.is_set():
+                pass
+        if how == "stubborn":
+            try:
+                time.sleep(60)
+            except BaseException:  # noqa: BLE001 what a tool should not do
+                time.sleep(60)
+        if how == "leave":
+            sys.exit(4)
+        return how
+
+    registry = Registry()
+    registry.register(quickly)
+    yield registry, threads
+    over.set()
+
+
+def ask(executor, *ways):
+    jobs = [(ImageStore([image()]), [call("quickly", image=0, how=how)]) for how in ways]
+    return [row[0] for row in executor.run(jobs)]
+
+
+def test_a_tool_that_has_shown_itself_quick_runs_in_the_calling_thread(quick):
+    registry, threads = quick
+    with LocalExecutor(registry.toolbox()) as ex:
+        for _ in range(4):
+            ask(ex, *["well"] * 64)
+    assert threads[0] != threading.current_thread().name
+    assert threading.current_thread().name in threads
+
+
+@pytest.mark.parametrize("how", ["sleep", "spin", "stubborn"])
+@pytest.mark.parametrize("where", ["main thread", "another thread"])
+def test_a_quick_tool_that_hangs_all_of_a_sudden_costs_one_timeout(quick, how, where):
+    registry, _ = quick
+    outcome = []
+
+    def play():
+        with LocalExecutor(registry.toolbox()) as ex:
+            for _ in range(4):
+                ask(ex, *["well"] * 64)
+            begin = time.monotonic()
+            outcome.append(ask(ex, "a", how, "b"))
+            outcome.append(time.monotonic() - begin)
+            outcome.append(ask(ex, "c"))
+
+    if where == "main thread":
+        play()
+    else:
+        thread = threading.Thread(target=play)
+        thread.start()
+        thread.join()
+    (a, hung, b), seconds, (c,) = outcome
+    assert [r.text for r in (a, b, c)] == ["a", "b", "c"]
+    assert hung.error.code == "timeout"
+    assert seconds < 10
+
+
+def test_a_quick_tool_that_leaves_costs_one_error(quick):
+    registry, _ = quick
+    with LocalExecutor(registry.toolbox()) as ex:
+        for _ in range(4):
+            ask(ex, *["well"] * 64)
+        results = ask(ex, "a", "leave", "b")
+    assert [r.ok for r in results] == [True, False, True]
+    assert results[1].error.message == "quickly failed with SystemExit."
+
+
+def test_calls_go_on_without_waiting_for_those_of_other_episodes(bench):
+    registry, _ = bench
+    done = threading.Event()
+
+    @tool(deterministic=False)
+    def last(image: Image) -> str:
+        """Be last.
+
+        Args:
+            image: Any.
+        """
+        done.set()
+        return "last"
+
+    @tool(deterministic=False)
+    def patient(image: Image) -> str:
+        """Wait for the last.
+
+        Args:
+            image: Any.
+        """
+        return "in time" if done.wait(20) else "in vain"
+
+    registry.register(last)
+    registry.register(patient)
+    with executor(bench) as ex:
+        rows = ex.run(
+            [
+                (ImageStore([image()]), [call("patient", image=0)]),
+                (ImageStore([image()]), [call("add", image=0), call("add", image=1), call("last", image=2)]),
+            ]
+        )
+    assert [row[-1].text for row in rows] == ["in time", "last"]
+
+
+def test_an_executor_can_be_used_again_after_it_was_closed(bench):
+    ex = executor(bench)
+    for _ in range(3):
+        [[result]] = ex.run([(ImageStore([image()]), [call("roll", image=0)])])
+        assert result.text == "6"
+        ex.close()
+
+
+def test_a_batched_kernel_gets_images_of_one_shape_and_type():
+    seen = []
+
+    @tool
+    def stacked(image: Image, other: Image | None = None) -> str:
+        """Stack.
+
+        Args:
+            image: Any.
+            other: Any.
+        """
+        return "1"
+
+    @stacked.batch
+    def kernel(calls):
+        stack = np.stack([c["image"].pixels for c in calls])
+        seen.append((stack.shape, stack.dtype.name, calls[0]["other"] is None))
+        return [str(len(calls))] * len(calls)
+
+    registry = Registry()
+    registry.register(stacked)
+    images = [
+        Image(pixels=np.full((side, side), k, dtype))
+        for k, (side, dtype) in enumerate([(4, "i2"), (8, "i2"), (4, "f4"), (4, "i2"), (8, "i2"), (4, "i2")])
+    ]
+    jobs = [(ImageStore([one]), [call("stacked", image=0)]) for one in images]
+    jobs.append((ImageStore(images[:1]), [call("stacked", image=0, other=0)]))
+    jobs.append((ImageStore(images[3:4]), [call("stacked", image=0, other=0)]))
+    with LocalExecutor(registry.toolbox()) as ex:
+        rows = ex.run(jobs)
+    assert [row[0].text for row in rows] == ["3", "2", "1", "3", "2", "3", "2", "2"]
+    assert sorted(seen) == [((2, 4, 4), "int16", False), ((2, 8, 8), "int16", True), ((3, 4, 4), "int16", True)]
+
+
+def test_calls_that_ran_out_of_memory_beside_others_are_made_again_by_themselves():
+    at_work = []
+
+    @tool(deterministic=False)
+    def big(image: Image, size: int = 1) -> str:
+        """Need memory that only one call at a time can have.
+
+        Args:
+            image: Any.
+            size: How much.
+        """
+        at_work.append(size)
+        try:
+            time.sleep(0.05)
+            if sum(at_work) > 3:
+                raise MemoryError
+        finally:
+            at_work.remove(size)
+        return "done"
+
+    registry = Registry()
+    registry.register(big)
+    jobs = [(ImageStore([image()]), [call("big", image=0, size=size)]) for size in (3, 3, 3, 9)]
+    with LocalExecutor(registry.toolbox()) as ex:
+        rows = ex.run(jobs)
+    assert [row[0].text for row in rows[:3]] == ["done"] * 3
+    assert "big ran out of memory" in rows[3][0].error.message
+
+
+def test_a_program_that_uses_the_signal_itself_keeps_it():
+    before = signal.signal(signal.SIGURG, signal.SIG_IGN)
+    try:
+        assert not Watch().ready()
+        assert signal.getsignal(signal.SIGURG) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGURG, before)
+
+
+def test_a_tool_may_run_tools_itself(quick):
+    inner = LocalExecutor(quick[0].toolbox())
+
+    @tool(deterministic=False)
+    def outer(image: Image) -> str:
+        """Ask a quick tool.
+
+        Args:
+            image: Any.
+        """
+        return ask(inner, "well")[0].text
+
+    registry = Registry()
+    registry.register(outer)
+    with inner, LocalExecutor(registry.toolbox()) as ex:
+        for _ in range(4):
+            rows = ex.run([(ImageStore([image()]), [call("outer", image=0)]) for _ in range(16)])
+            assert [row[0].text for row in rows] == ["well"] * 16
+
+
+def test_several_threads_may_share_an_executor(bench):
+    rows = []
+
+    def play(ex, k):
+        for n in range(30):
+            store = ImageStore([image(n % 5)])
+            [results] = ex.run([(store, [call("add", image=0, amount=k), call("add", image=1)])])
+            rows.append([int(store[r.handles[0]].pixels[0, 0]) - n % 5 - k for r in results])
+
+    with executor(bench, cache_bytes=8192) as ex:
+        threads = [threading.Thread(target=play, args=(ex, k)) for k in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert rows == [[0, 1]] * 120

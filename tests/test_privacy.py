@@ -1,5 +1,6 @@
 """Identifiers planted in every text element of real DICOM files appear in nothing that a run leaves, shows, sends or says."""
 
+import asyncio
 import base64
 import contextlib
 import io
@@ -11,17 +12,23 @@ import traceback
 import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pydicom
 import pydicom.data
 import pytest
 
 from medvistagym_core.cli import main
 from medvistagym_core.episode import Episode
+from medvistagym_core.execution import LocalExecutor
 from medvistagym_core.plugins import Offer, PluginReport
+from medvistagym_core.policy import random_arguments
+from medvistagym_core.protocol import Protocol
 from medvistagym_core.registry import Registry
 from medvistagym_core.rollout import rollout
+from medvistagym_core.settings import Limits, Settings
 from medvistagym_core.task import Answer, Case
-from medvistagym_core.trajectory import TrajectoryReader
+from medvistagym_core.tool import ToolCall
+from medvistagym_core.trajectory import TrajectoryReader, TrajectoryWriter
 
 dicom = pytest.importorskip("medvistagym_dicom")
 
@@ -157,6 +164,87 @@ def test_a_whole_run_says_nothing(registry, tmp_path, capfd, caplog):
     assert main(["tasks", "show", "planted", "--split", "test"]) in (0, 2)
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
     assert marks(*written(tmp_path), *capfd.readouterr(), caplog.text) == set()
+
+
+@pytest.fixture
+def everything(folder, monkeypatch):
+    """All that is installed, and the planted files as one more task."""
+    registry = Registry.discover()
+    registry.add_task(Planted(folder))
+    monkeypatch.setattr(Registry, "discover", classmethod(lambda cls, *a, **k: registry))
+    return registry
+
+
+class Thorough:
+    """Calls every tool in turn, each twice, with arguments that its schema allows."""
+
+    name, sampling = "thorough", {}
+
+    def __init__(self, toolbox):
+        rng = np.random.default_rng(0)
+        self.calls = [
+            ToolCall(name=tool.name, arguments=random_arguments(tool.spec.parameters, tool.spec.images, 1, rng))
+            for tool in toolbox.values()
+            for _ in range(2)
+        ]
+
+    def act(self, observations):
+        written = [Protocol().render(None, [call]) for call in self.calls] + ["<answer>yes</answer>"]
+        return [written[o.turn] for o in observations]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_installed_tool_tells(everything, folder, tmp_path, capfd, caplog):
+    caplog.set_level(logging.DEBUG)
+    toolbox, file = everything.toolbox("*"), tmp_path / "run" / "trajectories.jsonl"
+    policy = Thorough(toolbox)
+    settings = Settings(limits=Limits(max_turns=len(policy.calls) + 1, max_calls=len(policy.calls)))
+    with TrajectoryWriter(file, toolbox) as writer:  # the two smallest files: reading text in a picture takes its time
+        played = list(rollout(policy, everything.task("planted"), toolbox, "test", range(2), settings, writer=writer))
+    calls = [call for t in played for turn in t.turns for call in turn.calls]
+    assert {call.name for call in calls} == set(toolbox)
+    assert sum(call.error is None for call in calls) > len(calls) / 3
+    assert main(["view", str(tmp_path / "run"), "--export", str(tmp_path / "page.html")]) == 0
+    assert main(["tools", "list", "--json"]) == 0
+    scan = str(folder / FILES[0])
+    for name in {"acquisition", "measure", "read_text"} & set(toolbox):
+        box = ["--box", "0,0,900,900"] if "box" in toolbox[name].spec.parameters["properties"] else []
+        assert main(["tools", "call", name, "--image", scan, *box, "--json"]) == 0
+    assert marks(*written(tmp_path), *capfd.readouterr(), caplog.text) == set()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_answer_to_a_client_of_the_server_tells(registry, folder, capfd, caplog):
+    pytest.importorskip("mcp")
+    from mcp import Client
+
+    from medvistagym_core.serving.folder import folder_tools
+    from medvistagym_core.serving.server import show_image, tool_server, with_tools
+    from medvistagym_core.serving.session import Limits as Share
+    from medvistagym_core.serving.session import Session
+
+    caplog.set_level(logging.DEBUG)
+    own = [tool.described(plugin="serve") for tool in (show_image, *folder_tools(folder, dicom.read, Share()))]
+    toolbox, answers = with_tools(registry.toolbox("*"), own), []
+
+    async def ask(executor):
+        images = [dicom.read_one(folder / FILES[0])]
+        session = Session(executor, images, Share())
+        server = tool_server(toolbox, images, lambda ctx: session, stateless=True)
+        async with Client(server) as client:
+            answers.extend([client.instructions, (await client.list_tools()).model_dump_json()])
+            asked = [("open_image", {"path": name}) for name in (*FILES, BROKEN, "nothing.dcm")]
+            asked += [("list_folder", {}), ("show_image", {"image": 0})]
+            asked += [(call.name, call.arguments) for call in Thorough(registry.toolbox("*")).calls]
+            for name, arguments in asked:
+                result = await client.call_tool(name, arguments)
+                answers.append(result.model_dump_json())
+
+    with LocalExecutor(toolbox) as executor:
+        asyncio.run(ask(executor))
+    assert sum('"isError":true' in answer or '"is_error":true' in answer for answer in answers) >= 2
+    shown = [answer.replace(BROKEN, "") for answer in answers]  # a name that the user gave is the user's own
+    assert marks(*shown, *capfd.readouterr(), caplog.text.replace(BROKEN, "")) == set()
 
 
 @pytest.mark.filterwarnings("ignore")

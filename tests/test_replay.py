@@ -30,7 +30,7 @@ def measure(image: Image) -> dict[str, float]:
     Args:
         image: The image.
     """
-    return {"mean": float(image.pixels.mean())}
+    return {"mean": float(image.pixels.mean()), "ignored": 0}
 
 
 @tool(deterministic=False)
@@ -116,6 +116,21 @@ def test_a_result_that_was_changed_is_found(world, file, what, change):
     report = replayed(registry, file)
     assert report.differences[0].what == what
     assert report.differences[0].tool == "measure"
+
+
+@pytest.mark.parametrize(
+    ("written", "same"), [('{"ignored":0,"mean":MEAN}', True), ('{"mean":MEAN,"ignored":0.0}', False)]
+)
+def test_the_order_of_facts_says_nothing_and_their_kind_does(world, file, written, same):
+    registry, write = world
+    write([[MEASURE]])
+
+    def change(record):
+        call = record["turns"][0]["calls"][0]
+        call.update(data=written.replace("MEAN", repr(json.loads(call["data"])["mean"])))
+
+    rewrite(file, change)
+    assert replayed(registry, file).same is same
 
 
 @pytest.mark.parametrize(

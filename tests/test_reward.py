@@ -4,6 +4,7 @@ import pytest
 
 from medvistagym_core.grading import Grade
 from medvistagym_core.protocol import Protocol
+from medvistagym_core.registry import Registry
 from medvistagym_core.reward import PRESETS, Outcome, Reward, Score
 from medvistagym_core.tool import ToolCall, ToolError, ToolResult
 
@@ -140,6 +141,26 @@ def test_plugin_terms():
         score = Reward("r", {"right": 1.0, "bad": 1.0}, {"right": lambda o: 1.0, "bad": bad})(outcome(RIGHT))
         assert score == Score(1.0, {"right": 1.0, "bad": 0.0}, score.failed)
         assert why in score.failed["bad"]
+
+
+def test_terms_come_from_installed_plugins(tmp_path, monkeypatch):
+    (tmp_path / "plugin_brief.py").write_text(
+        "from medvistagym_core import hookimpl\n\n"
+        "@hookimpl\ndef medvistagym_rewards():\n"
+        "    return {'brief': lambda outcome: -len(outcome.turns)}\n"
+    )
+    info = tmp_path / "brief-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brief\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[medvistagym]\nbrief = plugin_brief\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry.discover("brief")
+    reward = Reward.parse("paper,brief=0.1,calls=0.5", terms=registry.rewards)
+    score = reward(outcome(RIGHT, (zoom(),)))
+    assert score.terms["brief"] == -2
+    assert score.total == pytest.approx(1.0 - 0.5 - 0.2)
+    with pytest.raises(ValueError, match="no reward term 'brief'"):
+        Reward.parse("paper,brief=0.1")
 
 
 def test_unknown_names_are_refused():

@@ -241,6 +241,79 @@ def test_a_batch_with_too_few_results_is_an_error():
     assert [r.ok for r in short.run_batch([{"image": image()}] * 3)] == [False] * 3
 
 
+class OutOfMemoryError(RuntimeError):
+    """As torch.OutOfMemoryError, which is a RuntimeError too."""
+
+
+@pytest.mark.parametrize(
+    "error", [OutOfMemoryError("CUDA"), RuntimeError("CUDA error: out of memory"), MemoryError("Unable to allocate")]
+)
+def test_a_batch_that_exhausts_memory_is_run_in_halves(error):
+    sizes = []
+
+    @tool
+    def heavy(image: Image, weight: int) -> str:
+        """Weigh.
+
+        Args:
+            image: Any.
+            weight: How heavy.
+        """
+        sizes.append(1)
+        if weight > 9:
+            raise error
+        return str(weight)
+
+    @heavy.batch
+    def kernel(calls):
+        sizes.append(len(calls))
+        if len(calls) > 3:
+            raise error
+        return [str(call["weight"]) for call in calls]
+
+    results = heavy.run_batch([{"image": image(), "weight": w} for w in range(10)])
+    assert [r.text for r in results] == [str(w) for w in range(10)]
+    assert sizes == [10, 5, 2, 3, 5, 2, 3]
+    alone = heavy.run({"image": image(), "weight": 10})
+    assert alone.error is not None
+    assert alone.error.code == "tool_failed"
+    assert "heavy ran out of memory" in alone.error.message
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no memory of it"), ValueError("out of memory")])
+def test_other_errors_are_not_taken_for_exhausted_memory(error):
+    @tool
+    def fail(image: Image) -> str:
+        """Fail.
+
+        Args:
+            image: Any.
+        """
+        raise error
+
+    result = fail.run({"image": image()})
+    assert result.error is not None
+    assert "ran out of memory" not in result.error.message
+
+
+def test_plain_arguments_are_read_as_their_json_text_is():
+    values = [
+        0, 1, -1, 2.0, 0.5, -0.0, 10**400, 2**70, float("inf"), True, None, "lung", "x", "", "\ud800", [], [1, 2],
+        [0, 0, 10, 10], [0, 0, 10.0, 10], [True], [[1]], {"a": 1}, (1, 2), np.float64(0.5), np.int64(1),
+    ]  # fmt: skip
+    for name in ("image", "preset", "width", "box", "steps"):
+        for value in values:
+            arguments = {"image": 0, name: value}
+            assert told(shade.validate, arguments) == told(shade._validated, arguments), arguments
+
+
+def told(validate, arguments):
+    try:
+        return repr(validate(arguments))
+    except ToolError as error:
+        return str(error)
+
+
 def make(source):
     scope = {"tool": tool, "Image": Image}
     exec(source, scope)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medvistagym_core.environment import MedVistaEnv, MedVistaVectorEnv
     from medvistagym_core.episode import Episode
     from medvistagym_core.execution import ImageStore, LocalExecutor
+    from medvistagym_core.isolation import IsolatedExecutor
     from medvistagym_core.protocol import Protocol
     from medvistagym_core.registry import Registry, Toolbox, ToolboxLock
     from medvistagym_core.reward import Reward
@@ -31,6 +32,7 @@ _LATER = {
     "Case": "task",
     "Episode": "episode",
     "ImageStore": "execution",
+    "IsolatedExecutor": "isolation",
     "Limits": "settings",
     "LocalExecutor": "execution",
     "Look": "task",
@@ -53,6 +55,7 @@ __all__ = [
     "Episode",
     "Image",
     "ImageStore",
+    "IsolatedExecutor",
     "Limits",
     "LocalExecutor",
     "Look",

@@ -32,6 +32,7 @@ def account(episode: Episode, policy: PolicyRecord = UNKNOWN_POLICY) -> Trajecto
         style=settings.style,
         max_turns=settings.limits.max_turns,
         max_calls=settings.limits.max_calls,
+        max_tokens=settings.limits.max_tokens,
         max_calls_per_turn=settings.protocol.max_calls_per_turn,
         view_side=settings.view_side,
         prompt=settings.prompt,

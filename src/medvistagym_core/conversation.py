@@ -50,7 +50,8 @@ class Picture:
         import numpy as np
 
         pixels = self.pixels
-        rgb = pixels.view() if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+        # Greys are looked at three times, not copied: that would take longer than to make the picture.
+        rgb = pixels.view() if pixels.ndim == 3 else np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
         rgb.flags.writeable = False
         return rgb
 
@@ -95,12 +96,19 @@ def opening_blocks(question: str, options: Sequence[str], pictures: int, *, ters
 
 def result_blocks(result: ToolResult, *, most: int, terse: bool) -> list[Block]:
     """What a policy reads of a result: its images by handle, then its text; for an error, its sentence or, terse, its code."""
-    if result.error is not None:
-        return [_text(result.error.code if terse else cut(str(result.error), most))]
+    if not result.handles:
+        return [_text(result_text(result, most=most, terse=terse))]
     blocks = [part for handle in result.handles for part in _image_blocks(handle, terse=terse)]
     if result.text:
         blocks.append(_text(cut(result.text, most)))
-    return blocks or [_text("The tool returned nothing.")]
+    return blocks
+
+
+def result_text(result: ToolResult, *, most: int, terse: bool) -> str:
+    """What a policy reads of a result without images."""
+    if result.error is not None:
+        return result.error.code if terse else cut(str(result.error), most)
+    return cut(result.text, most) or "The tool returned nothing."
 
 
 def opening(prompt: str | None, blocks: Sequence[Block]) -> list[Message]:

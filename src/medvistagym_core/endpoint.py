@@ -52,18 +52,27 @@ class _LaterError(Exception):
 
 
 class Pace:
-    """So many requests at a time and a minute, and a pause of all when the server asks for one.
+    """So many requests at a time and a minute, so many tokens a minute, and a pause of all when the server asks for one.
+
+    How many tokens a request takes is known when it is answered. So the requests that may be under way together start, and the
+    next wait until what those took is earned: the rate holds over every longer time.
 
     Args:
         concurrency: Most requests at once.
         per_minute: Most requests a minute, spread evenly; None for no limit.
+        tokens_per_minute: Most tokens a minute, prompts included, over every longer time; None for no limit.
     """
 
-    def __init__(self, concurrency: int, per_minute: float | None) -> None:
+    def __init__(
+        self, concurrency: int, per_minute: float | None = None, tokens_per_minute: float | None = None
+    ) -> None:
         if concurrency < 1:
             raise ValueError(f"concurrency is at least 1, not {concurrency}")
-        if per_minute is not None and not (math.isfinite(per_minute) and per_minute > 0):
-            raise ValueError(f"requests a minute are above 0, not {per_minute}")
+        for what, limit in (("requests", per_minute), ("tokens", tokens_per_minute)):
+            if limit is not None and not (math.isfinite(limit) and limit > 0):
+                raise ValueError(f"{what} a minute are above 0, not {limit}")
+        self._token_s = 60.0 / tokens_per_minute if tokens_per_minute else 0.0  # a request's tokens are time to wait
+        self._earned = 0.0  # when what was taken so far will have been
         self.slots = threading.BoundedSemaphore(concurrency)
         self._gap = 60.0 / per_minute if per_minute else 0.0
         self._lock = threading.Lock()
@@ -73,9 +82,14 @@ class Pace:
         """Seconds to wait before the next request; its place in the row is taken."""
         with self._lock:
             now = time.monotonic()
-            at = max(now, self._next)
+            at = max(now, self._next, self._earned)
             self._next = at + self._gap
             return at - now
+
+    def took(self, tokens: int, began: float) -> None:
+        """Note how many tokens the request that began then (`time.monotonic`) took."""
+        with self._lock:
+            self._earned = max(self._earned, began) + tokens * self._token_s
 
     def pause(self, seconds: float) -> None:
         """Let nobody begin before so many seconds have passed."""
@@ -90,6 +104,7 @@ class Endpoint:
         url: Where the API begins, such as "http://127.0.0.1:8000/v1".
         concurrency: Most requests at once.
         per_minute: Most requests a minute; None for no limit.
+        tokens_per_minute: Most tokens a minute, as the server counts them in `usage`; None for no limit.
         retries: How often a request is made again.
         backoff_s: Mean wait before the first of them; it doubles with each.
         timeout_s: Seconds that one request may take.
@@ -105,6 +120,7 @@ class Endpoint:
         *,
         concurrency: int = 8,
         per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
         retries: int = 6,
         backoff_s: float = 0.5,
         timeout_s: float = 120.0,
@@ -118,7 +134,7 @@ class Endpoint:
         if retries < 0 or backoff_s < 0 or timeout_s <= 0:
             raise ValueError("retries and backoff are at least 0, and a time limit is above 0")
         self.url = url.rstrip("/").removesuffix("/chat/completions")
-        self._pace = Pace(concurrency, per_minute)
+        self._pace = Pace(concurrency, per_minute, tokens_per_minute)
         self._retries, self._backoff, self._timeout = retries, backoff_s, timeout_s
         self._key = os.environ.get(key_variable, "").strip()
         self._key_variable = key_variable
@@ -143,7 +159,10 @@ class Endpoint:
             with self._pace.slots:
                 self._wait(self._pace.turn())
                 try:
-                    return self._message(self._post(payload))
+                    began = time.monotonic()
+                    message, tokens = _answer(self._post(payload))
+                    self._pace.took(tokens, began)
+                    return message
                 except _LaterError as error:
                     last = error
             if attempt < self._retries:
@@ -196,15 +215,6 @@ class Endpoint:
             sentence += f" (the key is read from {self._key_variable}, which is {'set' if self._key else 'not set'})"
         return EndpointError(f"{self.url}: {sentence}", hopeless=error.code in _HOPELESS)
 
-    def _message(self, raw: bytes) -> dict[str, Any]:
-        try:
-            message = json.loads(raw)["choices"][0]["message"]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            raise _LaterError("it answered with something that is no chat completion") from None
-        if not isinstance(message, dict):
-            raise _LaterError("it answered with something that is no chat completion")
-        return message
-
     def _said(self, text: str) -> str:
         """A server's words, short, and without the key, should it repeat that."""
         text = text.replace(self._key, "***") if self._key else text
@@ -229,6 +239,20 @@ def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
         if size > LARGEST:
             raise _LaterError(f"it answered with more than {LARGEST // 2**20} MiB")
     return b"".join(parts)
+
+
+def _answer(raw: bytes) -> tuple[dict[str, Any], int]:
+    """The message of an answer, and the tokens that it and its prompt took; 0 where the server does not say."""
+    try:
+        body = json.loads(raw)
+        message = body["choices"][0]["message"]
+        usage = body.get("usage")
+        tokens = usage.get("total_tokens") if isinstance(usage, dict) else 0
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise _LaterError("it answered with something that is no chat completion") from None
+    if not isinstance(message, dict):
+        raise _LaterError("it answered with something that is no chat completion")
+    return message, tokens if isinstance(tokens, int) and tokens > 0 else 0
 
 
 def _reason(raw: bytes) -> str:

@@ -2,8 +2,8 @@
 
 An action is the text of a turn. An observation is what is new: `text`, and `images`, the pictures in it. The episode itself,
 with its chat messages and handles, is `MedVistaEnv.episode`. The reward comes with the last step; an answer terminates, running
-out of turns truncates. `info` has the case's name, the turns and calls so far, the code of the last error, and at the end the
-reward's terms; it never has the right answer.
+out of turns or tokens truncates. `info` has the case's name, the turns and calls so far, the code of the last error, and at the
+end the reward's terms; it never has the right answer.
 
 This module imports gymnasium; the rest of the core does not.
 """
@@ -31,6 +31,7 @@ __all__ = ["MedVistaEnv", "MedVistaVectorEnv", "Picture", "Writing"]
 
 LONGEST = 1_000_000
 View = dict[str, Any]
+_CUT: Final = frozenset(("turns", "tokens"))
 
 
 class Writing(spaces.Text):
@@ -86,21 +87,29 @@ def _observation_space(settings: Settings) -> spaces.Dict:
 
 
 def _observed(episode: Episode) -> View:
+    text, images = _seen(episode)
+    return {"text": text, "images": images}
+
+
+def _seen(episode: Episode) -> tuple[str, tuple[Any, ...]]:
+    """The text and the pictures of what is new."""
+    steps = episode.steps
+    if steps and (text := steps[-1].text) is not None:  # what follows says the same, at three times the cost
+        return text, ()
     blocks = episode.news_blocks
-    images = tuple(episode.picture(block["image"]).rgb for block in blocks if block["type"] == "image")
-    return {"text": "\n".join(block["text"] for block in blocks if block["type"] == "text"), "images": images}
-
-
-_FACTS: Final = ("case", "turn", "calls", "error")
-_KINDS: Final[tuple[type, ...]] = (object, int, int, object)
+    images = tuple([episode.picture(block["image"]).rgb for block in blocks if block["type"] == "image"])
+    return "\n".join([block["text"] for block in blocks if block["type"] == "text"]), images
 
 
 def _facts(episode: Episode) -> dict[str, Any]:
-    return dict(zip(_FACTS, _told(episode), strict=True))
+    return {"case": episode.id, "turn": episode.turns, "calls": episode.calls, "error": episode.last_error or ""}
 
 
-def _told(episode: Episode) -> tuple[str, int, int, str]:
-    return episode.id, episode.turns, episode.calls, episode.last_error or ""
+def _gathered(values: Sequence[Any], dtype: type) -> np.ndarray:
+    """An array of one value an environment."""
+    found: np.ndarray = np.empty(len(values), dtype)
+    found[:] = values
+    return found
 
 
 class _Cases:
@@ -114,9 +123,25 @@ class _Cases:
         self.task, self.toolbox, self.settings = task, toolbox, settings
         self.split, self.cases, self.seed = split, cases, seed
 
-    def deal(self, rng: np.random.Generator, options: dict[str, Any] | None = None) -> Episode:
-        chosen = {"split": self.split, "index": int(rng.integers(self.cases)), **(options or {})}
-        return Episode.of(self.task, chosen["split"], chosen["index"], self.toolbox, self.settings, seed=self.seed)
+    def deal(self, drawn: int, options: dict[str, Any] | None = None) -> Episode:
+        split, index = self.split, drawn
+        if options:
+            split, index = options.get("split", split), options.get("index", index)
+        return Episode.of(self.task, split, index, self.toolbox, self.settings, seed=self.seed)
+
+
+class _Draws:
+    """Positions of cases, drawn some at a time: the same as one by one, and quicker."""
+
+    def __init__(self, cases: int, seed: int | None = None) -> None:
+        self._rng = gymnasium.utils.seeding.np_random(seed)[0]
+        self._cases = cases
+        self._ready: list[int] = []
+
+    def next(self) -> int:
+        if not self._ready:
+            self._ready = self._rng.integers(self._cases, size=16).tolist()[::-1]
+        return self._ready.pop()
 
 
 class MedVistaEnv(gymnasium.Env[View, str]):
@@ -173,7 +198,7 @@ class MedVistaEnv(gymnasium.Env[View, str]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[View, dict[str, Any]]:
         """Begin an episode; see `options` of the class."""
         super().reset(seed=seed)
-        self._episode = self._cases.deal(self.np_random, options)
+        self._episode = self._cases.deal(int(self.np_random.integers(self._cases.cases)), options)
         return _observed(self._episode), _facts(self._episode)
 
     def step(self, action: str) -> tuple[View, float, bool, bool, dict[str, Any]]:
@@ -191,7 +216,7 @@ class MedVistaEnv(gymnasium.Env[View, str]):
         if episode.done:
             info["terms"] = dict(episode.score.terms)
         reward = episode.score.total if episode.done else 0.0
-        return _observed(episode), reward, episode.ended == "answered", episode.ended == "turns", info
+        return _observed(episode), reward, episode.ended == "answered", episode.ended in _CUT, info
 
     def render(self) -> Any:
         """The newest picture as uint8 `(H, W, 3)`, or the conversation as text."""
@@ -259,7 +284,7 @@ class MedVistaVectorEnv(VectorEnv[View, Sequence[str], Any]):
         self._cases = _Cases(task, toolbox, self.settings, split, cases, case_seed)
         self._own = LocalExecutor(toolbox) if executor is None else None
         self._executor: Executor = executor or self._own  # type: ignore[assignment]
-        self._streams = [np.random.default_rng() for _ in range(num_envs)]
+        self._draws = [_Draws(cases) for _ in range(num_envs)]
         self.episodes: list[Episode] = []
 
     def reset(
@@ -275,8 +300,8 @@ class MedVistaVectorEnv(VectorEnv[View, Sequence[str], Any]):
             raise ValueError(f"there are {self.num_envs} environments, not {len(seeds)} seeds")
         for k, one in enumerate(seeds):
             if one is not None:
-                self._streams[k] = gymnasium.utils.seeding.np_random(one)[0]
-        self.episodes = [self._cases.deal(stream, options) for stream in self._streams]
+                self._draws[k] = _Draws(self._cases.cases, one)
+        self.episodes = [self._cases.deal(draws.next(), options) for draws in self._draws]
         return self._observed(), self._info()
 
     def step(self, actions: Sequence[str]) -> tuple[View, Any, Any, Any, dict[str, Any]]:
@@ -293,15 +318,19 @@ class MedVistaVectorEnv(VectorEnv[View, Sequence[str], Any]):
         live: list[Episode] = []
         said: list[str] = []
         for k, episode in enumerate(self.episodes):
-            if episode.done:
-                self.episodes[k] = self._cases.deal(self._streams[k])
+            if episode.ended is not None:
+                self.episodes[k] = self._cases.deal(self._draws[k].next())
             else:
                 live.append(episode)
                 said.append(actions[k])
         step_episodes(self._executor, live, said)
-        rewards = np.array([episode.score.total if episode.done else 0.0 for episode in self.episodes], np.float64)
-        terminated = np.array([episode.ended == "answered" for episode in self.episodes])
-        truncated = np.array([episode.ended == "turns" for episode in self.episodes])
+        ends = [episode.ended for episode in self.episodes]
+        rewards = np.zeros(self.num_envs)
+        for k, ended in enumerate(ends):
+            if ended is not None:
+                rewards[k] = self.episodes[k].score.total
+        terminated = np.array([ended == "answered" for ended in ends])
+        truncated = np.array([ended in _CUT for ended in ends])
         return self._observed(), rewards, terminated, truncated, self._info()
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -311,16 +340,31 @@ class MedVistaVectorEnv(VectorEnv[View, Sequence[str], Any]):
             self._own.close()
 
     def _observed(self) -> View:
-        each = [_observed(episode) for episode in self.episodes]
-        return {"images": tuple(o["images"] for o in each), "text": tuple(o["text"] for o in each)}
+        texts, images = zip(*map(_seen, self.episodes), strict=True)
+        return {"images": images, "text": texts}
 
     def _info(self) -> dict[str, Any]:
-        facts = zip(*map(_told, self.episodes), strict=True)
-        info: dict[str, Any] = {}
-        for key, dtype, values in zip(_FACTS, _KINDS, facts, strict=True):
-            info[key] = np.array(values, dtype)
+        """What `VectorEnv._add_info` would make of everybody's facts, an array a key and its mask."""
+        episodes = self.episodes
+        info: dict[str, Any] = {
+            "case": _gathered([episode.id for episode in episodes], object),
+            "turn": _gathered([len(episode.steps) for episode in episodes], int),
+            "calls": _gathered([episode.calls for episode in episodes], int),
+            "error": _gathered(
+                [episode.steps[-1].error or "" if episode.steps else "" for episode in episodes], object
+            ),
+        }
+        for key in tuple(info):
             info[f"_{key}"] = np.ones(self.num_envs, bool)
-        for k, episode in enumerate(self.episodes):
-            if episode.done:
-                info = self._add_info(info, {"terms": dict(episode.score.terms)}, k)
+        over = [k for k, episode in enumerate(episodes) if episode.ended is not None]
+        if over:
+            mask = np.zeros(self.num_envs, bool)
+            mask[over] = True
+            scores = [episodes[k].score.terms for k in over]
+            terms: dict[str, Any] = {}
+            for name in self.settings.reward.weights:
+                terms[name] = np.zeros(self.num_envs)
+                terms[name][over] = [score[name] for score in scores]
+                terms[f"_{name}"] = mask.copy()
+            info["terms"], info["_terms"] = terms, mask
         return info

@@ -1,4 +1,4 @@
-"""An episode: one case, one conversation, bounded in turns and calls.
+"""An episode: one case, one conversation, bounded in turns, calls and tokens.
 
 `Episode` is the logic alone, without gymnasium and without an executor. A turn goes in with `advance`, which gives the calls to
 run; their results go in with `resolve`, which gives the messages the policy sees next. So a caller may run the calls of any
@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 from medvistagym_core import conversation
@@ -33,6 +32,7 @@ from medvistagym_core.step import Step
 from medvistagym_core.task import Case, Task, informed, needed
 from medvistagym_core.tool import ErrorCode, ToolCall, ToolError, ToolResult
 from medvistagym_core.trajectory import Ended, PolicyRecord, Trajectory
+from medvistagym_core.transcript import Transcript
 
 __all__ = ["Episode", "Limits", "Observation", "Settings", "episode_id", "informed", "step_episodes"]
 
@@ -50,6 +50,10 @@ class Episode:
         seed: Seed the case was dealt with.
         sample: Number of this episode among those of the same case.
         **changes: Attributes of `settings` to change: `protocol`, `reward`, `limits`, `view_side`, `prompt`, ...
+
+    Attributes:
+        steps: The turns and what came of them.
+        calls: Number of calls made, turns that could not be read included.
     """
 
     def __init__(
@@ -79,16 +83,14 @@ class Episode:
         self.reason: str | None = None
         self.memory: dict[str, Any] = {}
         self._informed = informed
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
         self._pending: tuple[ToolCall, ...] = ()
-        self._calls = 0
-        self._ready: list[tuple[str, list[Block]]] | None = []
-        terse = self.settings.terse
-        self._opening = conversation.opening_blocks(case.question, case.options, len(case.images), terse=terse)
-        # Chat messages are made when they are asked for: a trainer wants them, a vector of environments does not.
-        self._messages: list[Message] = []
-        self._fresh = 0
-        self._written = -1
+        self.calls = self._tokens = 0
+        self._ready: list[tuple[str, list[Block]]] | None = None
+        self._final: tuple[Outcome, Score] | None = None
+        # Written when somebody asks: a trainer wants messages, a vector of environments does not.
+        self._opening: list[Block] | None = None
+        self._transcript: Transcript | None = None
 
     @classmethod
     def of(
@@ -115,12 +117,10 @@ class Episode:
     @property
     def opening(self) -> list[Block]:
         """The content blocks of the first observation, whose image blocks hold handles."""
+        if self._opening is None:
+            case, terse = self.case, self.settings.terse
+            self._opening = conversation.opening_blocks(case.question, case.options, len(case.images), terse=terse)
         return self._opening
-
-    @property
-    def steps(self) -> Sequence[Step]:
-        """The turns and what came of them."""
-        return self._steps
 
     @property
     def done(self) -> bool:
@@ -130,36 +130,31 @@ class Episode:
     @property
     def turns(self) -> int:
         """Number of turns taken."""
-        return len(self._steps)
-
-    @property
-    def calls(self) -> int:
-        """Number of calls made, turns that could not be read included."""
-        return self._calls
+        return len(self.steps)
 
     @property
     def messages(self) -> list[Message]:
         """The conversation so far, as chat messages with RGB Pillow images."""
-        return list(self._conversation())
+        return list(self._conversation().messages)
 
     @property
     def news(self) -> list[Message]:
         """The messages since the policy's last turn: what it has not read yet."""
-        messages = self._conversation()
-        return messages[self._fresh :] if self._steps else list(messages)
+        transcript = self._conversation()
+        return transcript.messages[transcript.fresh :]
 
     @property
     def news_blocks(self) -> list[Block]:
         """The content blocks of `news`, whose image blocks hold handles."""
-        if self._steps:
-            return self._steps[-1].blocks
+        if self.steps:
+            return self.steps[-1].blocks
         prompt = self.settings.prompt
-        return [{"type": "text", "text": prompt}, *self._opening] if prompt else self._opening
+        return [{"type": "text", "text": prompt}, *self.opening] if prompt else self.opening
 
     @property
     def last_error(self) -> ErrorCode | None:
         """Code of what went wrong in the last turn, or of its last call that did."""
-        return self._steps[-1].error if self._steps else None
+        return self.steps[-1].error if self.steps else None
 
     def picture(self, handle: int) -> Picture:
         """What the policy sees of an image."""
@@ -167,7 +162,7 @@ class Episode:
 
     def observation(self) -> Observation:
         """What a policy may know now."""
-        last = self._steps[-1] if self._steps else None
+        last = self.steps[-1] if self.steps else None
         return Observation(
             id=self.id,
             seed=int.from_bytes(hashlib.sha256(f"{self.seed}/{self.id}".encode()).digest()[:6], "big"),
@@ -176,8 +171,8 @@ class Episode:
             images=tuple(stored.image for stored in self.store),
             results=last.given if last else (),
             error=last.turn.error if last else None,
-            messages=tuple(self._conversation()),
-            turn=len(self._steps),
+            messages=tuple(self._conversation().messages),
+            turn=len(self.steps),
             memory=self.memory,
         )
 
@@ -201,26 +196,33 @@ class Episode:
         Raises:
             RuntimeError: The episode is over, or results of the last turn are missing.
         """
-        if self.done:
+        if self.ended is not None:
             raise RuntimeError(f"the episode {self.id} is over; reset to begin another one")
         if self._pending:
             raise RuntimeError(f"the episode {self.id} waits for {len(self._pending)} results; call resolve first")
-        turn = self._read(said)
-        step = Step(turn, seconds)
-        self._steps.append(step)
-        left = max(self.settings.limits.max_calls - self._calls, 0)
-        self._calls += max(len(turn.calls), turn.error is not None)
-        last = len(self._steps) >= self.settings.limits.max_turns
-        for k in range(0 if last else left, len(turn.calls)):
-            step.results[k] = ToolResult(error=_exhausted(self.settings.limits, last=last))
-        self._pending = () if last else turn.calls[:left]
+        settings, steps, turn = self.settings, self.steps, self._read(said)
+        limits, calls = settings.limits, turn.calls
+        spent: Ended | None = "turns" if len(steps) + 1 >= limits.max_turns else None
+        if limits.max_tokens is not None:
+            self._tokens += settings.tokens(turn.text)
+            spent = spent or ("tokens" if self._tokens >= limits.max_tokens else None)
+        allowed = 0 if spent else max(limits.max_calls - self.calls, 0)
+        refused: tuple[ToolResult, ...] = ()
+        if len(calls) > allowed:
+            refused = (ToolResult(error=limits.exhausted(spent)),) * (len(calls) - allowed)
+            calls = calls[:allowed]
+        step = Step(turn, seconds, refused=refused, most=limits.max_observation, terse=settings.terse)
+        steps.append(step)
+        self.calls += len(turn.calls) or turn.error is not None
+        self._pending = calls
         if turn.answer is not None:
             self.ended = "answered"
-        elif last:
-            self.ended = "turns"
-        if not self._pending:
-            self._reply(step)
-        return self._pending
+        elif spent:
+            self.ended = spent
+        if not calls:
+            step.settle(())
+            self._ready = None
+        return calls
 
     def resolve(self, results: Sequence[ToolResult]) -> list[Message]:
         """Take the results of the pending calls, in their order; the messages that the policy sees next.
@@ -251,13 +253,13 @@ class Episode:
                 f"no result of {name} is ready in the episode {self.id}, and there is no executor to run it"
             )
         if self.done:
-            over = ToolResult(error=_exhausted(self.settings.limits, last=True))
+            over = ToolResult(error=self.settings.limits.exhausted(self.ended))
             return conversation.result_blocks(over, most=len(str(over.error)), terse=self.settings.terse)
         call = {"name": name, "arguments": dict(arguments)}
         calls = self.advance({"role": "assistant", "content": "", "tool_calls": [call]})
         self._take(executor.run([(self.store, calls)])[0] if calls else [])
-        if self._steps[-1].feedback:
-            return conversation.blocks_with_images(self._steps[-1].feedback, {})
+        if self.steps[-1].feedback:
+            return list(self.steps[-1].feedback)
         return self._results().pop(0)[1]
 
     def stop(self, ended: Ended = "stopped", reason: str | None = None) -> None:
@@ -273,17 +275,20 @@ class Episode:
     @property
     def outcome(self) -> Outcome:
         """What the reward looks at."""
-        known = None
+        known, steps = None, self.steps
         if self._informed is not None:
-            known = self._informed([call for step in self._steps for call in step.succeeded])
-        steps = self._steps
-        return Outcome(tuple(s.turn for s in steps), tuple(s.given for s in steps), self._grade(), known)
+            known = self._informed([call for step in steps for call in step.succeeded])
+        said, case = steps[-1].turn.answer if steps else None, self.case
+        graded = grade(case.answer, said, options=case.options, abstention=self.abstention)
+        return Outcome(tuple([s.turn for s in steps]), tuple([s.given for s in steps]), graded, known)
 
-    @cached_property
+    @property
     def final(self) -> tuple[Outcome, Score]:
         """What the reward looked at, and what it gave, once the episode is over."""
-        outcome = self.outcome
-        return outcome, self.settings.reward(outcome)
+        if self._final is None:
+            outcome = self.outcome
+            self._final = outcome, self.settings.reward(outcome)
+        return self._final
 
     @property
     def score(self) -> Score:
@@ -318,58 +323,40 @@ class Episode:
         turn = said if isinstance(said, Turn) else protocol.read(said)
         if len(turn.text) <= most:
             return turn
-        error = ToolError("malformed_call", f"Your turn was cut at {most} characters; write less.")
-        return Turn(turn.text[:most], None, error=error)
+        cut = ToolError("malformed_call", f"Your turn was cut at {most} characters; write less.")
+        return Turn(turn.text[:most], error=cut)
 
     def _take(self, results: Sequence[ToolResult]) -> None:
         if len(results) != len(self._pending):
             raise ValueError(f"{len(self._pending)} results are due, not {len(results)}")
         if self._pending:
-            step = self._steps[-1]
-            step.results[: len(results)] = results
-            step.settle()
+            self.steps[-1].settle(results)
             self._pending = ()
-            self._reply(step)
+            self._ready = None
 
-    def _reply(self, step: Step) -> None:
-        """Show what came of a turn."""
-        step.show(most=self.settings.limits.max_observation, terse=self.settings.terse)
-        self._ready = None
-
-    def _conversation(self) -> list[Message]:
-        """The messages so far; those since the last time are made now."""
-        if self._written < 0:
-            self._messages = self._shown(conversation.opening(self.settings.prompt, self._opening))
-            self._fresh = len(self._messages)
-            self._written = 0
-        for step in self._steps[self._written : len(self._steps) - bool(self._pending)]:
-            said, *answers = step.messages(self.settings.style)
-            self._messages.append(said)
-            self._fresh = len(self._messages)
-            self._messages += self._shown(answers)
-            self._written += 1
-        return self._messages
+    def _conversation(self) -> Transcript:
+        """The transcript so far."""
+        if self._transcript is None:
+            settings = self.settings
+            self._transcript = Transcript(settings.prompt, self.opening, settings.style, self._with_pictures)
+        self._transcript.extend(self.steps[:-1] if self._pending else self.steps)
+        return self._transcript
 
     def _results(self) -> list[tuple[str, list[Block]]]:
         """The last turn's results that `call_blocks` has not given yet, by call."""
         if self._ready is None:
-            step = self._steps[-1]
+            if not self.steps:
+                return []
+            step = self.steps[-1]
             self._ready = [
-                (_call_key(call.name, call.arguments), conversation.blocks_with_images(blocks, self._images(blocks)))
+                (_call_key(call.name, call.arguments), self._with_pictures(blocks))
                 for call, blocks in zip(step.turn.calls, step.shown, strict=not self._pending)
             ]
         return self._ready
 
-    def _shown(self, messages: Sequence[Message]) -> list[Message]:
-        blocks = [block for message in messages for block in message["content"]]
-        return conversation.with_images(messages, self._images(blocks))
-
-    def _images(self, blocks: Sequence[Block]) -> dict[int, Any]:
-        return {b["image"]: self.picture(b["image"]).pil for b in blocks if b["type"] == "image"}
-
-    def _grade(self) -> Grade:
-        answer = self._steps[-1].turn.answer if self._steps else None
-        return grade(self.case.answer, answer, options=self.case.options, abstention=self.abstention)
+    def _with_pictures(self, blocks: Sequence[Block]) -> list[Block]:
+        shown = {b["image"]: self.picture(b["image"]).pil for b in blocks if b["type"] == "image"}
+        return conversation.blocks_with_images(blocks, shown)
 
 
 def step_episodes(
@@ -386,23 +373,21 @@ def step_episodes(
         said: What the policy wrote, one an episode.
         seconds: Wall time the policy took for all of them.
     """
-    waiting = [e for e, text in zip(episodes, said, strict=True) if e.advance(text, seconds)]
+    waiting: list[Episode] = []
+    jobs = []
+    for episode, text in zip(episodes, said, strict=True):
+        calls = episode.advance(text, seconds)
+        if calls:
+            waiting.append(episode)
+            jobs.append((episode.store, calls))
     if waiting:
-        for episode, results in zip(waiting, executor.run([(e.store, e.pending) for e in waiting]), strict=True):
+        for episode, results in zip(waiting, executor.run(jobs), strict=True):
             episode._take(results)  # noqa: SLF001 - `resolve` writes messages, which nobody may want
 
 
 def episode_id(case_id: str, sample: int) -> str:
     """The name of an episode: that of its case, and the number of the sample when it is not the first."""
     return f"{case_id}#{sample}" if sample else case_id
-
-
-def _exhausted(limits: Limits, *, last: bool) -> ToolError:
-    if last:
-        return ToolError("budget_exhausted", f"All {limits.max_turns} turns are used; the episode is over.")
-    return ToolError(
-        "budget_exhausted", f"All {limits.max_calls} calls are used; give your answer now in <answer>...</answer>."
-    )
 
 
 def _call_key(name: str, arguments: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
+from medvistagym_core.memory import exhausted
 from medvistagym_core.signature import unannotated
 
 if TYPE_CHECKING:
@@ -29,10 +30,23 @@ class ToolError(Exception):
         return f"{self.code}: {self.message}"
 
 
+class MemoryExhaustedError(ToolError):
+    """A call that memory did not suffice for; alone, or with fewer others at a time, it may succeed."""
+
+    def __init__(self, tool: str) -> None:
+        super().__init__("tool_failed", f"{tool} ran out of memory; ask for less at a time, such as a smaller image.")
+        self.tool = tool
+
+    def __reduce__(self) -> tuple[type[MemoryExhaustedError], tuple[str]]:
+        return MemoryExhaustedError, (self.tool,)
+
+
 def classified(tool: str, error: Exception) -> ToolError:
     """An author's exception as an error of the call: `bad_value` for a ValueError, else `tool_failed`."""
     if isinstance(error, ToolError):
         return error
+    if exhausted(error):
+        return MemoryExhaustedError(tool)
     said = str(error).strip().split("\n")[0][:300]
     if isinstance(error, ValueError) and said:
         return ToolError("bad_value", f"{tool}: {said}{'' if said.endswith('.') else '.'}")

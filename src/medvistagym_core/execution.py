@@ -1,30 +1,40 @@
 """Running the calls of many episodes at once.
 
-`LocalExecutor.run` takes one job per episode, `(store, calls)`. Each call is validated, its handles become images of
-that episode's `ImageStore`, and all calls of a tool become one group: equal calls of a deterministic tool are
-computed once, a tool with a batched kernel runs once, and tools overlap. A call that names an image made earlier in
-the same message waits for it. Results are added to the stores in the order of the messages, so handles do not depend
-on timing. A fault of the policy or of a tool is a `ToolResult` with an error, never an exception.
+`LocalExecutor.run` takes one job per episode, `(store, calls)`. Each call is validated, and its handles become images
+of that episode's `ImageStore`. Equal calls of a deterministic tool are computed once, now or ever (`cache`). Then:
+
+- a tool that has shown itself quick runs at once, in the calling thread (`watch`);
+- the calls of a tool with a batched kernel, whose images agree in shape and type of value, run as one;
+- whatever else there is overlaps in threads (`workers`).
+
+A call that names an image made earlier in the same message runs as soon as that image is there, whatever other episodes
+wait for. Results are added to the stores in the order of the messages, so handles do not depend on timing. A fault of
+the policy or of a tool is a `ToolResult` with an error, never an exception.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol, Self
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, Protocol, Self
 
+from medvistagym_core.cache import ResultCache
+from medvistagym_core.errors import MemoryExhaustedError, ToolError, nearest
 from medvistagym_core.image import Image
+from medvistagym_core.known import Known, Unit
+from medvistagym_core.memory import release
 from medvistagym_core.registry import Toolbox
-from medvistagym_core.tool import Tool, ToolCall, ToolError, ToolResult, nearest
-from medvistagym_core.workers import TIMED_OUT, Workers
+from medvistagym_core.result import ToolResult
+from medvistagym_core.signature import SCALARS, is_plain_list
+from medvistagym_core.tool import ToolCall
+from medvistagym_core.watch import WATCH
+from medvistagym_core.workers import Batch, Workers
 
 CACHE_BYTES: Final = 256 * 2**20
+_RUNNING: Final = object()
+INLINE_S: Final = 0.002  # what a run may spend in the calling thread before the other cores are worth their threads
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class StoredImage:
+class StoredImage(NamedTuple):
     """An image of an episode and where it came from: the handle it was made from and the call that made it, if any."""
 
     image: Image
@@ -56,6 +66,74 @@ class ImageStore:
 Job = tuple[ImageStore, Sequence[ToolCall]]
 
 
+class Group:
+    """Distinct calls that are run together where their tool can; the places `(job, call)` that wait for each, and those that
+    ran out of memory and are run again by themselves.
+    """
+
+    __slots__ = ("arguments", "keys", "known", "places", "short")
+
+    def __init__(self, known: Known) -> None:
+        self.known = known
+        self.arguments: list[dict[str, Any]] = []
+        self.keys: list[Hashable] = []
+        self.places: list[list[tuple[int, int]]] = []
+        self.short: set[int] = set()
+
+
+class Run:
+    """How far one `run` of an executor is.
+
+    Attributes:
+        jobs: What is to be run.
+        rows: For each call its result, `_RUNNING`, or None while it has not begun.
+        settled: For each job, the number of calls before the first without a result.
+        seen: Results of deterministic tools by key.
+        waiting: Places that wait for the same call of a deterministic tool, by key.
+        groups: Calls that are about to be handed to threads.
+        inline_s: Seconds that may still be spent in the calling thread.
+        here: Whether tools with a time limit may run there.
+        lone: Whether there is one call only, which no kernel can take together with others.
+    """
+
+    __slots__ = ("groups", "here", "inline_s", "jobs", "lone", "rows", "seen", "settled", "waiting")
+
+    def __init__(self, jobs: Sequence[Job], rows: list[list[Any]], inline_s: float) -> None:
+        self.jobs = jobs
+        self.rows = rows
+        self.settled = [0] * len(rows)
+        self.seen: dict[Hashable, ToolResult] = {}
+        self.waiting: dict[Hashable, list[tuple[int, int]]] = {}
+        self.groups: dict[Hashable, Group] = {}
+        self.inline_s = inline_s
+        self.here = inline_s > 0 and WATCH.ready()
+        self.lone = len(rows) == 1 and len(rows[0]) == 1
+
+    def join(
+        self,
+        known: Known,
+        name: str,
+        arguments: dict[str, Any],
+        marks: Sequence[Any],
+        key: Hashable,
+        place: tuple[int, int],
+    ) -> None:
+        """Put a call into the group of those it can run with."""
+        kind: Hashable = name
+        if known.batched:
+            shapes = [(mark.pixels.shape, mark.pixels.dtype.str) if type(mark) is Image else mark for mark in marks]
+            kind = name, *shapes
+        group = self.groups.get(kind)
+        if group is None:
+            group = self.groups[kind] = Group(known)
+        places = [place]
+        if key is not None:
+            self.waiting[key] = places
+        group.arguments.append(arguments)
+        group.keys.append(key)
+        group.places.append(places)
+
+
 class Executor(Protocol):
     """Runs the calls of many episodes."""
 
@@ -65,24 +143,8 @@ class Executor(Protocol):
     def close(self) -> None: ...
 
 
-@dataclasses.dataclass(eq=False)
-class _Group:
-    """Distinct calls of one tool, and the places `(job, call)` that wait for each."""
-
-    tool: Tool
-    arguments: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    places: list[list[tuple[int, int]]] = dataclasses.field(default_factory=list)
-    keys: list[str | None] = dataclasses.field(default_factory=list)
-    index: dict[str, int] = dataclasses.field(default_factory=dict)
-    prefix: str | None = None  # of the keys of a deterministic tool
-
-    def __post_init__(self) -> None:
-        spec = self.tool.spec
-        self.prefix = f"{spec.id} {spec.version} " if spec.deterministic else None
-
-
 class LocalExecutor:
-    """Runs tools in threads of this process.
+    """Runs tools in this process.
 
     Args:
         toolbox: The tools that may be called.
@@ -90,18 +152,18 @@ class LocalExecutor:
         cache_bytes: Memory for results of deterministic tools, by content; 0 for none.
     """
 
+    _inline = True
+
     def __init__(self, toolbox: Toolbox, *, workers: int = 64, cache_bytes: int = CACHE_BYTES) -> None:
         self.toolbox = toolbox
         self._workers = Workers(workers)
-        self._room = cache_bytes
-        self._cache: OrderedDict[str, tuple[ToolResult, int]] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache = ResultCache(cache_bytes)
+        self._tools: dict[str, Known] = {}
 
     def close(self) -> None:
         """Let the threads end and drop the cache."""
         self._workers.close()
         self._cache.clear()
-        self._cached_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -111,149 +173,196 @@ class LocalExecutor:
 
     def run(self, jobs: Sequence[Job]) -> list[list[ToolResult]]:
         """The results of every call, as `jobs` are nested; images are in the stores, their handles in the results."""
-        results: list[list[ToolResult | None]] = [[None] * len(calls) for _, calls in jobs]
-        settled = [0] * len(jobs)
-        left = [j for j, (_, calls) in enumerate(jobs) if calls]
-        while left:
-            self._compute(self._gather(jobs, left, results, settled), results)
-            for j in left:
-                row, (store, calls) = results[j], jobs[j]
-                while settled[j] < len(calls) and (result := row[settled[j]]) is not None:
-                    if result.images:
-                        row[settled[j]] = _commit(store, calls[settled[j]], result, self.toolbox)
-                    settled[j] += 1
-            left = [j for j in left if settled[j] < len(jobs[j][1])]
-        return [[result for result in row if result is not None] for row in results]
+        rows: list[list[Any]] = [[None] * len(calls) for _, calls in jobs]
+        run = Run(jobs, rows, INLINE_S if self._inline else 0.0)
+        for j, (store, calls) in enumerate(jobs):
+            if len(calls) != 1:
+                self._advance(run, j)
+                continue
+            try:  # what `_advance` does, when there is but one
+                result = self._begin(run, j, 0, calls[0], store, True)
+            except ToolError as error:
+                result = ToolResult(error=error)
+            if result is not _RUNNING and result.images:
+                result = self._commit(store, calls[0], result)
+            rows[j][0] = result
+        if run.groups:
+            self._overlap(run)
+        return rows
 
-    def _gather(
-        self, jobs: Sequence[Job], left: Sequence[int], results: list[list[ToolResult | None]], settled: list[int]
-    ) -> list[_Group]:
-        groups: dict[str, _Group] = {}
-        for j in left:
-            store, calls = jobs[j]
-            row = results[j]
-            for i in range(settled[j], len(calls)):
-                if row[i] is not None:
-                    continue
-                call = calls[i]
+    def _overlap(self, run: Run) -> None:
+        """Run what could not run at once, and what waits for it."""
+        batch = self._workers.batch()
+        units: dict[int, tuple[Group, list[int]]] = {}
+        short: list[tuple[Group, int]] = []  # calls that ran out of memory beside others
+        try:
+            while True:
+                groups, run.groups = list(run.groups.values()), {}
+                for group in groups:
+                    self._submit(group, self._parts(group), batch, units)
+                if not batch.left and short:
+                    release()
+                    group, k = short.pop()
+                    self._submit(group, [[k]], batch, units)
+                if not batch.left:
+                    return
+                touched: set[int] = set()
+                for number, value in batch.wait():
+                    group, ks = units.pop(number)
+                    for k, result in zip(ks, group.known.outcome(value, len(ks)), strict=True):
+                        if type(result.error) is MemoryExhaustedError and k not in group.short and not run.lone:
+                            group.short.add(k)
+                            short.append((group, k))
+                        else:
+                            touched |= self._settle(run, group, k, result)
+                for j in sorted(touched):
+                    self._advance(run, j)
+        except BaseException:
+            batch.abandon()
+            raise
+
+    def _submit(
+        self, group: Group, parts: Sequence[list[int]], batch: Batch, units: dict[int, tuple[Group, list[int]]]
+    ) -> None:
+        known = group.known
+        limits = [self._limit(known, len(part)) for part in parts]
+        work = [self._unit(known, [group.arguments[k] for k in part]) for part in parts]
+        numbers = batch.add(work, limits, expected_s=known.seconds, busy=known.busy)
+        units.update((number, (group, part)) for number, part in zip(numbers, parts, strict=True))
+
+    def _parts(self, group: Group) -> list[list[int]]:
+        """The calls of a group, as they are run together."""
+        everything = range(len(group.arguments))
+        return [list(everything)] if group.known.batched else [[k] for k in everything]
+
+    def _limit(self, known: Known, count: int) -> float | None:
+        """Seconds that a thread may take for some calls."""
+        return None if known.limit is None else known.limit * count
+
+    def _unit(self, known: Known, arguments: Sequence[dict[str, Any]]) -> Callable[[], list[ToolResult]]:
+        """What a thread does for some calls."""
+        return Unit(known, arguments)
+
+    def _settle(self, run: Run, group: Group, k: int, result: ToolResult) -> set[int]:
+        """Hand out the result of a distinct call of a group; the jobs that got it."""
+        key = group.keys[k]
+        if key is not None:
+            run.waiting.pop(key, None)
+            run.seen[key] = result
+            self._cache.put(key, result)
+        for nth, (j, i) in enumerate(group.places[k]):
+            run.rows[j][i] = result.again() if nth else result
+        return {j for j, _ in group.places[k]}
+
+    def _advance(self, run: Run, j: int) -> None:
+        """Begin every call of a job that can be begun, and store the images of those that are done, in order."""
+        store, calls = run.jobs[j]
+        row = run.rows[j]
+        done = True  # all calls up to here are
+        for i in range(run.settled[j], len(row)):
+            result = row[i]
+            if result is None:
                 try:
-                    group = groups.get(call.name) or _Group(self._tool(call))
-                    tool = group.tool
-                    arguments = tool.validate(call.arguments)
-                    missing = _missing_handle(tool, arguments, store) if tool.image_arguments else None
-                    if missing is not None and i > settled[j]:
-                        continue
-                    if missing is not None:
-                        raise ToolError("bad_value", f"{call.name}: there is no image {missing}; {_handles(store)}.")
+                    result = row[i] = self._begin(run, j, i, calls[i], store, done)
                 except ToolError as error:
-                    row[i] = ToolResult(error=error)
-                    continue
-                groups[call.name] = group
-                key = None
-                if group.prefix is not None:
-                    key = group.prefix + _key(tool, arguments, store, by_content=self._room > 0)
-                    if key in self._cache:
-                        self._cache.move_to_end(key)
-                        row[i] = dataclasses.replace(self._cache[key][0], cached=True, seconds=0.0)
-                        continue
-                    if key in group.index:
-                        group.places[group.index[key]].append((j, i))
-                        continue
-                    group.index[key] = len(group.arguments)
-                group.keys.append(key)
-                group.arguments.append(_resolved(tool, arguments, store))
-                group.places.append([(j, i)])
-        return list(groups.values())
+                    result = row[i] = ToolResult(error=error)
+            if not done:
+                continue
+            if result is None or result is _RUNNING:
+                done = False
+                continue
+            if result.images:
+                row[i] = self._commit(store, calls[i], result)
+            run.settled[j] = i + 1
 
-    def _compute(self, groups: Sequence[_Group], results: list[list[ToolResult | None]]) -> None:
-        units: list[tuple[_Group, list[int]]] = []
-        for group in groups:
-            everything = list(range(len(group.arguments)))
-            units += [(group, everything)] if group.tool.batched else [(group, [k]) for k in everything]
-        if not units:
-            return
-        limits = [None if (t := g.tool.spec.timeout_s) is None else t * len(ks) for g, ks in units]
-        values = self._workers.run([_Unit(g.tool, [g.arguments[k] for k in ks]) for g, ks in units], limits)
-        for (group, ks), value in zip(units, values, strict=True):
-            for k, result in zip(ks, _outcome(group.tool, value, len(ks)), strict=True):
-                self._remember(group.keys[k], result)
-                for nth, (j, i) in enumerate(group.places[k]):
-                    results[j][i] = dataclasses.replace(result, cached=True, seconds=0.0) if nth else result
+    def _begin(self, run: Run, j: int, i: int, call: ToolCall, store: ImageStore, next_: bool) -> Any:
+        """A call's result, when it is had at once; `_RUNNING` when it is to come; None when the call must wait."""
+        known = self._tools.get(call.name) or self._found(call)
+        arguments: dict[str, Any] | None = None
+        given = call.arguments
+        if known.check is not None:  # the quick way of `Tool.validate`, which need not be called then
+            for value in given.values():
+                if type(value) not in SCALARS and not is_plain_list(value):
+                    break
+            else:
+                try:
+                    arguments = known.check(given)[0]
+                except ValueError:  # pydantic's; the long way words it
+                    arguments = None
+        if arguments is None:
+            arguments = known.tool.validate(given)
+        stored = store._stored  # noqa: SLF001 a method call for each image takes longer than the rest of this line
+        marks: Sequence[Any] = ()
+        prefix = known.prefix
+        plain = "" if prefix is None else repr([arguments[name] for name in arguments if name not in known.images])
+        if known.image is not None and type(handle := arguments[known.image]) is int:
+            if handle < len(stored):
+                marks = (stored[handle].image,)
+                arguments[known.image] = stored[handle].image
+            elif next_:
+                raise _absent(call, handle, store)
+            else:
+                return None
+        elif known.images:
+            marks, missing = _resolved(known, arguments, store)
+            if missing is not None:
+                if next_:
+                    raise _absent(call, missing, store)
+                return None
+        key: Hashable = None
+        if prefix is not None:
+            key = self._key(prefix, plain, marks)
+            found = run.seen.get(key) or self._cache.get(key)
+            if found is not None:
+                return found.again()
+            if key in run.waiting:
+                run.waiting[key].append((j, i))
+                return _RUNNING
+        if (known.inline or (run.lone and known.trusted)) and (run.here or (run.inline_s > 0 and known.limit is None)):
+            result = known.run_here(arguments)
+            run.inline_s -= result.seconds
+            if run.inline_s <= 0:
+                run.here = False
+            if key is not None:
+                run.seen[key] = result
+                self._cache.put(key, result)
+            return result
+        run.join(known, call.name, arguments, marks, key, (j, i))
+        return _RUNNING
 
-    def _tool(self, call: ToolCall) -> Tool:
+    def _key(self, prefix: str, plain: str, marks: Sequence[Any]) -> Hashable:
+        """What a deterministic result depends on; images by content, or by identity when results are not kept."""
+        if self._cache.room:
+            return prefix, plain, *[mark.identity if type(mark) is Image else mark for mark in marks]
+        return prefix, plain, *[id(mark) if type(mark) is Image else mark for mark in marks]
+
+    def _found(self, call: ToolCall) -> Known:
         tool = self.toolbox.get(call.name)
         if tool is None:
             near = nearest(call.name, list(self.toolbox))
             guess = f"; did you mean {near}?" if near else "."
-            known = ", ".join(self.toolbox) or "none"
-            raise ToolError("unknown_tool", f"There is no tool {call.name[:64]}{guess} The tools are: {known}.")
-        return tool
+            names = ", ".join(self.toolbox) or "none"
+            raise ToolError("unknown_tool", f"There is no tool {call.name[:64]}{guess} The tools are: {names}.")
+        known = self._tools[call.name] = Known(tool)
+        return known
 
-    def _remember(self, key: str | None, result: ToolResult) -> None:
-        if key is None or not self._room or not result.ok:
-            return
-        size = 1024 + len(result.text) + sum(image.pixels.nbytes for image in result.images)
-        if size > self._room // 4 or key in self._cache:
-            return
-        self._cache[key] = (result, size)
-        self._cached_bytes += size
-        while self._cached_bytes > self._room:
-            self._cached_bytes -= self._cache.popitem(last=False)[1][1]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Unit:
-    """What one thread does in one go."""
-
-    tool: Tool
-    arguments: Sequence[dict[str, Any]]
-
-    def __call__(self) -> list[ToolResult]:
-        if len(self.arguments) == 1:
-            return [self.tool.run(self.arguments[0])]
-        start = time.perf_counter()
-        results = self.tool.run_batch(self.arguments)
-        share = (time.perf_counter() - start) / len(results)
-        return [dataclasses.replace(result, seconds=share) for result in results]
-
-
-def _outcome(tool: Tool, value: Any, count: int) -> list[ToolResult]:
-    if value is TIMED_OUT:
-        error = ToolError("timeout", f"{tool.name} took longer than {tool.spec.timeout_s:g} s and was given up.")
-    elif isinstance(value, BaseException):
-        error = ToolError("tool_failed", f"{tool.name} failed with {type(value).__name__}.")
-    else:
-        return list(value)
-    return [ToolResult(error=error) for _ in range(count)]
+    def _commit(self, store: ImageStore, call: ToolCall, result: ToolResult) -> ToolResult:
+        parent = next(_handles_of(self._tools[call.name].images, call), None)
+        return result.stored(tuple([store.add(image, parent, call) for image in result.images]))
 
 
 def named_handles(toolbox: Toolbox, call: ToolCall) -> tuple[int, ...]:
     """The handles that a call names, in the order of its tool's arguments, whether they exist or not."""
     tool = toolbox.get(call.name)
-    if tool is None:
-        return ()
-    given = [call.arguments.get(name) for name in tool.image_arguments]
-    listed = [handle for value in given for handle in (value if isinstance(value, list) else [value])]
-    return tuple(h for h in listed if isinstance(h, int) and not isinstance(h, bool) and h >= 0)
+    return () if tool is None else tuple(_handles_of(tool.image_arguments, call))
 
 
-def _commit(store: ImageStore, call: ToolCall, result: ToolResult, toolbox: Toolbox) -> ToolResult:
-    parent = next(iter(named_handles(toolbox, call)), None)
-    handles = tuple(store.add(image, parent, call) for image in result.images)
-    return dataclasses.replace(result, handles=handles)
-
-
-def _each_handle(tool: Tool, arguments: dict[str, Any]) -> Iterator[int]:
-    for name in tool.image_arguments:
-        value = arguments[name]
-        if isinstance(value, list):
-            yield from value
-        elif value is not None:
-            yield value
-
-
-def _missing_handle(tool: Tool, arguments: dict[str, Any], store: ImageStore) -> int | None:
-    return next((handle for handle in _each_handle(tool, arguments) if handle >= len(store)), None)
+def _handles_of(images: Sequence[str], call: ToolCall) -> Iterator[int]:
+    for name in images:
+        value = call.arguments.get(name)
+        for handle in value if isinstance(value, list) else (value,):
+            if isinstance(handle, int) and not isinstance(handle, bool) and handle >= 0:
+                yield handle
 
 
 def _handles(store: ImageStore) -> str:
@@ -262,25 +371,30 @@ def _handles(store: ImageStore) -> str:
     return f"the images are 0 to {len(store) - 1}"
 
 
-def _resolved(tool: Tool, arguments: dict[str, Any], store: ImageStore) -> dict[str, Any]:
-    out = dict(arguments)
-    for name in tool.image_arguments:
-        value = out[name]
+def _absent(call: ToolCall, handle: int, store: ImageStore) -> ToolError:
+    return ToolError("bad_value", f"{call.name}: there is no image {handle}; {_handles(store)}.")
+
+
+def _resolved(known: Known, arguments: dict[str, Any], store: ImageStore) -> tuple[list[Any], int | None]:
+    """Put images in place of handles.
+
+    Returns:
+        The images in order, with the length of each list before it and None for one left out; and the first handle that
+        there is not.
+    """
+    marks: list[Any] = []
+    for name in known.images:
+        value = arguments[name]
+        if value is None:
+            marks.append(None)
+            continue
+        handles = value if isinstance(value, list) else [value]
+        missing = next((handle for handle in handles if handle >= len(store)), None)
+        if missing is not None:
+            return [], missing
+        images = [store[handle] for handle in handles]
         if isinstance(value, list):
-            out[name] = [store[handle] for handle in value]
-        elif value is not None:
-            out[name] = store[value]
-    return out
-
-
-def _key(tool: Tool, arguments: dict[str, Any], store: ImageStore, *, by_content: bool) -> str:
-    """What a deterministic result depends on; images by content, or by identity when results are not kept."""
-    if not tool.image_arguments:
-        return repr(arguments)
-    images = [store[handle] for handle in _each_handle(tool, arguments)]
-    marks = [image.digest if by_content else str(id(image)) for image in images]
-    plain = [
-        (name, value if name not in tool.image_arguments else len(value) if isinstance(value, list) else value is None)
-        for name, value in arguments.items()
-    ]
-    return f"{plain!r} {marks}"
+            marks.append(len(images))
+        marks += images
+        arguments[name] = images if isinstance(value, list) else images[0]
+    return marks, None

@@ -5,6 +5,11 @@ or upper right" is neither, a list of all options is none of them. Texts are com
 SQuAD (Rajpurkar et al. 2016: lower case, no articles, no punctuation, single spaces) with Unicode compatibility forms folded
 and the signs and decimal points of numbers kept.
 
+"yes_no" is the closed question of VQA-RAD (Lau et al. 2018): the word alone, or at the head of a text that does not take it
+back. "choice" takes the letter or the text of an option, as multiple-choice benchmarks do (MMMU, Yue et al. 2024), but finds
+no letters inside prose. A "number" is compared in the unit of the answer, converted where both units measure the same, within
+a tolerance that the case sets; a text with several numbers states none.
+
 A "set" is right when it is the same items; its credit is the F1 of the items. A "box" is right when it overlaps the right
 one enough: intersection over union (Jaccard) of 0.5 at least, as in PASCAL VOC (Everingham et al. 2010). A free "text" is
 right when the F1 of its words (SQuAD) is at least 0.8, for which there is no convention; and since a bag of words does not
@@ -218,6 +223,7 @@ def _quantity(text: str) -> tuple[float, str] | None:
     return (number, unit) if math.isfinite(number) else None
 
 
+@functools.lru_cache(256)
 def _unit(name: str) -> str:
     name = unicodedata.normalize("NFKC", name).casefold().replace("μ", "µ").strip()
     return name.replace("^", "").replace("²", "2").replace("³", "3")

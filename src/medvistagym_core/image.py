@@ -13,10 +13,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from medvistagym_core import buffers, levels, raster
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +26,12 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
 
+    Resample = Callable[[np.ndarray, int, int], np.ndarray]
+
 Affine = tuple[float, float, float, float, float, float]
 IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 GRID = 1000
+_TOLD_APART = frozenset({"window", "frame", "unit", "spacing", "modality", "photometric"})  # attributes equal by value
 
 
 class Box(NamedTuple):
@@ -90,18 +95,9 @@ class Window:
         """Map values of any shape to float32 grey levels in 0 to 255; NaN becomes 0."""
         import numpy as np
 
-        x = np.asarray(values, np.float32)
-        c, w = np.float32(self.center), np.float32(self.width)
-        if self.function == "sigmoid":
-            with np.errstate(over="ignore"):
-                y = 255 / (1 + np.exp(-4 * (x - c) / w))
-        elif self.function == "linear_exact":
-            y = ((x - c) / w + np.float32(0.5)) * 255
-        elif w == 1:
-            y = np.where(x > c - np.float32(0.5), np.float32(255), np.float32(0))
-        else:
-            y = ((x - (c - np.float32(0.5))) / (w - 1) + np.float32(0.5)) * 255
-        grey: np.ndarray = np.nan_to_num(np.clip(y, 0, 255), nan=0.0)
+        with np.errstate(over="ignore"):
+            grey: np.ndarray = np.array(values, np.float32)
+        levels.spread(grey, self.center, self.width, self.function)
         return grey
 
 
@@ -209,11 +205,30 @@ class Image:
             h.update(self.detail.digest.encode())
         return h.hexdigest()
 
+    @cached_property
+    def identity(self) -> Hashable:
+        """Equal for two images only if their digests are; quick to find for one that was cropped or resampled from another.
+
+        It is the digest, or for an image made by `replace`, `with_window`, `crop` or `resized` how it was made of which other.
+        Good within a process.
+        """
+        made = self.__dict__.pop("_made", None)  # the other image is not kept any longer
+        if made is None:
+            return self.digest
+        parent, *how = made
+        return parent.identity, *how
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "identity")}
+
     # -- making another one of it
 
     def replace(self, **changes: Any) -> Image:
         """The same image with some attributes changed."""
-        return dataclasses.replace(self, **changes)
+        new = dataclasses.replace(self, **changes)
+        if changes.keys() <= _TOLD_APART:
+            new.__dict__["_made"] = self, tuple(sorted(changes.items()))
+        return new
 
     def with_pixels(self, pixels: Any, **changes: Any) -> Image:
         """Other values at the same places; the shape `(H, W)` must stay. Drops `detail`, whose values are no longer these."""
@@ -227,7 +242,9 @@ class Image:
     def with_window(self, window: Window) -> Image:
         """The same values, displayed otherwise."""
         detail = self.detail.replace(window=window) if self.detail is not None else None
-        return dataclasses.replace(self, window=window, detail=detail)
+        new = dataclasses.replace(self, window=window, detail=detail)
+        new.__dict__["_made"] = self, window
+        return new
 
     def crop(self, x0: int, y0: int, x1: int, y1: int) -> Image:
         """Columns `x0` to `x1` and rows `y0` to `y1` (exclusive), in pixels of this image.
@@ -242,25 +259,44 @@ class Image:
         pixels = self.pixels[(slice(None), *where)] if self.is_stack else self.pixels[where]
         overlay = None if self.overlay is None else self.overlay[where]
         affine = _compose(self.to_source, (1.0, 0.0, float(x0), 0.0, 1.0, float(y0)))
-        return dataclasses.replace(self, pixels=pixels, overlay=overlay, to_source=affine, detail=None)
+        made = self, x0, y0, x1, y1
+        return self._derived(_made=made, pixels=pixels, overlay=overlay, to_source=affine, detail=None)
 
-    def resized(self, height: int, width: int) -> Image:
+    def resized(self, height: int, width: int, resample: Resample | None = None) -> Image:
         """Resampled to `(height, width)`: area average where it shrinks, bilinear where it grows; float32 values.
 
         Geometry and spacing follow; `detail` is the image it was made from.
+
+        Args:
+            height: New height in pixels.
+            width: New width in pixels.
+            resample: Makes the values instead, of the pixels, the height and the width.
         """
         h, w = self.shape
         if (h, w) == (height, width):
             return self
-        pixels = _resize(self.pixels, height, width, stack=self.is_stack)
-        overlay = None if self.overlay is None else _resize_mask(self.overlay, height, width)
+        if resample is None:
+            pixels = raster.resized(self.pixels, height, width, stack=self.is_stack)
+        else:
+            pixels = resample(self.pixels, height, width)
+        overlay = None if self.overlay is None else raster.resized_mask(self.overlay, height, width)
         spacing = None
         if self.spacing is not None:
             spacing = (*self.spacing[:-2], self.spacing[-2] * h / height, self.spacing[-1] * w / width)
         affine = _compose(self.to_source, (w / width, 0.0, 0.0, 0.0, h / height, 0.0))
-        return dataclasses.replace(
-            self, pixels=pixels, overlay=overlay, spacing=spacing, to_source=affine, detail=self.detail or self
-        )
+        pixels.flags.writeable = False
+        return self._derived(
+            _made=(self, height, width, resample),
+            pixels=pixels, overlay=overlay, spacing=spacing, to_source=affine, detail=self.detail or self,
+        )  # fmt: skip
+
+    def _derived(self, **changes: Any) -> Image:
+        """`replace` for what is right by construction: nothing is checked."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, **changes)
+        for stale in ("digest", "identity"):
+            new.__dict__.pop(stale, None)
+        return new
 
     # -- places
 
@@ -281,27 +317,31 @@ class Image:
 
     # -- looking at it
 
-    def view(self, side: int | None = None) -> np.ndarray:
+    def view_shape(self, side: int | None = None) -> tuple[int, ...]:
+        """The shape of `view`."""
+        h, w = self.shape
+        scale = 1.0 if side is None else side / max(h, w)
+        size = (h, w) if scale == 1 else (max(1, round(h * scale)), max(1, round(w * scale)))
+        return (*size, 3) if self.photometric == "RGB" else size
+
+    def view(self, side: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """The picture of it: uint8 `(H, W)`, or `(H, W, 3)` in colour.
 
         Args:
             side: Length of the longer side in pixels, reached by area averaging or bilinear interpolation of the values
                 before they are windowed; the image's own size when None.
+            out: Where to write it: uint8 of the picture's shape; a new array when None.
         """
-        import numpy as np
-
         pixels = self.pixels[self.frames // 2 if self.frame is None else self.frame] if self.is_stack else self.pixels
         overlay = self.overlay
-        h, w = self.shape
-        if side is not None and max(h, w) != side:
-            scale = side / max(h, w)
-            height, width = max(1, round(h * scale)), max(1, round(w * scale))
-            pixels = _resize(pixels, height, width, stack=False)
-            overlay = None if overlay is None else _resize_mask(overlay, height, width)
-        grey = _to_grey(self, pixels)
+        height, width, *_ = self.view_shape(side)
+        if (height, width) != self.shape:
+            pixels = raster.resized(pixels, height, width, stack=False)
+            overlay = None if overlay is None else raster.resized_mask(overlay, height, width)
+        grey = _to_grey(self, pixels, out)
         if overlay is not None and overlay.any():
-            inner = _eroded(overlay)
-            grey = np.where(overlay if grey.ndim == 2 else overlay[..., None], np.uint8(0), grey)
+            inner = raster.rim_removed(overlay)
+            grey[overlay] = 0
             grey[inner if inner.any() else overlay] = 255
         return grey
 
@@ -353,59 +393,15 @@ def _compose(outer: Affine, inner: Affine) -> Affine:
     return (a * p + b * s, a * q + b * t, a * r + b * u + c, d * p + e * s, d * q + e * t, d * r + e * u + f)
 
 
-def _to_grey(image: Image, pixels: np.ndarray) -> np.ndarray:
+def _to_grey(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     import numpy as np
 
-    if image.photometric == "RGB" and image.window is None and image.pixels.dtype == np.uint8:
-        return np.rint(pixels).astype(np.uint8) if pixels.dtype != np.uint8 else pixels.copy()
-    if image.window is not None:
-        grey = np.rint(image.window.apply(pixels)).astype(np.uint8)
+    grey = buffers.empty(pixels.shape, np.uint8) if out is None else out
+    window, inverted = image.window, image.photometric == "MONOCHROME1"
+    if window is not None:
+        levels.windowed(pixels, grey, window.center, window.width, window.function, inverted=inverted)
     elif image.pixels.dtype == np.uint8:
-        grey = np.rint(pixels).astype(np.uint8)
+        levels.rounded(pixels, grey, inverted=inverted)
     else:
-        values = image.pixels.astype(np.float32, copy=False)
-        finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-        scale = 255 / (high - low) if high > low else 0.0
-        with np.errstate(invalid="ignore", over="ignore"):
-            stretched = (pixels.astype(np.float32, copy=False) - low) * np.float32(scale)
-        grey = np.rint(np.nan_to_num(np.clip(stretched, 0, 255), nan=0.0)).astype(np.uint8)
-    shown: np.ndarray = 255 - grey if image.photometric == "MONOCHROME1" else grey
-    return shown
-
-
-def _resize(pixels: np.ndarray, height: int, width: int, *, stack: bool) -> np.ndarray:
-    """Area average or bilinear interpolation of `(H, W)`, `(H, W, 3)` or, with `stack`, of every frame; float32."""
-    import numpy as np
-    import PIL.Image
-
-    if stack:
-        return np.stack([_resize(frame, height, width, stack=False) for frame in pixels])
-    if pixels.ndim == 3:
-        return np.stack([_resize(pixels[..., k], height, width, stack=False) for k in range(pixels.shape[2])], -1)
-    h, w = pixels.shape
-    if h % height == 0 and w % width == 0:
-        down, across = h // height, w // width
-        total: np.ndarray = sum((pixels[k::down] for k in range(1, down)), pixels[0::down].astype(np.float32))
-        total = sum((total[:, k::across] for k in range(1, across)), total[:, 0::across])
-        return total / np.float32(down * across)
-    kind = PIL.Image.Resampling.BOX if height <= h and width <= w else PIL.Image.Resampling.BILINEAR
-    picture = PIL.Image.fromarray(np.ascontiguousarray(pixels, np.float32))
-    return np.asarray(picture.resize((width, height), kind))
-
-
-def _resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A pixel is set where any of the mask lies in it."""
-    import numpy as np
-
-    return _resize(mask.astype(np.float32), height, width, stack=False) > 1e-6
-
-
-def _eroded(mask: np.ndarray) -> np.ndarray:
-    """The mask without the pixels that touch its outside (8 neighbours)."""
-    import numpy as np
-
-    padded = np.pad(mask, 1, mode="edge")  # where the image cuts the graphics, there is no rim
-    rows = padded[:-2] & padded[1:-1] & padded[2:]
-    inner: np.ndarray = rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]
-    return inner
+        levels.stretched(pixels, grey, *levels.span(image.pixels), inverted=inverted)
+    return grey

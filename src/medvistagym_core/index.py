@@ -178,4 +178,7 @@ def _dump(index: Index) -> str:
 if __name__ == "__main__":
     import sys
 
-    _SHIPPED.write_text(_dump(compile_index(sorted(Path(sys.argv[1]).glob("*.toml")))), "utf-8")
+    found = sorted(Path(sys.argv[1]).glob("*.toml"))
+    if not found:
+        sys.exit(f"there is no .toml file in {sys.argv[1]}; name the folder of the registry")
+    _SHIPPED.write_text(_dump(compile_index(found)), "utf-8")

@@ -9,27 +9,25 @@ trainer or an endpoint.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
-import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
+from medvistagym_core import wire
 from medvistagym_core.tool import ToolCall, ToolError
+from medvistagym_core.wire import CALL, SHAPE, MalformedError
+
+__all__ = ["ANSWER", "CALL", "THINK", "Protocol", "Think", "Turn"]
 
 Think = Literal["required", "optional", "off"]
 
 THINK: Final = ("<think>", "</think>")
-CALL: Final = ("<tool_call>", "</tool_call>")
 ANSWER: Final = ("<answer>", "</answer>")
 _TAGS: Final = (*THINK, *CALL, *ANSWER)
-_SHAPE: Final = '<tool_call>{"name": ..., "arguments": {...}}</tool_call>'
 
 
-@dataclasses.dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """What a policy did in one turn.
 
     Attributes:
@@ -47,10 +45,6 @@ class Turn:
     answer: str | None = None
     error: ToolError | None = None
     conforms: bool = False
-
-
-class _MalformedError(Exception):
-    """Internal: the sentence for the policy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +80,13 @@ class Protocol:
             "off": "In every turn,",
         }[self.think]
         most = self.max_calls_per_turn
-        call = f"call a tool with {_SHAPE}" if most == 1 else f"make up to {most} tool calls, each {_SHAPE}"
+        call = f"call a tool with {SHAPE}" if most == 1 else f"make up to {most} tool calls, each {SHAPE}"
         return f"{think} either {call} or end with <answer>your answer</answer>."
 
     def parse(self, text: str) -> Turn:
         """The turn that `text` is. Never raises."""
-        text = _printable(text)
+        if not text.isascii():
+            text = wire.printable(text)
         return self._plain(text) or self._any(text)
 
     def _plain(self, text: str) -> Turn | None:
@@ -99,18 +94,19 @@ class Protocol:
         found = _PLAIN.fullmatch(text)
         if found is None or "\\u" in text:
             return None
-        thought, call, answer = found.groups()
-        think = thought.strip() or None if thought is not None else None
-        if (think is None and self.think == "required") or (thought is not None and self.think == "off"):
+        thought, body, answer = found.groups()
+        think = None
+        if thought is not None:
+            if self.think == "off":
+                return None
+            think = thought.strip() or None
+        if think is None and self.think == "required":
             return None
         if answer is not None:
             answer = answer.strip()
             return Turn(text, think, (), answer, None, True) if answer else None
-        try:
-            body, end = _DECODER.raw_decode(call)
-            return Turn(text, think, (_call(body),), None, None, True) if end == len(call) else None
-        except (ValueError, RecursionError, _MalformedError):
-            return None
+        call = wire.quick(body)
+        return None if call is None else Turn(text, think, (call,), None, None, True)
 
     def _any(self, text: str) -> Turn:
         """The turn of any text."""
@@ -119,7 +115,7 @@ class Protocol:
             think, at, conforms = self._think(text)
             calls, answers, tidy = self._actions(text, at)
             return self._turn(text, think, calls, answers, conforms and tidy)
-        except _MalformedError as error:
+        except MalformedError as error:
             return Turn(text, think, error=ToolError("malformed_call", str(error)))
 
     def read(self, message: Mapping[str, Any]) -> Turn:
@@ -130,22 +126,22 @@ class Protocol:
                 `tool_calls` is a list of `{"id", "type": "function", "function": {"name", "arguments"}}` or of
                 `{"name", "arguments"}`, with arguments as an object or as JSON text. Calls may also stand in the text.
         """
-        said = _printable(_content(message.get("content")))
+        said = wire.printable(_content(message.get("content")))
         reasoning = message.get("reasoning_content") or message.get("reasoning")
         if isinstance(reasoning, str) and reasoning.strip() and not _mentions(reasoning):
-            said = f"{THINK[0]}{_printable(reasoning)}{THINK[1]}{said}"
+            said = f"{THINK[0]}{wire.printable(reasoning)}{THINK[1]}{said}"
         structured = message.get("tool_calls")
         if not structured:
             return self.parse(said)
         think: str | None = None
         text = said
         try:
-            text = said + "".join(_call_text(call) for call in _sequence(structured))
+            text = said + "".join(wire.text_of(call) for call in _sequence(structured))
             think, at, conforms = self._think(said)
             calls, answers, tidy = self._actions(said, at, bare=True)
-            calls += [_structured(call) for call in _sequence(structured)]
+            calls += [wire.structured(call) for call in _sequence(structured)]
             return self._turn(text, think, calls, answers, conforms and tidy)
-        except _MalformedError as error:
+        except MalformedError as error:
             return Turn(text, think, error=ToolError("malformed_call", str(error)))
 
     def render(self, think: str | None = None, calls: Sequence[ToolCall] = (), answer: str | None = None) -> str:
@@ -160,7 +156,7 @@ class Protocol:
             if part is not None and _mentions(part):
                 raise ValueError(f"a tag of the protocol cannot stand inside a part: {part!r}")
         text = f"{THINK[0]}{think}{THINK[1]}" if think and self.think != "off" else ""
-        text += "".join(CALL[0] + _dumps({"name": c.name, "arguments": c.arguments}) + CALL[1] for c in calls)
+        text += "".join(CALL[0] + wire.dumps({"name": c.name, "arguments": c.arguments}) + CALL[1] for c in calls)
         if answer is not None:
             text += f"{ANSWER[0]}{answer}{ANSWER[1]}"
         turn = self.parse(text)
@@ -173,19 +169,19 @@ class Protocol:
         start, end = text.find(THINK[0]), text.find(THINK[1])
         if end < 0:
             if start >= 0 and not text[:start].strip():
-                raise _MalformedError("Close your reasoning with </think> before you act.")
+                raise MalformedError("Close your reasoning with </think> before you act.")
             if start >= 0:
-                raise _MalformedError("Write <think>...</think> first, before any call or answer.")
+                raise MalformedError("Write <think>...</think> first, before any call or answer.")
             return None, 0, True
         # A chat template may have opened the reasoning in the prompt: then only its end is in the text.
         opened = 0 <= start < end
         head = text[:start] if opened else ""
         think = text[start + len(THINK[0]) : end] if opened else text[:end]
         if any(tag in head or (not opened and tag in think) for tag in (CALL[0], ANSWER[0])):
-            raise _MalformedError("Write <think>...</think> first, before any call or answer.")
+            raise MalformedError("Write <think>...</think> first, before any call or answer.")
         at = end + len(THINK[1])
         if text.find(THINK[0], at) >= 0 or text.find(THINK[1], at) >= 0:
-            raise _MalformedError("Write <think>...</think> once, at the start of the turn.")
+            raise MalformedError("Write <think>...</think> once, at the start of the turn.")
         return think.strip() or None, at, not head.strip() and self.think != "off"
 
     def _actions(self, text: str, at: int, bare: bool = False) -> tuple[list[ToolCall], list[str], bool]:
@@ -202,23 +198,23 @@ class Protocol:
             if mark > at and text[at:mark].strip():
                 tidy = False
             if text.startswith(CALL[0], mark):
-                call, at = _inline(text, mark + len(CALL[0]))
+                call, at = wire.inline(text, mark + len(CALL[0]))
                 calls.append(call)
             elif text.startswith(ANSWER[0], mark):
                 begin = mark + len(ANSWER[0])
                 end = text.find(ANSWER[1], begin)
                 if end < 0:
-                    raise _MalformedError("Close your answer with </answer>.")
+                    raise MalformedError("Close your answer with </answer>.")
                 answer = text[begin:end].strip()
                 if _mentions(answer):
-                    raise _MalformedError("Write only the answer between <answer> and </answer>.")
+                    raise MalformedError("Write only the answer between <answer> and </answer>.")
                 if not answer:
-                    raise _MalformedError("Put your answer between <answer> and </answer>; it is empty.")
+                    raise MalformedError("Put your answer between <answer> and </answer>; it is empty.")
                 answers.append(answer)
                 at = end + len(ANSWER[1])
             elif text.startswith(CALL[1], mark) or text.startswith(ANSWER[1], mark):
                 tag = CALL[0] if text.startswith(CALL[1], mark) else ANSWER[0]
-                raise _MalformedError(f"There is a closing tag without {tag} before it.")
+                raise MalformedError(f"There is a closing tag without {tag} before it.")
             else:
                 tidy, at = False, mark + 1
         # Text before structured calls is reasoning that a chat template has stripped of its tags.
@@ -226,126 +222,32 @@ class Protocol:
 
     def _turn(self, text: str, think: str | None, calls: list[ToolCall], answers: list[str], conforms: bool) -> Turn:
         if calls and answers:
-            raise _MalformedError("Either call a tool or answer in one turn, not both.")
+            raise MalformedError("Either call a tool or answer in one turn, not both.")
         if not calls and not answers:
-            raise _MalformedError(f"End the turn with {_SHAPE} or <answer>...</answer>.")
+            raise MalformedError(f"End the turn with {SHAPE} or <answer>...</answer>.")
         if len(answers) > 1:
-            raise _MalformedError(f"Give one <answer>, not {len(answers)}.")
+            raise MalformedError(f"Give one <answer>, not {len(answers)}.")
         if self.think == "required" and think is None:
-            raise _MalformedError("Start the turn with <think>...</think>, then call a tool or answer.")
+            raise MalformedError("Start the turn with <think>...</think>, then call a tool or answer.")
         if len(calls) > self.max_calls_per_turn:
             most = self.max_calls_per_turn
-            raise _MalformedError(
+            raise MalformedError(
                 f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {len(calls)}; none was run."
             )
         return Turn(text, think, tuple(calls), answers[0] if answers else None, None, conforms)
 
 
-def _constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(f"{digits[:20]} is too large")
-    return number
-
-
-_DECODER: Final = json.JSONDecoder(parse_constant=_constant, parse_float=_finite)
 _PLAIN: Final = re.compile(
     r"\s*+(?:<think>([^<]*+)</think>\s*+)?"
-    r"(?:<tool_call>\s*+(\{.*\})\s*+</tool_call>|<answer>([^<]*+)</answer>)\s*+",
+    r"(?:<tool_call>[ \t\r\n]*+(\{.*\})[ \t\r\n]*+</tool_call>|<answer>([^<]*+)</answer>)\s*+",
     re.DOTALL,
 )
-_KEYS: Final = frozenset(("name", "arguments"))
-
-
-def _inline(text: str, begin: int) -> tuple[ToolCall, int]:
-    """The call whose JSON begins at `begin`, and the place after its closing tag."""
-    while begin < len(text) and text[begin] in " \t\r\n":
-        begin += 1
-    try:
-        body, end = _DECODER.raw_decode(text, begin)
-    except json.JSONDecodeError as error:
-        if CALL[1] not in text[begin:]:
-            raise _MalformedError(f"Close the call with </tool_call>: {_SHAPE}.") from None
-        if CALL[1] == text[error.pos : error.pos + len(CALL[1])] and error.pos == begin:
-            raise _MalformedError(f"The call is empty; write {_SHAPE}.") from None
-        where = text[max(error.pos - 12, begin) : error.pos + 12].split(CALL[1])[0]
-        raise _MalformedError(
-            f"The call is not JSON ({error.msg.lower().removesuffix(' starting at')} near {_quoted(where)}); write {_SHAPE}."
-        ) from None
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if type(error) is ValueError and len(str(error)) < 60 else "it is too deep or too long"
-        raise _MalformedError(f"The call is not JSON ({reason}); write {_SHAPE}.") from None
-    while end < len(text) and text[end] in " \t\r\n":
-        end += 1
-    if not text.startswith(CALL[1], end):
-        if CALL[1] in text[end:]:
-            extra = _quoted(text[end : end + 12])
-            raise _MalformedError(f"Put one JSON object between <tool_call> and </tool_call>, and no {extra} after it.")
-        raise _MalformedError(f"Close the call with </tool_call>: {_SHAPE}.")
-    if "\\u" in text and not _encodable(body):
-        raise _MalformedError("The call holds an invalid \\u escape; write plain characters.")
-    return _call(body), end + len(CALL[1])
-
-
-def _call(body: Any, identifier: Any = None) -> ToolCall:
-    if not isinstance(body, dict):
-        raise _MalformedError(f"A call is a JSON object; write {_SHAPE}.")
-    name = body.get("name")
-    if not isinstance(name, str) or not name.strip():
-        raise _MalformedError(f'The call has no "name"; write {_SHAPE}.')
-    if not body.keys() <= _KEYS:
-        stray = next(key for key in body if key not in _KEYS)
-        raise _MalformedError(f'A call has "name" and "arguments" only, not {_quoted(stray)}; put it into "arguments".')
-    arguments = body.get("arguments", {})
-    if not isinstance(arguments, dict):
-        raise _MalformedError(f'"arguments" is a JSON object such as {{"image": 0}}, not {_quoted(_dumps(arguments))}.')
-    return ToolCall.model_validate(
-        {"name": name, "arguments": arguments, "id": identifier if isinstance(identifier, str) else None}
-    )
-
-
-def _structured(call: Any) -> ToolCall:
-    if not isinstance(call, Mapping):
-        raise _MalformedError(f"A call is a JSON object; write {_SHAPE}.")
-    function = call.get("function", call)
-    if not isinstance(function, Mapping):
-        raise _MalformedError('The call has no "name" of a function.')
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = _DECODER.decode(arguments.strip() or "{}")
-        except (ValueError, RecursionError):
-            raise _MalformedError(f'"arguments" is not JSON: {_quoted(str(function.get("arguments")))}.') from None
-    elif arguments is not None:
-        try:
-            arguments = _DECODER.decode(json.dumps(arguments))
-        except (TypeError, ValueError, RecursionError):
-            raise _MalformedError('"arguments" is a JSON object of finite numbers, texts, lists and objects.') from None
-    body = {"name": function.get("name"), "arguments": {} if arguments is None else arguments}
-    if not _encodable(body):
-        raise _MalformedError("The call holds characters that are no text; write plain characters.")
-    return _call(body, call.get("id"))
-
-
-def _call_text(call: Any) -> str:
-    """Wire text of a structured call as it was sent, right or wrong."""
-    function = call.get("function", call) if isinstance(call, Mapping) else {}
-    body = {key: function.get(key) for key in ("name", "arguments")} if isinstance(function, Mapping) else {}
-    arguments = body.get("arguments")
-    if isinstance(arguments, str):
-        with contextlib.suppress(ValueError, RecursionError):
-            body["arguments"] = json.loads(arguments)
-    return CALL[0] + _printable(_dumps(body)) + CALL[1]
 
 
 def _sequence(value: Any) -> Sequence[Any]:
     if isinstance(value, list | tuple):
         return value
-    raise _MalformedError("tool_calls is a list of calls.")
+    raise MalformedError("tool_calls is a list of calls.")
 
 
 def _content(content: Any) -> str:
@@ -356,30 +258,5 @@ def _content(content: Any) -> str:
     return ""
 
 
-def _dumps(value: Any) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    except (ValueError, RecursionError):
-        return "..."
-
-
-def _printable(text: str) -> str:
-    """The text without lone surrogates, which no file or wire can carry."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _encodable(body: Any) -> bool:
-    try:
-        json.dumps(body, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
 def _mentions(text: str) -> bool:
     return "<" in text and any(tag in text for tag in _TAGS)
-
-
-def _quoted(text: str) -> str:
-    text = " ".join(text.split())
-    return json.dumps(text if len(text) <= 24 else text[:21] + "...", ensure_ascii=False)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from medvistagym_core import plugins
+from medvistagym_core.devices import device_of
 from medvistagym_core.schema import Dialect, fingerprint, render
 from medvistagym_core.signature import NAME
 from medvistagym_core.tool import Tool, nearest
 
 if TYPE_CHECKING:
+    from medvistagym_core.execution import Executor
     from medvistagym_core.index import RegistryEntry
     from medvistagym_core.lock import LockedTool, LockMismatchError, ToolboxLock
     from medvistagym_core.spec import ToolSpec
@@ -39,14 +41,22 @@ class SelectionError(ValueError):
 
 
 class Toolbox(Mapping[str, Tool]):
-    """The tools of a run by the names a policy uses."""
+    """The tools of a run by the names a policy uses.
 
-    def __init__(self, tools: Mapping[str, Tool]) -> None:
+    Args:
+        tools: The tools by name.
+        devices: Where tools are set up (`devices`); each stays where it is when None.
+    """
+
+    def __init__(self, tools: Mapping[str, Tool], devices: Mapping[str, str] | None = None) -> None:
         self._tools = {
             name: tool if tool.name == name else tool.described(name=name)
             for name, tool in sorted(tools.items(), key=lambda item: (item[1].id, item[0]))
         }
         self._ids = {name: tools[name].id for name in self._tools}
+        if devices is not None:
+            for name, tool in self._tools.items():
+                self._tools[name] = tool.placed(device_of(name, self._ids[name], devices))
 
     def __getitem__(self, name: str) -> Tool:
         return self._tools[name]
@@ -117,13 +127,20 @@ class Registry:
         self._tools[tool.id] = tool
         return tool
 
-    def toolbox(self, select: str | Iterable[str] = "*", aliases: Mapping[str, str] | None = None) -> Toolbox:
+    def toolbox(
+        self,
+        select: str | Iterable[str] = "*",
+        aliases: Mapping[str, str] | None = None,
+        devices: Mapping[str, str] | None = None,
+    ) -> Toolbox:
         """The tools that `select` names.
 
         Args:
             select: Names, ids or globs of either, comma-separated or as a sequence: "window,zoom", "dicom:*", "*". A part
                 "new=plugin:name" gives an alias, a part "!name" leaves out. The empty selection has no tools.
             aliases: New names by id, as "new": "plugin:name".
+            devices: Where tools that are classes are set up, by name, id or pattern: {"segment": "cuda:0", "*": "cpu"}; on the
+                CPU where none fits.
 
         Raises:
             SelectionError: A part matches nothing, or a bare name is offered by two plugins.
@@ -167,7 +184,10 @@ class Registry:
                     f"the alias {alias}={tool_id} needs one tool and a free name; {tool_id} matches {len(found)}"
                 )
             tools[alias] = self._tools[found[0]]
-        return Toolbox(tools)
+        for pattern in devices or ():
+            if pattern not in tools:
+                self._matching(pattern)  # a misspelt name would otherwise leave its tool on the CPU
+        return Toolbox(tools, devices)
 
     def _matching(self, pattern: str) -> list[str]:
         by_id = ":" in pattern
@@ -240,6 +260,32 @@ class Registry:
         if name not in self._trainers:
             raise SelectionError(self._absent("trainer", str(name), sorted(self._trainers)))
         return self._trainers[name]
+
+    # -- executors
+
+    def executor(self, name: str) -> Callable[[Toolbox], Executor]:
+        """What makes the executor called `name` for a toolbox: "local", "process" (isolated), or one that a plugin offers.
+
+        Raises:
+            SelectionError: There is none.
+        """
+        if name in self.executors:
+            factory: Callable[[Toolbox], Executor] = self.executors[name]
+            return factory
+        if name == "local":
+            from medvistagym_core.execution import LocalExecutor
+
+            return LocalExecutor
+        if name == "process":
+            from medvistagym_core.isolation import IsolatedExecutor
+
+            return IsolatedExecutor
+        known = sorted({"local", "process", *self.executors})
+        near = nearest(name, known)
+        raise SelectionError(
+            f"no executor is called {name!r}"
+            + (f"; did you mean {near}?" if near else f"; there are: {', '.join(known)}.")
+        )
 
 
 def __getattr__(name: str) -> Any:

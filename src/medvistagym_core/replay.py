@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -261,7 +262,7 @@ def _compare(played: Replayed, turn: int, k: int, result: ToolResult, toolbox: T
         played.differs("error", before or "none", after or "none", turn, k)
     elif not free and then.text != now.text:
         played.differs("text", repr(then.text), repr(now.text), turn, k)
-    elif not free and repr(then.data) != repr(now.data):
+    elif not free and _facts(then.data) != _facts(now.data):
         played.differs("data", then.data, now.data, turn, k)
     if then.handles != now.handles:
         played.differs("images", list(then.handles), list(now.handles), turn, k)
@@ -271,6 +272,11 @@ def _compare(played: Replayed, turn: int, k: int, result: ToolResult, toolbox: T
     else:
         for handle in now.handles:
             _compare_image(played, handle, turn, k)
+
+
+def _facts(data: object) -> str:
+    """Facts as JSON text: 1 and 1.0 differ, the order of names says nothing."""
+    return json.dumps(data, sort_keys=True)
 
 
 def _compare_image(played: Replayed, handle: int, turn: int | None, k: int | None) -> None:

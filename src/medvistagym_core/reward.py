@@ -51,7 +51,7 @@ class Outcome:
     @property
     def calls(self) -> int:
         """Calls that the policy made, good or bad, and turns that could not be read."""
-        return sum(max(len(turn.calls), turn.error is not None) for turn in self.turns)
+        return sum([len(turn.calls) or turn.error is not None for turn in self.turns])
 
 
 Term = Callable[[Outcome], float]
@@ -247,14 +247,14 @@ class Reward:
         """The score of an episode. A term that raises, or gives no finite number, counts 0 and is named in `failed`."""
         values: dict[str, float] = {}
         failed: dict[str, str] = {}
-        for name in self.weights:
+        total = 0.0
+        for name, weight in self.weights.items():
             try:
-                values[name] = float(self.terms[name](outcome))
+                value = float(self.terms[name](outcome))
+                if not math.isfinite(value):
+                    failed[name], value = f"gave {value}", 0.0
             except Exception as error:  # noqa: BLE001 - a plugin's term must not end a run
-                failed[name] = f"{type(error).__name__}: {str(error)[:200]}"
-            else:
-                if not math.isfinite(values[name]):
-                    failed[name] = f"gave {values[name]}"
-            if name in failed:
-                values[name] = 0.0
-        return Score(sum(self.weights[name] * value for name, value in values.items()), values, failed)
+                failed[name], value = f"{type(error).__name__}: {str(error)[:200]}", 0.0
+            values[name] = value
+            total += weight * value
+        return Score(total, values, failed)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from medvistagym_core.conversation import Style
 from medvistagym_core.protocol import Protocol
 from medvistagym_core.reward import Reward
+from medvistagym_core.tool import ToolError
+
+
+def about_tokens(text: str) -> int:
+    """The tokens of a text, roughly: one for every four bytes."""
+    return -(-len(text.encode("utf-8", "replace")) // 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,20 +23,33 @@ class Limits:
     Attributes:
         max_turns: Turns, the answer included.
         max_calls: Tool calls; a turn that cannot be read counts as one.
+        max_tokens: Tokens that the policy may write in all, as `Settings.tokens` counts them; None for no limit.
         max_text: Characters of a turn that are read; what is longer is cut, and said to be.
         max_observation: Characters of one result that are shown; what is longer is cut, with a note.
     """
 
     max_turns: int = 6
     max_calls: int = 8
+    max_tokens: int | None = None
     max_text: int = 8192
     max_observation: int = 2000
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             least = 0 if field.name == "max_calls" else 1
-            if getattr(self, field.name) < least:
-                raise ValueError(f"{field.name} is at least {least}, not {getattr(self, field.name)}")
+            value = getattr(self, field.name)
+            if value is not None and value < least:
+                raise ValueError(f"{field.name} is at least {least}, not {value}")
+
+    def exhausted(self, ended: str | None) -> ToolError:
+        """Why a call was not run: the episode ended for want of "turns" or "tokens", or goes on and has no call left."""
+        if ended == "tokens":
+            said = f"All {self.max_tokens} tokens are used; the episode is over."
+        elif ended:
+            said = f"All {self.max_turns} turns are used; the episode is over."
+        else:
+            said = f"All {self.max_calls} calls are used; give your answer now in <answer>...</answer>."
+        return ToolError("budget_exhausted", said)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +65,7 @@ class Settings:
         style: How calls and results stand in messages: "tools" for chat templates that know tools, "text" for others.
         terse: Whether images go without their number, options without a list and errors as their code alone, for policies
             to whom every token counts.
+        tokens: Counts the tokens of what a policy wrote, such as its tokenizer; a rough count unless given.
     """
 
     protocol: Protocol = dataclasses.field(default_factory=Protocol)
@@ -54,6 +75,7 @@ class Settings:
     prompt: str | None = None
     style: Style = "tools"
     terse: bool = False
+    tokens: Callable[[str], int] = about_tokens
 
     def __post_init__(self) -> None:
         if self.style not in ("tools", "text"):

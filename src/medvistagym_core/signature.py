@@ -91,7 +91,8 @@ class ArgumentsForm:
                 f"the docstring of the tool {name} describes {', '.join(stray)}, which it does not take"
             )
         self.names, self.images = tuple(self._fields), tuple(images)
-        if not all(name in images or _is_plain(annotation) for name, (annotation, _, _) in self._fields.items()):
+        self._plain = all(name in images or _is_plain(annotation) for name, (annotation, _, _) in self._fields.items())
+        if not self._plain:
             _ = self.schema
 
     @cached_property
@@ -130,9 +131,33 @@ class ArgumentsForm:
         return cleaned_schema(self.model.model_json_schema())
 
     @cached_property
+    def check(self) -> Callable[[Mapping[str, Any]], tuple[dict[str, Any], Any, Any]] | None:
+        """The validator of arguments that are plain JSON values (`SCALARS`, or lists of them), without a detour by JSON text.
+
+        Its first result is the arguments with defaults filled in. None where an argument's type reads JSON text otherwise than
+        Python values (a tuple, a date, an enumeration, ...), so that only `validate_json` can say.
+        """
+        if not self._plain:
+            return None
+        from pydantic_core import SchemaValidator
+
+        whole: Any = self.model.__pydantic_core_schema__
+        if whole["type"] != "model" or whole["schema"]["type"] != "model-fields":
+            return None
+        return SchemaValidator(whole["schema"], whole["config"]).validate_python  # no model is made, which takes longer
+
+    @cached_property
     def validate_json(self) -> Callable[[str | bytes], BaseModel]:
         """The model's validator of JSON text."""
         return self.model.__pydantic_validator__.validate_json
+
+
+SCALARS: Final = frozenset({int, float, str, bool, type(None)})
+
+
+def is_plain_list(value: Any) -> bool:
+    """Whether it is a list of what a JSON parser gives for numbers, texts, booleans and nulls."""
+    return type(value) is list and SCALARS.issuperset(map(type, value))
 
 
 _CONSTRAINTS: dict[Any, frozenset[str]] = {

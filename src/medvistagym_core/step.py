@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
+from collections.abc import Sequence
 
 from medvistagym_core import conversation
 from medvistagym_core.conversation import Block, Message, Style
@@ -14,59 +14,81 @@ from medvistagym_core.registry import Toolbox
 from medvistagym_core.tool import ErrorCode, ToolCall, ToolResult
 
 
-@dataclasses.dataclass(eq=False, slots=True)
 class Step:
     """A turn and what came back.
+
+    What a policy is shown is written when somebody asks for it: messages, blocks and records are views of the results.
+
+    Args:
+        turn: The turn.
+        seconds: Wall time of the policy.
+        refused: Results of the last calls of the turn, which the budget does not allow to run.
+        most: Characters of one result that are shown.
+        terse: Whether results are shown without a word more than needed.
 
     Attributes:
         turn: The turn.
         policy_seconds: Wall time of the policy.
-        results: What each call gave; None while it is to come.
-        given: The results, once all are there and were shown.
+        given: What each call gave, once all results are there.
         error: Code of what went wrong: with the last call that failed, or with the turn itself.
-        began: When the calls were handed out, on the clock of `time.perf_counter`.
         tool_seconds: Wall time until all results were there.
-        shown: What the policy is shown of each result; image blocks hold handles.
-        feedback: What it is told of a turn that could not be read.
     """
 
-    turn: Turn
-    policy_seconds: float = 0.0
-    results: list[ToolResult | None] = dataclasses.field(default_factory=list)
-    given: tuple[ToolResult, ...] = ()
-    error: ErrorCode | None = None
-    began: float = dataclasses.field(default_factory=time.perf_counter)
-    tool_seconds: float = 0.0
-    shown: list[list[Block]] = dataclasses.field(default_factory=list)
-    feedback: list[Block] = dataclasses.field(default_factory=list)
+    __slots__ = (
+        "_began", "_most", "_refused", "_terse", "error", "given", "policy_seconds", "tool_seconds", "turn",
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        self.results = [None] * len(self.turn.calls)
+    def __init__(
+        self, turn: Turn, seconds: float, *, refused: tuple[ToolResult, ...] = (), most: int, terse: bool
+    ) -> None:
+        self.turn = turn
+        self.policy_seconds = seconds
+        self.given: tuple[ToolResult, ...] = ()
+        self.error: ErrorCode | None = None if turn.error is None else turn.error.code
+        self.tool_seconds = 0.0
+        self._refused = refused
+        self._most, self._terse = most, terse
+        self._began = time.perf_counter()
 
     @property
     def succeeded(self) -> list[ToolCall]:
         """The calls that gave a result."""
-        return [c for c, r in zip(self.turn.calls, self.results, strict=True) if r is not None and r.ok]
+        return [call for call, result in zip(self.turn.calls, self.given, strict=False) if result.ok]
 
-    def settle(self) -> None:
-        """Note that all results are there."""
-        self.tool_seconds = time.perf_counter() - self.began
+    def settle(self, results: Sequence[ToolResult]) -> None:
+        """Take the results of the calls that were run, which are the first of the turn."""
+        self.given = given = (*results, *self._refused) if self._refused else tuple(results)
+        if results:
+            self.tool_seconds = time.perf_counter() - self._began
+        for result in given:
+            error = result.error
+            if error is not None:
+                self.error = error.code
 
-    def show(self, *, most: int, terse: bool) -> None:
-        """Write what the policy is shown of each result, or of a turn that could not be read; at most `most` characters."""
-        self.given = tuple([result for result in self.results if result is not None])
-        self.shown = [conversation.result_blocks(result, most=most, terse=terse) for result in self.given]
-        for result in self.given:
-            if result.error is not None:
-                self.error = result.error.code
-        if self.turn.error is not None:
-            self.error = self.turn.error.code
-            self.feedback = conversation.result_blocks(ToolResult(error=self.turn.error), most=most, terse=terse)
+    @property
+    def shown(self) -> list[list[Block]]:
+        """What the policy is shown of each result; image blocks hold handles."""
+        return [conversation.result_blocks(result, most=self._most, terse=self._terse) for result in self.given]
+
+    @property
+    def feedback(self) -> list[Block]:
+        """What it is told of a turn that could not be read."""
+        if self.turn.error is None:
+            return []
+        return conversation.result_blocks(ToolResult(error=self.turn.error), most=self._most, terse=self._terse)
+
+    @property
+    def text(self) -> str | None:
+        """All that the policy is shown, where it is the text of one call; else None."""
+        given = self.given
+        if len(given) != 1 or given[0].handles:
+            return None
+        return conversation.result_text(given[0], most=self._most, terse=self._terse)
 
     @property
     def blocks(self) -> list[Block]:
-        """All that the policy is shown, once it was written; image blocks hold handles."""
-        return [block for blocks in (*self.shown, self.feedback) for block in blocks]
+        """All that the policy is shown; image blocks hold handles."""
+        return [block for blocks in self.shown for block in blocks] or self.feedback
 
     def messages(self, style: Style) -> list[Message]:
         """The turn and what answers it, as chat messages whose image blocks hold handles."""
@@ -74,7 +96,7 @@ class Step:
         return [conversation.assistant(self.turn, style), *answers]
 
     def record(self, toolbox: Toolbox) -> TurnRecord:
-        """The record of the step, once it was shown."""
+        """The record of the step, once the results are there."""
         turn = self.turn
         named = [named_handles(toolbox, call) for call in turn.calls]
         return TurnRecord(

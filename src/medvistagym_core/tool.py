@@ -13,27 +13,30 @@ The life of a call: `ToolCall` (name, arguments as JSON values) -> `Tool.validat
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import inspect
 import json
 import re
 import threading
-import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from medvistagym_core.devices import CPU, absent
 from medvistagym_core.errors import ErrorCode, ToolError, classified, explained, nearest
-from medvistagym_core.image import Image
+from medvistagym_core.memory import exhausted, release
+from medvistagym_core.result import ToolResult, normalised
 from medvistagym_core.signature import (
     LOCAL,
     NAME,
+    SCALARS,
     ArgumentsForm,
     ToolDefinitionError,
     checked_signature,
     documentation,
+    is_plain_list,
     returned_kinds,
 )
 
@@ -55,39 +58,11 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ToolResult:
-    """What a call gave back.
-
-    Attributes:
-        images: New images, in order.
-        text: What the policy reads.
-        data: The same facts for programs, JSON values by name; or None.
-        error: Why there is no result; then the rest is empty.
-        handles: Handles given to `images` by the episode's store.
-        seconds: Wall time of the kernel, shared evenly within a batch.
-        cached: Whether it was taken from an earlier identical call.
-    """
-
-    images: tuple[Image, ...] = ()
-    text: str = ""
-    data: dict[str, Any] | None = None
-    error: ToolError | None = None
-    handles: tuple[int, ...] = ()
-    seconds: float = 0.0
-    cached: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether the call succeeded."""
-        return self.error is None
-
-
 class _State:
-    """What a class tool keeps once it is set up, shared by every copy of the tool (`Tool.described`)."""
+    """What a class tool keeps once it is set up, by device, shared by every copy of the tool (`Tool.described`)."""
 
     def __init__(self) -> None:
-        self.instance: Any = None
+        self.instances: dict[str, Any] = {}
         self.lock = threading.Lock()
 
 
@@ -104,7 +79,9 @@ class Tool:
         modalities: Sequence[str] = (),
     ) -> None:
         self._origin = function
+        self._stateless = not inspect.isclass(function)
         self._state = _State()
+        self.device = CPU
         self._batch: Callable[..., Any] | None = None
         self._check: Callable[[Mapping[str, Any]], None] | None = None
         body = function
@@ -125,6 +102,7 @@ class Tool:
             )
         description, parameters = documentation(name, [body.__doc__, function.__doc__])
         signature = checked_signature(name, body, skip_self=inspect.isclass(function))
+        self.name = name
         self._form: ArgumentsForm | None = ArgumentsForm(name, signature, parameters)
         self.image_arguments = self._form.images
         self._said: dict[str, Any] = {
@@ -152,7 +130,10 @@ class Tool:
         new = cls.__new__(cls)
         new.__dict__.update(
             _origin=kernel,
+            _stateless=True,
             _state=_State(),
+            name=spec.name,
+            device=CPU,
             _batch=None,
             _check=check,
             _form=None,
@@ -183,11 +164,6 @@ class Tool:
         return self._form.model
 
     @property
-    def name(self) -> str:
-        """The name a policy calls it by."""
-        return str(self._said["name"])
-
-    @property
     def plugin(self) -> str:
         """The plugin it comes from."""
         return str(self._said.get("plugin", LOCAL))
@@ -210,8 +186,15 @@ class Tool:
     def described(self, **changes: Any) -> Tool:
         """The same tool under another plugin, version or name; kernels and state are shared."""
         new = Tool.__new__(Tool)
-        new.__dict__.update(self.__dict__, _said={**self._said, **changes})
+        said = {**self._said, **changes}
+        new.__dict__.update(self.__dict__, _said=said, name=str(said["name"]))
         new.__dict__.pop("spec", None)
+        return new
+
+    def placed(self, device: str) -> Tool:
+        """The same tool, whose class is set up on `device` ("cpu", "cuda:0", ...); a function has no device."""
+        new = self.described()
+        new.device = device
         return new
 
     def __repr__(self) -> str:
@@ -221,35 +204,60 @@ class Tool:
         if self._check is not None:
             return Tool.from_schema, (self.spec, self._origin, self._check)
         changes = {"plugin": self.spec.plugin, "version": self.spec.version, "name": self.spec.name}
-        return _restore, (self.__module__, self.__qualname__, changes)
+        return _restore, (self.__module__, self.__qualname__, changes, self.device)
 
     # -- running
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._kernel()(*args, **kwargs)
+        return self.kernel()(*args, **kwargs)
 
     def batch(self, kernel: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
         """Decorator: a kernel over several calls' arguments; the i-th result, or exception, belongs to the i-th call."""
         self._batch = kernel
         return kernel
 
-    def setup(self, device: str = "cpu") -> None:
-        """Load what a stateful tool keeps; called once, before its first run."""
-        if self._state.instance is not None or not isinstance(self._origin, type):
+    def setup(self, device: str | None = None) -> None:
+        """Load what a stateful tool keeps on a device, its own unless one is named; called once, before its first run.
+
+        Raises:
+            ToolError: `tool_failed`, since this machine has no such device.
+        """
+        device = device or self.device
+        if self._stateless or device in self._state.instances:
             return
         with self._state.lock:
-            if self._state.instance is None:
+            if device not in self._state.instances:
+                if missing := absent(device):
+                    raise ToolError("tool_failed", f"{self.name} cannot be set up: {missing}.")
                 instance = self._origin()
                 if hasattr(instance, "setup"):
                     instance.setup(device)
-                self._state.instance = instance
+                self._state.instances[device] = instance
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Checked arguments, defaults filled in, image arguments still handles.
+        """Checked arguments in a new dict, defaults filled in, image arguments still handles.
 
         Raises:
             ToolError: `bad_arguments`, naming the argument and what is accepted.
         """
+        check = self.plain_check
+        if check is not None and type(arguments) is dict:
+            for value in arguments.values():
+                if type(value) not in SCALARS and not is_plain_list(value):
+                    break
+            else:
+                try:
+                    return check(arguments)[0]
+                except ValueError:  # pydantic's; its validator of JSON text says why
+                    pass
+        return self._validated(arguments)
+
+    @functools.cached_property
+    def plain_check(self) -> Callable[[Mapping[str, Any]], tuple[dict[str, Any], Any, Any]] | None:
+        """The quick way of `validate`, for arguments that are plain JSON values; see `ArgumentsForm.check`."""
+        return None if self._form is None else self._form.check
+
+    def _validated(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         raw = self._json(arguments)
         if self._check is not None:
             values: dict[str, Any] = json.loads(raw)
@@ -277,81 +285,59 @@ class Tool:
 
     def run(self, arguments: Mapping[str, Any]) -> ToolResult:
         """Run on validated arguments in which handles are already images; a failure is in the result's `error`."""
-        began = time.perf_counter()
+        began = perf_counter()
         try:
-            return self._normalised(self._kernel()(**arguments), began)
+            kernel = self._origin if self._stateless else self.kernel()
+            return normalised(self.name, kernel(**arguments), perf_counter() - began)
         except Exception as error:  # noqa: BLE001 the one boundary between authors' code and ours
-            return ToolResult(error=classified(self.name, error), seconds=time.perf_counter() - began)
+            return ToolResult(error=classified(self.name, error), seconds=perf_counter() - began)
 
     def run_batch(self, calls: Sequence[Mapping[str, Any]]) -> list[ToolResult]:
-        """`run` for several calls, in one kernel where the tool has one. A batch that fails is run one by one."""
+        """`run` for several calls, in one kernel where the tool has one.
+
+        A batch that exhausts memory is run again in halves, one that fails otherwise call by call.
+        """
         if self._batch is None or len(calls) < 2:
             return [self.run(arguments) for arguments in calls]
         try:
-            self.setup()
-            instance = self._state.instance
-            values = list(self._batch(calls) if instance is None else self._batch(instance, calls))
-        except Exception:  # noqa: BLE001 a poisoned batch must not cost the others their result
+            values = list(self._together(calls))
+        except Exception as error:  # noqa: BLE001 a poisoned batch must not cost the others their result
+            halves = exhausted(error)
+        else:
+            return self._distributed(values, len(calls))
+        if not halves:  # outside of the handler, whose error keeps alive what the kernel had allocated
             return [self.run(arguments) for arguments in calls]
-        if len(values) != len(calls):
-            error = ToolError("tool_failed", f"{self.name} gave {len(values)} results for {len(calls)} calls.")
-            return [ToolResult(error=error) for _ in calls]
-        return [self._settled(value) for value in values]
+        release()
+        middle = len(calls) // 2
+        return self.run_batch(calls[:middle]) + self.run_batch(calls[middle:])
 
-    def _kernel(self) -> Callable[..., Any]:
-        if not isinstance(self._origin, type):
-            return self._origin
+    def _together(self, calls: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
+        assert self._batch is not None
+        if self._stateless:
+            return typing.cast(Sequence[Any], self._batch(calls))
         self.setup()
-        return typing.cast(Callable[..., Any], self._state.instance.run)
+        return typing.cast(Sequence[Any], self._batch(self._state.instances[self.device], calls))
+
+    def _distributed(self, values: Sequence[Any], count: int) -> list[ToolResult]:
+        if len(values) == count:
+            return [self._settled(value) for value in values]
+        error = ToolError("tool_failed", f"{self.name} gave {len(values)} results for {count} calls.")
+        return [ToolResult(error=error) for _ in range(count)]
 
     def _settled(self, value: Any) -> ToolResult:
         if isinstance(value, Exception):
             return ToolResult(error=classified(self.name, value))
         try:
-            return self._normalised(value)
+            return normalised(self.name, value, 0.0)
         except ToolError as error:
             return ToolResult(error=error)
 
-    def _normalised(self, value: Any, began: float | None = None) -> ToolResult:
-        seconds = 0.0 if began is None else time.perf_counter() - began
-        if isinstance(value, ToolResult):
-            return dataclasses.replace(value, seconds=seconds)
-        if isinstance(value, str):
-            return ToolResult(text=value, seconds=seconds)
-        if isinstance(value, Image):
-            return ToolResult(images=(value,), seconds=seconds)
-        if isinstance(value, int | float):
-            return ToolResult(text=_number(value), data={"value": value}, seconds=seconds)
-        images: list[Image] = []
-        texts: list[str] = []
-        facts: dict[str, Any] = {}
-        pending = list(value) if isinstance(value, list | tuple) else [value]
-        for part in pending:
-            if isinstance(part, Image):
-                images.append(part)
-            elif isinstance(part, str):
-                texts.append(part)
-            elif isinstance(part, bool | int | float):
-                facts["value"] = part
-            elif isinstance(part, dict):
-                facts.update(part)
-            elif _is_model(part):
-                facts.update(part.model_dump(mode="json"))
-            else:
-                raise ToolError(
-                    "tool_failed",
-                    f"{self.name} returned {type(part).__name__}; a tool returns an Image, text, number or dict, or a list.",
-                )
-        if not pending:
-            raise ToolError("tool_failed", f"{self.name} returned nothing.")
-        if facts:
-            try:
-                written = json.dumps(facts)
-            except (TypeError, ValueError):
-                raise ToolError("tool_failed", f"{self.name} returned a dict with values that are not JSON.") from None
-            if not texts:
-                texts.append(_number(facts["value"]) if facts.keys() == {"value"} else written)
-        return ToolResult(tuple(images), "\n".join(texts), facts or None, seconds=seconds)
+    def kernel(self) -> Callable[..., Any]:
+        """The author's function, or the `run` of a class that is set up."""
+        if self._stateless:
+            return self._origin
+        self.setup()
+        return typing.cast(Callable[..., Any], self._state.instances[self.device].run)
 
 
 @typing.overload
@@ -382,10 +368,6 @@ def tool(function: Callable[..., Any] | type | None = None, /, **options: Any) -
     return Tool(function, **options)
 
 
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, bool) else str(value)
-
-
 def __getattr__(name: str) -> Any:
     if name in ("ToolCall", "ToolSpec"):
         return getattr(importlib.import_module("medvistagym_core.spec"), name)
@@ -399,19 +381,13 @@ def _json_writer() -> Callable[[Any], bytes]:
     return to_json
 
 
-def _is_model(value: Any) -> bool:
-    from pydantic import BaseModel
-
-    return isinstance(value, BaseModel)
-
-
-def _restore(module: str, qualname: str, changes: dict[str, Any]) -> Tool:
+def _restore(module: str, qualname: str, changes: dict[str, Any], device: str = CPU) -> Tool:
     found: Any = importlib.import_module(module)
     for part in qualname.split("."):
         found = getattr(found, part)
     if not isinstance(found, Tool):
         raise TypeError(f"{module}.{qualname} is not a tool")
-    return found.described(**changes)
+    return found.described(**changes).placed(device)
 
 
 def _snake(name: str) -> str:

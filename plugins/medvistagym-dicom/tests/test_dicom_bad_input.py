@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import time
 import tracemalloc
 import zlib
@@ -62,6 +60,12 @@ def test_a_picture_cut_off(tmp_path: Path, path: Files) -> None:
     error = refused(tmp_path / "cut.png")
     assert error.reason == "corrupt"
     assert str(error).startswith("cut.png: ")
+
+
+def test_a_damaged_picture_does_not_warn(tmp_path: Path) -> None:
+    # a TIFF that promises more directory entries than it has; warnings are errors here
+    (tmp_path / "cut.tif").write_bytes(b"II*\0\x08\0\0\0\x05\0\0\x01\x03\0\x01\0\0\0")
+    assert refused(tmp_path / "cut.tif").reason == "corrupt"
 
 
 def test_objects_without_pixels(path: Files) -> None:
@@ -150,28 +154,6 @@ def test_endless_nesting_is_cut_short(tmp_path: Path) -> None:
     item = bytes.fromhex("00523092") + b"SQ\0\0" + b"\xff" * 4 + bytes.fromhex("feff00e0") + b"\xff" * 4
     (tmp_path / "deep.dcm").write_bytes(bytes(128) + b"DICM" + syntax + item * 20_000)
     assert "nested more than" in str(refused(tmp_path / "deep.dcm"))
-
-
-SEEDS = [
-    "MR_small.dcm", "MR_small_implicit.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm",
-    "MR_small_jpeg_ls_lossless.dcm", "MR_small_bigendian.dcm", "JPEG-LL.dcm", "JPGExtended.dcm", "SC_rgb_jpeg_dcmtk.dcm",
-    "SC_rgb_rle_16bit.dcm", "CT_small.dcm", "emri_small.dcm", "eCT_Supplemental.dcm", "examples_palette.dcm", "rtdose.dcm",
-    "image_dfl.dcm", "liver_1frame.dcm", "vlut_04.dcm",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SEEDS)
-def test_bit_rot_gives_an_image_or_a_sentence(name: str, path: Files, tmp_path: Path) -> None:
-    whole, rng = path(name).read_bytes(), random.Random(name)
-    for _ in range(25):
-        rotten = bytearray(whole)
-        reach = len(rotten) if rng.random() < 0.5 else min(len(rotten), 3000)
-        for _ in range(rng.choice((1, 4, 30))):
-            rotten[rng.randrange(132, reach)] = rng.randrange(256)
-        (tmp_path / "rot.dcm").write_bytes(rotten)
-        with contextlib.suppress(DicomError):
-            (image,) = read(tmp_path / "rot.dcm")
-            assert image.view(32).dtype == np.uint8
 
 
 def test_decoders_are_silent(path: Files, capfd: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,20 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medvistagym_core.image import Box, Image
-from medvistagym_dicom import DicomError, measure, read, read_one, window, zoom
+from medvistagym_dicom import (
+    DicomError,
+    acquisition,
+    area,
+    auto_window,
+    distance,
+    measure,
+    project,
+    read,
+    read_one,
+    reformat,
+    window,
+    zoom,
+)
 
 Files = Callable[[str], Path]
 Write = Callable[..., Path]
@@ -54,6 +67,9 @@ def plant(ds: Dataset) -> None:
     ds.VOILUTFunction = ds.BurnedInAnnotation = PLANTED["CS"]
     ds.RescaleType, ds.SeriesInstanceUID = PLANTED["LO"], PLANTED["UI"]
     ds.SliceThickness, ds.KVP = PLANTED["DS"], PLANTED["DS"]
+    ds.ConvolutionKernel, ds.PatientPosition, ds.ScanningSequence = PLANTED["SH"], PLANTED["CS"], PLANTED["CS"]
+    ds.GantryDetectorTilt, ds.RepetitionTime, ds.Exposure = PLANTED["DS"], PLANTED["DS"], PLANTED["IS"]
+    ds.ImagePositionPatient, ds.ImageOrientationPatient = [PLANTED["DS"]] * 3, [PLANTED["DS"]] * 6
     block = ds.private_block(0x0011, "ZQX PRIVATE", create=True)
     block.add_new(0x01, "LO", PLANTED["LO"])
 
@@ -78,6 +94,12 @@ def told(image: Image) -> Iterator[bytes]:
         measure.run({"image": image, "box": Box(0, 0, 500, 500)}),
         window.run({"image": image, "center": 10.0, "width": 20.0}),
         window.run({"image": image, "preset": "lung"}),
+        auto_window.run({"image": image}),
+        distance.run({"image": image, "from_point": [0, 0], "to_point": [500, 500]}),
+        area.run({"image": image, "ellipse": Box(100, 100, 700, 700)}),
+        reformat.run({"image": image, "plane": "coronal"}),
+        project.run({"image": image, "method": "maximum"}),
+        acquisition.run({"image": image}),
     ]
     for result in results:
         yield repr((result.text, result.data, result.error)).encode()
@@ -152,6 +174,9 @@ def test_known_words_and_plausible_numbers_do_leave(write: Write) -> None:
     file = write(
         np.zeros((4, 4), np.int16), BodyPartExamined="CHEST", ViewPosition="PA", ImageLaterality="L", KVP=120, SliceThickness=5,
         BurnedInAnnotation="NO", LossyImageCompression="01", PatientAge="042Y", PatientSex="F", StudyDate="20200102",
+        PatientPosition="HFS", ConvolutionKernel="B30f", GantryDetectorTilt=-12, ScanningSequence=["GR", "EP"], EchoTime=4.2,
+        RepetitionTime=0, ImagePositionPatient=[1, -2.5, 3], ImageOrientationPatient=[1, 0, 0, 0, 0, -1], RescaleSlope=1,
+        RescaleIntercept=-1024, PixelPaddingValue=-2000,
     )  # fmt: skip
     assert dict(read_one(file).attributes) == {
         "body_part": "chest",
@@ -161,6 +186,15 @@ def test_known_words_and_plausible_numbers_do_leave(write: Write) -> None:
         "slice_thickness_mm": "5",
         "burned_in_annotation": "no",
         "lossy": "yes",
+        "patient_position": "HFS",
+        "kernel": "B30f",
+        "gantry_tilt_deg": "-12",
+        "sequence": "GR/EP",
+        "echo_time_ms": "4.2",
+        "rescale": "1 -1024",
+        "padding": "-3024 -3024",
+        "position_mm": "1 -2.5 3",
+        "direction": "1 0 0 0 0 -1",
     }
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from medvistagym_core.image import Box, Image, Window
 from medvistagym_core.registry import Registry
 from medvistagym_core.tool import ToolError, ToolResult
-from medvistagym_dicom import PRESETS, measure, window, zoom
+from medvistagym_dicom import PRESETS, measure, medvistagym_tools, window, zoom
 
 Named = Callable[[str], Image]
 WHOLE = Box(0, 0, 1000, 1000)
@@ -49,10 +49,24 @@ def test_the_plugin_offers_its_tools() -> None:
 
 
 def test_arguments_are_described_and_no_others_are_taken() -> None:
-    wanted = {"window": ["image", "preset", "center", "width"], "zoom": ["image", "box"], "measure": ["image", "box"]}
-    for tool in (window, zoom, measure):
+    wanted = {
+        "window": ["image", "preset", "center", "width", "function"],
+        "auto_window": ["image", "low", "high", "box"],
+        "zoom": ["image", "box"],
+        "measure": ["image", "box"],
+        "distance": ["image", "from_point", "to_point"],
+        "area": ["image", "points", "ellipse"],
+        "reformat": ["image", "plane", "index", "position_mm"],
+        "project": ["image", "method", "plane", "from_mm", "to_mm"],
+        "acquisition": ["image"],
+    }
+    offered = {tool.name: tool for tool in medvistagym_tools()}
+    assert list(offered) == [
+        "window", "auto_window", "zoom", "measure", "distance", "area", "reformat", "project", "acquisition",
+    ]  # fmt: skip
+    for name, tool in offered.items():
         properties = tool.spec.parameters["properties"]
-        assert list(properties) == wanted[tool.name]
+        assert list(properties) == wanted[name]
         assert all(p["description"] for p in properties.values())
         assert tool.spec.deterministic
     assert window.spec.parameters["properties"]["preset"]["enum"] == sorted(PRESETS)

@@ -163,6 +163,15 @@ def test_a_slope_of_zero_is_not_believed(write: Write) -> None:
     assert np.array_equal(read_one(write(stored, RescaleSlope=0, RescaleIntercept=0)).pixels, stored)
 
 
+def test_a_slope_of_another_kind_of_number_is_a_slope(write: Write) -> None:
+    stored = np.array([[0, 1000], [2000, 3000]], np.uint16)
+    file = write(stored, RescaleSlope=2, RescaleIntercept=-5)
+    file.write_bytes(file.read_bytes().replace(b"\x28\x00\x53\x10DS\x02\x002 ", b"\x28\x00\x53\x10US\x02\x00\x02\x00"))
+    image = read_one(file)
+    assert image.pixels.tolist() == [[-5, 1995], [3995, 5995]]
+    assert image.pixels.dtype == np.int16
+
+
 def test_each_frame_has_its_own_rescaling(write: Write) -> None:
     stored = np.full((2, 3, 3), 10, np.uint16)
     groups = []

@@ -5,15 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_windowing
+from pydicom.pixels.processing import apply_voi, apply_windowing
 
 from medvistagym_core.image import Image, Window
-from medvistagym_dicom import read_one
+from medvistagym_dicom import read_one, window
 
 Reference = Callable[[str], tuple[pydicom.Dataset, np.ndarray | None]]
 Named = Callable[[str], Image]
@@ -40,12 +41,12 @@ def test_every_window_of_a_file_shows_what_pydicom_shows(windowed: str, image: N
     widths = np.atleast_1d(ds.WindowWidth).astype(float).tolist()
     assert [(w.center, w.width) for w in ours.windows] == list(zip(centers, widths, strict=True))
     assert ours.window == ours.windows[0]
-    for index, window in enumerate(ours.windows):
+    for index, one in enumerate(ours.windows):
         expected = greys(theirs, ds, index)
         if ours.photometric == "MONOCHROME1":
             expected = 255 - expected
-        seen = ours.with_window(window).view()
-        assert np.abs(seen - expected).max() <= 1, (index, window)
+        seen = ours.with_window(one).view()
+        assert np.abs(seen - expected).max() <= 1, (index, one)
 
 
 @pytest.mark.parametrize("function", ["linear", "linear_exact", "sigmoid"])
@@ -56,6 +57,36 @@ def test_window_functions_equal_those_of_pydicom(function: str, center: float, w
     ds.BitsStored, ds.PixelRepresentation, ds.PhotometricInterpretation = 16, 1, "MONOCHROME2"
     ours = Window(center, width, function).apply(RAMP)  # type: ignore[arg-type]
     assert np.abs(ours - greys(RAMP, ds)).max() <= 0.02
+
+
+@pytest.mark.parametrize("function", ["linear", "linear_exact", "sigmoid"])
+@pytest.mark.parametrize(("center", "width"), [(40.0, 400.0), (-600.0, 1500.0), (40.5, 80.25), (300.0, 2.0)])
+def test_the_tool_shows_what_the_functions_of_the_standard_and_pydicom_show(
+    function: Any, center: float, width: float
+) -> None:
+    values = RAMP.astype(np.float32).reshape(173, 37)
+    shown = window(Image(pixels=values, unit="HU"), center=center, width=width, function=function).view()
+    x = values.astype(np.float64)
+    by_standard = {  # PS3.3 C.11.2.1.2, C.11.2.1.3.2 and C.11.2.1.3.1, with an output from 0 to 255
+        "linear": np.clip(((x - (center - 0.5)) / (width - 1) + 0.5) * 255, 0, 255),
+        "linear_exact": np.clip(((x - center) / width + 0.5) * 255, 0, 255),
+        "sigmoid": 255 / (1 + np.exp(np.clip(-4 * (x - center) / width, -700, 700))),
+    }[function]
+    assert np.abs(shown - by_standard).max() <= 0.51
+    ds = Dataset()
+    ds.WindowCenter, ds.WindowWidth, ds.VOILUTFunction = center, width, function.upper()
+    ds.BitsStored, ds.PixelRepresentation, ds.PhotometricInterpretation = 16, 1, "MONOCHROME2"
+    assert np.abs(shown - greys(values, ds)).max() <= 1
+
+
+def test_a_preset_takes_a_function_and_keeps_its_name() -> None:
+    image = Image(pixels=RAMP.reshape(173, 37), unit="HU")
+    assert window(image, preset="lung", function="sigmoid").window == Window(-600, 1500, "sigmoid", "lung")
+    assert window(image, preset="lung").window == Window(-600, 1500, "linear", "lung")
+    assert window(image, center=1.0, width=0.5).window == Window(1, 0.5, "linear_exact")
+    error = window.run({"image": image, "center": 1.0, "width": 0.5, "function": "linear"}).error
+    assert error is not None
+    assert error.message == "window: the width of a linear window must be at least 1, not 0.5."
 
 
 def test_the_function_of_the_file_is_used(tmp_path: Path, write: Write) -> None:
@@ -79,7 +110,7 @@ def test_several_windows_are_all_offered_and_named_only_by_known_words(write: Wr
 
 def test_impossible_windows_are_passed_over(write: Write) -> None:
     stored = np.zeros((4, 4), np.int16)
-    image = read_one(write(stored, WindowCenter=[40, 50, 0.5], WindowWidth=[0, -1, 0.25]))
+    image = read_one(write(stored, WindowCenter=[40, 50, 0.5, 1], WindowWidth=[0, -1, 0.25, "1e-300"]))
     assert image.windows == (Window(0.5, 0.25, "linear_exact"),)
 
 
@@ -122,6 +153,28 @@ def test_a_voi_lookup_table_is_shown_as_the_window_over_its_range(image: Named) 
     picture = image("vlut_04.dcm")
     assert picture.window == Window(127.5, 255, "linear_exact", "lookup table")
     assert "voi_lut" in picture.attributes
+
+
+@pytest.mark.parametrize("shape", ["ramp", "sigmoid", "whole"])
+def test_a_voi_lookup_table_is_shown_by_the_window_closest_to_it(shape: str, write: Write) -> None:
+    x = np.arange(4096)
+    curve = {
+        "ramp": np.clip((x - 900) / 1200, 0, 1),
+        "sigmoid": 1 / (1 + np.exp(-(x - 1800) / 250)),
+        "whole": x / 4095,
+    }[shape]
+    table = Dataset()
+    table.LUTDescriptor, table.LUTData = [4096, 0, 16], np.rint(curve * 65535).astype("<u2").tobytes()
+    table["LUTDescriptor"].VR, table["LUTData"].VR = "US", "OW"
+    stored = x.astype(np.uint16).reshape(64, 64)
+    file = write(stored, Modality="DX", VOILUTSequence=[table])
+    image = read_one(file)
+    assert image.attributes["voi_lut"] == "a table, shown as the window closest to it"
+    expected = apply_voi(stored, pydicom.dcmread(file)).astype(float) / 65535 * 255
+    assert np.abs(image.view() - expected).max() <= 3
+    both = read_one(write(stored, Modality="DX", VOILUTSequence=[table], WindowCenter=40, WindowWidth=400))
+    assert both.window == Window(40, 400)
+    assert both.attributes["voi_lut"] == "a table besides the windows"
 
 
 def test_deep_colour_is_shown_over_its_full_range(image: Named) -> None:

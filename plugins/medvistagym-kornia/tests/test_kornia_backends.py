@@ -17,6 +17,8 @@ from medvistagym_kornia.kernels import Kernels, kernels
 pytest.importorskip("torch")
 pytest.importorskip("kornia")
 
+import torch
+
 from medvistagym_kornia.batched import Batched
 
 EXACT = 0.0
@@ -38,13 +40,10 @@ def greys(head: Image) -> np.ndarray:
     return np.stack([head.view(), head.view()[::-1]])[:, 100:380, 100:388]
 
 
-def devices() -> list[str]:
-    import torch
-
-    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
-@pytest.fixture(params=devices())
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=NO_GPU)])
 def batched(request: pytest.FixtureRequest) -> Kernels:
     return Batched(request.param)
 
@@ -108,8 +107,6 @@ CALLS: list[tuple[Tool, list[dict[str, Any]]]] = [
 @pytest.mark.parametrize(("tool", "choices"), CALLS, ids=lambda part: getattr(part, "name", ""))
 @pytest.mark.parametrize("device", ["cpu", "kornia"])
 def test_a_batch_is_its_calls(tool: Tool, choices: list[dict[str, Any]], device: str, head: Image) -> None:
-    import torch
-
     small = head.crop(150, 150, 240, 230)
     broken = Image(pixels=np.full((80, 90), np.nan, np.float32))
     images = [small, small.replace(pixels=small.pixels[::-1]), head.crop(100, 100, 140, 160), broken]

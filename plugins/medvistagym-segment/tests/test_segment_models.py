@@ -176,6 +176,20 @@ def test_what_the_network_sees_comes_back_to_its_place(
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.97
 
 
+def test_only_what_matters_must_be_literal(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from monai.inferers.utils import sliding_window_inference
+
+    steps = [*CONFIG["preprocessing"]["transforms"], {"_target_": "EnsureTyped", "keys": "image", "device": "@device"}]  # type: ignore[index]
+    config = changed(CONFIG, "preprocessing.transforms", steps)
+    config["device"] = "$torch.device('cpu')"
+    config["inferer"] |= {"mode": "gaussian", "sw_device": "@device"}
+    bundle: Any = load(monkeypatch, write(config=config))
+    x = torch.rand(1, 1, 20, 24, 28)
+    with torch.inference_mode():
+        wanted: Any = sliding_window_inference(x, (16, 16, 16), 1, bundle._network, overlap=0.5, mode="gaussian")
+        assert torch.equal(bundle._logits(x), wanted)
+
+
 @pytest.mark.parametrize(
     ("file", "place", "value", "says"),
     [
@@ -191,7 +205,9 @@ def test_what_the_network_sees_comes_back_to_its_place(
         ("config", "network_def.norm", "what", "cannot be made"),
         ("config", "preprocessing.transforms.0", {"_target_": "Lambdad", "keys": "image"}, "Lambdad"),
         ("config", "preprocessing.transforms.2.axcodes", "PIL", "PIL"),
+        ("config", "preprocessing.transforms.3.pixdim", "$[1, 1, 1]", "never done"),
         ("config", "inferer._target_", "SaliencyInferer", "SaliencyInferer"),
+        ("config", "inferer", "$@my_inferer", "not written out"),
     ],
 )
 def test_bundles_that_are_refused(

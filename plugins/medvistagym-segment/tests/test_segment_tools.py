@@ -16,6 +16,7 @@ from medvistagym_core.registry import Registry
 from medvistagym_core.testing import conformance
 from medvistagym_core.tool import Tool, ToolError
 from medvistagym_segment import Segment, SegmentCrop, crop_to_mask
+from medvistagym_segment.masks import boxes_of
 
 WHOLE = Box(0, 0, 1000, 1000)
 OPTIONS = {"point": None, "box": None, "tolerance": None}
@@ -199,6 +200,37 @@ def test_without_spacing_the_margin_is_in_pixels_and_said_so() -> None:
     assert "the margin is 3 pixels" in text
     assert "area_mm2" not in data
     assert part.shape == pytest.approx((19 + 6, 19 + 6), abs=2)
+
+
+# -- boxes of many masks
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0005, 0.02, 1.0])
+def test_boxes_hold_what_is_set(share: float) -> None:
+    random = np.random.default_rng(int(share * 1e4))
+    for _ in range(60):
+        n, h, w = (int(random.integers(1, most)) for most in (5, 140, 90))
+        masks = random.random((n, h, w)) < share
+        if w % 2:
+            masks = np.asfortranarray(masks)
+        wanted = []
+        for mask in masks:
+            y, x = np.nonzero(mask)
+            wanted.append([x.min(), y.min(), x.max() + 1, y.max() + 1] if len(x) else [0, 0, 0, 0])
+        boxes = boxes_of(masks)
+        assert boxes.tolist() == wanted
+        assert boxes.dtype.kind == "i"
+
+
+def test_boxes_of_nothing_and_of_edges() -> None:
+    assert boxes_of(np.zeros((0, 8, 8), bool)).shape == (0, 4)
+    assert boxes_of(np.zeros((3, 0, 8), bool)).tolist() == [[0] * 4] * 3
+    masks = np.zeros((6, 70, 33), bool)
+    for mask, (y, x) in zip(masks, ((0, 0), (0, 32), (69, 0), (69, 32), (31, 16)), strict=False):
+        mask[y, x] = True
+    wanted = [[0, 0, 1, 1], [32, 0, 33, 1], [0, 69, 1, 70], [32, 69, 33, 70], [16, 31, 17, 32], [0, 0, 0, 0]]
+    assert boxes_of(masks).tolist() == wanted
+    assert boxes_of(masks[:, ::-1, ::-1])[:4].tolist() == wanted[3::-1]
 
 
 # -- refusals and bad input

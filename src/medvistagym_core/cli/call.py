@@ -7,6 +7,7 @@ resolves and runs. What a policy would read is what is printed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import textwrap
 from collections.abc import Sequence
@@ -14,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli.errors import UsageError
-from medvistagym_core.cli.options import add_command, add_tools_from, open_registry, open_toolbox
+from medvistagym_core.cli.options import (
+    add_command,
+    add_execution,
+    add_tools_from,
+    open_executor,
+    open_registry,
+    open_toolbox,
+)
 from medvistagym_core.cli.output import note, print_json
 
 if TYPE_CHECKING:
@@ -46,9 +54,10 @@ class ToolParser(argparse.ArgumentParser):
         peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         peek.add_argument("--plugins")
         add_tools_from(peek)
+        add_execution(peek)
         options, _ = peek.parse_known_args(args[1:])
         registry = open_registry(options)
-        toolbox = open_toolbox(registry, args[0])
+        toolbox = open_toolbox(registry, args[0], options.device)
         if len(toolbox) != 1:
             raise UsageError(f"{args[0]!r} must name one tool, and is {', '.join(toolbox) or 'none'}")
         (tool,) = toolbox.values()
@@ -71,6 +80,7 @@ def configure_call(commands: argparse._SubParsersAction[Any]) -> None:
     call.add_argument("--out", metavar="FILE", type=Path, help="where to write the resulting image, as a picture")
     call.add_argument("--arguments", metavar="JSON", help="arguments as one JSON object, beside or instead of flags")
     add_tools_from(call)
+    add_execution(call)
     call.set_defaults(execute=_call)
 
 
@@ -78,7 +88,7 @@ def _call(options: argparse.Namespace) -> int:
     from medvistagym_core.cli.files import check_picture_name, read_images, write_images
     from medvistagym_core.cli.flags import given_arguments
     from medvistagym_core.document import ToolResultDocument
-    from medvistagym_core.execution import ImageStore, LocalExecutor
+    from medvistagym_core.execution import ImageStore
     from medvistagym_core.tool import ToolCall
 
     (tool,) = options.toolbox.values()
@@ -88,7 +98,7 @@ def _call(options: argparse.Namespace) -> int:
         check_picture_name(options.out)
     images = read_images(options.registry, options.image)
     arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
-    with LocalExecutor(options.toolbox, cache_bytes=0) as executor:
+    with contextlib.closing(open_executor(options.registry, options.executor, options.toolbox)) as executor:
         ((result,),) = executor.run([(ImageStore(images), [ToolCall(name=tool.name, arguments=arguments)])])
     if result.error is not None:
         if options.json:
@@ -133,6 +143,6 @@ def _handles(tool: Tool, images: Sequence[Image]) -> dict[str, Any]:
     if left:
         raise UsageError(
             f"{tool.name} takes {len(images) - len(left)} image{'' if len(images) - len(left) == 1 else 's'}, "
-            f"and the files given hold {len(images)}"
+            f"and the files given hold {len(images)}: name fewer files, or a folder of one series"
         )
     return given

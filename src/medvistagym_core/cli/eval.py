@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvistagym_core.cli.errors import UsageError, WorkError
-from medvistagym_core.cli.options import add_common, open_registry, open_toolbox
+from medvistagym_core.cli.options import add_common, open_executor, open_registry, open_toolbox
 from medvistagym_core.cli.output import note, print_json
 from medvistagym_core.cli.play import Episodes, add_playing, decoding, player, split_of, tools_of
 
@@ -46,15 +46,17 @@ def _eval(options: argparse.Namespace) -> int:
         policy, settings = player(options, registry, task, toolbox)
         label = f"{policy.name}{name}"
         episodes = Episodes()
+        executor = open_executor(registry, options.executor, toolbox)
         try:
             trajectories = list(
                 rollout(
                     policy, task, toolbox, split, indices, settings, seed=options.seed, batch=options.batch,
-                    progress=episodes,
+                    executor=executor, progress=episodes,
                 )
             )  # fmt: skip
         finally:
             episodes.close()
+            executor.close()
         if episodes.failed == episodes.played:
             reason = next((t.outcome.reason for t in trajectories if t.outcome.reason), "no reason is known")
             raise WorkError(f"{label} failed in every episode: {reason}")
@@ -75,12 +77,12 @@ def _eval(options: argparse.Namespace) -> int:
 
 def _toolboxes(options: argparse.Namespace, registry: Registry, select: str) -> dict[str, Toolbox]:
     """The toolboxes to measure with, by what is added to the policy's name."""
-    whole = open_toolbox(registry, select)
+    whole = open_toolbox(registry, select, options.device)
     found = {"": whole}
     if options.without_tools:
         found[", no tools"] = open_toolbox(registry, "")
     if options.ablate:
         for name in whole:
-            rest = [tool for tool in whole if tool != name]
-            found[f", without {name}"] = open_toolbox(registry, ",".join(f"{tool}={whole[tool].id}" for tool in rest))
+            rest = ",".join(f"{tool}={whole[tool].id}" for tool in whole if tool != name)
+            found[f", without {name}"] = open_toolbox(registry, rest, options.device)
     return found

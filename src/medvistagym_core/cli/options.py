@@ -10,10 +10,21 @@ from medvistagym_core.cli.errors import UsageError
 from medvistagym_core.cli.output import note
 
 if TYPE_CHECKING:
+    from medvistagym_core.execution import Executor
     from medvistagym_core.registry import Registry, Toolbox
     from medvistagym_core.tool import Tool
 
-__all__ = ["add_command", "add_common", "add_selection", "add_tools_from", "open_registry", "open_toolbox"]
+__all__ = [
+    "add_command",
+    "add_common",
+    "add_device",
+    "add_execution",
+    "add_selection",
+    "add_tools_from",
+    "open_executor",
+    "open_registry",
+    "open_toolbox",
+]
 
 
 def add_command(
@@ -87,6 +98,26 @@ def add_tools_from(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where tools run."""
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="where tools are set up: cpu, cuda, cuda:1, or for each as 'segment=cuda:0,*=cpu' (default: cpu)",
+    )
+
+
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where and how tools run."""
+    add_device(parser)
+    parser.add_argument(
+        "--executor",
+        metavar="NAME",
+        default="local",
+        help="what runs the tools: local, process (where none can harm this process), or a plugin's (default: local)",
+    )
+
+
 def open_registry(options: argparse.Namespace) -> Registry:
     """Discover the plugins that the options allow, add tools from files and servers, and say what did not load."""
     from medvistagym_core.registry import Registry
@@ -104,18 +135,45 @@ def open_registry(options: argparse.Namespace) -> Registry:
     return registry
 
 
-def open_toolbox(registry: Registry, select: str) -> Toolbox:
-    """Select tools.
+def open_toolbox(registry: Registry, select: str, device: str | None = None) -> Toolbox:
+    """Select tools, and say where they are set up (`--device`).
 
     Raises:
-        UsageError: The selection cannot be had; a tool that is known but not installed names its distribution.
+        UsageError: The selection or the device cannot be had; a tool that is known but not installed names its distribution.
     """
     from medvistagym_core.registry import SelectionError
 
     try:
-        return registry.toolbox(select)
+        return registry.toolbox(select, devices=_devices(device))
     except SelectionError as error:
         raise UsageError(str(error)) from error
+
+
+def _devices(text: str | None) -> dict[str, str] | None:
+    if text is None:
+        return None
+    from medvistagym_core.devices import absent, placement
+
+    try:
+        devices = placement(text)
+    except ValueError as error:
+        raise UsageError(f"--device: {error}") from error
+    for device in devices.values():
+        if missing := absent(device):
+            raise UsageError(f"--device {text}: {missing}")
+    return devices
+
+
+def open_executor(registry: Registry, name: str, toolbox: Toolbox) -> Executor:
+    """The executor that `--executor` names.
+
+    Raises:
+        UsageError: There is none, or it cannot run a tool of the toolbox.
+    """
+    try:
+        return registry.executor(name)(toolbox)
+    except ValueError as error:
+        raise UsageError(f"--executor {name}: {error}") from error
 
 
 def _tools_in(file: Path) -> list[Tool]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["Counter", "note", "print_json", "print_table"]
+
+_BAR: Final = 24
 
 
 def print_json(value: Any) -> None:
@@ -34,12 +37,13 @@ def note(text: str) -> None:
 
 
 class Counter:
-    """A line on stderr that counts, where stderr is a terminal, and nothing where it is not."""
+    """A bar on stderr that fills, where stderr is a terminal, and nothing where it is not."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._shown = sys.stderr.isatty()
-        self._began = self._last = time.monotonic()
+        self._last = -1.0
+        self._first: tuple[int, float] | None = None  # what an earlier run did says nothing of this one's pace
 
     def show(self, done: int, total: int, more: str = "") -> None:
         """Count; a call that follows the last by less than a fifth of a second is not shown."""
@@ -47,10 +51,21 @@ class Counter:
         if not self._shown or (now - self._last < 0.2 and done < total):
             return
         self._last = now
-        left = f", {(now - self._began) / done * (total - done):.0f} s left" if done else ""
-        print(f"\r{done}/{total} {self._what}{more}{left}\x1b[K", end="", file=sys.stderr, flush=True)
+        self._first = self._first or (done, now)
+        since, began = self._first
+        left = f", {_duration((now - began) / (done - since) * (total - done))} left" if done > since else ""
+        full = _BAR * done // max(total, 1)
+        line = f"[{'#' * full}{'.' * (_BAR - full)}] {done}/{total} {self._what}{more}{left}"
+        # A line that wraps could not be written over.
+        print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Clear the line."""
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s" if minutes else f"{left} s"

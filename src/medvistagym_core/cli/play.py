@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from medvistagym_core.cli.errors import UsageError
-from medvistagym_core.cli.options import add_selection
+from medvistagym_core.cli.options import add_execution, add_selection
 from medvistagym_core.cli.output import Counter
 
 if TYPE_CHECKING:
@@ -54,12 +54,26 @@ def add_playing(parser: argparse.ArgumentParser, policies: Sequence[str], *, cas
         "--per-minute", metavar="N", type=float, help="most requests to the endpoint a minute (default: no limit)"
     )
     parser.add_argument(
+        "--tokens-per-minute",
+        metavar="N",
+        type=float,
+        help="most tokens of the endpoint a minute, as it counts them (default: no limit)",
+    )
+    parser.add_argument(
+        "--request-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=120.0,
+        help="longest time that one request to the endpoint may take (default: 120)",
+    )
+    parser.add_argument(
         "--reward",
         metavar="NAME",
         help="a preset, and weights of terms to change or add, as paper,calls=0.1 (default: scout, or as a model was trained)",
     )
     parser.add_argument("--task", metavar="NAME", required=True, help="the task")
     add_selection(parser, default=None)
+    add_execution(parser)
     parser.add_argument("--split", metavar="NAME", default=split, help=f"which split of the task (default: {split})")
     parser.add_argument("--cases", metavar="N", type=int, default=cases, help=f"how many cases (default: {cases})")
     parser.add_argument("--first", metavar="N", type=int, default=0, help="position of the first case (default: 0)")
@@ -144,6 +158,8 @@ def _served(options: argparse.Namespace, toolbox: Toolbox) -> Policy:
             options.endpoint,
             concurrency=options.concurrency,
             per_minute=options.per_minute,
+            tokens_per_minute=options.tokens_per_minute,
+            timeout_s=options.request_timeout,
             key_variable=options.endpoint_key_variable,
         )
         temperature = 0.7 if options.temperature is None else options.temperature

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import errno
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from medvistagym_core.cli.errors import WorkError
-from medvistagym_core.cli.options import add_common, open_registry, open_toolbox
+from medvistagym_core.cli.options import add_common, open_executor, open_registry, open_toolbox
 from medvistagym_core.cli.output import print_json
 from medvistagym_core.cli.play import Episodes, add_playing, player, split_of, tools_of
 
+if TYPE_CHECKING:
+    from medvistagym_core.policy import Policy
+    from medvistagym_core.settings import Settings
+    from medvistagym_core.trajectory import Sampling
+
 __all__ = ["configure"]
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _EXAMPLE = """\
 medvistagym sample --task scoutvqa --policy expert --cases 64 --out samples
@@ -45,26 +54,36 @@ def _sample(options: argparse.Namespace) -> int:
     registry = open_registry(options)
     task = registry.task(options.task)
     split, indices = split_of(options, task)
-    toolbox = open_toolbox(registry, tools_of(options, task))
+    toolbox = open_toolbox(registry, tools_of(options, task), options.device)
     policy, settings = player(options, registry, task, toolbox)
     file = options.out / "trajectories.jsonl"
+    _check_same(file, policy, settings)
     episodes = Episodes()
+    executor = open_executor(registry, options.executor, toolbox)
     kept = correct = 0
     try:
         with TrajectoryWriter(file, toolbox) as writer:
             for trajectory in rollout(
                 policy, task, toolbox, split, indices, settings, seed=options.seed, samples=options.samples,
-                batch=options.batch, keep=options.keep, writer=writer, progress=episodes,
+                batch=options.batch, keep=options.keep, writer=writer, executor=executor, progress=episodes,
             ):  # fmt: skip
                 kept += 1
                 correct += trajectory.outcome.correct
     except PolicyUnavailableError as error:
         raise WorkError(f"{error}; {file} holds what was finished, and the same command goes on with it") from error
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        held = "holds what was finished" if kept else "holds nothing new"
+        raise WorkError(
+            f"{options.out}: the disk is full; {file} {held}. Make room, and the same command goes on with it"
+        ) from error
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(f"{file} holds what was finished; the same command goes on with it")
         raise
     finally:
         episodes.close()
+        executor.close()
     if episodes.played and episodes.failed == episodes.played:
         raise WorkError(f"the policy failed in every episode; {file} says why")
     if options.json:
@@ -74,3 +93,34 @@ def _sample(options: argparse.Namespace) -> int:
     before = f", {known} were there before" if known else ""
     print(f"{episodes.played} episodes played{before}; {kept} kept, {correct} right: {file}")
     return 0
+
+
+def _check_same(file: Path, policy: Policy, settings: Settings) -> None:
+    """Let no two policies, or rewards, share a file: episodes of the one would pass for those of the other.
+
+    Raises:
+        WorkError: The file was begun with others.
+    """
+    from medvistagym_core.trajectory import TrajectoryReader
+
+    first = next(iter(TrajectoryReader(file)), None) if file.is_file() else None
+    if first is None:
+        return
+    now = {"policy": policy.name, **_drawn(policy.sampling), "reward": dict(settings.reward.weights)}
+    then = {"policy": first.policy.name, **_drawn(first.policy.sampling), "reward": dict(first.weights)}
+    for name in (*now, *then):
+        if now.get(name) != then.get(name):
+            raise WorkError(
+                f"{file} was begun with {name} {_said(then.get(name))}, not {_said(now.get(name))}; choose another --out"
+            )
+
+
+def _drawn(sampling: Sampling) -> dict[str, object]:
+    """How turns are drawn. With another seed they are other episodes, and a server may move; both may lie in one file."""
+    return {name: value for name, value in sampling.items() if name not in ("seed", "endpoint")}
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={weight:g}" for name, weight in value.items() if weight)
+    return "none" if value is None else str(value)

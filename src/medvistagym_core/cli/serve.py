@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.cli.errors import UsageError
-from medvistagym_core.cli.options import add_common, add_selection, open_registry, open_toolbox
+from medvistagym_core.cli.options import add_common, add_device, add_selection, open_registry, open_toolbox
 from medvistagym_core.cli.output import note
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     add_common(parser, _EXAMPLE)
     add_selection(parser)
+    add_device(parser)
     parser.add_argument(
         "--image",
         metavar="FILE",
@@ -160,7 +161,7 @@ def _offer(options: argparse.Namespace, limits: Limits) -> tuple[Toolbox, list[I
     from medvistagym_core.serving.server import show_image, with_tools
 
     registry = open_registry(options)
-    toolbox = open_toolbox(registry, options.tools)
+    toolbox = open_toolbox(registry, options.tools, options.device)
     images = read_images(registry, options.image)
     try:
         own = [show_image.described(plugin="serve")] if images else []

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvistagym_core.cli.errors import UsageError
+from medvistagym_core.cli.errors import UsageError, WorkError
 from medvistagym_core.cli.options import add_common, open_registry
 from medvistagym_core.cli.output import note, print_json
 
@@ -70,7 +70,10 @@ def _export(run: Run, options: argparse.Namespace) -> int:
         note(f"medvistagym: left out: {problem}")
     names = ("episodes", "seed", "task", "family", "outcome", "tool", "error")
     numbers = choose(run, Choice(**{name: getattr(options, name) for name in names}))
-    size = export(run, file, numbers)
+    try:
+        size = export(run, file, numbers)
+    except OSError as error:
+        raise WorkError(f"{file} cannot be written: {error.strerror or error}; nothing was left behind") from error
     if options.json:
         print_json({"file": str(file), "episodes": len(numbers), "of": len(run.rows), "bytes": size})
     else:
@@ -81,7 +84,14 @@ def _export(run: Run, options: argparse.Namespace) -> int:
 def _serve(run: Run, options: argparse.Namespace) -> int:
     from medvistagym_core.page import Page, Restorer
 
-    with Page(run, options.port, Restorer(lambda: open_registry(options))) as page:
+    try:
+        served = Page(run, options.port, Restorer(lambda: open_registry(options)))
+    except OSError as error:
+        what = error.strerror or error
+        raise WorkError(
+            f"port {options.port} cannot be had ({what}); without --port any that is free is taken"
+        ) from error
+    with served as page:
         if options.json:
             print_json({"url": page.url})
         else:

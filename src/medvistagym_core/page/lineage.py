@@ -1,4 +1,4 @@
-"""Where the calls of an episode looked: boxes on the image they name, and through the lineage on its source.
+"""Where the calls of an episode looked: boxes, lines and outlines on the image they name, and by the lineage on its source.
 
 Places are fractions of an image's width and height, so they fit its picture at any size.
 """
@@ -6,12 +6,14 @@ Places are fractions of an image's width and height, so they fit its picture at 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from medvistagym_core.image import GRID, Affine
 from medvistagym_core.record import CallRecord, ImageRecord
 from medvistagym_core.trajectory import Trajectory
 
+DOT: Final = 8
+MOST_POINTS: Final = 256
 Point = tuple[float, float]
 UNIT: tuple[Point, ...] = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
@@ -27,10 +29,10 @@ def root_of(images: Sequence[ImageRecord], handle: int) -> int:
 
 
 def on_root(images: Sequence[ImageRecord], handle: int, points: Sequence[Point] = UNIT) -> list[Point] | None:
-    """Points of an image as points of its root; None when the root has no way back from its source."""
+    """Points of an image as points of its root; None where no way leads there, as from another plane of a volume."""
     image, root = images[handle], images[root_of(images, handle)]
     back = _inverse(root.to_source)
-    if back is None:
+    if back is None or image.source_shape != root.source_shape:
         return None
     h, w = image.shape
     height, width = root.shape
@@ -42,7 +44,7 @@ def on_root(images: Sequence[ImageRecord], handle: int, points: Sequence[Point] 
 
 
 def marks(trajectory: Trajectory) -> list[dict[str, Any]]:
-    """The boxes of all calls, in order.
+    """The boxes, lines and outlines of all calls, in order.
 
     Returns:
         Of each: `turn`, `call`, `tool`; `handle`, the image it lies on, and its corners `on` that image; `root` and the corners
@@ -55,7 +57,7 @@ def marks(trajectory: Trajectory) -> list[dict[str, Any]]:
             handle = named(call, images, t, c)
             if handle is None:
                 continue
-            boxes = [[(x / GRID, y / GRID) for x, y in corners] for corners in _boxes(call.arguments)]
+            boxes = [[(x / GRID, y / GRID) for x, y in corners] for corners in _shapes(call.arguments)]
             if not boxes:
                 boxes = [cut for made in call.handles if (cut := _cut(images, handle, made)) is not None]
             found += [
@@ -89,6 +91,25 @@ def named(call: CallRecord, images: Sequence[ImageRecord], turn: int, position: 
     return there[0] if len(there) == 1 else None
 
 
+def _shapes(arguments: dict[str, Any]) -> Iterator[list[Point]]:
+    """The places that a call's arguments name: boxes `[x0, y0, x1, y1]`, and points `[x, y]`, joined in their order."""
+    named = {name: value for name, value in arguments.items() if "point" in name}
+    ends = [(value[0], value[1]) for value in named.values() if _is_point(value)]
+    if len(ends) == 1:
+        ((x, y),) = ends
+        yield [(x - DOT, y), (x, y - DOT), (x + DOT, y), (x, y + DOT)]
+    elif ends:
+        yield ends
+    for value in named.values():
+        if isinstance(value, list) and len(value) > 1 and all(map(_is_point, value)):
+            yield [(x, y) for x, y in value[:MOST_POINTS]]
+    yield from _boxes({name: value for name, value in arguments.items() if name not in named})
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(n, int) and 0 <= n <= GRID for n in value)
+
+
 def _boxes(value: Any, depth: int = 0) -> Iterator[list[Point]]:
     """The corners of every `[x0, y0, x1, y1]` among a call's arguments."""
     if isinstance(value, dict):
@@ -111,6 +132,8 @@ def _cut(images: Sequence[ImageRecord], handle: int, made: int) -> list[Point] |
     image, parent = images[made], images[handle]
     back = _inverse(parent.to_source)
     if back is None or (image.to_source == parent.to_source and image.shape == parent.shape):
+        return None
+    if image.source_shape != parent.source_shape:  # another plane of a volume is no part of this one
         return None
     (h, w), (height, width) = image.shape, parent.shape
     corners = [_apply(back, _apply(image.to_source, (x * w, y * h))) for x, y in UNIT]

@@ -234,7 +234,7 @@ class Run:
         """What a training logged and reached.
 
         Returns:
-            `curves`, from every `metrics.jsonl`: its `name` and `series`, lists of (step, value) by phase and name; `results`,
+            `curves`, from every `metrics.jsonl`: its `name` and `series`, (step, value) in order by phase and name; `results`,
             from every `results.json`: its `name` and document.
         """
         results = []
@@ -246,7 +246,7 @@ class Run:
     def _curves(self) -> list[dict[str, Any]]:
         found = []
         for path in self._beside("metrics.jsonl"):
-            series: dict[str, dict[str, list[tuple[float, float]]]] = {}
+            series: dict[str, dict[str, dict[float, float]]] = {}
             for position, line in enumerate(_objects(path)):
                 step = line.get("step", position)
                 phase = str(line.get("phase", line.get("stage", "")))
@@ -254,9 +254,11 @@ class Run:
                     continue
                 for name, value in line.items():
                     if name not in ("step", "time", "seconds") and _is_number(value):
-                        series.setdefault(phase, {}).setdefault(name, []).append((step, value))
+                        # A training that was resumed logs some steps again; the later figure counts.
+                        series.setdefault(phase, {}).setdefault(name, {})[step] = value
             if series:
-                found.append({"name": self._short(path), "series": series})
+                curves = {phase: {n: sorted(v.items()) for n, v in named.items()} for phase, named in series.items()}
+                found.append({"name": self._short(path), "series": curves})
         return found
 
     @property

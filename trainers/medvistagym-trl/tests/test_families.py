@@ -17,8 +17,8 @@ def test_the_built_in_policy_passes(policy: Any, world: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("{%- for tool in tools -%}", "does not show the schema of the tool mirror"),
-        ("{%- if part.type == 'image' -%}", "fails on|leaves out the images"),
+        ("{%- for tool in tools -%}", "does not show the schemas of mirror, shade"),
+        ("{%- if part.type == 'image' -%}", "leaves out images that tools return"),
     ],
 )
 def test_a_template_that_leaves_something_out_is_refused(policy: Any, world: Any, line: str, reason: str) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from medvistagym_core.execution import LocalExecutor
+from medvistagym_core.replay import check
+from medvistagym_core.trajectory import TrajectoryReader
 from medvistagym_trl import grpo
-from medvistagym_trl.grpo import GroupedGRPOTrainer, by_family, train_grpo
+from medvistagym_trl.diary import Diary
+from medvistagym_trl.grpo import GroupedGRPOTrainer, train_grpo
+from medvistagym_trl.metrics import Drift, count
 from medvistagym_trl.policy import build_policy
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -113,8 +119,54 @@ def test_every_turn_ends_as_the_core_says(told: Any) -> None:
         assert episode.score.total in {1.0, 0.8, 0.6, 0.0, -0.5}
 
 
-def test_families_are_counted_apart(told: Any) -> None:
+def test_episodes_are_counted_whole_by_family_by_tool_and_by_error(told: Any) -> None:
     _, seen = told
-    metrics = by_family(seen)
-    assert {name.split("/")[0] for name in metrics} <= {"hidden", "plain"}
-    assert all(name.split("/")[1] in {"accuracy", "abstained", "calls", "informed"} for name in metrics)
+    metrics = count(seen)
+    n = len(seen)
+    kinds = {"accuracy", "abstained", "calls"}  # the toy task does not know who is informed
+    assert {name for name in metrics if "/" not in name} == kinds
+    assert {name.split("/")[1] for name in metrics if name.startswith(("hidden/", "plain/"))} == kinds
+    assert metrics["accuracy"] == (metrics["hidden/accuracy"] + metrics["plain/accuracy"]) / 2
+    calls = [call.name for episode in seen for step in episode.steps for call in step.turn.calls]
+    assert metrics["calls"] == len(calls) / n
+    assert metrics["tool/mirror"] == calls.count("mirror") / n > 0
+    assert metrics["tool/shade"] == calls.count("shade") / n > 0
+    assert metrics["error/bad_value"] > 0
+    assert metrics["error/timeout"] == 0
+    assert count([]) == {}
+
+
+def test_episodes_of_training_are_kept_once_and_can_be_replayed(told: Any, registry: Any, tmp_path: Path) -> None:
+    _, seen = told
+    path = tmp_path / "training.jsonl"
+    for _ in range(2):  # a run that goes on may come by a step again
+        Diary(path, {"temperature": 0.5, "seed": 0}).write(1, seen)
+    records = list(TrajectoryReader(path))
+    assert [record.sample for record in records] == [0, 1, 2, 3] * 4
+    assert len({record.id for record in records}) == len(records) == 16
+    assert records[0].policy.sampling == {"temperature": 0.5, "seed": 0, "step": 1}
+    assert all(turn.policy_seconds > 0 for record in records for turn in record.turns)
+    assert any(call.seconds > 0 and not call.cached for r in records for t in r.turns for call in t.calls)
+    report = check(path, registry, LocalExecutor)
+    assert report.same
+    assert report.exact > 0
+
+
+def drifted(lengths: list[float], calls: list[float]) -> list[str]:
+    drift = Drift()
+    steps = [{"completions/mean_length": a, "calls": b} for a, b in zip(lengths, calls, strict=True)]
+    return [sentence for step in steps for sentence in drift.notice(step)]
+
+
+def test_a_policy_that_learns_to_call_is_no_drift() -> None:
+    assert drifted([6.0] * 10 + [10.5] * 40, [0.2] * 10 + [0.75] * 40) == []
+
+
+def test_turns_that_grow_are_said_once() -> None:
+    (said,) = drifted([6.0] * 10 + [14.0] * 40, [0.0] * 50)
+    assert "turns have grown from 6 to " in said
+
+
+def test_tools_that_fall_out_of_use_are_said_once() -> None:
+    (said,) = drifted([6.0] * 50, [0.7] * 20 + [0.01] * 30)
+    assert "tools fall out of use, from 0.70 calls an episode to " in said

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from medvistagym_core.execution import LocalExecutor
+from medvistagym_core.replay import check
 from medvistagym_core.report import Results
 from medvistagym_core.rollout import rollout
+from medvistagym_core.trajectory import TrajectoryReader
 from medvistagym_trl import TrlTrainer, medvistagym_trainers
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -36,7 +39,7 @@ def test_importing_the_plugin_loads_nothing_heavy() -> None:
 def test_the_hook_offers_the_trainer() -> None:
     (trainer,) = medvistagym_trainers()
     assert trainer.name == "trl"
-    assert set(trainer.recipes()) == {"chain", "scoutvqa"}
+    assert set(trainer.recipes()) == {"chain", "checkpoint", "scoutvqa"}
 
 
 @pytest.mark.slow
@@ -51,6 +54,20 @@ def test_a_run_goes_from_nothing_to_the_table(registry: Any, task: Any, recipe_f
     phases = {json.loads(line)["phase"] for line in (run / "metrics.jsonl").read_text().splitlines()}
     assert {"perception", "sft", "grpo"} <= phases
     assert all(row.calls_per_question == 0 for row in results.rows if row.policy == "no tools")
+
+    for name in ("reward", "accuracy", "calls", "tool/shade", "error/bad_value", "completions/mean_length"):
+        assert len([line for line in map(json.loads, (run / "metrics.jsonl").open()) if name in line]) == 2, name
+    diary = run / "trajectories" / "training-grpo.jsonl"
+    episodes = list(TrajectoryReader(diary))
+    assert len({episode.id for episode in episodes}) == len(episodes) == 16
+    for episode in episodes:
+        step = 1 + (episode.index - 7_000_000) // 2
+        assert (episode.policy.name, episode.seed, episode.split) == (f"GRPO, step {step}", 0, "train")
+        assert episode.policy.sampling == {"temperature": 0.5, "max_tokens": 128, "seed": 0, "step": step}
+        assert set(episode.terms) == set(episode.weights) == {"right", "wrong", "abstained", "thrift"}
+        assert all(turn.policy_seconds > 0 for turn in episode.turns)
+    assert [episode.sample for episode in episodes] == [0, 1, 2, 3] * 4
+    assert check(diary, registry, LocalExecutor).same
 
     toolbox = registry.toolbox("shade,mirror")
     policy, settings = TrlTrainer().policy(run, task, toolbox, temperature=0)

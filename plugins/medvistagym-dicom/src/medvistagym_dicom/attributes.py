@@ -7,8 +7,10 @@ UIDs, institutions, device names and private elements never pass; patient age, s
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+from medvistagym_dicom.geometry import macro
 from medvistagym_dicom.header import Header
 
 # PS3.3 C.7.3.1.1.1, the modalities whose objects can hold images.
@@ -39,6 +41,14 @@ VIEW_POSITIONS: Final = frozenset(
     AP PA LL RL RLD LLD RLO LLO LAO RAO LPO RPO MLO CC LM ML LMO XCCL XCCM FB SIO ISO CV AT LAT OBL
     """.split()  # noqa: SIM905
 )
+# PS3.3 C.7.3.1.1.2: how the patient lay, head or feet first, on the back, front or side.
+PATIENT_POSITIONS: Final = frozenset(("HFS", "HFP", "HFDR", "HFDL", "FFS", "FFP", "FFDR", "FFDL"))
+# PS3.3 C.8.3.1.1.1
+SEQUENCES: Final = frozenset(("SE", "IR", "GR", "EP", "RM"))
+# Reconstruction kernels are named by makers in free text; only these names and patterns, of at most five signs, pass.
+KERNELS: Final = re.compile(
+    r"STANDARD|SOFT|LUNG|BONE(PLUS)?|DETAIL|EDGE|CHEST|ULTRA|ND|[BDHTU]\d\d[fhsm]?|[BHQU][lrvf]\d\d[dfmsu]?|FC\d\d|[A-E]|[YU][A-E]"
+)
 LATERALITIES: Final = {"R": "right", "L": "left", "B": "both"}
 # Names that a window may keep; Window Center & Width Explanation is free text.
 WINDOW_NAMES: Final = frozenset(
@@ -66,9 +76,24 @@ def modality(header: Header) -> str | None:
     return word if word in MODALITIES else None
 
 
+# Key -> keyword, its range (exclusive below, inclusive above).
+_NUMBERS: Final = {
+    "slice_thickness_mm": ("SliceThickness", 0.0, 1000.0),
+    "kvp": ("KVP", 0.0, 500.0),
+    "tube_current_ma": ("XRayTubeCurrent", 0.0, 5000.0),
+    "exposure_mas": ("Exposure", 0.0, 10000.0),
+    "repetition_time_ms": ("RepetitionTime", 0.0, 100000.0),
+    "echo_time_ms": ("EchoTime", 0.0, 10000.0),
+    "inversion_time_ms": ("InversionTime", 0.0, 20000.0),
+    "flip_angle_deg": ("FlipAngle", 0.0, 360.0),
+    "field_strength_t": ("MagneticFieldStrength", 0.0, 30.0),
+    "gantry_tilt_deg": ("GantryDetectorTilt", -90.0, 90.0),
+}
+
+
 def attributes(header: Header) -> dict[str, str]:
-    """De-identified facts: body part, laterality, view position, slice thickness in mm, kVp, whether it is a localizer, was
-    compressed with loss, or has text burned in.
+    """De-identified facts: body part, laterality, view and patient position, slice thickness, tube and kernel of CT, sequence
+    and times of MR, gantry tilt, rescaling, whether it is a localizer, was compressed with loss, or has text burned in.
     """
     facts: dict[str, str] = {}
     part = header.word("BodyPartExamined").upper().replace(" ", "")
@@ -77,13 +102,30 @@ def attributes(header: Header) -> dict[str, str]:
     side = header.word("ImageLaterality") or header.word("Laterality") or header.word("FrameLaterality")
     if side.upper() in LATERALITIES:
         facts["laterality"] = LATERALITIES[side.upper()]
-    view = header.word("ViewPosition").upper()
-    if view in VIEW_POSITIONS:
-        facts["view_position"] = view
-    for key, keyword, most in (("slice_thickness_mm", "SliceThickness", 1000.0), ("kvp", "KVP", 500.0)):
-        value = header.number(keyword)
-        if value is not None and 0 < value <= most:
+    for key, keyword, known in (
+        ("view_position", "ViewPosition", VIEW_POSITIONS),
+        ("patient_position", "PatientPosition", PATIENT_POSITIONS),
+        ("acquisition_type", "MRAcquisitionType", frozenset(("2D", "3D"))),
+    ):
+        word = header.word(keyword).upper()
+        if word in known:
+            facts[key] = word
+    sequences = header.words("ScanningSequence")
+    if sequences and SEQUENCES.issuperset(sequences):
+        facts["sequence"] = "/".join(sequences[:5])
+    if KERNELS.fullmatch(header.word("ConvolutionKernel")):
+        facts["kernel"] = header.word("ConvolutionKernel")
+    # enhanced objects keep their times in functional groups (PS3.3 C.8.13.5)
+    sources = [header, *(macro(header, 0, f"{name}Sequence") for name in ("MRTimingAndRelatedParameters", "MREcho"))]
+    for key, (keyword, low, high) in _NUMBERS.items():
+        value = next((v for source in sources if (v := source.number(keyword)) is not None), None)
+        if key == "echo_time_ms" and value is None:
+            value = sources[-1].number("EffectiveEchoTime")
+        if value is not None and low < value <= high and not (value == 0 and key == "gantry_tilt_deg"):
             facts[key] = f"{value:.4g}"
+    slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept") or 0.0
+    if slope and abs(slope) < 1e4 and abs(intercept) < 1e5:
+        facts["rescale"] = f"{slope:.6g} {intercept:.6g}"
     if is_localizer(header):
         facts["localizer"] = "yes"
     if header.word("LossyImageCompression") == "01":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from medvistagym_core.image import Window
@@ -30,22 +31,19 @@ def windows_of(header: Header, frame: int) -> tuple[Window, ...]:
         name = names[k].upper() if k < len(names) else ""
         # Widths below 1, against the standard, are common with fractional values; only the exact function can take them.
         kind = "linear_exact" if function == "linear" and 0 < width < 1 else function
-        if width > 0:
+        if 1e-30 < width < 1e30 and abs(center) < 1e30:
             windows.append(Window(center, width, kind, name.lower() if name in facts.WINDOW_NAMES else None))  # type: ignore[arg-type]
     return tuple(windows)
 
 
 def default_window(header: Header, shape: Layout, values: np.ndarray, unit: str, table: list[Header]) -> Window | None:
-    """A window for a file without one: that of its VOI lookup table's range, 40/400 for HU, the whole of a bit mask, none for
-    8-bit greys, otherwise the 0.5th to 99.5th percentile of the values that are not padding.
+    """A window for a file without one: the one closest to its VOI lookup table, 40/400 for HU, the whole of a bit mask, none
+    for 8-bit greys, otherwise the 0.5th to 99.5th percentile of the values that are not padding.
     """
     import numpy as np
 
-    descriptor = table[0].numbers("LUTDescriptor") if table else ()
-    if len(descriptor) == 3:
-        count, first = int(descriptor[0]) or 65536, int(descriptor[1])
-        first -= 65536 if shape.signed and first > 32767 else 0
-        return Window(first + (count - 1) / 2, max(1, count - 1), "linear_exact", "lookup table")
+    if table and len(table[0].numbers("LUTDescriptor")) == 3:
+        return _closest(table[0], shape)
     if unit == "HU":
         return Window(40, 400, name="soft tissue")
     if shape.allocated == 1:
@@ -55,11 +53,9 @@ def default_window(header: Header, shape: Layout, values: np.ndarray, unit: str,
     flat = values.reshape(-1)
     flat = flat[:: max(1, flat.size // 500_000)]
     flat = flat[np.isfinite(flat)]
-    padding = header.numbers("PixelPaddingValue")
-    if padding and values.dtype.kind != "f":
-        slope, intercept = scale(header)
-        edge = (header.numbers("PixelPaddingRangeLimit") or padding)[0]
-        low, high = sorted(_signed(v, shape) * slope + intercept for v in (padding[0], edge))
+    padding = padding_of(header, shape)
+    if padding is not None and values.dtype.kind != "f":
+        low, high = padding
         kept = flat[(flat < low) | (flat > high)]
         flat = kept if kept.size else flat
     if flat.size == 0:
@@ -68,6 +64,42 @@ def default_window(header: Header, shape: Layout, values: np.ndarray, unit: str,
     if high <= low:
         low, high = float(flat.min()), float(flat.max())
     return Window((low + high) / 2, (high - low) or 1.0, "linear_exact", "percentile")
+
+
+def _closest(table: Header, shape: Layout) -> Window:
+    """The window that shows values most like a VOI lookup table does (PS3.3 C.11.2.1.1): over its range, or a ramp or sigmoid
+    through the places where its output passes 10 % and 90 %.
+    """
+    import numpy as np
+
+    count, first, bits = (int(v) for v in table.numbers("LUTDescriptor"))
+    count, first = count or 65536, first - 65536 if shape.signed and first > 32767 else first
+    whole = Window(first + (count - 1) / 2, max(1, count - 1), "linear_exact", "lookup table")
+    data = table.raw("LUTData")
+    kind = ("<u2" if table.little else ">u2") if len(data) >= 2 * count else "u1"
+    wanted = np.frombuffer(data, kind)[:count].astype(np.float32)
+    if len(wanted) < 2 or wanted[-1] <= wanted[0]:
+        return whole
+    wanted *= 255 / max(float(wanted.max()), 2.0**bits - 1 if 0 < bits <= 16 else 1.0)
+    values = first + np.arange(len(wanted), dtype=np.float32)
+    low, high = (float(values[np.argmax(wanted >= level)]) for level in (25.5, 229.5))
+    choices = [whole]
+    if wanted.max() >= 229.5 and high > low:
+        center = (low + high) / 2
+        choices.append(Window(center, (high - low) / 0.8, "linear_exact", "lookup table"))
+        choices.append(Window(center, 2 * (high - low) / math.log(9), "sigmoid", "lookup table"))
+    return min(choices, key=lambda one: float(np.abs(one.apply(values) - wanted).mean()))
+
+
+def padding_of(header: Header, shape: Layout) -> tuple[float, float] | None:
+    """Least and greatest value that stands for "nothing here" after rescaling (PS3.3 C.7.5.1.1.2); None where there is none."""
+    padding = header.numbers("PixelPaddingValue")
+    if not padding or shape.floating or header.items("ModalityLUTSequence") or abs(padding[0]) > 65535:
+        return None
+    slope, intercept = scale(header)
+    edge = (header.numbers("PixelPaddingRangeLimit") or padding)[0]
+    low, high = sorted(_signed(v, shape) * slope + intercept for v in (padding[0], edge))
+    return low, high
 
 
 def _signed(value: float, shape: Layout) -> float:

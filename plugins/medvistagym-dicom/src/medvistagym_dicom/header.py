@@ -1,4 +1,4 @@
-"""A DICOM header, read element by element, that keeps only the elements named here.
+"""A DICOM header, read element by element, that keeps only the elements named in `elements`.
 
 Everything else in a file (names, dates, identifiers, descriptions, private data) is stepped over without being decoded, so
 it cannot leave the reader. The walk is bounded: lengths are checked against the file, nesting and item counts are limited,
@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
+from medvistagym_dicom.elements import FORMAT, LONG, OVERLAY, PIXELS, READ, TEXT
 from medvistagym_dicom.errors import DicomError
 
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
@@ -26,95 +27,6 @@ DICOMDIR_CLASS: Final = "1.2.840.10008.1.3.10"
 DEPTH: Final = 24
 ITEMS: Final = 200_000
 UNDEFINED: Final = 0xFFFFFFFF
-
-# The elements that are read at all: tag -> (keyword, value representation where the file does not tell it).
-_READ: Final[dict[int, tuple[str, str]]] = {
-    0x00080008: ("ImageType", "CS"),
-    0x00080060: ("Modality", "CS"),
-    0x00180015: ("BodyPartExamined", "CS"),
-    0x00180050: ("SliceThickness", "DS"),
-    0x00180060: ("KVP", "DS"),
-    0x00180088: ("SpacingBetweenSlices", "DS"),
-    0x00181114: ("EstimatedRadiographicMagnificationFactor", "DS"),
-    0x00181164: ("ImagerPixelSpacing", "DS"),
-    0x00182010: ("NominalScannedPixelSpacing", "DS"),
-    0x00185101: ("ViewPosition", "CS"),
-    0x0020000E: ("SeriesInstanceUID", "UI"),
-    0x00200013: ("InstanceNumber", "IS"),
-    0x00200032: ("ImagePositionPatient", "DS"),
-    0x00200037: ("ImageOrientationPatient", "DS"),
-    0x00200060: ("Laterality", "CS"),
-    0x00200062: ("ImageLaterality", "CS"),
-    0x00209072: ("FrameLaterality", "CS"),
-    0x00209071: ("FrameAnatomySequence", "SQ"),
-    0x00209113: ("PlanePositionSequence", "SQ"),
-    0x00209116: ("PlaneOrientationSequence", "SQ"),
-    0x00280002: ("SamplesPerPixel", "US"),
-    0x00280004: ("PhotometricInterpretation", "CS"),
-    0x00280006: ("PlanarConfiguration", "US"),
-    0x00280008: ("NumberOfFrames", "IS"),
-    0x00280010: ("Rows", "US"),
-    0x00280011: ("Columns", "US"),
-    0x00280030: ("PixelSpacing", "DS"),
-    0x00280034: ("PixelAspectRatio", "IS"),
-    0x00280100: ("BitsAllocated", "US"),
-    0x00280101: ("BitsStored", "US"),
-    0x00280102: ("HighBit", "US"),
-    0x00280103: ("PixelRepresentation", "US"),
-    0x00280120: ("PixelPaddingValue", "US"),
-    0x00280121: ("PixelPaddingRangeLimit", "US"),
-    0x00280301: ("BurnedInAnnotation", "CS"),
-    0x00280A02: ("PixelSpacingCalibrationType", "CS"),
-    0x00281050: ("WindowCenter", "DS"),
-    0x00281051: ("WindowWidth", "DS"),
-    0x00281052: ("RescaleIntercept", "DS"),
-    0x00281053: ("RescaleSlope", "DS"),
-    0x00281054: ("RescaleType", "LO"),
-    0x00281055: ("WindowCenterWidthExplanation", "LO"),
-    0x00281056: ("VOILUTFunction", "CS"),
-    0x00281101: ("RedPaletteColorLookupTableDescriptor", "US"),
-    0x00281102: ("GreenPaletteColorLookupTableDescriptor", "US"),
-    0x00281103: ("BluePaletteColorLookupTableDescriptor", "US"),
-    0x00281201: ("RedPaletteColorLookupTableData", "OW"),
-    0x00281202: ("GreenPaletteColorLookupTableData", "OW"),
-    0x00281203: ("BluePaletteColorLookupTableData", "OW"),
-    0x00281221: ("SegmentedRedPaletteColorLookupTableData", "OW"),
-    0x00281222: ("SegmentedGreenPaletteColorLookupTableData", "OW"),
-    0x00281223: ("SegmentedBluePaletteColorLookupTableData", "OW"),
-    0x00282110: ("LossyImageCompression", "CS"),
-    0x00283000: ("ModalityLUTSequence", "SQ"),
-    0x00283002: ("LUTDescriptor", "US"),
-    0x00283004: ("ModalityLUTType", "LO"),
-    0x00283006: ("LUTData", "OW"),
-    0x00283010: ("VOILUTSequence", "SQ"),
-    0x00289110: ("PixelMeasuresSequence", "SQ"),
-    0x00289132: ("FrameVOILUTSequence", "SQ"),
-    0x00289145: ("PixelValueTransformationSequence", "SQ"),
-    0x00541001: ("Units", "CS"),
-    0x30040002: ("DoseUnits", "CS"),
-    0x3004000C: ("GridFrameOffsetVector", "DS"),
-    0x3004000E: ("DoseGridScaling", "DS"),
-    0x52009229: ("SharedFunctionalGroupsSequence", "SQ"),
-    0x52009230: ("PerFrameFunctionalGroupsSequence", "SQ"),
-}
-# Overlay planes repeat over groups 6000 to 601E (PS3.3 C.9.2); the keyword gets the group's number.
-_OVERLAY: Final[dict[int, tuple[str, str]]] = {
-    0x0010: ("OverlayRows", "US"),
-    0x0011: ("OverlayColumns", "US"),
-    0x0015: ("NumberOfFramesInOverlay", "IS"),
-    0x0050: ("OverlayOrigin", "SS"),
-    0x0100: ("OverlayBitsAllocated", "US"),
-    0x0102: ("OverlayBitPosition", "US"),
-    0x3000: ("OverlayData", "OW"),
-}
-_PIXELS: Final[dict[int, str]] = {
-    0x7FE00008: "FloatPixelData",
-    0x7FE00009: "DoubleFloatPixelData",
-    0x7FE00010: "PixelData",
-}
-_LONG: Final = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
-_FORMAT: Final = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d", "AT": "I", "UV": "Q", "SV": "q"}
-_TEXT: Final = frozenset(("CS", "UI", "LO", "DS", "IS", "SH", "ST", "LT", "UT"))
 
 Value = tuple[float, ...] | tuple[str, ...] | bytes | list["Header"]
 
@@ -224,7 +136,7 @@ def _meta(data: bytes, name: str) -> tuple[int, str, str]:
         element, vr = data[start + 2 : start + 4], data[start + 4 : start + 6]
         if not (vr.isalpha() and vr.isupper()):  # an implicit group 2, against PS3.10, is seen in the wild
             (length,), body = struct.unpack_from("<I", data, start + 4), start + 8
-        elif vr in _LONG:
+        elif vr in LONG:
             if start + 12 > len(data):
                 raise DicomError("truncated", f"{name}: the file ends within its DICOM header")
             (length,), body = struct.unpack_from("<I", data, start + 8), start + 12
@@ -282,10 +194,10 @@ class _Walk:
             if tag == 0xFFFEE00D:  # item delimiter
                 return header, at
             self.elements += 1
-            if tag in _PIXELS and depth == 0:
+            if tag in PIXELS and depth == 0:
                 header.encapsulated = length == UNDEFINED
                 spans = list(self.fragments(at, end)) if header.encapsulated else [(at, min(length, end - at))]
-                header.pixels = (_PIXELS[tag], spans)
+                header.pixels = (PIXELS[tag], spans)
                 header.words_swapped = self.order == ">" and vr == "OW"
                 if header.encapsulated or at + length >= end:
                     return header, end
@@ -323,9 +235,9 @@ class _Walk:
 
     def wanted(self, tag: int) -> tuple[str, str]:
         if 0x6000 <= tag >> 16 <= 0x601E:
-            keyword, vr = _OVERLAY.get(tag & 0xFFFF, ("", ""))
+            keyword, vr = OVERLAY.get(tag & 0xFFFF, ("", ""))
             return (f"{keyword}{tag >> 16:04X}", vr) if keyword and not tag >> 16 & 1 else ("", "")
-        return _READ.get(tag, ("", ""))
+        return READ.get(tag, ("", ""))
 
     def element(self, at: int, end: int, explicit: bool) -> tuple[int, str, int, int]:
         """Tag, value representation ("" when implicit), length and start of the value."""
@@ -335,7 +247,7 @@ class _Walk:
         if group == 0xFFFE or not explicit or not (vr.isalpha() and vr.isupper()):
             (length,) = struct.unpack_from(self.order + "I", self.data, at + 4)
             return group << 16 | number, "", length, at + 8
-        if vr in _LONG:
+        if vr in LONG:
             if at + 12 > end:
                 raise DicomError("truncated", f"{self.name}: the file ends within its DICOM header")
             (length,) = struct.unpack_from(self.order + "I", self.data, at + 8)
@@ -380,15 +292,15 @@ class _Walk:
 
     def value(self, at: int, length: int, vr: str) -> Value:
         raw = self.data[at : at + length]
-        if vr in _FORMAT:
-            code = _FORMAT[vr]
+        if vr in FORMAT:
+            code = FORMAT[vr]
             size = struct.calcsize("=" + code)
             count = len(raw) // size
             numbers = struct.unpack(f"{self.order}{count}{code}", raw[: count * size])
             return tuple(v for v in numbers if math.isfinite(v))
         if vr in ("DS", "IS"):
             return tuple(v for v in map(_decimal, raw.split(b"\\")) if v is not None)
-        if vr in _TEXT:
+        if vr in TEXT:
             return tuple(w.strip(" \0") for w in raw.decode("ascii", "replace").split("\\"))
         return raw
 

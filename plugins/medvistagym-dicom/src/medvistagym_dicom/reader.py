@@ -5,15 +5,26 @@ from __future__ import annotations
 import os
 import stat
 import struct
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from medvistagym_core.image import Image, Window
 from medvistagym_dicom import attributes as facts
-from medvistagym_dicom.display import default_window, overlay_of, windows_of
+from medvistagym_dicom.display import default_window, overlay_of, padding_of, windows_of
 from medvistagym_dicom.errors import DicomError
-from medvistagym_dicom.geometry import between_frames, in_plane, place, rounded, step_between, vector
+from medvistagym_dicom.geometry import (
+    between_frames,
+    frame_position,
+    in_plane,
+    orientation,
+    place,
+    rounded,
+    step_between,
+    vector,
+    where,
+)
 from medvistagym_dicom.header import Header, read_header
 from medvistagym_dicom.pixels import Layout, layout, stored_values
 from medvistagym_dicom.values import palette, physical
@@ -33,8 +44,8 @@ def read(path: str | Path, *, overlays: bool = False, max_bytes: int = MAX_BYTES
 
     Values are in physical units where the file defines them ("HU", "Bq/ml", "Gy"), otherwise "raw" counts, or "grey" for 8-bit
     pictures. They stay integers when the rescaling is one of integers, else they are float32. MONOCHROME1 keeps its values.
-    The window is the first valid one of the file; without one it is the range of its VOI lookup table, or 40/400 for HU, or
-    none for 8-bit greys, or the 0.5th to 99.5th percentile of the values that are not padding.
+    The window is the first valid one of the file; without one it is the one closest to its VOI lookup table, or 40/400 for HU,
+    or none for 8-bit greys, or the 0.5th to 99.5th percentile of the values that are not padding.
 
     Args:
         path: A file or a folder.
@@ -144,7 +155,9 @@ def _bytes(path: Path, name: str, max_bytes: int) -> bytes:
 
 def _read_picture(path: Path, name: str) -> Image:
     try:
-        return Image.open(path)
+        with warnings.catch_warnings():  # a damaged picture is told by an error or by what can be seen, not by Pillow
+            warnings.simplefilter("ignore")
+            return Image.open(path)
     except ValueError as error:
         said = str(error)
     raise DicomError("corrupt", said if os.sep not in said else f"{name}: the picture is damaged")
@@ -231,6 +244,9 @@ def _stacked(slices: list[Image], headers: list[Header]) -> Image:
         raise DicomError("corrupt", "a series mixes slices in different units")
     if not regular:
         known["slice_spacing"] = "irregular"
+    if known.pop("direction", None):
+        known.pop("position_mm", None)
+        known |= where(orientation(headers[0]), [frame_position(header, 0) for header in headers])
     spacing = None
     if first.spacing is not None:
         same = all(
@@ -250,6 +266,9 @@ def _image(header: Header, shape: Layout, name: str, overlays: bool) -> Image:
     stored = stored_values(header, shape, name)
     modality = facts.modality(header)
     known = facts.attributes(header)
+    edges = padding_of(header, shape)
+    if edges is not None and shape.samples == 1:
+        known["padding"] = " ".join(f"{edge:.9g}" for edge in edges)
     photometric = shape.photometric
     if photometric == "PALETTE COLOR":
         values = palette(header, shape, stored, name)
@@ -268,15 +287,23 @@ def _image(header: Header, shape: Layout, name: str, overlays: bool) -> Image:
             spacing = (step, *spacing)
         if not regular:
             known["slice_spacing"] = "irregular"
+        offsets = header.numbers("GridFrameOffsetVector")
+        places = [frame_position(header, k) for k in range(shape.frames)]
+        if len(set(places)) == 1:  # one position for all of them: that of the first
+            places[1:] = [None] * (shape.frames - 1)
+        known |= where(orientation(header), places, offsets)
     else:
         values = values[0]
+        known |= where(orientation(header), [frame_position(header, 0)])
     windows: tuple[Window, ...] = ()
     window = None
     if photometric != "RGB":
         windows = windows_of(header, shape.frames // 2)
         table = header.items("VOILUTSequence")[:1]
         if table:
-            known["voi_lut"] = "table, shown as the window over its range"
+            known["voi_lut"] = (
+                "a table besides the windows" if windows else "a table, shown as the window closest to it"
+            )
         window = windows[0] if windows else default_window(header, shape, values, unit, table)
     elif values.dtype.str != "|u1":
         full = float(1 << shape.stored)

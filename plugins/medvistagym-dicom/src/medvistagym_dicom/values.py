@@ -57,7 +57,7 @@ def physical(
         unit = facts.PET_UNITS.get(header.word("Units").upper(), unit)
     if modality == "RTDOSE":
         unit = facts.DOSE_UNITS.get(header.word("DoseUnits").upper(), "raw")
-        scales = [(header.number("DoseGridScaling") or 1.0, 0.0)] * shape.frames
+        scales = [(float(header.number("DoseGridScaling") or 1.0), 0.0)] * shape.frames
     if modality == "SEG":
         unit = "label"
     if unit == "raw" and stored.dtype == np.uint8 and set(scales) == {(1.0, 0.0)}:
@@ -72,7 +72,7 @@ def physical(
 def scale(header: Header) -> tuple[float, float]:
     """Slope and intercept of the rescaling; 1 and 0 where the file has none."""
     slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
-    return (1.0 if slope is None or slope == 0 else slope), (0.0 if intercept is None else intercept)
+    return (1.0 if slope is None or slope == 0 else float(slope)), (0.0 if intercept is None else float(intercept))
 
 
 def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
 
+from medvistagym_core import buffers
 from medvistagym_kornia.kernels import Operation, disc, gaussian_size
 
 if TYPE_CHECKING:
@@ -35,16 +36,16 @@ class OpenCV:
 
     def gaussian(self, planes: np.ndarray, sigma: float) -> np.ndarray:
         size = (gaussian_size(sigma),) * 2
-        return _each(planes, lambda p: cv2.GaussianBlur(p, size, sigma, borderType=cv2.BORDER_REPLICATE))
+        return _each(planes, lambda p, out: cv2.GaussianBlur(p, size, sigma, out, borderType=cv2.BORDER_REPLICATE))
 
     def median(self, planes: np.ndarray, radius: int) -> np.ndarray:
-        return _each(planes, lambda p: cv2.medianBlur(p, 2 * radius + 1))
+        return _each(planes, lambda p, out: cv2.medianBlur(p, 2 * radius + 1, out))
 
     def bilateral(self, planes: np.ndarray, radius: int, tolerances: np.ndarray) -> np.ndarray:
-        out = np.empty_like(planes)
+        out = buffers.empty(planes.shape, planes.dtype)
         for plane, tolerance, target in zip(planes, tolerances, out, strict=True):
-            target[:] = cv2.bilateralFilter(
-                plane, 2 * radius + 1, float(tolerance), float(radius), borderType=cv2.BORDER_REPLICATE
+            cv2.bilateralFilter(
+                plane, 2 * radius + 1, float(tolerance), float(radius), target, borderType=cv2.BORDER_REPLICATE
             )
         return out
 
@@ -55,35 +56,49 @@ class OpenCV:
         return _each(planes, cv2.equalizeHist)
 
     def gradient(self, planes: np.ndarray) -> np.ndarray:
-        def steepness(plane: Plane) -> Plane:
-            x = cv2.Sobel(plane, cv2.CV_32F, 1, 0, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
-            y = cv2.Sobel(plane, cv2.CV_32F, 0, 1, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
-            return _length(x, y)
+        across, down = np.empty(planes.shape[1:], np.float32), np.empty(planes.shape[1:], np.float32)
+
+        def steepness(plane: Plane, out: Plane) -> None:
+            cv2.Sobel(plane, cv2.CV_32F, 1, 0, across, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
+            cv2.Sobel(plane, cv2.CV_32F, 0, 1, down, scale=1 / 8, borderType=cv2.BORDER_REPLICATE)
+            _length(across, down, out)
 
         return _each(planes, steepness)
 
     def canny(self, planes: np.ndarray, sigma: float, low: float, high: float) -> np.ndarray:
-        def edges(plane: Plane) -> Plane:
-            x = cv2.Sobel(plane, cv2.CV_32F, 1, 0, scale=_FINE, borderType=cv2.BORDER_REPLICATE)
-            y = cv2.Sobel(plane, cv2.CV_32F, 0, 1, scale=_FINE, borderType=cv2.BORDER_REPLICATE)
-            steepest = float(_length(x, y).max())
-            if steepest < _FINE / 2:
-                return np.zeros(plane.shape, np.uint8)
-            x, y = np.rint(x).astype(np.int16), np.rint(y).astype(np.int16)
-            return cv2.Canny(x, y, low * steepest, high * steepest, L2gradient=True) // np.uint8(255)
+        x, y, length = (np.empty(planes.shape[1:], np.float32) for _ in range(3))
 
-        return _each(self.gaussian(planes, sigma), edges)
+        def edges(plane: Plane, out: Plane) -> None:
+            cv2.Sobel(plane, cv2.CV_32F, 1, 0, x, scale=_FINE, borderType=cv2.BORDER_REPLICATE)
+            cv2.Sobel(plane, cv2.CV_32F, 0, 1, y, scale=_FINE, borderType=cv2.BORDER_REPLICATE)
+            across, down = (np.rint(part).astype(np.int16) for part in (x, y))
+            steepest = float(_length(x, y, length).max())
+            if steepest < _FINE / 2:
+                out[:] = 0
+                return
+            lines = cv2.Canny(across, down, low * steepest, high * steepest, L2gradient=True)
+            np.minimum(lines, 1, out=out)
+
+        return _each(self.gaussian(planes, sigma), edges, np.uint8)
 
     def morphology(self, planes: np.ndarray, operation: Operation, radius: int) -> np.ndarray:
         element, kind = disc(radius), _MORPHOLOGY[operation]
-        return _each(planes, lambda p: cv2.morphologyEx(p, kind, element))
+        return _each(planes, lambda p, out: cv2.morphologyEx(p, kind, element, out))
 
 
-def _each(planes: np.ndarray, kernel: Callable[[Plane], Plane]) -> np.ndarray:
-    return np.stack([kernel(np.ascontiguousarray(plane)) for plane in planes])
+def _each(planes: np.ndarray, kernel: Callable[[Plane, Plane], object], dtype: Any = None) -> np.ndarray:
+    """What a kernel writes for each plane, into one array."""
+    out = buffers.empty(planes.shape, dtype or planes.dtype)
+    for plane, target in zip(planes, out, strict=True):
+        kernel(np.ascontiguousarray(plane), target)
+    return out
 
 
-def _length(x: Plane, y: Plane) -> Plane:
+def _length(x: Plane, y: Plane, out: Plane) -> Plane:
+    """Lengths of vectors; `x` and `y` are used up."""
     # cv2.magnitude rounds by where an array happens to lie in memory, and a tool gives the same bits each time
-    length: np.ndarray = np.sqrt(x * x + y * y)
-    return length
+    np.multiply(x, x, out=x)
+    np.multiply(y, y, out=y)
+    np.add(x, y, out=x)
+    np.sqrt(x, out=out)
+    return out

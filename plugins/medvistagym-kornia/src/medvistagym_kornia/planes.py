@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from medvistagym_core.conversation import picture
 from medvistagym_core.image import Image, Window
 
 if TYPE_CHECKING:
@@ -88,10 +89,23 @@ def values(image: Image) -> np.ndarray:
         pixels = np.moveaxis(pixels, -1, -3)
     with np.errstate(over="ignore"):
         planes = np.ascontiguousarray(pixels, np.float32).reshape(-1, *image.shape)
-    bad = planes.size - int(np.count_nonzero(np.isfinite(planes)))
-    if bad:
-        raise ValueError(f"{bad} of {planes.size} pixels have no value (NaN or infinite); take a part without them")
+    if pixels.dtype.kind == "f":
+        refuse_missing(planes)
     return planes
+
+
+def refuse_missing(floats: np.ndarray) -> None:
+    """Stop at values that are none.
+
+    Raises:
+        ValueError: Some are NaN or infinite.
+    """
+    import numpy as np
+
+    if np.isfinite(floats.min()) and np.isfinite(floats.max()):  # NaN spreads to both
+        return
+    bad = floats.size - int(np.count_nonzero(np.isfinite(floats)))
+    raise ValueError(f"{bad} of {floats.size} pixels have no value (NaN or infinite); take a part without them")
 
 
 def with_values(image: Image, planes: np.ndarray) -> Image:
@@ -140,10 +154,16 @@ def colours(image: Image) -> np.ndarray:
     """
     import numpy as np
 
-    values(image)
-    bare = image.replace(overlay=None)
-    frames = [bare.replace(frame=k) for k in range(image.frames)] if image.is_stack else [bare]
-    return np.stack([frame.view() for frame in frames])
+    if checked(image).pixels.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            refuse_missing(image.pixels.astype(np.float32, copy=False))
+    bare = image if image.overlay is None else image.replace(overlay=None)
+    if not image.is_stack:
+        return picture(bare, None).pixels[None]  # which the policy has seen, perhaps, so that it is there already
+    shown = np.empty((image.frames, *bare.view_shape()), np.uint8)
+    for k, frame in enumerate(shown):
+        bare.replace(frame=k).view(out=frame)
+    return shown
 
 
 def as_mask(image: Image, planes: np.ndarray) -> Image:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 _DONE_HERE: Final = frozenset(
     {"LoadImaged", "EnsureChannelFirstd", "EnsureTyped", "ToTensord", "CastToTyped", "Orientationd", "Spacingd"}
 )
+_INFERER: Final = ("_target_", "roi_size", "sw_batch_size", "mode", "overlap", "padding_mode", "sigma_scale")
 _INTENSITY: Final = frozenset(
     {"ScaleIntensityRanged", "ScaleIntensityd", "NormalizeIntensityd", "ScaleIntensityRangePercentilesd"}
 )
+_READ: Final = _INTENSITY | {"Orientationd", "Spacingd"}
 _LARGEST: Final = 2**27  # voxels after resampling
+_MOST_WINDOWS: Final = 16  # at once, on a GPU
 
 
 class Bundle:
@@ -52,51 +55,96 @@ class Bundle:
         self._device = torch.device(device)
         self._transforms = self._preprocessing()
         self._network = self._loaded(folder / "models" / "model.pt").to(self._device).eval()
-        inferer = self._literal(self._config.get("inferer", {}), "inferer")
+        body = self._config.get("inferer", {})
+        if not isinstance(body, Mapping):
+            raise self._refusal("its inferer is not written out")
+        inferer = self._literal({key: body[key] for key in _INFERER if key in body}, "inferer")
         kind = str(inferer.get("_target_", "SimpleInferer")).rsplit(".", 1)[-1]
         if kind not in ("SlidingWindowInferer", "SimpleInferer"):
             raise self._refusal(f"its inferer is {kind}; SlidingWindowInferer and SimpleInferer are taken")
         spatial = self.metadata["network_data_format"]["inputs"]["image"].get("spatial_shape", [])
         self._axes = len(spatial) or 3
+        self._flips = (0, 1) if self._turned else ()  # of x and y
         self._roi = inferer.get("roi_size")
-        self._overlap = float(inferer.get("overlap", 0.25))
+        self._blended = {
+            key: inferer[key] for key in ("mode", "overlap", "padding_mode", "sigma_scale") if key in inferer
+        }
+        self._windows = max(1, min(_MOST_WINDOWS, int(inferer.get("sw_batch_size", 1))))
 
     def __call__(self, image: Image, where: Where) -> np.ndarray:
         import numpy as np
+
+        whole: np.ndarray = np.logical_or.reduce([mask for _, mask in self.masks(image)])
+        return whole
+
+    def masks(self, image: Image) -> Iterator[tuple[str, np.ndarray]]:
+        """Each label of the bundle but the background: its name and its mask, `(H, W)` or `(N, H, W)` booleans.
+
+        Masks overlap where the bundle thresholds its channels each for itself.
+
+        Raises:
+            ValueError: The image is not one that the bundle takes.
+        """
+        (masks,) = self.masks_of([image])
+        return masks
+
+    def masks_of(self, images: Sequence[Image]) -> list[Iterator[tuple[str, np.ndarray]]]:
+        """`masks` of several images of one shape and spacing, in one run of the network."""
         import torch
-        from monai.inferers.utils import sliding_window_inference
-        from torch.nn import functional
+
+        with torch.inference_mode():
+            logits = self._logits(torch.stack([self._prepared(image) for image in images]))
+        return [self._labelled(part[None], image) for part, image in zip(logits, images, strict=True)]
+
+    def _prepared(self, image: Image) -> torch.Tensor:
+        """`(1, ...)`, axes x, y, z, as the bundle wants it."""
+        import numpy as np
+        import torch
 
         from medvistagym_segment.classical import grey
 
         if image.is_stack != (self._axes == 3):
             wanted = "a volume" if self._axes == 3 else "a single frame"
             raise ValueError(f"the bundle {self.name} needs {wanted}")
-        values = np.ascontiguousarray(grey(image).T)  # to x, y, z
-        flips = tuple(range(2)) if self._turned else ()
-        values = np.flip(values, flips).copy()
-        shape = values.shape
-        with torch.inference_mode():
-            x: Any = torch.as_tensor(values)[None]
-            for step in self._transforms:
-                x = self._resampled(x, step, image) if isinstance(step, list) else torch.as_tensor(step(x))
-            if self._roi is None:
-                logits = self._network(x[None].float().to(self._device))
-            else:
-                roi = tuple(int(n) for n in self._roi)
-                logits = sliding_window_inference(
-                    x[None].float().to(self._device), roi, 1, self._network, overlap=self._overlap
-                )
-            found = self._foreground(torch.as_tensor(logits)).float()
-            back = functional.interpolate(found[:, None], shape, mode="nearest-exact")[0, 0] > 0.5
-        mask: np.ndarray = np.flip(back.cpu().numpy(), flips).T
-        return np.ascontiguousarray(mask)
+        x = torch.as_tensor(np.flip(grey(image).T, self._flips).copy())[None]
+        for step in self._transforms:
+            x = self._resampled(x, step, image) if isinstance(step, list) else torch.as_tensor(step(x))
+        return x.float()
 
-    def _foreground(self, logits: torch.Tensor) -> torch.Tensor:
-        """`(1, ...)`: labels above the background's; channels that are thresholded each for itself count together."""
-        if self._sigmoid or logits.shape[1] == 1:
-            return (logits > 0).any(1)
-        return logits.argmax(1) > 0
+    def _logits(self, x: torch.Tensor) -> torch.Tensor:
+        """`(B, C, ...)` of `(B, 1, ...)`, by sliding windows if the bundle says so."""
+        import torch
+        from monai.inferers.utils import sliding_window_inference
+
+        given = x.to(self._device)
+        if self._roi is None:
+            return torch.as_tensor(self._network(given))
+        roi = tuple(int(n) for n in self._roi)
+        windows = 1 if self._device.type == "cpu" else self._windows
+        logits: Any = sliding_window_inference(given, roi, windows, self._network, **self._blended)
+        return torch.as_tensor(logits)
+
+    def _labelled(self, logits: torch.Tensor, image: Image) -> Iterator[tuple[str, np.ndarray]]:
+        import numpy as np
+        import torch
+        from torch.nn import functional
+
+        each = self._sigmoid or logits.shape[1] == 1
+        with torch.inference_mode():
+            found = (logits > 0).float() if each else logits.argmax(1, keepdim=True).float()
+            shape = (*image.shape[::-1], image.frames)[: self._axes]
+            back = functional.interpolate(found, shape, mode="nearest-exact")[0].cpu().numpy()
+        for channel, name in self._names(logits.shape[1], each=each):
+            chosen = back[channel] > 0.5 if each else back[0] == channel
+            yield name, np.ascontiguousarray(np.flip(chosen, self._flips).T)
+
+    def _names(self, channels: int, *, each: bool) -> list[tuple[int, str]]:
+        """The channels that are labels, with their names."""
+        known = self.metadata["network_data_format"]["outputs"]["pred"].get("channel_def", {})
+        named = [(k, " ".join(str(known.get(str(k), f"label {k}")).split()) or f"label {k}") for k in range(channels)]
+        if channels == 1:  # a bundle with one channel may name its background all the same
+            return [(0, next((str(name) for name in known.values() if name != "background"), "label 0"))]
+        return [(k, name) for k, name in named if name.lower() != "background" and (each or k > 0)]
 
     def _resampled(self, x: torch.Tensor, pixdim: list[float], image: Image) -> torch.Tensor:
         from torch.nn import functional
@@ -147,10 +195,12 @@ class Bundle:
 
         steps: list[Any] = []
         self._turned = False
-        for step in self._steps("preprocessing"):
-            kind = str(step.get("_target_", "")).rsplit(".", 1)[-1]
-            if step.get("_disabled_"):
+        for body in self._steps("preprocessing"):
+            kind = str(body.get("_target_", "")).rsplit(".", 1)[-1]
+            if body.get("_disabled_") is True:
                 continue
+            # what is done here need not be literal: EnsureTyped may name a device
+            step = self._literal(body, "preprocessing") if kind in _READ else {}
             if kind == "Spacingd":
                 pixdim = [float(n) for n in step["pixdim"]]
                 if min(pixdim) <= 0:
@@ -169,16 +219,16 @@ class Bundle:
                 )
         self._sigmoid = any(
             str(step.get("_target_", "")).endswith("Activationsd") and step.get("sigmoid") is True
-            for step in self._steps("postprocessing", literal=False)
+            for step in self._steps("postprocessing")
         )
         return steps
 
-    def _steps(self, key: str, *, literal: bool = True) -> list[dict[str, Any]]:
+    def _steps(self, key: str) -> list[dict[str, Any]]:
         body = self._config.get(key, {})
         steps = body.get("transforms", []) if isinstance(body, Mapping) else []
         if isinstance(steps, str):
             steps = self._literal(steps, key)
-        return [self._literal(step, key) if literal else step for step in steps if isinstance(step, dict)]
+        return [step for step in steps if isinstance(step, dict)]
 
     def _loaded(self, file: Path) -> torch.nn.Module:
         import pickle

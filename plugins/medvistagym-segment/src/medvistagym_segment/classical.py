@@ -1,4 +1,4 @@
-"""Segmenters without training, on SimpleITK.
+"""Segmenters without training, on SimpleITK, and on OpenCV where a plane is all there is to do.
 
 Values are in HU for `lung` and `bone`; `body` knows CT by it. Lengths are in mm through the spacing, and in pixels where that
 is not known. A single frame is worked on in 2-D, a volume in 3-D, except that holes are filled slice by slice: in 3-D the
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import cv2
 import SimpleITK
 
+from medvistagym_core import buffers
 from medvistagym_core.image import Image
 from medvistagym_segment.segmenters import Where
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 sitk: Any = SimpleITK  # it has no types
 # The executor runs calls side by side.
 sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+cv2.setNumThreads(1)
 
 _LEAST_HU: Final = -1024.0
 _BODY_HU: Final = -300.0
@@ -83,6 +86,8 @@ def otsu(image: Image, where: Where) -> np.ndarray:
     """
     values = grey(image)
     _refuse_constant(values)
+    if values.ndim == 2:
+        return _filled(largest(_above_otsu(values)))
     smooth = sitk.DiscreteGaussian(_itk(values, image), [1.0] * values.ndim, 5, [0.05] * values.ndim, False)
     return _filled(largest(_array(sitk.OtsuThreshold(smooth, 0, 1, 256))))
 
@@ -130,20 +135,35 @@ def grey(image: Image) -> np.ndarray:
     """
     import numpy as np
 
+    values = buffers.empty(image.pixels.shape, np.float32)
     with np.errstate(over="ignore"):
-        values: np.ndarray = np.asarray(image.pixels, np.float32)
+        np.copyto(values, image.pixels, casting="unsafe")
     if image.photometric == "RGB":
         values = values @ np.array((0.299, 0.587, 0.114), np.float32)
-    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-    if bad:
+    if image.pixels.dtype.kind == "f" and (bad := values.size - int(np.count_nonzero(np.isfinite(values)))):
         raise ValueError(f"{bad} of {values.size} pixels have no value (NaN or infinite); take a part without them")
     if image.unit == "HU":
-        values = np.maximum(values, np.float32(_LEAST_HU))
-    return -values if image.photometric == "MONOCHROME1" else values
+        np.maximum(values, np.float32(_LEAST_HU), out=values)
+    return np.negative(values, out=values) if image.photometric == "MONOCHROME1" else values
 
 
 def largest(mask: np.ndarray) -> np.ndarray:
     """The largest connected part, by faces; of equal ones the first."""
+    import numpy as np
+
+    if mask.ndim == 2:
+        plane = buffers.empty(mask.shape, np.int32)
+        count, _ = cv2.connectedComponents(mask.astype(bool, copy=False).view(np.uint8), plane, 4, cv2.CV_32S)
+        if count < 2:
+            return np.zeros(mask.shape, bool)
+        if count <= 2**16:  # counted four times as fast
+            short = buffers.empty(mask.shape, np.uint8 if count <= 2**8 else np.uint16)
+            np.copyto(short, plane, casting="unsafe")
+            sizes = cv2.calcHist([short], [0], None, [count], [0, count]).ravel()[1:]
+        else:
+            sizes = np.bincount(plane.ravel())[1:]
+        best: np.ndarray = plane == 1 + int(sizes.argmax())
+        return best
     labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype("uint8"))))
     first: np.ndarray = _array(labels) == 1
     return first
@@ -181,7 +201,35 @@ def _filled(mask: np.ndarray) -> np.ndarray:
 
     if mask.ndim == 3:
         return np.stack([_filled(piece) for piece in mask])
-    return _array(sitk.BinaryFillhole(sitk.GetImageFromArray(mask.astype(np.uint8)))).astype(bool)
+    rimmed = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
+    rimmed[1:-1, 1:-1] = mask
+    cv2.floodFill(rimmed, None, (0, 0), 2)
+    solid: np.ndarray = rimmed[1:-1, 1:-1] != 2
+    return solid
+
+
+def _above_otsu(values: np.ndarray) -> np.ndarray:
+    """What SimpleITK's DiscreteGaussian (variance 1, 5 taps) and OtsuThreshold (256 classes) give of a plane, much faster."""
+    import numpy as np
+
+    taps = np.array([0.05088224, 0.21183832, 0.47455888, 0.21183832, 0.05088224])
+    smooth, scaled = buffers.empty(values.shape, np.float32), buffers.empty(values.shape, np.float32)
+    cv2.sepFilter2D(values, cv2.CV_32F, taps, taps, smooth, borderType=cv2.BORDER_REPLICATE)
+    low, high = float(smooth.min()), float(smooth.max())
+    step = (high - low) * (1 + 1 / 25600) / 256  # ITK widens the last class by a hundredth of one
+    if not step > 0:
+        return np.zeros(values.shape, bool)
+    np.subtract(smooth, np.float32(low), out=scaled)
+    np.multiply(scaled, np.float32(1 / step), out=scaled)
+    classes = buffers.empty(values.shape, np.uint8)
+    np.copyto(classes, scaled, casting="unsafe")
+    counts = cv2.calcHist([classes], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    below, total = counts.cumsum()[:-1], (counts * np.arange(256)).cumsum()
+    above = counts.sum() - below
+    between = (
+        below * above * (total[:-1] / below - (total[-1] - total[:-1]) / above) ** 2
+    )  # the first class is not empty
+    return smooth > np.float32(low + (int(between.argmax()) + 1) * step)
 
 
 def _spacing(image: Image) -> tuple[float, ...]:

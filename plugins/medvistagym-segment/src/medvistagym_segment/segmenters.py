@@ -88,6 +88,15 @@ def configured() -> Mapping[str, str]:
     return found
 
 
+def bundles() -> Mapping[str, Path]:
+    """The folders of the MONAI bundles among the configured segmenters, by name, sorted."""
+    return {name: Path(where).expanduser() for name, where in sorted(configured().items()) if _is_bundle(where)}
+
+
+def _is_bundle(target: str) -> bool:
+    return (Path(target).expanduser() / "configs" / "metadata.json").is_file()
+
+
 @functools.lru_cache(maxsize=8)
 def segmenter(name: str, device: str) -> Segmenter:
     """A segmenter by its name, loaded; kept, so that tools share it.
@@ -107,7 +116,11 @@ def segmenter(name: str, device: str) -> Segmenter:
     if target is None:
         raise ValueError(f"there is no segmenter {name}; the segmenters are {', '.join(available())}")
     folder = Path(target).expanduser()
-    if (folder / "configs" / "metadata.json").is_file():
+    if _is_bundle(target):
+        if not all(map(importlib.util.find_spec, ("monai", "torch"))):
+            raise ValueError(
+                f"the segmenter {name} is a MONAI bundle, which needs MONAI: pip install 'medvistagym-segment[bundle]'"
+            )
         from medvistagym_segment.bundle import Bundle
 
         return Bundle(folder, device)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from medvistagym_core.image import GRID, Box, Image
 from medvistagym_core.tool import tool
-from medvistagym_segment.masks import Extent, as_image, extent, facts, finest, fitted, in_words
+from medvistagym_segment.masks import Extent, as_image, cut_in_words, extent, facts, finest, fitted, in_words
 from medvistagym_segment.segmenters import Where, available, segmenter
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def crop_to_mask(image: Image, mask: Image, margin_mm: Margin = 5.0, mask_out: b
     part, kept = _cut(source, inside, margin_mm, mask_out)
     if part.window != image.window:
         part = part.replace(window=image.window)
-    return part, _said(source, kept, margin_mm)
+    return part, cut_in_words(source, kept, margin_mm)
 
 
 @tool(timeout_s=TIMEOUT_S)
@@ -116,7 +116,7 @@ class SegmentCrop:
         if part.window != image.window:
             part = part.replace(window=image.window)
         data = facts(mask, source)
-        text = f"{method}: {in_words(data)}. {_said(source, kept, margin_mm)}"
+        text = f"{method}: {in_words(data)}. {cut_in_words(source, kept, margin_mm)}"
         return part, text, {"method": method, **data, "crop": kept.box(source)}
 
 
@@ -167,15 +167,3 @@ def _black(source: Image) -> Any:
     with np.errstate(invalid="ignore"):
         darkest = np.fmax.reduce if source.photometric == "MONOCHROME1" else np.fmin.reduce
         return darkest(source.pixels.ravel())
-
-
-def _said(source: Image, kept: Extent, margin_mm: float) -> str:
-    width, height = kept.x[1] - kept.x[0], kept.y[1] - kept.y[0]
-    depth = "" if kept.z is None else f" x {kept.z[1] - kept.z[0]}"
-    text = f"Cut to {width} x {height}{depth} pixels at box {kept.box(source)}"
-    if source.spacing is None:
-        return f"{text}; the spacing is not known, so the margin is {margin_mm:g} pixels"
-    sizes = [width * source.spacing[-1], height * source.spacing[-2]]
-    if kept.z is not None:
-        sizes.append((kept.z[1] - kept.z[0]) * source.spacing[0])
-    return f"{text}, {' x '.join(f'{size:.1f}' for size in sizes)} mm"

@@ -260,7 +260,7 @@ function facts(record) {
   const rows = {
     Episode: record.id, Case: record.case, Task: record.task, Split: `${record.split}, index ${record.index}, seed ${record.seed}, sample ${record.sample}`,
     Policy: sampling ? `${record.policy.name} (${sampling})` : record.policy.name, File: data.files[record.file],
-    Limits: `${record.max_turns} turns, ${record.max_calls} calls, ${record.max_calls_per_turn} a turn`,
+    Limits: `${record.max_turns} turns, ${record.max_calls} calls, ${record.max_calls_per_turn} a turn${record.max_tokens ? `, ${number(record.max_tokens)} tokens` : ""}`,
     "Shown at": record.view_side === null ? "the images' own size" : `${record.view_side} pixels`, Toolbox: record.toolbox.slice(0, 16),
   };
   const whole = el("details", { class: "written", toggle: () => {

@@ -33,7 +33,11 @@ function buildFilters() {
   const search = el("input", {
     type: "search", id: "search", placeholder: "Search question, answer, id  ( / )", "aria-label": "Search", input: applyFilters,
   });
-  const more = el("div", { class: "selects" });
+  const more = el("div", { class: "selects", id: "selects" });
+  const opener = el("button", {
+    type: "button", id: "more", "aria-controls": "selects", "aria-expanded": "false",
+    click: () => opener.setAttribute("aria-expanded", String($("filters").classList.toggle("open"))),
+  }, "Filters");
   list.fields.search = search;
   for (const [name, label] of FILTERS) {
     list.fields[name] = el("select", { name, "aria-label": label, change: applyFilters });
@@ -42,7 +46,7 @@ function buildFilters() {
   list.fields.sort = el("select", { name: "sort", "aria-label": "Order", change: applyFilters },
     Object.entries(SORTS).map(([value, [label]]) => el("option", { value }, label)));
   more.append(list.fields.sort);
-  $("filters").append(search, more);
+  $("filters").append(search, opener, more);
   $("filters").addEventListener("submit", (event) => event.preventDefault());
   $("clear").addEventListener("click", clearFilters);
   $("list").addEventListener("scroll", () => requestAnimationFrame(drawRows), { passive: true });
@@ -93,6 +97,7 @@ function applyFilters() {
   $("count").textContent = any ? `${number(list.shown.length)} of ${number(total)} episodes` : `${number(total)} episodes${data.here && total < data.rows.length ? ` of ${number(data.rows.length)}` : ""}`;
   $("chips").replaceChildren(...(list.extra ? [el("button", { type: "button", class: "chip", title: "Remove", click: () => filterBy(null) }, list.extra.label, " ×")] : []));
   for (const [name] of FILTERS) list.fields[name].classList.toggle("on", Boolean(list.fields[name].value));
+  $("more").classList.toggle("on", FILTERS.some(([name]) => list.fields[name].value));
   drawRows(true);
   for (const listener of list.listeners) listener();
 }
@@ -115,9 +120,18 @@ function filterBy(extra) {
 function drawRows(anew = false) {
   const box = $("list"), inner = $("rows");
   if (anew) {
-    inner.replaceChildren(...(list.shown.length ? [] : [el("p", { class: "empty" }, data.done ? "No episode fits." : "Reading …")]));
+    // What stays in its place stays in the document, so that a run that goes on does not flicker.
+    for (const [position, node] of list.drawn) {
+      if (node.id === `row-${list.shown[position]}`) {
+        node.setAttribute("aria-setsize", list.shown.length);
+        continue;
+      }
+      node.remove();
+      list.drawn.delete(position);
+    }
+    inner.querySelector(".empty")?.remove();
+    if (!list.shown.length) inner.append(el("p", { class: "empty" }, data.done ? "No episode fits." : "Reading …"));
     inner.style.height = `${list.shown.length * ROW}px`;
-    list.drawn.clear();
     if (box.scrollTop > list.shown.length * ROW) box.scrollTop = 0;
   }
   const first = Math.max(0, Math.floor(box.scrollTop / ROW) - 6);

@@ -100,7 +100,7 @@ async function follow() {
       if (page.view === "run") drawRun();
       begin();
     }
-    if (!data.done) wait = 200;
+    if (!data.done) wait = 100;
     const problems = data.problems.length ? ` ${data.problems.length} lines could not be read; the run's page says which.` : "";
     say(data.done ? problems.trim() : `Reading: ${number(data.rows.length)} episodes so far.`);
   } catch {

@@ -16,10 +16,22 @@ async function drawRun() {
     el("p", { class: "quiet small scope" },
       narrowed ? `Over the ${number(rows.length)} of ${number(data.rows.length)} episodes that fit the filters. ` : `Over all ${number(data.rows.length)} episodes of ${data.name}. `,
       narrowed ? el("button", { click: () => { clearFilters(); } }, "Clear filters") : null),
+    policyPicks(),
     data.problems.length ? el("details", { class: "fault" }, el("summary", null, `${data.problems.length} lines could not be read`), data.problems.map((p) => el("p", null, said(p)))) : null,
     rows.length ? tiles(rows) : el("p", { class: "empty" }, data.rows.length ? "No episode fits the filters." : "No episode yet."),
     logged.results.map(resultsTable),
     el("div", { class: "charts" }, curves(logged.curves, rows), rows.length ? [toolUse(rows), callLengths(rows), errorKinds(rows), confusion(rows), accuracyTable(rows, "family", "Accuracy by family"), accuracyTable(rows, "policy", "Accuracy by policy"), accuracyTable(rows, "task", "Accuracy by task"), fileTable(rows)] : null));
+}
+
+// Averages over several policies say little: one of them at a touch.
+function policyPicks() {
+  const names = [...new Set(data.rows.map((row) => cell(row, "policy")))].map((n) => data.strings[n]);
+  if (names.length < 2 || names.length > 24) return null;
+  const button = (label, name, content) => el("button", {
+    "aria-pressed": String((list.extra?.label ?? "") === label), click: () => filterBy(name === null ? null : { label, test: (row) => text(row, "policy") === name }),
+  }, content);
+  return el("div", { class: "picks", role: "group", "aria-label": "Policy" },
+    button("", null, "All policies"), names.map((name) => button(`policy ${name}`, name, said(name))));
 }
 
 // In an exported page the figures are of the whole run, also of episodes that it does not hold.
@@ -44,28 +56,35 @@ function tiles(rows) {
 const GROUPS = [
   ["Accuracy", /(^|\/)accuracy$/i, { range: [0, 1], share: true }],
   ["Reward", /(^|\/)(mean_)?reward$/i, {}],
-  ["Tool use", /^tools?\/[^/]+$/i, {}],
+  ["Tool use", /^tool\/[^/]+$/i, {}, "calls an episode"],
+  ["Tool calls", /^tools\/(call|failure)_frequency$/i, {}],
   ["Calls an episode", /(^|\/)calls$/i, {}],
+  ["Errors", /^error\/[^/]+$/i, {}, "an episode"],
   ["Saw what it needed", /(^|\/)informed$/i, { range: [0, 1], share: true }],
   ["Abstained", /(^|\/)abstained$/i, { range: [0, 1], share: true }],
+  ["Tokens a completion", /^completions\/mean_length$/i, {}],
   ["Loss", /(^|\/)loss$/i, {}],
 ];
+
+const NAMED = { "tools/call_frequency": "calls a completion", "tools/failure_frequency": "share that failed", "completions/mean_length": "mean" };
 
 function curves(logged, rows) {
   const charts = [];
   for (const { name, series } of logged) {
-    for (const [title, pattern, options] of GROUPS) {
+    for (const [title, pattern, options, unit] of GROUPS) {
       for (const [phase, metrics] of Object.entries(series)) {
-        const found = Object.entries(metrics).filter(([metric]) => pattern.test(metric));
+        let found = Object.entries(metrics).filter(([metric]) => pattern.test(metric));
+        if (title === "Errors") found = found.filter(([, points]) => points.some((p) => p[1]));
+        if (title === "Tool calls" && Object.keys(metrics).some((metric) => metric.startsWith("tool/"))) continue; // it says the same with less
         if (!found.length) continue;
         found.sort(([a], [b]) => a.includes("/") - b.includes("/") || (a < b ? -1 : 1));
         let next = 0;
         const drawn = found.map(([metric, points]) => {
-          const label = metric.replace(/^tools?\/|\/?(accuracy|calls|informed|abstained)$/gi, "") || "all";
+          const label = NAMED[metric] || metric.replace(/^(tool|error)\/|\/?(accuracy|calls|informed|abstained)$/gi, "") || "all";
           const shade = !metric.includes("/") ? "var(--text)" : toolNames().includes(label) ? colour(label, toolNames()) : PALETTE[(toolNames().length + next++) % PALETTE.length];
           return { name: label, points, colour: shade };
         });
-        charts.push(chart(title, [phase, logged.length > 1 ? name : ""].filter(Boolean).join(", "), lines(drawn, options)));
+        charts.push(chart(title, [unit, phase, logged.length > 1 ? name : ""].filter(Boolean).join(", "), lines(drawn, options)));
       }
     }
   }
@@ -167,7 +186,7 @@ function accuracyTable(rows, column, title) {
   return accuracyRows(rows, (r) => text(r, column), title);
 }
 
-const fileTable = (rows) => accuracyRows(rows, (r) => data.files[cell(r, "file")], "Accuracy by file");
+const fileTable = (rows) => accuracyRows(rows, (r) => data.files[cell(r, "file")].replace(/^trajectories\/|\.jsonl$/g, ""), "Accuracy by file");
 
 function accuracyRows(rows, keyOf, title) {
   const groups = new Map();

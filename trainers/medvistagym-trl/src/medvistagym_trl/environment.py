@@ -17,7 +17,7 @@ from medvistagym_core.episode import Episode, Settings
 from medvistagym_core.execution import Job, LocalExecutor
 from medvistagym_core.registry import Toolbox
 from medvistagym_core.task import Task
-from medvistagym_core.tool import ToolResult
+from medvistagym_core.tool import ToolCall, ToolResult
 from medvistagym_trl.phase import Blocks, ToolPhase
 
 _CACHE_BYTES: Final = 16 * 2**20
@@ -63,11 +63,13 @@ class Rollout:
     Attributes:
         world: The rules.
         phase: The tool phase of the turn, while there is one.
+        paces: Seconds that each turn of the batch took to write, as far as it is known.
     """
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.phase: ToolPhase | None = None
+        self.paces: Sequence[float] = ()
         self._played: Episode | None = None
 
     def open(self, index: int) -> Blocks:
@@ -84,7 +86,7 @@ class Rollout:
 
     def begin(self, message: Mapping[str, Any]) -> Job | None:
         """Take an assistant message; the job for the executor, or None when nothing is to be run."""
-        calls = () if self.episode.done else self.episode.advance(message)
+        calls = () if self.episode.done else self._advance(message)
         return (self.episode.store, calls) if calls else None
 
     def end(self, results: Sequence[ToolResult] | None) -> None:
@@ -108,9 +110,13 @@ class Rollout:
     def close(self, message: Mapping[str, Any]) -> Episode:
         """The finished episode; `message` is the last one that TRL has of it."""
         if not self.episode.done and message.get("role") == "assistant" and not message.get("tool_calls"):
-            self.episode.advance(message)
+            self._advance(message)
         self.episode.stop()
         return self.episode
+
+    def _advance(self, message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+        turn = self.episode.turns
+        return self.episode.advance(message, self.paces[turn] if turn < len(self.paces) else 0.0)
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Blocks:
         """A tool call, through the phase of the turn, or on its own where there is none."""

@@ -49,7 +49,9 @@ def evaluate(
     Raises:
         RuntimeError: The policy itself failed in an episode.
     """
-    sampled = SampledPolicy(policy, world.schemas, temperature=temperature, seed=seed, name=name)
+    sampled = SampledPolicy(
+        policy, world.schemas, temperature=temperature, max_tokens=recipe.max_tokens, seed=seed, name=name
+    )
     keep.parent.mkdir(parents=True, exist_ok=True)
     keep.unlink(missing_ok=True)
     with TrajectoryWriter(keep, world.toolbox) as writer:

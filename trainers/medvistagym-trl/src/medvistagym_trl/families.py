@@ -9,13 +9,15 @@ first that fails is the refusal.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import PIL.Image
 
-from medvistagym_trl.batch import message
+from medvistagym_core.chat import probe
+from medvistagym_core.registry import SelectionError
 from medvistagym_trl.processor import StillQwen3VLProcessor, register
 
 FAMILIES: Final = {
@@ -26,7 +28,7 @@ FAMILIES: Final = {
 """Families that TRL's tool loop is known to train unmodified, with what their template must be."""
 
 
-class UnsupportedModelError(ValueError):
+class UnsupportedModelError(SelectionError):
     """A checkpoint that cannot be trained with image-returning tools; the sentence says why and what can."""
 
 
@@ -49,17 +51,17 @@ def supported() -> str:
     return "; ".join(f"{name}: {note}" for name, note in FAMILIES.items())
 
 
-def load_policy(path: str | Path, schemas: Sequence[Mapping[str, Any]]) -> Policy:
-    """Load a local checkpoint and make sure that it can be trained with a toolbox.
+def load_processor(path: str | Path, schemas: Sequence[Mapping[str, Any]]) -> tuple[Any, str]:
+    """The processor of a local checkpoint that can be trained with a toolbox, and its family. Loads no weights.
 
     Args:
-        path: Folder with `config.json`, safetensors weights, tokenizer and processor. Nothing is downloaded.
+        path: Folder with `config.json`, tokenizer and processor. Nothing is downloaded.
         schemas: The toolbox in the Hugging Face dialect.
 
     Raises:
         UnsupportedModelError: It is no such folder, or the model cannot be trained with tools that return images.
     """
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+    from transformers import AutoConfig, AutoProcessor
 
     folder = Path(path)
     if not (folder / "config.json").is_file():
@@ -67,21 +69,44 @@ def load_policy(path: str | Path, schemas: Sequence[Mapping[str, Any]]) -> Polic
             f"{folder} holds no config.json; give the folder of a checkpoint saved with save_pretrained"
         )
     register()
-    try:
+    with _explained(folder):
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         family = str(config.model_type)
-        still = family == "qwen3_vl"
-        reader: Any = StillQwen3VLProcessor if still else AutoProcessor
+        reader: Any = StillQwen3VLProcessor if family == "qwen3_vl" else AutoProcessor
         processor = reader.from_pretrained(folder, local_files_only=True)
         check(processor, schemas, family)
-        model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
+        return processor, family
+
+
+def load_policy(path: str | Path, schemas: Sequence[Mapping[str, Any]]) -> Policy:
+    """Load a local checkpoint and make sure that it can be trained with a toolbox.
+
+    Args:
+        path: Folder as for `load_processor`, and safetensors weights.
+        schemas: The toolbox in the Hugging Face dialect.
+
+    Raises:
+        UnsupportedModelError: It is no such folder, or the model cannot be trained with tools that return images.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    processor, family = load_processor(path, schemas)
+    with _explained(Path(path)):
+        model = AutoModelForImageTextToText.from_pretrained(Path(path), local_files_only=True)
+    return Policy(model, processor, family)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Whatever transformers raises over a folder is said in one sentence."""
+    try:
+        yield
     except UnsupportedModelError:
         raise
     except Exception as error:
         raise UnsupportedModelError(
             f"{folder} does not load as an image-and-text model ({type(error).__name__}: {error}); {supported()}"
         ) from error
-    return Policy(model, processor, family)
 
 
 def check(processor: Any, schemas: Sequence[Mapping[str, Any]], family: str) -> None:
@@ -112,30 +137,12 @@ def _problem(processor: Any, schemas: Sequence[Mapping[str, Any]]) -> str | None
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None or getattr(processor, "image_processor", None) is None:
         return "its processor reads no images"
-    picture = PIL.Image.new("RGB", (64, 64))
-    asked = [message("user", "What is seen?", picture)]
-    try:
-        bare = _render(processor, asked, None)
-        shown = _render(processor, asked, schemas)
-    except Exception as error:  # noqa: BLE001 - a template may raise anything
-        return f"its chat template fails on an image and a question ({type(error).__name__}: {error})"
-    for schema in schemas:
-        function = schema["function"]
-        parts = [function["name"], *function["parameters"].get("properties", {})]
-        if any(shown.count(part) <= bare.count(part) for part in parts):
-            return f"its chat template does not show the schema of the tool {function['name']}"
-    name = schemas[0]["function"]["name"] if schemas else "tool"
-    call = {"type": "function", "function": {"name": name, "arguments": {}}}
-    called = [*asked, {"role": "assistant", "content": [], "tool_calls": [call]}]
-    try:
-        texts = _render(processor, [*called, message("tool", "seen", name=name)], schemas)
-        images = _render(processor, [*called, message("tool", "seen", picture, name=name)], schemas)
-    except Exception as error:  # noqa: BLE001 - a template may raise anything
-        return f"its chat template fails on a tool's result ({type(error).__name__}: {error})"
-    mark = getattr(processor, "image_token", None) or "<|image_pad|>"
-    if images.count(mark) != texts.count(mark) + 1:
-        return "its chat template leaves out the images that tools return"
-    pictures = processor.image_processor(images=[picture], return_tensors="pt")
+    # That a template rewrites earlier turns is asked of TRL below, which has training versions of some templates; and one
+    # that shows a schema in words of its own can be trained with.
+    report = dataclasses.replace(probe(processor, schemas), appends=True, shortened=())
+    if report.problems:
+        return report.problems[0]
+    pictures = processor.image_processor(images=[PIL.Image.new("RGB", (64, 64))], return_tensors="pt")
     if "image_grid_thw" not in pictures:
         return "its pictures do not come as a grid of patches (image_grid_thw)"
     try:
@@ -146,7 +153,3 @@ def _problem(processor: Any, schemas: Sequence[Mapping[str, Any]]) -> str | None
     except ValueError as error:
         return f"TRL cannot read its calls back, or has no training version of its template ({error})"
     return None
-
-
-def _render(processor: Any, conversation: list[dict[str, Any]], schemas: Sequence[Mapping[str, Any]] | None) -> str:
-    return str(processor.apply_chat_template(conversation, tools=list(schemas) if schemas else None, tokenize=False))

@@ -7,7 +7,7 @@ lists.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class GroupedGRPOTrainer(GRPOTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.missed = 0
+        self._phase: ToolPhase | None = None
+        self._paces: list[float] = []
         super().__init__(*args, **kwargs)
         self._env_tools = {
             name: [getattr(tool, "__json_schema__", tool) for tool in tools] for name, tools in self._env_tools.items()
@@ -50,7 +52,7 @@ class GroupedGRPOTrainer(GRPOTrainer):
     ) -> Any:
         environments: Any = self.environments
         rollouts = [environment.rollout for environment in environments]
-        phase = ToolPhase(rollouts, completions, rollouts[0].world.executor.run)
+        phase = self._phase = ToolPhase(rollouts, completions, rollouts[0].world.executor.run)
         for rollout in rollouts:
             rollout.phase = phase
         try:
@@ -59,8 +61,30 @@ class GroupedGRPOTrainer(GRPOTrainer):
             )
         finally:
             self.missed += phase.missed
+            self._phase = None
             for rollout in rollouts:
                 rollout.phase = None
+
+    def _get_tool_suffix_ids(self, tool_messages: Any) -> Any:
+        if self._phase is not None:
+            self._phase.settle()
+        return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+
+    def _generate(self, prompts: Any) -> Any:
+        self._paces = []
+        environments: Any = self.environments
+        for environment in environments:
+            environment.rollout.paces = self._paces
+        return super()._generate(prompts)
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        if self._phase is not None:
+            self._phase.begin_turn()
+        begun = time.perf_counter()
+        try:
+            return super()._generate_single_turn(*args, **kwargs)  # type: ignore[no-untyped-call]
+        finally:
+            self._paces.append(time.perf_counter() - begun)
 
     def _tokenize_prompts(self, prompts: Any) -> Any:
         ids, images, fields = super()._tokenize_prompts(prompts)
@@ -159,19 +183,3 @@ def train_grpo(
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=resume or None)
     return trainer
-
-
-def by_family(episodes: Sequence[Episode]) -> dict[str, float]:
-    """Accuracy, abstentions, calls and informative calls of each family in a batch of finished episodes."""
-    families: dict[str, list[Episode]] = defaultdict(list)
-    for episode in episodes:
-        families[episode.case.family].append(episode)
-    metrics: dict[str, float] = {}
-    for family, members in sorted(families.items()):
-        metrics[f"{family}/accuracy"] = sum(m.grade.correct for m in members) / len(members)
-        metrics[f"{family}/abstained"] = sum(m.grade.abstained for m in members) / len(members)
-        metrics[f"{family}/calls"] = sum(m.calls for m in members) / len(members)
-        known = [informed for m in members if (informed := m.outcome.informed) is not None]
-        if known:
-            metrics[f"{family}/informed"] = sum(known) / len(known)
-    return metrics

@@ -7,7 +7,7 @@ from pathlib import Path
 from medvistagym_core.registry import Toolbox
 from medvistagym_core.settings import Settings
 from medvistagym_core.task import Task
-from medvistagym_trl.families import UnsupportedModelError, load_policy
+from medvistagym_trl.families import Policy, UnsupportedModelError, load_policy
 from medvistagym_trl.recipe import Recipe, load_recipe
 from medvistagym_trl.sample import SampledPolicy
 from medvistagym_trl.world import make_settings
@@ -25,13 +25,23 @@ def open_policy(
         UnsupportedModelError: There is no such policy, or its run has not finished.
     """
     run = next((folder for folder in (path, *path.resolve().parents[:2]) if (folder / "recipe.yaml").is_file()), None)
-    recipe = Recipe(name="checkpoint") if run is None else load_recipe(run / "recipe.yaml")
     folder = path / "checkpoints" / _FINAL if path == run else path
     if path == run and not folder.is_dir():
         raise UnsupportedModelError(f"the run in {path} has no trained policy yet; finish it with --resume")
     schemas = list(toolbox.schemas("huggingface"))
     loaded = load_policy(folder, schemas)
+    recipe = _recipe_of(loaded, path) if run is None else load_recipe(run / "recipe.yaml")
     if temperature is None:
         temperature = 1.0 if run is None else recipe.grpo.temperature
-    policy = SampledPolicy(loaded, schemas, temperature=temperature or None, seed=seed, name=path.name)
+    longest = recipe.evaluation.max_tokens
+    policy = SampledPolicy(
+        loaded, schemas, temperature=temperature or None, max_tokens=longest, seed=seed, name=path.name
+    )
     return policy, make_settings(recipe, task, toolbox)
+
+
+def _recipe_of(policy: Policy, path: Path) -> Recipe:
+    """How a checkpoint outside of any run is played: as the tiny policy is, if it is one, else as a real checkpoint."""
+    if getattr(policy.processor.image_processor, "temporal_patch_size", None) == 1:
+        return Recipe(name="tiny")
+    return load_recipe("checkpoint").overridden({"model.path": str(path)})

@@ -4,8 +4,9 @@ TRL's loop calls the tools of one rollout after another. But the loop appends ev
 that it was given, so at any moment a rollout waits for its tools if and only if its last message is an assistant
 message with calls that was not served yet. The first tool called in a turn therefore runs the calls of *every*
 waiting rollout through the executor at once; the others find their results ready. Nothing in TRL is replaced, and a
-run is the same to the bit with or without it. Should a new TRL stop working in place, calls miss the phase and are
-run one by one; `missed` counts them, and tests hold it at zero.
+run is the same to the bit with or without it. A turn of nothing but unknown tools calls no method: TRL answers it, and
+`settle` makes up for it. Should a new TRL stop working in place, calls miss the phase and are run one by one; `missed`
+counts them, and tests hold it at zero.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class ToolPhase:
         self._run = run
         self._row = {id(rollout): row for row, rollout in enumerate(rollouts)}
         self._served: list[Any] = [None] * len(rollouts)
+        self._settled = False
         self.missed = 0
         self.turns = 0
 
@@ -61,6 +63,23 @@ class ToolPhase:
             blocks = rollout.blocks(name, arguments)
         return list(rollout.feedback()) if blocks is None else blocks
 
+    def settle(self) -> None:
+        """Serve the rollouts whose calls of this turn reached no environment, once all calls of the turn are answered."""
+        if self._settled:
+            return
+        self._settled = True
+        unheard = []
+        for row, chat in enumerate(self._completions):
+            said: Mapping[str, Any] = next((message for message in reversed(chat) if message.get("role") != "tool"), {})
+            if said is not self._served[row] and said.get("tool_calls"):
+                self._served[row] = said
+                unheard.append((self._rollouts[row], said))
+        self._serve(unheard)
+
+    def begin_turn(self) -> None:
+        """The policy writes its next turn."""
+        self._settled = False
+
     def _waits(self, row: int) -> bool:
         chat = self._completions[row]
         return bool(chat) and chat[-1] is not self._served[row] and bool(chat[-1].get("tool_calls"))
@@ -74,6 +93,7 @@ class ToolPhase:
 
     def _serve(self, turns: Sequence[tuple[Any, Mapping[str, Any]]]) -> None:
         jobs = [rollout.begin(message) for rollout, message in turns]
-        results = iter(self._run([job for job in jobs if job is not None]))
+        due = [job for job in jobs if job is not None]
+        results = iter(self._run(due) if due else ())
         for (rollout, _), job in zip(turns, jobs, strict=True):
             rollout.end(None if job is None else next(results))

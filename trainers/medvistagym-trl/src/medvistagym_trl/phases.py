@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
 
@@ -16,14 +16,18 @@ from medvistagym_core.registry import Toolbox
 from medvistagym_core.report import Results, Row, table
 from medvistagym_core.spec import ToolSpec
 from medvistagym_core.task import Case, Demonstrated, Perceptual, Script, Task
+from medvistagym_core.trajectory import Sampling
+from medvistagym_trl.diary import Diary
 from medvistagym_trl.environment import World
 from medvistagym_trl.evaluate import evaluate, temperatures
 from medvistagym_trl.families import Policy, load_policy
-from medvistagym_trl.grpo import by_family, train_grpo
+from medvistagym_trl.grpo import train_grpo
 from medvistagym_trl.lessons import Demonstrator, exploring, hesitant, write_lessons
+from medvistagym_trl.metrics import Drift, count
 from medvistagym_trl.perception import LookCollator, look_accuracy, train_perception
 from medvistagym_trl.plot import plot
 from medvistagym_trl.policy import build_policy
+from medvistagym_trl.recipe import GrpoRecipe
 from medvistagym_trl.run import Run, write
 from medvistagym_trl.sft import TrajectoryCollator, train_sft
 from medvistagym_trl.side import Side
@@ -50,25 +54,65 @@ NAMES: Final = {
 MAIN: Final = ("sft", "grpo", "evaluation-sft", "evaluation-grpo")
 SIDE: Final = ("no_tools", "evaluation-no_tools", "untrained", "evaluation-untrained")
 """Phases after the warm-up: of the policy itself, and of those it is compared with."""
+_SHOWN: Final = ("loss", "reward", "accuracy", "calls")
+"""What a line of progress shows, beside accuracy and calls of each family."""
 
 
 class Logger(TrainerCallback):
     """Passes what a trainer logs on to the run."""
 
-    def __init__(self, run: Run, phase: str, extra: Callable[[], dict[str, float]] = dict) -> None:
-        self._run, self._phase, self._extra = run, phase, extra
+    def __init__(self, run: Run, phase: str) -> None:
+        self._run, self._phase = run, phase
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Write a line of metrics, and a line of progress now and then."""
         numbers = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, int | float)}
-        if "loss" not in numbers:
-            return
-        extra = self._extra()
-        self._run.log(self._phase, {"step": state.global_step, **numbers, **extra})
-        if state.global_step % 10 == 0 or state.global_step == state.max_steps:
-            shown = {key: numbers[key] for key in ("loss", "reward") if key in numbers} | extra
+        if "loss" in numbers:
+            self.step(state.global_step, state.max_steps, {**numbers, **self.extra()})
+
+    def extra(self) -> dict[str, float]:
+        """What the trainer does not know of the step."""
+        return {}
+
+    def step(self, step: int, steps: int, metrics: dict[str, float]) -> None:
+        """Take the metrics of step number `step` of `steps`."""
+        self._run.log(self._phase, {"step": step, **metrics})
+        if step % 10 == 0 or step == steps:
+            shown = {k: v for k, v in metrics.items() if k in _SHOWN or k.endswith(("/accuracy", "/calls"))}
             facts = "  ".join(f"{key} {value:.2f}" for key, value in shown.items())
-            self._run.say(f"{self._phase} {state.global_step}/{state.max_steps}  {facts}")
+            self._run.say(f"{self._phase} {step}/{steps}  {facts}")
+
+
+class GrpoLogger(Logger):
+    """Also counts the episodes of a step, keeps those of some steps, and says where the policy drifts.
+
+    Args:
+        run: The run.
+        recipe: Its settings of this phase.
+        diary: Where episodes are kept: of the first step, the last, and those with a checkpoint.
+    """
+
+    def __init__(self, run: Run, recipe: GrpoRecipe, diary: Diary) -> None:
+        super().__init__(run, "grpo")
+        self._recipe, self._diary = recipe, diary
+        self._drift = Drift()
+        self._episodes: Sequence[Episode] = ()
+
+    def record(self, episodes: Sequence[Episode]) -> None:
+        """Take the finished episodes of a step."""
+        self._episodes = episodes
+
+    def extra(self) -> dict[str, float]:
+        """What is counted of the episodes."""
+        return count(self._episodes)
+
+    def step(self, step: int, steps: int, metrics: dict[str, float]) -> None:
+        """Take the metrics of step number `step` of `steps`."""
+        super().step(step, steps, metrics)
+        for sentence in self._drift.notice(metrics):
+            self._run.say(f"warning, step {step}: {sentence}")
+        if step in (1, steps) or step % self._recipe.save_every == 0:
+            self._diary.write(step, self._episodes)
 
 
 class Phases:
@@ -154,20 +198,25 @@ class Phases:
 
     def grpo(self) -> None:
         """Reinforcement learning."""
+        recipe, seed = self.recipe.grpo, self.recipe.seed
         policy = self.run.load("sft", self.world.schemas)
-        recent: list[Episode] = []
         folder = self.run.folder / "checkpoints" / "grpo_steps"
         resume = any(folder.glob("checkpoint-*/trainer_state.json"))
-        if self.recipe.grpo.steps:
+        if recipe.steps:
+            kept = self.run.folder / "trajectories" / "training-grpo.jsonl"
+            if not resume:
+                kept.unlink(missing_ok=True)
+            sampling: Sampling = {"temperature": recipe.temperature, "max_tokens": recipe.max_completion, "seed": seed}
+            logger = GrpoLogger(self.run, recipe, Diary(kept, sampling))
             trainer = train_grpo(
                 policy,
                 self.world,
-                self.recipe.grpo,
+                recipe,
                 offset=GRPO_CASES,
-                seed=self.recipe.seed,
+                seed=seed,
                 folder=folder,
-                record=lambda episodes: recent.__setitem__(slice(None), episodes),
-                callbacks=[Logger(self.run, "grpo", lambda: by_family(recent))],
+                record=logger.record,
+                callbacks=[logger],
                 resume=resume,
             )
             if trainer.missed:

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medvistagym_core.registry import SelectionError
+from medvistagym_core.tool import nearest
+
+
+class RecipeError(SelectionError):
+    """A recipe or setting that cannot be had; the sentence says why and what there is."""
 
 
 class _Section(BaseModel):
@@ -104,6 +111,7 @@ class EvaluationRecipe(_Section):
     n: int = Field(512, ge=1, description="Held-out cases.")
     split: str = "test"
     batch: int = Field(128, ge=1)
+    max_tokens: int = Field(48, ge=1, description="Longest turn, tokens.")
     decodings: tuple[Literal["trained", "t1", "greedy"], ...] = ("trained", "t1", "greedy")
 
 
@@ -114,6 +122,11 @@ class Recipe(_Section):
     description: str = ""
     task: str = Field("scoutvqa", description="Name of an installed task.")
     tools: tuple[str, ...] | None = Field(None, description="Toolbox selection; None takes the task's own.")
+    devices: str = Field(
+        "auto",
+        description="Where tools that are classes are set up: a device such as cuda:0, or TOOL=DEVICE separated by commas; "
+        "auto is cuda where torch finds it, else cpu.",
+    )
     seed: int = 0
     processes: Literal[1, 2] = Field(1, description="2: train the policies to compare with beside the main one.")
     threads: int = Field(1, ge=1, description="CPU threads of each process.")
@@ -129,7 +142,7 @@ class Recipe(_Section):
         """A recipe with values replaced by dotted path, such as `{"grpo.steps": 20, "seed": 1}`.
 
         Raises:
-            ValueError: A path names no setting, or a value does not fit it.
+            RecipeError: A path names no setting, or a value does not fit it.
         """
         data = self.model_dump()
         for path, value in changes.items():
@@ -138,9 +151,12 @@ class Recipe(_Section):
             for section in sections:
                 target = target.get(section) if isinstance(target, dict) else None
             if not isinstance(target, dict) or last not in target:
-                raise ValueError(f"the recipe has no setting {path!r}; settings are {', '.join(setting_names(data))}")
+                names = setting_names(data)
+                near = nearest(path, names)
+                guess = f"did you mean {near}?" if near else f"settings are {', '.join(names)}"
+                raise RecipeError(f"the recipe has no setting {path!r}; {guess}")
             target[last] = value
-        return Recipe.model_validate(data)
+        return _read(data, "the recipe")
 
 
 def setting_names(data: dict[str, Any], prefix: str = "") -> list[str]:
@@ -161,18 +177,38 @@ def load_recipe(source: str | Path) -> Recipe:
     """Read a recipe by name or from a YAML file.
 
     Raises:
-        ValueError: There is no such recipe, or it does not validate; the message says what is accepted.
+        RecipeError: There is no such recipe, or it does not validate; the message says what is accepted.
     """
     path = Path(source)
     if str(source) in recipe_names():
         text = (importlib.resources.files("medvistagym_trl") / "recipes" / f"{source}.yaml").read_text("utf-8")
     elif path.suffix in {".yaml", ".yml"} and path.is_file():
-        text = path.read_text("utf-8")
+        try:
+            text = path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path} cannot be read as text ({error})") from None
     else:
-        raise ValueError(
+        raise RecipeError(
             f"no recipe {str(source)!r}; shipped are {', '.join(recipe_names())}, or give the path of a .yaml file"
         )
-    return Recipe.model_validate(yaml.safe_load(text))
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RecipeError(f"{path} is no YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise RecipeError(f"{path} holds no settings; begin it with `name: ...`")
+    return _read(data, str(source))
+
+
+def _read(data: dict[str, Any], source: str) -> Recipe:
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = first["msg"][0].lower() + first["msg"][1:]
+        given = "" if first["type"] in ("missing", "extra_forbidden") else f", not {str(first['input'])[:60]!r}"
+        raise RecipeError(f"{source}: {where}: {said}{given}") from None
 
 
 def dump_recipe(recipe: Recipe) -> str:

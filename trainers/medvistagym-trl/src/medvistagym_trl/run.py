@@ -23,12 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medvistagym_core.registry import Toolbox, ToolboxLock
+from medvistagym_core.registry import SelectionError, Toolbox, ToolboxLock
 from medvistagym_trl.families import Policy, load_policy
 from medvistagym_trl.recipe import Recipe, dump_recipe, load_recipe
 
 
-class RunFolderError(ValueError):
+class RunFolderError(SelectionError):
     """A run folder that cannot be begun or gone on with; the sentence says why and what to do."""
 
 

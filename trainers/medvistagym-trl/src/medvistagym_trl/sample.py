@@ -39,7 +39,11 @@ class SampledPolicy:
         self._policy, self._schemas, self._temperature = policy, list(schemas), temperature
         self._max_tokens = max_tokens
         self.name = name
-        self.sampling: Sampling = {"temperature": 0.0 if temperature is None else temperature, "seed": seed}
+        self.sampling: Sampling = {
+            "temperature": 0.0 if temperature is None else temperature,
+            "max_tokens": max_tokens,
+            "seed": seed,
+        }
         torch.manual_seed(seed)
 
     @torch.no_grad()

@@ -117,7 +117,9 @@ def train_sft(
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_drop_last=True,
-        dataloader_num_workers=1,
+        dataloader_num_workers=0
+        if torch.cuda.is_available()
+        else 1,  # CUDA, where tools run too, does not survive a fork
         disable_tqdm=True,
         seed=seed,
     )

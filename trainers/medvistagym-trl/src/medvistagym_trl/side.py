@@ -54,11 +54,12 @@ def main(arguments: list[str]) -> int:
     quiet()
     from medvistagym_trl.phases import Phases
     from medvistagym_trl.run import Run
+    from medvistagym_trl.world import make_toolbox
 
     folder = Path(arguments[0])
     recipe = Run.recipe_of(folder)
     registry = Registry.discover()
-    run = Run.resume(folder, registry.toolbox(recipe.tools or ()))
+    run = Run.resume(folder, make_toolbox(recipe, registry))
     try:
         Phases(run, registry.task(recipe.task)).side()
     except KeyboardInterrupt:

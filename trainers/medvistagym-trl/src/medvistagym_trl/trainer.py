@@ -73,20 +73,18 @@ class TrlTrainer:
             resume: Go on with the run in `run`; its own recipe counts.
 
         Raises:
-            ValueError: A recipe, setting, tool, model or run folder that cannot be used; a sentence says why.
+            SelectionError: A recipe, setting, task, tool, model or run folder that cannot be had; a sentence says why.
         """
-        quiet()
-        from medvistagym_trl.phases import Phases
-        from medvistagym_trl.recipe import load_recipe
-        from medvistagym_trl.run import Run, RunFolderError
+        from medvistagym_trl.recipe import RecipeError, load_recipe
 
+        # What cannot be had is said before torch is loaded, which takes seconds.
         run = Path(run)
         if resume:
             if recipe is not None or changes or tools is not None or model is not None or quick:
-                raise RunFolderError(
-                    "a resumed run keeps its own recipe, tools and model: give --run and --resume alone"
-                )
-            settled = Run.recipe_of(run)
+                raise RecipeError("a resumed run keeps its own recipe, tools and model: give --run and --resume alone")
+            if not (run / "recipe.yaml").is_file():
+                raise RecipeError(f"{run} is no run folder: it holds no recipe.yaml")
+            settled = load_recipe(run / "recipe.yaml")
         else:
             settled = load_recipe(recipe or DEFAULT).overridden({**(QUICK if quick else {}), **(changes or {})})
             if tools is not None:
@@ -95,7 +93,16 @@ class TrlTrainer:
                 settled = settled.overridden({"model.path": str(Path(model).resolve())})
         task: Task = registry.task(settled.task)
         settled = settled if settled.tools is not None else settled.overridden({"tools": list(task.tools)})
-        toolbox = registry.toolbox(settled.tools or ())
+        registry.toolbox(settled.tools or ())
+        quiet()
+        from medvistagym_trl.families import load_processor
+        from medvistagym_trl.phases import Phases
+        from medvistagym_trl.run import Run
+        from medvistagym_trl.world import make_toolbox
+
+        toolbox = make_toolbox(settled, registry)
+        if model is not None:
+            load_processor(model, list(toolbox.schemas("huggingface")))
         opened = Run.resume(run, toolbox) if resume else Run.begin(run, settled, toolbox)
         return Phases(opened, task).go()
 

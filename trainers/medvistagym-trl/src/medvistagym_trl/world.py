@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import torch
+
+from medvistagym_core.devices import absent, placement
 from medvistagym_core.protocol import Protocol
-from medvistagym_core.registry import Toolbox
+from medvistagym_core.registry import Registry, Toolbox
 from medvistagym_core.reward import TERMS, Outcome, Reward
 from medvistagym_core.schema import system_prompt
 from medvistagym_core.settings import Limits, Settings
 from medvistagym_core.task import Task
 from medvistagym_trl.environment import World
-from medvistagym_trl.recipe import Recipe
+from medvistagym_trl.recipe import Recipe, RecipeError
 
 
 def thrift(outcome: Outcome) -> float:
@@ -34,3 +37,22 @@ def make_settings(recipe: Recipe, task: Task, toolbox: Toolbox) -> Settings:
 def make_world(recipe: Recipe, task: Task, toolbox: Toolbox, split: str = "train") -> World:
     """The world of a recipe."""
     return World(task, toolbox, make_settings(recipe, task, toolbox), seed=recipe.seed, split=split)
+
+
+def make_toolbox(recipe: Recipe, registry: Registry) -> Toolbox:
+    """The toolbox of a recipe, its tools placed where the recipe says.
+
+    Raises:
+        SelectionError: A tool or a device cannot be had.
+    """
+    wanted = recipe.devices
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        devices = placement(wanted)
+    except ValueError as error:
+        raise RecipeError(f"the recipe: devices: {error}") from None
+    for device in devices.values():
+        if missing := absent(device):
+            raise RecipeError(f"the recipe: devices: {missing}")
+    return registry.toolbox(recipe.tools or (), devices=devices)

@@ -1,0 +1,153 @@
+"""What an executor knows of a tool: its facts, looked up once, and what its runs have shown of its speed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from time import perf_counter, thread_time
+from typing import Any, Final
+
+from medvistagym_core.errors import ToolError, classified
+from medvistagym_core.result import ToolResult, normalised, said
+from medvistagym_core.tool import Tool
+from medvistagym_core.watch import WATCH, Overdue
+from medvistagym_core.workers import TIMED_OUT
+
+QUICK_S: Final = 0.0002
+_HICCUP_S: Final = 0.02  # what a busy machine may add to a quick run
+_QUICK_ENOUGH: Final = 8
+_MOST: Final = 16
+_NEW: Final = 0.25  # weight of the last run in averages
+
+
+class Known:
+    """A tool, and how it has behaved.
+
+    A tool is trusted to run in the calling thread after eight runs, each within 0.2 ms. A slower one costs it eight, or
+    all when it cannot be an interruption by the system.
+
+    Attributes:
+        tool: The tool.
+        check: Checks arguments that are plain JSON values (`Tool.plain_check`).
+        batched: Whether it has a kernel for several calls.
+        images: Its arguments that are images or lists of images.
+        image: The one of them, where there is one only.
+        prefix: Of the keys of its results; None when it is not deterministic.
+        limit: Seconds allowed to a call; None for no limit.
+        seconds: Wall time of what one thread ran in one go, lately; 0 before the first.
+        busy: Whether that kept the processor busy.
+        trusted: Whether it is quick enough to run in the calling thread.
+        inline: Whether it is, and there is no kernel that several calls should wait for.
+    """
+
+    __slots__ = (
+        "_cpu", "_kernel", "_score", "batched", "busy", "check", "image", "images", "inline", "limit", "prefix", "seconds",
+        "tool", "trusted",
+    )  # fmt: skip
+
+    def __init__(self, tool: Tool) -> None:
+        spec = tool.spec
+        self.tool = tool
+        self.check = tool.plain_check
+        self.batched = tool.batched
+        self.images = tool.image_arguments
+        self.image = self.images[0] if len(self.images) == 1 else None
+        self.prefix = f"{spec.id} {spec.version} {tool.device}" if spec.deterministic else None
+        self.limit = spec.timeout_s
+        self.seconds = 0.0
+        self.busy = True
+        self.trusted = self.inline = False
+        self._kernel: Callable[..., Any] = tool
+        self._cpu = 0.0
+        self._score = 0
+
+    def run_here(self, arguments: dict[str, Any]) -> ToolResult:
+        """What `Tool.run` gives, in the calling thread, for a trusted tool; if it has a limit, `WATCH` must be ready.
+
+        This is most of what a call costs besides its tool, so nothing is left to functions that need not be.
+        """
+        limit, name = self.limit, self.tool.name
+        began = perf_counter()
+        try:
+            try:
+                if limit is not None:
+                    WATCH.ends = began + limit
+                    if WATCH.asleep:
+                        WATCH.wake()
+                value = self._kernel(**arguments)
+            finally:
+                if limit is not None:
+                    WATCH.ends = inf
+            seconds = perf_counter() - began
+            if limit is not None and seconds > limit:  # it was in C code, and could not be interrupted
+                raise Overdue
+            result = said(value, seconds) if type(value) is str else normalised(name, value, seconds)
+        except Overdue:
+            WATCH.ends = inf
+            return self.outcome(TIMED_OUT, 1)[0]
+        except Exception as error:  # noqa: BLE001 as in `Tool.run`
+            seconds = perf_counter() - began
+            result = ToolResult(error=classified(name, error), seconds=seconds)
+        except (SystemExit, GeneratorExit) as error:
+            return self.outcome(error, 1)[0]
+        if seconds >= QUICK_S:
+            self._slow(seconds)
+        elif self._score < _MOST:
+            self._score += 1
+        return result
+
+    def noted(self, wall: float, cpu: float) -> None:
+        """Learn from what a thread ran in one go: its wall time and the processor's."""
+        if wall < QUICK_S:
+            self._score = min(_MOST, self._score + 1)
+            self._judge()
+        else:
+            self._slow(wall)
+        old = 1 - _NEW if self.seconds else 0.0
+        self.seconds = old * self.seconds + (1 - old) * wall
+        self._cpu = old * self._cpu + (1 - old) * cpu
+        self.busy = self._cpu > 0.5 * self.seconds
+
+    def outcome(self, value: Any, count: int) -> list[ToolResult]:
+        """The results of `count` calls, of what `Workers` gave for them."""
+        if value is TIMED_OUT:
+            assert self.limit is not None
+            self._slow(self.limit)
+            error = ToolError("timeout", f"{self.tool.name} took longer than {self.limit:g} s and was given up.")
+        elif isinstance(value, BaseException):
+            error = ToolError("tool_failed", f"{self.tool.name} failed with {type(value).__name__}.")
+        else:
+            return list(value)
+        return [ToolResult(error=error) for _ in range(count)]
+
+    def _slow(self, seconds: float) -> None:
+        self._score = max(0, self._score - _QUICK_ENOUGH) if seconds < _HICCUP_S else 0
+        self._judge()
+
+    def _judge(self) -> None:
+        trusted = self._score >= _QUICK_ENOUGH
+        if trusted and not self.trusted:
+            self._kernel = self.tool.kernel()
+        self.trusted = trusted
+        self.inline = trusted and not self.batched
+
+
+class Unit:
+    """What a thread does in one go: some calls of a tool."""
+
+    __slots__ = ("_arguments", "_known")
+
+    def __init__(self, known: Known, arguments: Sequence[dict[str, Any]]) -> None:
+        self._known = known
+        self._arguments = arguments
+
+    def __call__(self) -> list[ToolResult]:
+        """The results."""
+        began, cpu = perf_counter(), thread_time()
+        tool, arguments = self._known.tool, self._arguments
+        results = [tool.run(arguments[0])] if len(arguments) == 1 else tool.run_batch(arguments)
+        wall = perf_counter() - began
+        self._known.noted(wall, thread_time() - cpu)
+        if len(results) == 1:
+            return results
+        return [result.timed(wall / len(results)) for result in results]

@@ -1,0 +1,232 @@
+"""Grey levels of values: the arithmetic behind every picture, in passes that stay in the cache.
+
+Whole numbers of 8 or 16 bits go through a table of all their values, which is the formula applied to each of them, so that both
+give the same bits. Everything else goes through the formula a tile at a time, in a buffer that is used again.
+
+OpenCV's table lookup is a little faster than twice a loop written for the purpose, numpy's five times; OpenCV is used where it
+is loaded already, or where there are enough pictures to pay for loading it. A lookup has only one right result.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    Lookup = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
+
+Function = Literal["linear", "linear_exact", "sigmoid"]
+MANY: Final = 8
+"""So many pictures at once are worth loading OpenCV for."""
+_TILE: Final = 2**16
+_LOOKED_UP: Final = 2**14  # for fewer pixels than this the formula is quicker than making a table
+_KERNEL: Final = (
+    2**17
+)  # OpenCV shares work of 2**18 pixels among threads of its own, and those are the executor's to give
+_SCRATCH: Final = threading.local()
+
+
+def spread(values: np.ndarray, center: float, width: float, function: Function) -> None:
+    """Replace float32 values by grey levels in 0 to 255, not rounded; NaN becomes 0.
+
+    Source: DICOM PS3.3 C.11.2.1.2 (linear), C.11.2.1.3.2 (linear exact), C.11.2.1.3.1 (sigmoid).
+    """
+    import numpy as np
+
+    y = values
+    # What leaves float32's range on the way is black or white in the end.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        c, w = np.float32(center), np.float32(width)
+        if function == "sigmoid":
+            np.subtract(y, c, out=y)
+            np.multiply(y, np.float32(-4), out=y)
+            np.divide(y, w, out=y)
+            np.exp(y, out=y)
+            np.add(y, np.float32(1), out=y)
+            np.divide(np.float32(255), y, out=y)
+        elif function == "linear" and w == 1:
+            np.copyto(y, np.where(y > c - np.float32(0.5), np.float32(255), np.float32(0)))
+        else:
+            exact = function == "linear_exact"
+            np.subtract(y, c if exact else c - np.float32(0.5), out=y)
+            np.divide(y, w if exact else w - np.float32(1), out=y)
+            np.add(y, np.float32(0.5), out=y)
+            np.multiply(y, np.float32(255), out=y)
+    _clip(y)
+
+
+def windowed(
+    values: np.ndarray, out: np.ndarray, center: float, width: float, function: Function, *, inverted: bool
+) -> None:
+    """Grey levels of values of any real dtype, rounded to `out`, uint8 of the same shape.
+
+    Args:
+        values: The values.
+        out: Where the levels go.
+        center: Of the window.
+        width: Of the window.
+        function: Of the window.
+        inverted: Whether low values are bright.
+    """
+    if _short(values) and values.size >= _LOOKED_UP:
+        _look_up(values, out, _table(center, width, function, values.dtype.str, inverted))
+        return
+    for tile, target in _tiles(values, out):
+        spread(tile, center, width, function)
+        _settle(tile, target, inverted)
+
+
+def stretched(values: np.ndarray, out: np.ndarray, low: float, high: float, *, inverted: bool) -> None:
+    """Grey levels of values, the least of which is `low` and the greatest `high`, rounded to `out`; NaN becomes 0."""
+    import numpy as np
+
+    kind = values.dtype
+    if _short(values) and values.size >= 2 * (high - low) + _LOOKED_UP:
+        span_ = np.arange(int(low), int(high) + 1).astype(kind)
+        table = np.zeros(2 ** (8 * kind.itemsize), np.uint8)
+        levels = np.empty(span_.shape, np.uint8)
+        stretched(span_.astype(np.float32), levels, low, high, inverted=inverted)
+        table[span_.view(f"u{kind.itemsize}")] = levels
+        _look_up(values, out, table)
+        return
+    scale = np.float32(255 / (high - low) if high > low else 0.0)
+    for tile, target in _tiles(values, out):
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.subtract(tile, np.float32(low), out=tile)
+            np.multiply(tile, scale, out=tile)
+        _clip(tile)
+        _settle(tile, target, inverted)
+
+
+def span(values: np.ndarray) -> tuple[float, float]:
+    """The least and the greatest finite value, rounded to float32; 0 and 1 where there is none."""
+    import numpy as np
+
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32, copy=False)
+        low, high = float(values.min()), float(values.max())
+        if np.isfinite(low) and np.isfinite(high):
+            return low, high
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return 0.0, 1.0
+    return float(np.float32(values.min())), float(np.float32(values.max()))
+
+
+def rounded(values: np.ndarray, out: np.ndarray, *, inverted: bool) -> None:
+    """Values that are grey levels already, 0 to 255, rounded to `out`."""
+    import numpy as np
+
+    if values.dtype == np.uint8:
+        np.subtract(255, values, out=out) if inverted else np.copyto(out, values)
+        return
+    for tile, target in _tiles(values, out):
+        _settle(tile, target, inverted)
+
+
+def load_opencv() -> None:
+    """Make table lookups as fast as they can be, where OpenCV is installed."""
+    if importlib.util.find_spec("cv2"):
+        import cv2  # noqa: F401
+
+
+def _short(values: np.ndarray) -> bool:
+    """Whether a table of all values of its dtype is of a size to be made."""
+    return values.dtype.kind in "iu" and values.dtype.itemsize <= 2 and values.dtype.isnative
+
+
+def _clip(tile: np.ndarray) -> None:
+    import numpy as np
+
+    np.maximum(tile, np.float32(0), out=tile)  # several times as fast as np.fmax, which drops NaN
+    np.minimum(tile, np.float32(255), out=tile)
+    if tile.size and np.isnan(tile.max()):
+        np.copyto(tile, np.float32(0), where=np.isnan(tile))
+
+
+def _settle(tile: np.ndarray, target: np.ndarray, inverted: bool) -> None:
+    import numpy as np
+
+    np.rint(tile, out=tile)
+    np.copyto(target, tile, casting="unsafe")
+    if inverted:
+        np.subtract(255, target, out=target)
+
+
+def _tiles(values: np.ndarray, out: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rows of values as float32 that may be written to, and where their levels go."""
+    import numpy as np
+
+    if values.flags.c_contiguous and out.flags.c_contiguous:
+        values, out = values.reshape(-1), out.reshape(-1)
+    step = max(1, _TILE * len(values) // max(1, values.size))
+    size = step * (values.size // len(values))
+    scratch = getattr(_SCRATCH, "buffer", None)
+    if scratch is None or scratch.size < size:
+        scratch = _SCRATCH.buffer = np.empty(max(size, _TILE), np.float32)
+    for k in range(0, len(values), step):
+        rows = values[k : k + step]
+        tile = scratch[: rows.size].reshape(rows.shape)
+        with np.errstate(over="ignore"):
+            np.copyto(tile, rows, casting="unsafe")
+        yield tile, out[k : k + step]
+
+
+@functools.lru_cache(maxsize=64)
+def _table(center: float, width: float, function: Function, kind: str, inverted: bool) -> np.ndarray:
+    """The level of every value of a dtype, by the value's bits."""
+    import numpy as np
+
+    dtype = np.dtype(kind)
+    bits = np.arange(2 ** (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}")
+    levels = np.empty(bits.shape, np.uint8)
+    for tile, target in _tiles(bits.view(dtype), levels):
+        spread(tile, center, width, function)
+        _settle(tile, target, inverted)
+    levels.flags.writeable = False
+    return levels
+
+
+def _look_up(values: np.ndarray, out: np.ndarray, table: np.ndarray) -> None:
+    if not (values.ndim == 2 and values.strides[1] == values.itemsize):
+        import numpy as np
+
+        values = np.ascontiguousarray(values).reshape(len(values), -1)
+    bits = values.view(f"u{values.itemsize}")
+    look_up = _opencv() if "cv2" in sys.modules else None
+    levels = out.reshape(bits.shape) if out.flags.c_contiguous else None
+    step = max(1, _KERNEL // max(1, bits.shape[1]))
+    for k in range(0, len(bits), step):
+        rows = bits[k : k + step]
+        if look_up is not None and levels is not None:
+            look_up(rows, table, levels[k : k + step])
+        else:
+            target = out[k : k + step]
+            table.take(rows.reshape(target.shape), out=target, mode="clip")
+
+
+@functools.cache
+def _opencv() -> Lookup | None:
+    """OpenCV's lookup, if it is there and knows tables of 16 bits."""
+    import numpy as np
+
+    try:
+        import cv2
+
+        table = np.arange(2**16, dtype=np.uint16).view(np.uint8)[::2].copy()
+        probe, out = np.array([[0, 258, 65535]], np.uint16), np.empty((1, 3), np.uint8)
+        cv2.LUT(probe, table, dst=out)
+        if out.tolist() != [[0, 2, 255]]:
+            return None
+    except Exception:  # noqa: BLE001 - an OpenCV that cannot do it says so in its own ways
+        return None
+    lut: Any = cv2.LUT
+    return lambda rows, table, target: lut(rows, table, dst=target)

@@ -1,0 +1,102 @@
+"""Running a quick tool where it is called, under a time limit, without a thread of its own.
+
+Handing a call to another thread costs about ten times as much as everything else on its way, and a thread that hangs
+cannot be stopped anyway. So a tool that has shown itself quick runs in the calling thread, the main one, and a
+watchman, one daemon thread for the process, looks every 20 ms whether the call that runs now is overdue. If it is, he
+sends the main thread a SIGURG, which programs ignore by default; even a `time.sleep` or a blocking read returns for it.
+Its handler raises `Overdue` in the tool, if the call is still overdue then: handler and tool share a thread, so no
+other code can be hit. A tool that swallows the exception meets it again a second later. While no quick tool runs, the
+watchman sleeps.
+
+What this cannot stop is C code that does not return to the interpreter; such a tool belongs into the isolating
+executor. And it is for the main thread alone, for systems with this signal, and for programs that have no use of their
+own for it: elsewhere `Watch.ready` is False and calls go to `workers`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from math import inf
+from threading import get_ident
+from time import perf_counter, sleep
+from typing import Any, Final
+
+_LOOK_S: Final = 0.02
+_AGAIN_S: Final = 1.0
+_SIGNAL: Final = getattr(signal, "SIGURG", None)
+
+
+class Overdue(BaseException):
+    """Raised inside a tool that runs past its limit; no `Exception`, so that few tools catch it."""
+
+
+class Watch:
+    """One per process: `WATCH`.
+
+    A caller for whom it is `ready` sets `ends`, runs the tool, and sets `ends` back to `inf` whatever comes; when `Overdue`
+    comes, once more, since it may be raised just before that line runs.
+
+    Attributes:
+        ends: When the tool that runs now is overdue, on the clock of `time.perf_counter`; `inf` while none runs.
+        asleep: Whether the watchman must be woken with `wake`.
+    """
+
+    def __init__(self) -> None:
+        self.ends = inf
+        self.asleep = True
+        self._bell = threading.Event()
+        self._able: bool | None = None  # None: not tried yet
+        self._main = 0
+
+    def ready(self) -> bool:
+        """Whether it can watch here and now: in the main thread, and not from within a tool that it watches."""
+        if self._able is None and threading.current_thread() is threading.main_thread():
+            self._begin()
+        return self._able is True and self.ends is inf and get_ident() == self._main
+
+    def wake(self) -> None:
+        """Have the watchman look."""
+        self._bell.set()
+
+    def _begin(self) -> None:
+        """Install the handler and start the watchman, where that can be done."""
+        self._able, self._main = False, get_ident()
+        if _SIGNAL is not None and hasattr(signal, "pthread_kill") and signal.getsignal(_SIGNAL) is signal.SIG_DFL:
+            try:
+                signal.signal(_SIGNAL, self._interrupt)
+            except ValueError:  # an interpreter within another program, whose main thread is not Python's
+                return
+            threading.Thread(target=self._patrol, daemon=True, name="medvistagym-watch").start()
+            self._able = True
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        now = perf_counter()
+        if now >= self.ends:
+            self.ends = now + _AGAIN_S
+            raise Overdue
+
+    def _patrol(self) -> None:
+        assert _SIGNAL is not None
+        while True:
+            sleep(_LOOK_S)
+            if perf_counter() >= self.ends:
+                signal.pthread_kill(self._main, _SIGNAL)
+            elif self.ends is inf:
+                self.asleep = True
+                if self.ends is inf:  # else a call began before it could see that nobody watches
+                    self._bell.wait()
+                self._bell.clear()
+                self.asleep = False
+
+    def forget(self) -> None:
+        """Begin anew in a forked child, which has no watchman."""
+        if self._able and _SIGNAL is not None:
+            signal.signal(_SIGNAL, signal.SIG_DFL)
+        self.ends, self.asleep, self._bell, self._able = inf, True, threading.Event(), None
+
+
+WATCH: Final = Watch()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=WATCH.forget)

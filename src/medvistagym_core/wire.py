@@ -1,0 +1,169 @@
+"""A tool call as it is written: JSON between two tags, or a part of a chat message.
+
+Whatever is wrong is a `MalformedError` whose sentence tells the policy what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from medvistagym_core.tool import ToolCall
+
+CALL: Final = ("<tool_call>", "</tool_call>")
+SHAPE: Final = '<tool_call>{"name": ..., "arguments": {...}}</tool_call>'
+
+
+class MalformedError(Exception):
+    """The sentence for the policy."""
+
+
+def _constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large")
+    return number
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_constant, parse_float=_finite)
+_KEYS: Final = frozenset(("name", "arguments"))
+_VALIDATED: Final[Callable[[str], ToolCall]] = ToolCall.__pydantic_validator__.validate_json
+_SCALARS: Final = frozenset((int, str, bool))
+
+
+def quick(body: str) -> ToolCall | None:
+    """The call that a JSON text is, read and checked in one go; None where the careful way has to look."""
+    try:
+        call = _VALIDATED(body)
+    except ValueError:
+        return None
+    if "id" in call.__pydantic_fields_set__ or not call.name.strip():
+        return None
+    for value in call.arguments.values():
+        if not (value.__class__ in _SCALARS or _is_finite(value)):
+            return None
+    return call
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether no number in a JSON value is NaN or infinite, which the quick reader takes and JSON does not know."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, dict) or all(map(_is_finite, value.values()))
+
+
+def inline(text: str, begin: int) -> tuple[ToolCall, int]:
+    """The call whose JSON begins at `begin`, and the place after its closing tag."""
+    while begin < len(text) and text[begin] in " \t\r\n":
+        begin += 1
+    try:
+        body, end = _DECODER.raw_decode(text, begin)
+    except json.JSONDecodeError as error:
+        if CALL[1] not in text[begin:]:
+            raise MalformedError(f"Close the call with </tool_call>: {SHAPE}.") from None
+        if CALL[1] == text[error.pos : error.pos + len(CALL[1])] and error.pos == begin:
+            raise MalformedError(f"The call is empty; write {SHAPE}.") from None
+        where = text[max(error.pos - 12, begin) : error.pos + 12].split(CALL[1])[0]
+        raise MalformedError(
+            f"The call is not JSON ({error.msg.lower().removesuffix(' starting at')} near {_quoted(where)}); write {SHAPE}."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if type(error) is ValueError and len(str(error)) < 60 else "it is too deep or too long"
+        raise MalformedError(f"The call is not JSON ({reason}); write {SHAPE}.") from None
+    while end < len(text) and text[end] in " \t\r\n":
+        end += 1
+    if not text.startswith(CALL[1], end):
+        if CALL[1] in text[end:]:
+            extra = _quoted(text[end : end + 12])
+            raise MalformedError(f"Put one JSON object between <tool_call> and </tool_call>, and no {extra} after it.")
+        raise MalformedError(f"Close the call with </tool_call>: {SHAPE}.")
+    if "\\u" in text and not _encodable(body):
+        raise MalformedError("The call holds an invalid \\u escape; write plain characters.")
+    return _call(body), end + len(CALL[1])
+
+
+def _call(body: Any, identifier: Any = None) -> ToolCall:
+    if not isinstance(body, dict):
+        raise MalformedError(f"A call is a JSON object; write {SHAPE}.")
+    name = body.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise MalformedError(f'The call has no "name"; write {SHAPE}.')
+    if not body.keys() <= _KEYS:
+        stray = next(key for key in body if key not in _KEYS)
+        raise MalformedError(f'A call has "name" and "arguments" only, not {_quoted(stray)}; put it into "arguments".')
+    arguments = body.get("arguments", {})
+    if not isinstance(arguments, dict):
+        raise MalformedError(f'"arguments" is a JSON object such as {{"image": 0}}, not {_quoted(dumps(arguments))}.')
+    return ToolCall.model_validate(
+        {"name": name, "arguments": arguments, "id": identifier if isinstance(identifier, str) else None}
+    )
+
+
+def structured(call: Any) -> ToolCall:
+    """The call in a part of a chat message, `{"type": "function", "function": {...}}` or `{"name", "arguments"}`."""
+    if not isinstance(call, Mapping):
+        raise MalformedError(f"A call is a JSON object; write {SHAPE}.")
+    function = call.get("function", call)
+    if not isinstance(function, Mapping):
+        raise MalformedError('The call has no "name" of a function.')
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = _DECODER.decode(arguments.strip() or "{}")
+        except (ValueError, RecursionError):
+            raise MalformedError(f'"arguments" is not JSON: {_quoted(str(function.get("arguments")))}.') from None
+    elif arguments is not None:
+        try:
+            arguments = _DECODER.decode(json.dumps(arguments))
+        except (TypeError, ValueError, RecursionError):
+            raise MalformedError('"arguments" is a JSON object of finite numbers, texts, lists and objects.') from None
+    body = {"name": function.get("name"), "arguments": {} if arguments is None else arguments}
+    if not _encodable(body):
+        raise MalformedError("The call holds characters that are no text; write plain characters.")
+    return _call(body, call.get("id"))
+
+
+def text_of(call: Any) -> str:
+    """Wire text of a structured call as it was sent, right or wrong."""
+    function = call.get("function", call) if isinstance(call, Mapping) else {}
+    body = {key: function.get(key) for key in ("name", "arguments")} if isinstance(function, Mapping) else {}
+    arguments = body.get("arguments")
+    if isinstance(arguments, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            body["arguments"] = json.loads(arguments)
+    return CALL[0] + printable(dumps(body)) + CALL[1]
+
+
+def dumps(value: Any) -> str:
+    """JSON text of anything; dots for what has none."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (ValueError, RecursionError):
+        return "..."
+
+
+def printable(text: str) -> str:
+    """The text without lone surrogates, which no file or wire can carry."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _encodable(body: Any) -> bool:
+    try:
+        json.dumps(body, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _quoted(text: str) -> str:
+    text = " ".join(text.split())
+    return json.dumps(text if len(text) <= 24 else text[:21] + "...", ensure_ascii=False)

@@ -1,0 +1,183 @@
+"""Sampling that is cut short: killed at any moment, out of room, or begun again with something else."""
+
+import errno
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from medvistagym_core.cli import main
+from medvistagym_core.plugins import Offer, PluginReport
+from medvistagym_core.policy import ScriptedPolicy
+from medvistagym_core.registry import Registry
+from medvistagym_core.rollout import rollout
+from medvistagym_core.trajectory import TrajectoryReader, TrajectoryWriter
+
+KILLS = 24
+
+
+@pytest.fixture
+def sample(task, toolbox, tmp_path, monkeypatch):
+    """The command on the toy task, into a folder of its own; its exit code."""
+    report = PluginReport(name="toy", distribution="toy", version="0", state="loaded")
+    tools = [tool.described(plugin="toy") for tool in toolbox.values()]
+    registry = Registry([Offer(report, {"tools": tools, "tasks": [task]})])
+    monkeypatch.setattr(Registry, "discover", classmethod(lambda cls, *a, **k: registry))
+
+    def command(*more, policy="expert", cases=40):
+        argv = ["sample", "--task", "quadrants", "--policy", policy, "--cases", str(cases), "--batch", "4"]
+        return main([*argv, "--out", str(tmp_path / "run"), *more])
+
+    return command
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "run" / "trajectories.jsonl"
+
+
+def play(path, task, toolbox, cases):
+    with TrajectoryWriter(path, toolbox) as writer:
+        for _ in rollout(ScriptedPolicy(task), task, toolbox, "test", range(cases), batch=4, writer=writer):
+            pass
+
+
+def assert_sound(file):
+    """Every line reads, every episode is there once, every picture that a line names is there and whole."""
+    reader = TrajectoryReader(file)
+    played = list(reader)
+    assert len({t.id for t in played}) == len(played)
+    for sha in {image.picture for t in played for image in t.images}:
+        assert reader.picture(sha).size == (32, 32)
+    return played
+
+
+def test_killed_again_and_again_it_loses_at_most_what_it_was_writing(task, toolbox, file):
+    rng = random.Random(7)
+    fork = multiprocessing.get_context("fork")
+    before = 0
+    for k in range(KILLS):
+        size = file.stat().st_size if file.is_file() else 0
+        process = fork.Process(target=play, args=(file, task, toolbox, 100_000))
+        process.start()
+        while k % 3 < 2 and process.is_alive() and not (file.is_file() and file.stat().st_size > size):
+            time.sleep(0.002)  # two of three are killed while they write, one while it begins
+        time.sleep(rng.uniform(0, 0.02))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        whole = file.read_bytes().count(b"\n")
+        assert before <= whole == len(assert_sound(file))
+        before = whole
+    assert before > KILLS
+    play(file, task, toolbox, before + 10)
+    assert not list(file.parent.rglob("*.part"))
+    assert len(assert_sound(file)) >= before + 10
+    assert file.read_bytes().endswith(b"\n")
+
+
+def test_an_interrupt_does_not_wait_for_an_endpoint_that_is_still_asked(tmp_path):
+    hang, asked = threading.Event(), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            if len(asked) > 4:
+                hang.wait(60)
+            raw = json.dumps({"choices": [{"message": {"content": "<answer>unclear</answer>"}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, *args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.handle_error = lambda request, address: None  # a client that went away
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        command = [sys.executable, "-m", "medvistagym_core.cli", "sample", "--task", "scoutvqa", "--cases", "12"]
+        command += ["--endpoint", f"http://127.0.0.1:{server.server_address[1]}/v1", "--endpoint-model", "m"]
+        command += ["--batch", "4", "--out", str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 60
+            while len(asked) < 6 and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            began = time.monotonic()
+            out, err = process.communicate(timeout=30)
+        assert time.monotonic() - began < 20  # the answer would take a minute
+        hang.set()
+        server.shutdown()
+    assert process.returncode == 130, err
+    assert (out, "Traceback" in err) == ("", False)
+    assert "goes on with it" in err
+    assert len(list(TrajectoryReader(tmp_path / "trajectories.jsonl"))) == 4
+
+
+def test_a_full_disk_is_said_in_one_sentence_and_costs_nothing_that_was_finished(sample, file, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (50_000, limits[1])
+    )  # the kernel then refuses to write, as on a full disk
+    try:
+        code = sample()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    err = capsys.readouterr().err
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "the disk is full" in err
+    assert "goes on with it" in err
+    assert 0 < len(assert_sound(file)) < 40
+    assert file.read_bytes().endswith(b"\n")
+    assert sample() == 0
+    assert len(assert_sound(file)) == 40
+
+
+def test_no_room_from_the_start(sample, file, capsys, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("medvistagym_core.trajectory._write_lock", full)
+    assert sample() == 1
+    err = capsys.readouterr().err
+    assert "the disk is full" in err
+    assert "holds nothing new" in err
+    monkeypatch.undo()
+
+
+def test_another_policy_or_reward_does_not_go_into_the_same_file(sample, file, capsys):
+    assert sample(cases=4) == 0
+    before = file.read_bytes()
+    for more, policy, said in (
+        ([], "random", "policy expert, not random"),
+        (["--reward", "paper"], "expert", "was begun with reward right=1"),
+    ):
+        capsys.readouterr()
+        assert sample(*more, policy=policy) == 1
+        err = capsys.readouterr().err
+        assert said in err
+        assert "choose another --out" in err
+    assert file.read_bytes() == before
+    assert sample("--seed", "1", cases=4) == 0  # other episodes of the same policy
+    assert len(assert_sound(file)) == 8
+
+
+def test_on_a_terminal_a_bar_fills_and_is_cleared(sample, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert sample("--json", cases=8) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["played"] == 8
+    drawn = err.split("\r")
+    assert any("[" in line and "8/8 episodes" in line and "100% right" in line for line in drawn)
+    assert all(len(line.replace("\x1b[K", "")) < 80 for line in drawn)
+    assert drawn[-1] == "\x1b[K"

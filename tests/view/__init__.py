@@ -1,0 +1,1 @@
+"""The page: its data, its server, its one file, and what a browser makes of them."""

@@ -1,0 +1,61 @@
+"""Driving Debian's chromium, headless and without a network."""
+
+import json
+import shutil
+import tempfile
+import time
+
+import pytest
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--allow-file-access-from-files",
+    "--window-size=1300,900",
+)  # fmt: skip
+ENTER, ESCAPE, RIGHT = "\ue007", "\ue00c", "\ue014"
+
+
+def start():
+    """A browser, or a skip that says what is missing; and the folder of its profile."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("chromium and chromedriver are not installed (Debian: chromium, chromium-driver)")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    folder = tempfile.mkdtemp(prefix="chromium-")
+    for flag in (*FLAGS, f"--user-data-dir={folder}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    return webdriver.Chrome(options=options, service=Service(DRIVER)), folder
+
+
+def ready(browser):
+    until(lambda: browser.execute_script("return page.begun && data.done && !document.getElementById('list').hidden"))
+
+
+def until(condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not come in time"
+        time.sleep(0.02)
+    return value
+
+
+def found(browser, selector):
+    return browser.find_elements("css selector", selector)
+
+
+def text(browser, selector):
+    return until(lambda: found(browser, selector))[0].text
+
+
+def press(browser, *keys):
+    browser.switch_to.active_element.send_keys(*keys)
+
+
+def requests(browser):
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}

@@ -1,0 +1,62 @@
+"""What the policies of these tests do."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from medvistagym_core.image import Image
+from medvistagym_core.page import Run
+from medvistagym_core.tool import ToolCall, tool
+
+WINDOW = ToolCall(name="window", arguments={"image": 0, "center": 1, "width": 10})
+CROP = ToolCall(name="crop", arguments={"image": 0, "box": [500, 0, 1000, 500]})
+CROP_OF_CROP = ToolCall(name="crop", arguments={"image": 1, "box": [0, 500, 500, 1000]})
+LINE = ToolCall(name="trace", arguments={"image": 1, "from_point": [0, 0], "to_point": [1000, 500]})
+OUTLINE = ToolCall(name="trace", arguments={"image": 0, "points": [[0, 0], [100, 0], [50, 80]]})
+TURNED = ToolCall(name="turned", arguments={"image": 0})
+OUTSIDE = ToolCall(name="crop", arguments={"image": 7, "box": [0, 0, 500, 500]})
+MALFORMED = "hm"
+Point = Annotated[list[Annotated[int, Field(ge=0, le=1000)]], Field(min_length=2, max_length=2)]
+
+
+@tool
+def echo(image: Image, said: str) -> str:
+    """Say it again.
+
+    Args:
+        image: The image.
+        said: What to say.
+    """
+    return said
+
+
+@tool
+def trace(
+    image: Image, from_point: Point | None = None, to_point: Point | None = None, points: list[Point] | None = None
+) -> str:
+    """Follow a line or an outline.
+
+    Args:
+        image: The image.
+        from_point: Where the line begins.
+        to_point: Where it ends.
+        points: Corners of an outline.
+    """
+    return "done"
+
+
+@tool
+def turned(image: Image) -> Image:
+    """Another plane, of another shape.
+
+    Args:
+        image: The image.
+    """
+    return Image(pixels=image.pixels[:16], unit=image.unit)
+
+
+def read(path):
+    """A run, read to its end."""
+    run = Run(path)
+    run.read()
+    return run

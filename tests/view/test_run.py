@@ -1,0 +1,144 @@
+"""Rows, figures and boxes of a run, from its files."""
+
+import json
+import math
+
+import pytest
+
+from medvistagym_core.page import Run
+from medvistagym_core.report import Results, Row
+from medvistagym_core.tool import ToolCall
+
+from .plays import CROP, CROP_OF_CROP, LINE, MALFORMED, OUTLINE, OUTSIDE, TURNED, WINDOW, read
+
+
+def texts(run, column):
+    table = run.table()
+    return [table["strings"][row[table["columns"].index(column)]] for row in table["rows"]]
+
+
+# -- reading
+
+
+def test_rows_tell_of_each_episode_and_the_record_follows(write):
+    run = read(write([WINDOW], [MALFORMED, OUTSIDE], []))
+    table = run.table()
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    strings = table["strings"]
+    assert texts(run, "family") == ["window", "direct", "window"]
+    assert texts(run, "policy") == ["hand"] * 3
+    assert texts(run, "question")[0].startswith("Which quadrant is bright?")
+    assert [[strings[n] for n in row["tools"]] for row in rows] == [["window"], ["crop"], []]
+    assert [[(strings[c], strings[t]) for c, t in row["errors"]] for row in rows] == [
+        [],
+        [("malformed_call", ""), ("bad_value", "crop")],
+        [],
+    ]
+    assert [row["turns"] for row in rows] == [2, 3, 1]
+    assert rows[0]["seconds"] > 0.5
+    episode = run.episode(1)
+    assert episode["turns"][1]["calls"][0]["arguments"] == OUTSIDE.arguments
+    assert sum(episode["parts"].values()) == pytest.approx(episode["reward"])
+    assert run.picture(0, episode["images"][0]["picture"]).is_file()
+    with pytest.raises(IndexError):
+        run.episode(3)
+
+
+def test_what_is_appended_later_is_taken_up_and_an_unfinished_line_waits(write, monkeypatch):
+    folder = write([WINDOW], [])
+    run = read(folder)
+    assert len(run.rows) == 2
+    whole = (folder / "test.jsonl").read_bytes()
+    with (folder / "test.jsonl").open("ab") as file:
+        file.write(whole[:500])
+    assert run.read() == 0
+    with (folder / "test.jsonl").open("ab") as file:
+        file.write(whole[500:])
+    assert run.read() == 2
+    assert run.table(2)["rows"][0][1] == run.rows[0][1]
+    assert run.trajectory(3) == run.trajectory(1)
+    write([CROP], name="other", policy="second")
+    monkeypatch.setattr(
+        "medvistagym_core.page.run.time.monotonic", lambda: math.inf
+    )  # new files are looked for now and then
+    assert run.read() == 1
+    assert run.files == ["test.jsonl", "other.jsonl"]
+    assert texts(run, "policy")[-1] == "second"
+
+
+def test_reading_goes_in_steps(write):
+    run = Run(write(*[[]] * 7))
+    assert [run.read(3), run.read(3), run.read(3), run.read(3)] == [3, 3, 1, 0]
+
+
+def test_a_line_that_cannot_be_read_is_named_and_left_out(write):
+    folder = write([WINDOW], [])
+    lines = (folder / "test.jsonl").read_text().splitlines()
+    (folder / "test.jsonl").write_text("\n".join([lines[0], '{"version": 9}', "no json", lines[1], ""]))
+    run = read(folder)
+    assert len(run.rows) == 2
+    assert [p.split(": ")[0] for p in run.problems] == ["test.jsonl, line 2", "test.jsonl, line 3"]
+    assert run.trajectory(1).index == 1
+
+
+def test_a_file_alone_is_a_run_and_a_folder_without_one_is_not(write, tmp_path):
+    folder = write([WINDOW])
+    assert read(folder / "test.jsonl").files == ["test.jsonl"]
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "nowhere"):
+        with pytest.raises(ValueError, match="there is no"):
+            Run(path)
+
+
+def test_what_the_training_logged_and_reached_is_found(write):
+    folder = write([WINDOW])
+    lines = [{"phase": "grpo", "step": k, "accuracy": k / 3, "window/accuracy": 0.5, "note": "x"} for k in range(3)]
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines) + '[1]\nbroken\n{"step": "x"}\n'
+    )
+    rows = (Row.of("expert", "overall", "greedy", n=4, correct=3, calls=4, abstained=1),)
+    Results(task="t", split="test", seed=0, rows=rows).save(folder / "results.json")
+    figures = read(folder).figures()
+    (curves,) = figures["curves"]
+    assert curves["series"]["grpo"] == {
+        "accuracy": [(0, 0.0), (1, 1 / 3), (2, 2 / 3)],
+        "window/accuracy": [(k, 0.5) for k in range(3)],
+    }
+    assert figures["results"][0]["rows"][0]["correct"] == 3
+
+
+def test_steps_that_a_resumed_training_logged_again_count_once_and_in_order(write):
+    folder = write([WINDOW])
+    steps = [(1, 0.1), (2, 0.2), (3, 0.3), (2, 0.25), (3, 0.35), (4, 0.4)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps({"step": k, "loss": v}) + "\n" for k, v in steps))
+    (curves,) = read(folder).figures()["curves"]
+    assert curves["series"][""]["loss"] == [(1, 0.1), (2, 0.25), (3, 0.35), (4, 0.4)]
+
+
+# -- lineage
+
+
+def test_boxes_lie_on_the_source_however_many_crops_lie_between(write):
+    run = read(write([CROP, CROP_OF_CROP, WINDOW, OUTSIDE]))
+    episode = run.episode(0)
+    first, second = episode["marks"]
+    assert (first["turn"], first["tool"], first["handle"], first["root"]) == (0, "crop", 0, 0)
+    assert first["on"] == first["at"] == [(0.5, 0), (1, 0), (1, 0.5), (0.5, 0.5)]
+    assert (second["turn"], second["handle"], second["root"]) == (1, 1, 0)
+    assert second["on"] == [(0, 0.5), (0.5, 0.5), (0.5, 1), (0, 1)]
+    assert second["at"] == [(0.5, 0.25), (0.75, 0.25), (0.75, 0.5), (0.5, 0.5)]
+    assert episode["roots"] == [0, 0, 0, 0]
+    window = episode["images"][3]
+    assert (window["window_center"], window["window_width"]) == (1, 10)
+
+
+def test_lines_and_outlines_lie_on_the_source_too(write):
+    line, outline = read(write([CROP, LINE, OUTLINE])).episode(0)["marks"][1:]
+    assert (line["handle"], line["on"], line["at"]) == (1, [(0, 0), (1, 0.5)], [(0.5, 0), (1, 0.25)])
+    assert (outline["handle"], outline["at"]) == (0, [(0, 0), (0.1, 0), (0.05, 0.08)])
+
+
+def test_another_plane_is_no_part_of_the_image_it_was_made_of(write):
+    episode = read(write([TURNED, ToolCall(name="crop", arguments={"image": 1, "box": [0, 0, 500, 500]})])).episode(0)
+    (mark,) = episode["marks"]
+    assert (mark["tool"], mark["handle"], mark["at"]) == ("crop", 1, None)
