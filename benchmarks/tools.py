@@ -9,11 +9,11 @@ one thread: OMP_NUM_THREADS=1, OMP_WAIT_POLICY=passive, torch.set_num_threads(1)
   slice by slice (which is faster: their intermediate arrays then stay in the cache), and a loop in C that the compiler turns
   into vector instructions. "batch of 1" is ours, one slice at a time. ms a slice. `window, head CT`: the same on a real slice,
   where pydicom is faster, because its branches are foreseen.
-- `zoom to 224`: parts of int16 slices enlarged to float32: the kernel of `zoom`, kornia's crop_and_resize on the whole batch,
-  MONAI's SpatialCrop and Resize, and a loop over cv2.resize. ms a slice.
+- `zoom to 224`: parts of int16 slices enlarged to float32: the kernel of `zoom`, kornia's crop_and_resize on the whole batch
+  and slice by slice, MONAI's SpatialCrop and Resize, and a loop over cv2.resize. ms a slice.
 - `zoom`: the tool itself, which enlarges to the side of the scan (512). ms a call.
-- `clahe`: the tool `enhance_contrast` on uint8 512 x 512, a loop over OpenCV, kornia on the whole batch, scikit-image. ms a
-  slice.
+- `clahe`: the tool `enhance_contrast` on uint8 512 x 512, a loop over OpenCV, kornia on the whole batch and slice by slice,
+  scikit-image. ms a slice.
 - `mask to box`: 512 x 512 masks: `boxes_of`, MONAI's generate_spatial_bounding_box, the algorithm of torchvision's
   masks_to_boxes (written down here: torchvision itself is not installed), and C. ms a mask.
 """
@@ -227,9 +227,11 @@ def zoom_rows(pixels: Any, batches: Sequence[int], rounds: int) -> list[dict[str
     images = [Image(pixels=one, unit="HU") for one in pixels]
     rows = []
 
-    def kornias(batch: int, side: int) -> Any:
-        values = torch.from_numpy(pixels[:batch]).float()[:, None]
-        return kornia.geometry.transform.crop_and_resize(values, corners[:batch], (side, side))
+    def kornias(batch: int, side: int, step: int) -> Any:
+        values = torch.from_numpy(pixels[:batch])[:, None]
+        resize = kornia.geometry.transform.crop_and_resize
+        parts = [slice(k, min(k + step, batch)) for k in range(0, batch, step)]
+        return [resize(values[part].float(), corners[part], (side, side)) for part in parts]
 
     def monais(batch: int, side: int) -> Any:
         resize = Resize((side, side), mode="bilinear")
@@ -242,7 +244,8 @@ def zoom_rows(pixels: Any, batches: Sequence[int], rounds: int) -> list[dict[str
 
     def peers(batch: int, side: int) -> dict[str, Contestant]:
         return {
-            "kornia crop_and_resize": each(batch, lambda: kornias(batch, side)),
+            "kornia crop_and_resize": each(batch, lambda: kornias(batch, side, batch)),
+            "kornia, slice by slice": each(batch, lambda: kornias(batch, side, 1)),
             "MONAI SpatialCrop, Resize": each(batch, lambda: monais(batch, side)),
             "OpenCV loop": each(batch, lambda: opencvs(batch, side)),
         }
@@ -286,9 +289,10 @@ def clahe_rows(pixels: Any, batch: int, rounds: int) -> list[dict[str, Any]]:
         clahe = cv2.createCLAHE(2.0, (8, 8))
         return [clahe.apply(one) for one in pictures]
 
-    def kornias() -> Any:
-        values = torch.from_numpy(pictures)[:, None].float() / 255
-        return (kornia.enhance.equalize_clahe(values, 2.0, (8, 8)) * 255).to(torch.uint8)
+    def kornias(step: int) -> Any:
+        parts = [torch.from_numpy(pictures[k : k + step])[:, None] for k in range(0, batch, step)]
+        even = [kornia.enhance.equalize_clahe(part.float() / 255, 2.0, (8, 8)) for part in parts]
+        return [(part * 255).to(torch.uint8) for part in even]
 
     def scikits() -> Any:
         even = [equalize_adapthist(one, kernel_size=SIDE // 8) for one in pictures]
@@ -297,7 +301,8 @@ def clahe_rows(pixels: Any, batch: int, rounds: int) -> list[dict[str, Any]]:
     assert all(np.array_equal(a.images[0].pixels, b) for a, b in zip(tool.run_batch(calls), opencvs(), strict=True))
     peers = {
         "OpenCV loop": each(batch, opencvs),
-        "kornia equalize_clahe": each(batch, kornias),
+        "kornia equalize_clahe": each(batch, lambda: kornias(batch)),
+        "kornia, slice by slice": each(batch, lambda: kornias(1)),
         "scikit-image": each(batch, scikits),
     }
     return compare("clahe", batch, "ms", each(batch, lambda: tool.run_batch(calls)), peers, rounds)

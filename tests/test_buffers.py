@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import PIL.Image
+import pytest
 
+from medvistagym_core import Image
 from medvistagym_core.buffers import POOLED, empty
 
 SHAPE = (600, 300)
@@ -41,6 +46,29 @@ def test_live_arrays_share_nothing() -> None:
 def test_small_and_empty_arrays_are_plain_ones() -> None:
     assert empty((3, 4), bool).shape == (3, 4)
     assert empty((0, 5), np.float64).shape == (0, 5)
+
+
+EXPORTS: dict[str, Callable[[np.ndarray], Any]] = {
+    "memoryview": memoryview,
+    "DLPack": np.from_dlpack,
+    "buffer": lambda array: np.frombuffer(array, array.dtype),
+    "Pillow": lambda array: PIL.Image.frombuffer("L", array.shape[::-1], array, "raw", "L", 0, 1),
+    "image": lambda array: Image(pixels=array).crop(1, 1, 9, 9).pixels,
+    "pickle": lambda array: pickle.PickleBuffer(array).raw(),
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_memory_that_was_handed_on_is_not_handed_out(name: str) -> None:
+    kept = []
+    for mark in range(6):
+        array = empty((600, 500), np.uint8)
+        array[:] = mark
+        kept.append(EXPORTS[name](array))
+        del array
+        empty((600, 500), np.uint8)[:] = 255
+    assert [int(np.asarray(one).min()) for one in kept] == list(range(6))
+    assert [int(np.asarray(one).max()) for one in kept] == list(range(6))
 
 
 def test_threads_may_ask_at_once() -> None:

@@ -314,6 +314,7 @@ def walk(value, seen=None):
         parts = []
     else:
         parts = list(getattr(value, "__dict__", {}).values())
+        parts += [getattr(value, name) for name in getattr(value, "__slots__", ()) if hasattr(value, name)]
     for part in parts:
         yield from walk(part, seen)
 

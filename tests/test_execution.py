@@ -1,11 +1,14 @@
 """Running the calls of many episodes at once."""
 
+import asyncio
 import signal
+import subprocess
 import sys
 import threading
 import time
 
 import numpy as np
+import pydantic
 import pytest
 
 from medvistagym_core import Image, ImageStore, LocalExecutor, Registry, ToolCall, tool
@@ -300,6 +303,44 @@ def test_a_quick_tool_that_hangs_all_of_a_sudden_costs_one_timeout(quick, how, w
     assert seconds < 10
 
 
+def test_a_tool_quicker_than_the_cache_is_as_correct_as_others():
+    @tool
+    def swift(number: int, image: Image | None = None) -> Image | int:
+        """Double a number, or an image where there is one.
+
+        Args:
+            number: Any; one below 0 gives an image of it.
+            image: Any.
+        """
+        if number < 0:
+            return Image(pixels=np.full((2, 2), number, np.int16))
+        if number == 99:
+            raise ValueError("99 is too much")
+        return 2 * number if image is None else 2 * int(image.pixels.max())
+
+    registry = Registry()
+    registry.register(swift)
+    store = ImageStore([image(3)])
+    with LocalExecutor(registry.toolbox()) as ex:
+
+        def one(**arguments):
+            return ex.run([(store, [call("swift", **arguments)])])[0][0]
+
+        for k in range(60):
+            found = one(number=k)
+            assert (found.text, found.data, found.ok) == (str(2 * k), {"value": 2 * k}, True)
+        assert [one(number=7).text for _ in range(3)] == ["14"] * 3
+        assert one(number=1, image=0).text == "6"
+        assert one(number=1, image=4).error.message == "swift: there is no image 4; the only image is 0."
+        assert one(number=1.0).error.code == "bad_arguments"
+        assert one(number=1, size=2).error.code == "bad_arguments"
+        assert one(number=99).error.code == "bad_value"
+        made = one(number=-5)
+        assert made.handles == (1,)
+        assert store[1].pixels.max() == -5
+        assert one(number=1, image=1).text == "-10"
+
+
 def test_a_quick_tool_that_leaves_costs_one_error(quick):
     registry, _ = quick
     with LocalExecutor(registry.toolbox()) as ex:
@@ -461,3 +502,128 @@ def test_several_threads_may_share_an_executor(bench):
         for thread in threads:
             thread.join()
     assert rows == [[0, 1]] * 120
+
+
+def test_a_quick_tool_that_is_cancelled_costs_one_error():
+    @tool(deterministic=False)
+    def cancel(image: Image, now: bool = False) -> str:
+        """Be cancelled.
+
+        Args:
+            image: Any.
+            now: Whether.
+        """
+        if now:
+            raise asyncio.CancelledError
+        return "not yet"
+
+    registry = Registry()
+    registry.register(cancel)
+    with LocalExecutor(registry.toolbox()) as ex:
+        for _ in range(4):
+            ex.run([(ImageStore([image()]), [call("cancel", image=0)]) for _ in range(64)])
+        ((result,),) = ex.run([(ImageStore([image()]), [call("cancel", image=0, now=True)])])
+    assert result.error.message == "cancel failed with CancelledError."
+
+
+def test_calls_that_only_look_alike_once_they_are_checked_are_two():
+    @tool
+    def spell(word: pydantic.SecretStr) -> str:
+        """Spell a word.
+
+        Args:
+            word: The word.
+        """
+        return word.get_secret_value()
+
+    registry = Registry()
+    registry.register(spell)
+    with LocalExecutor(registry.toolbox()) as ex:
+        results = ex.run([(ImageStore(), [call("spell", word=word)]) for word in ("a", "b", "a")])
+        again = ex.run([(ImageStore(), [call("spell", word="b")])])
+    assert [row[0].text for row in (*results, *again)] == ["a", "b", "a", "b"]
+
+
+def test_changing_the_facts_of_a_result_changes_no_other():
+    @tool
+    def facts(image: Image) -> dict:
+        """Tell facts.
+
+        Args:
+            image: Any.
+        """
+        time.sleep(0.001)
+        return {"list": [1]}
+
+    registry = Registry()
+    registry.register(facts)
+    with LocalExecutor(registry.toolbox()) as ex:
+        for _ in range(3):
+            ((result,),) = ex.run([(ImageStore([image()]), [call("facts", image=0)])])
+            assert result.data == {"list": [1]}
+            result.data["list"].append(2)
+    assert result.cached
+
+
+def test_what_a_crop_keeps_alive_counts_against_the_cache():
+    @tool
+    def corner(image: Image, side: int) -> Image:
+        """Cut a corner.
+
+        Args:
+            image: What is cut.
+            side: Its length.
+        """
+        return image.crop(0, 0, side, side)
+
+    registry = Registry()
+    registry.register(corner)
+    large = Image(pixels=np.zeros((1024, 1024), np.uint8))
+    small = Image(pixels=np.zeros((64, 64), np.uint8))
+    with LocalExecutor(registry.toolbox(), cache_bytes=2**21) as ex:
+
+        def cached(source):
+            ((result,),) = ex.run([(ImageStore([source]), [call("corner", image=0, side=8)])])
+            return result.cached
+
+        assert [cached(large) for _ in range(2)] == [False, False]
+        assert [cached(small) for _ in range(2)] == [False, True]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGURG"), reason="this system has no SIGURG")
+def test_a_program_that_takes_the_signal_for_itself_loses_no_time_limit():
+    code = """
+import signal, time
+from medvistagym_core import Registry, tool
+from medvistagym_core.execution import ImageStore, LocalExecutor
+from medvistagym_core.tool import ToolCall
+
+@tool(timeout_s=0.3, deterministic=False)
+def wait(seconds: float) -> str:
+    '''Wait.
+
+    Args:
+        seconds: How long.
+    '''
+    if seconds:
+        time.sleep(seconds)
+    return "done"
+
+def ask(seconds):
+    return executor.run([(ImageStore(), [ToolCall(name="wait", arguments={"seconds": seconds})])])[0][0]
+
+registry = Registry()
+registry.register(wait)
+executor = LocalExecutor(registry.toolbox())
+for _ in range(64):
+    assert ask(0).ok
+heard = []
+signal.signal(signal.SIGURG, lambda *_: heard.append(1))
+for _ in range(20):
+    assert ask(0).ok
+    time.sleep(0.005)
+assert ask(30).error.code == "timeout"
+assert not heard
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode == 0, done.stderr

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,3 +51,35 @@ def test_an_image_travels_without_the_one_that_it_was_made_of() -> None:
     sent = pickle.dumps(part)
     assert len(sent) < 5000
     assert pickle.loads(sent).digest == part.digest
+
+
+def test_equal_numbers_that_a_tool_writes_differently_are_told_apart() -> None:
+    whole, real = scan().with_window(Window(40, 80)), scan().with_window(Window(40.0, 80))
+    assert whole.digest != real.digest
+    assert whole.identity != real.identity
+    assert scan().replace(spacing=(1, 1)).identity != scan().replace(spacing=(1.0, 1.0)).identity
+
+
+@dataclasses.dataclass
+class Constant:
+    value: float
+
+    def __call__(self, pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+        return np.full((height, width), self.value, np.float32)
+
+
+def test_every_identity_can_be_a_key() -> None:
+    odd: Any = [0.5, 0.5]
+    assert hash(scan().replace(spacing=odd).identity)
+    one, other = (scan().crop(0, 0, 50, 50).resized(5, 5, Constant(value)) for value in (1, 2))
+    assert hash(one.identity) != hash(other.identity)
+
+
+def test_a_long_way_is_no_trouble() -> None:
+    image = scan()
+    for k in range(3000):
+        image = image.with_window(Window(k, 10))
+    assert image.identity == scan().with_window(Window(0, 10)).with_window(Window(2999, 10)).digest
+    for k in range(3000):
+        image = image.with_window(Window(k, 10))
+        assert hash(image.identity)

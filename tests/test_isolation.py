@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -10,10 +11,23 @@ import time
 import numpy as np
 import pytest
 
-from medvistagym_core import Image, ImageStore, IsolatedExecutor, LocalExecutor, Registry, ToolCall, tool
+from medvistagym_core import Image, ImageStore, IsolatedExecutor, LocalExecutor, Registry, ToolCall, ToolResult, tool
 from medvistagym_core.cli import main
 from medvistagym_core.isolation import IsolationError
 from medvistagym_core.plugins import Offer, PluginReport
+
+
+class Local:
+    """Can be restored in the process that made it only."""
+
+    def __reduce__(self):
+        return restored_in, (os.getpid(),)
+
+
+def restored_in(process):
+    if os.getpid() != process:
+        raise LookupError("not here")
+    return Local()
 
 
 @tool(deterministic=False, timeout_s=1.0)
@@ -35,6 +49,12 @@ def behave(image: Image, how: str = "well") -> list:
         raise ValueError("it is not to be had")
     if how == "leave":
         sys.exit(4)
+    if how == "local":
+        return ToolResult(text=how, data={"value": Local()})
+    if how == "daemon" and os.fork() == 0:
+        time.sleep(30)
+    if how == "daemon":
+        os._exit(5)
     if how == "closure":
         return lambda: None
     return [how, image.with_pixels(image.pixels + 1)]
@@ -111,6 +131,7 @@ def run(executor, name, *each, images=None):
         ("loop", "timeout", "behave took longer than 1 s and was given up."),
         ("raise", "bad_value", "behave: it is not to be had."),
         ("closure", "tool_failed", "behave returned function"),
+        ("local", "tool_failed", "behave gave a result that cannot be handed over: LookupError: not here."),
     ],
 )
 def test_a_fault_costs_the_call_that_made_it_and_no_other(isolated, how, code, said):
@@ -118,6 +139,49 @@ def test_a_fault_costs_the_call_that_made_it_and_no_other(isolated, how, code, s
     assert [r.text for r in results if r.ok] == ["a", "b", "c"]
     assert results[1].error.code == code
     assert said in results[1].error.message
+
+
+def test_calls_get_their_own_answers_after_a_process_said_what_it_should_not(isolated, monkeypatch):
+    def garbled(connection):
+        monkeypatch.undo()
+        raise struct.error("garbage")
+
+    import medvistagym_core.isolation.process as module
+
+    monkeypatch.setattr(module, "receive", garbled)
+    broken = run(isolated, "behave", *[{"image": 0, "how": h} for h in "abc"])
+    assert all(result.error.code == "tool_failed" for result in broken)
+    for how in "def":
+        [result] = run(isolated, "behave", {"image": 0, "how": how})
+        assert result.text == how
+
+
+def test_a_process_that_ends_is_noticed_though_what_it_forked_lives_on(registry):
+    with IsolatedExecutor(registry.toolbox("behave"), processes=1) as executor:
+        [result] = run(executor, "behave", {"image": 0, "how": "daemon"})
+    assert result.error.message == "behave ended its process (exit code 5)."
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_forked_child_has_processes_of_its_own(registry):
+    with IsolatedExecutor(registry.toolbox("process"), processes=1) as executor:
+        [mine] = run(executor, "process", {"image": 0})
+        reader, writer = os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                [other] = run(executor, "process", {"image": 0})
+                os.write(writer, other.text.encode())
+                executor.close()
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as said:
+            other = said.read()
+        os.waitpid(child, 0)
+        assert other.isdigit()
+        assert other != mine.text
+        [again] = run(executor, "process", {"image": 0})
+        assert again.text == mine.text
 
 
 def test_tools_run_in_a_process_that_stays(isolated):

@@ -1,7 +1,9 @@
 import json
+import pickle
 import random
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from medvistagym_core.protocol import Protocol
 from medvistagym_core.tool import ToolCall
@@ -248,9 +250,20 @@ CONFORMING = [
 @pytest.mark.parametrize("text", CONFORMING)
 def test_the_quick_way_reads_what_the_careful_way_reads(text, think):
     protocol = Protocol(think)
-    quick = protocol._plain(text)
-    careful = protocol._any(text)
-    if quick is not None:
-        assert quick == careful
-        assert quick.conforms
-    assert repr(protocol.parse(text)) == repr(careful)
+    assert repr(protocol.parse(text)) == repr(protocol._any(text))
+
+
+def test_a_call_is_checked_and_frozen_and_travels_whether_read_or_made():
+    (read,) = Protocol().parse('<tool_call>{"name": "zoom", "arguments": {"image": 0}}</tool_call>').calls
+    made = ToolCall(name="zoom", arguments={"image": 0})
+    assert read == made
+    assert repr(read) == repr(made) == "ToolCall(name='zoom', arguments={'image': 0}, id=None)"
+    assert pickle.loads(pickle.dumps(read)) == made
+    assert TypeAdapter(ToolCall).validate_json(TypeAdapter(ToolCall).dump_json(read)) == made
+    assert ToolCall(name="zoom").arguments == {}
+    for call in (read, made):
+        with pytest.raises(AttributeError):
+            call.name = "other"
+    for wrong in ({"name": 3}, {"name": "zoom", "arguments": [0]}, {"name": "zoom", "more": 1}, {}):
+        with pytest.raises(ValidationError):
+            ToolCall(**wrong)

@@ -215,6 +215,8 @@ def test_the_command_says_same_differs_and_misused(world, file, capsys, monkeypa
     assert found["differences"][0]["what"] == "text"
     for misuse in ([str(file.parent / "none.jsonl")], [str(file.with_suffix(".lock.json"))], []):
         assert cli.main(["replay", *misuse]) == 2
+    assert cli.main(["replay", str(file.parent)]) == 2
+    assert "is a folder; name one trajectory file in it" in capsys.readouterr().err
     file.write_text("no json\n")
     assert cli.main(["replay", str(file)]) == 1
     assert "line 1" in capsys.readouterr().err

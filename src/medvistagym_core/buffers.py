@@ -8,6 +8,7 @@ pool when the last array that looks at it is gone, and is handed out again. The 
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 POOLED: Final = 128 * 2**20
-_LEAST: Final = 2**18  # smaller arrays come from memory that the C library keeps anyway
+_LEAST: Final = 2**17  # smaller arrays come from memory that the C library keeps anyway
 
 
 class _Lease:
@@ -43,6 +44,10 @@ class _Pool:
         self._bytes = 0
         self._lock = threading.RLock()  # a lease may end, by the collector's doing, while this thread holds it
 
+    def forget(self) -> None:
+        """Begin with a free lock in a forked child: the thread that held it is not there."""
+        self._lock = threading.RLock()
+
     def take(self, size: int) -> np.ndarray | None:
         with self._lock:
             free = self._free[size]
@@ -59,6 +64,8 @@ class _Pool:
 
 
 _POOL: Final = _Pool()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_POOL.forget)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

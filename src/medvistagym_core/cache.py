@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Final
 
+from medvistagym_core.forks import in_child
+from medvistagym_core.image import Image
 from medvistagym_core.result import ToolResult
 
 _OVERHEAD: Final = 1024
@@ -17,14 +19,17 @@ class ResultCache:
     """The results used last, as many as fit; safe to share between threads.
 
     Args:
-        room: Bytes for pixels, texts and an allowance for the rest of each result; 0 keeps nothing.
+        room: Bytes for pixels, texts and an allowance for the rest of each result; 0 keeps nothing. A crop keeps the whole
+            array alive that it is a view of, so that is what counts, once for all results that share it.
     """
 
     def __init__(self, room: int) -> None:
         self.room = room
-        self._results: OrderedDict[Hashable, tuple[ToolResult, int]] = OrderedDict()
+        self._results: OrderedDict[Hashable, tuple[ToolResult, int, dict[int, int]]] = OrderedDict()
+        self._sharing: dict[int, int] = {}  # the number of results that keep an array, by its id
         self._used = 0
         self._lock = threading.Lock()
+        in_child(self.forget)
 
     def get(self, key: Hashable) -> ToolResult | None:
         """The result kept under `key`."""
@@ -39,19 +44,52 @@ class ResultCache:
         """Keep a result, unless it is an error or would take more than a quarter of the room."""
         if not self.room or result.error is not None:
             return
-        size = _OVERHEAD + len(result.text) + sum(image.pixels.nbytes for image in result.images)
-        if size > self.room // 4:
+        size, arrays = _OVERHEAD + len(result.text), _arrays(result.images)
+        if size + sum(arrays.values()) > self.room // 4:
             return
+        kept = result.again()
         with self._lock:
             if key in self._results:
                 return
-            self._results[key] = result, size
+            self._results[key] = kept, size, arrays
             self._used += size
+            for array, taken in arrays.items():
+                count = self._sharing[array] = self._sharing.get(array, 0) + 1
+                self._used += taken if count == 1 else 0
             while self._used > self.room:
-                self._used -= self._results.popitem(last=False)[1][1]
+                self._drop()
 
     def clear(self) -> None:
         """Drop everything."""
         with self._lock:
             self._results.clear()
+            self._sharing.clear()
             self._used = 0
+
+    def forget(self) -> None:
+        """Begin anew in a forked child."""
+        self._lock = threading.Lock()
+        self.clear()
+
+    def _drop(self) -> None:
+        _, size, arrays = self._results.popitem(last=False)[1]
+        self._used -= size
+        for array, taken in arrays.items():
+            self._sharing[array] -= 1
+            if not self._sharing[array]:
+                del self._sharing[array]
+                self._used -= taken
+
+
+def _arrays(images: Sequence[Image]) -> dict[int, int]:
+    """The bytes of each array that images keep alive, by its id."""
+    arrays: dict[int, int] = {}
+    for image in images:
+        layer: Image | None = image
+        while layer is not None:
+            array = layer.pixels
+            while isinstance(array.base, type(array)):
+                array = array.base
+            arrays[id(array)] = array.nbytes
+            layer = layer.detail
+    return arrays

@@ -106,6 +106,9 @@ def result_blocks(result: ToolResult, *, most: int, terse: bool) -> list[Block]:
 
 def result_text(result: ToolResult, *, most: int, terse: bool) -> str:
     """What a policy reads of a result without images."""
+    text = result.text
+    if text and result.error is None and len(text) <= most and text.isascii():  # so it is, mostly: nothing is to be cut
+        return text
     if result.error is not None:
         return result.error.code if terse else cut(str(result.error), most)
     return cut(result.text, most) or "The tool returned nothing."

@@ -96,9 +96,14 @@ def _seen(episode: Episode) -> tuple[str, tuple[Any, ...]]:
     steps = episode.steps
     if steps and (text := steps[-1].text) is not None:  # what follows says the same, at three times the cost
         return text, ()
-    blocks = episode.news_blocks
-    images = tuple([episode.picture(block["image"]).rgb for block in blocks if block["type"] == "image"])
-    return "\n".join([block["text"] for block in blocks if block["type"] == "text"]), images
+    texts: list[str] = []
+    images: list[Any] = []
+    for block in episode.news_blocks:
+        if block["type"] == "text":
+            texts.append(block["text"])
+        else:
+            images.append(episode.picture(block["image"]).rgb)
+    return "\n".join(texts), tuple(images)
 
 
 def _facts(episode: Episode) -> dict[str, Any]:

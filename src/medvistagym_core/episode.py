@@ -107,9 +107,11 @@ class Episode:
     ) -> Episode:
         """An episode of a task's case, with the task's abstention and what it knows of informative calls."""
         case = task.case(split, index, seed)
+        if changes:
+            settings = dataclasses.replace(settings or Settings(), **changes)
         return cls(
             case, toolbox, settings, abstention=task.abstention, informed=informed(task, case),
-            needed=needed(task, case), seed=seed, sample=sample, **changes,
+            needed=needed(task, case), seed=seed, sample=sample,
         )  # fmt: skip
 
     # -- what the policy sees
@@ -200,18 +202,22 @@ class Episode:
             raise RuntimeError(f"the episode {self.id} is over; reset to begin another one")
         if self._pending:
             raise RuntimeError(f"the episode {self.id} waits for {len(self._pending)} results; call resolve first")
-        settings, steps, turn = self.settings, self.steps, self._read(said)
-        limits, calls = settings.limits, turn.calls
+        settings, steps = self.settings, self.steps
+        limits = settings.limits
+        if type(said) is str and len(said) <= limits.max_text:  # what `_read` does with it
+            turn = settings.protocol.parse(said)
+        else:
+            turn = self._read(said)
+        calls = turn.calls
         spent: Ended | None = "turns" if len(steps) + 1 >= limits.max_turns else None
         if limits.max_tokens is not None:
             self._tokens += settings.tokens(turn.text)
             spent = spent or ("tokens" if self._tokens >= limits.max_tokens else None)
-        allowed = 0 if spent else max(limits.max_calls - self.calls, 0)
         refused: tuple[ToolResult, ...] = ()
-        if len(calls) > allowed:
+        if calls and len(calls) > (allowed := 0 if spent else max(limits.max_calls - self.calls, 0)):
             refused = (ToolResult(error=limits.exhausted(spent)),) * (len(calls) - allowed)
             calls = calls[:allowed]
-        step = Step(turn, seconds, refused=refused, most=limits.max_observation, terse=settings.terse)
+        step = Step(turn, seconds, settings, refused)
         steps.append(step)
         self.calls += len(turn.calls) or turn.error is not None
         self._pending = calls

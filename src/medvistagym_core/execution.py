@@ -3,7 +3,8 @@
 `LocalExecutor.run` takes one job per episode, `(store, calls)`. Each call is validated, and its handles become images
 of that episode's `ImageStore`. Equal calls of a deterministic tool are computed once, now or ever (`cache`). Then:
 
-- a tool that has shown itself quick runs at once, in the calling thread (`watch`);
+- a tool that has shown itself quick runs at once, in the calling thread (`watch`), and one that takes less than it would
+  take to notice an equal call runs every time (`known`);
 - the calls of a tool with a batched kernel, whose images agree in shape and type of value, run as one;
 - whatever else there is overlaps in threads (`workers`).
 
@@ -24,13 +25,13 @@ from medvistagym_core.known import Known, Unit
 from medvistagym_core.memory import release
 from medvistagym_core.registry import Toolbox
 from medvistagym_core.result import ToolResult
-from medvistagym_core.signature import SCALARS, is_plain_list
 from medvistagym_core.tool import ToolCall
 from medvistagym_core.watch import WATCH
 from medvistagym_core.workers import Batch, Workers
 
 CACHE_BYTES: Final = 256 * 2**20
 _RUNNING: Final = object()
+_new: Final = tuple.__new__  # that of a named tuple takes twice as long
 INLINE_S: Final = 0.002  # what a run may spend in the calling thread before the other cores are worth their threads
 
 
@@ -46,7 +47,7 @@ class ImageStore:
     """The images of one episode by handle: 0, 1, ..."""
 
     def __init__(self, images: Sequence[Image] = ()) -> None:
-        self._stored = [StoredImage(image) for image in images]
+        self._stored = [_new(StoredImage, (image, None, None)) for image in images]
 
     def add(self, image: Image, parent: int | None = None, call: ToolCall | None = None) -> int:
         """Store an image; its handle."""
@@ -86,7 +87,7 @@ class Run:
 
     Attributes:
         jobs: What is to be run.
-        rows: For each call its result, `_RUNNING`, or None while it has not begun.
+        rows: For each call of the jobs that were looked at, its result, `_RUNNING`, or None while it has not begun.
         settled: For each job, the number of calls before the first without a result.
         seen: Results of deterministic tools by key.
         waiting: Places that wait for the same call of a deterministic tool, by key.
@@ -101,13 +102,13 @@ class Run:
     def __init__(self, jobs: Sequence[Job], rows: list[list[Any]], inline_s: float) -> None:
         self.jobs = jobs
         self.rows = rows
-        self.settled = [0] * len(rows)
+        self.settled = [0] * len(jobs)
         self.seen: dict[Hashable, ToolResult] = {}
         self.waiting: dict[Hashable, list[tuple[int, int]]] = {}
         self.groups: dict[Hashable, Group] = {}
         self.inline_s = inline_s
         self.here = inline_s > 0 and WATCH.ready()
-        self.lone = len(rows) == 1 and len(rows[0]) == 1
+        self.lone = len(jobs) == 1 and len(jobs[0][1]) == 1
 
     def join(
         self,
@@ -173,20 +174,21 @@ class LocalExecutor:
 
     def run(self, jobs: Sequence[Job]) -> list[list[ToolResult]]:
         """The results of every call, as `jobs` are nested; images are in the stores, their handles in the results."""
-        rows: list[list[Any]] = [[None] * len(calls) for _, calls in jobs]
-        run = Run(jobs, rows, INLINE_S if self._inline else 0.0)
+        rows: list[list[Any]] = []
+        run: Run | None = None  # what is over at once needs none
+        tools, watched = self._tools, self._inline and WATCH.ready()
         for j, (store, calls) in enumerate(jobs):
-            if len(calls) != 1:
-                self._advance(run, j)
-                continue
-            try:  # what `_advance` does, when there is but one
-                result = self._begin(run, j, 0, calls[0], store, True)
-            except ToolError as error:
-                result = ToolResult(error=error)
-            if result is not _RUNNING and result.images:
-                result = self._commit(store, calls[0], result)
-            rows[j][0] = result
-        if run.groups:
+            known = tools.get(calls[0].name) if watched and len(calls) == 1 else None
+            if known is not None and known.swift:
+                result = known.quick(calls[0].arguments, store._stored)  # noqa: SLF001 as in `_begin`
+                if result is not None:
+                    rows.append([self._commit(store, calls[0], result) if result.images else result])
+                    continue
+            rows.append([None] * len(calls))
+            if run is None:
+                run = Run(jobs, rows, INLINE_S if self._inline else 0.0)
+            self._advance(run, j)
+        if run is not None and run.groups:
             self._overlap(run)
         return rows
 
@@ -278,23 +280,12 @@ class LocalExecutor:
     def _begin(self, run: Run, j: int, i: int, call: ToolCall, store: ImageStore, next_: bool) -> Any:
         """A call's result, when it is had at once; `_RUNNING` when it is to come; None when the call must wait."""
         known = self._tools.get(call.name) or self._found(call)
-        arguments: dict[str, Any] | None = None
-        given = call.arguments
-        if known.check is not None:  # the quick way of `Tool.validate`, which need not be called then
-            for value in given.values():
-                if type(value) not in SCALARS and not is_plain_list(value):
-                    break
-            else:
-                try:
-                    arguments = known.check(given)[0]
-                except ValueError:  # pydantic's; the long way words it
-                    arguments = None
-        if arguments is None:
-            arguments = known.tool.validate(given)
+        arguments = known.tool.validate(call.arguments)
         stored = store._stored  # noqa: SLF001 a method call for each image takes longer than the rest of this line
         marks: Sequence[Any] = ()
         prefix = known.prefix
-        plain = "" if prefix is None else repr([arguments[name] for name in arguments if name not in known.images])
+        # As they were given: JSON values, whose text tells all, while that of a checked value may leave something out.
+        plain = "" if prefix is None else repr([pair for pair in call.arguments.items() if pair[0] not in known.images])
         if known.image is not None and type(handle := arguments[known.image]) is int:
             if handle < len(stored):
                 marks = (stored[handle].image,)

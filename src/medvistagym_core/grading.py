@@ -58,6 +58,10 @@ class Grade:
         return not (self.correct or self.abstained)
 
 
+_RIGHT: Final = Grade(correct=True)  # one of each is enough, and most are
+_WRONG: Final = Grade()
+
+
 def grade(answer: Answer, text: str | None, *, options: Sequence[str] = (), abstention: str | None = None) -> Grade:
     """Compare what a policy answered with the right answer.
 
@@ -82,7 +86,11 @@ def grade(answer: Answer, text: str | None, *, options: Sequence[str] = (), abst
     for alias in answer.aliases if credit < 1 else ():
         credit = max(credit, float(judge(dataclasses.replace(answer, value=alias), text, options)))
     correct = credit >= least
+    if correct and credit == 1:
+        return _RIGHT
     abstained = not correct and abstention is not None and normalise(text) == normalise(abstention)
+    if not (correct or abstained or credit):
+        return _WRONG
     return Grade(correct=correct, abstained=abstained, credit=0.0 if abstained else credit)
 
 
@@ -160,6 +168,7 @@ def _option(text: str, options: Sequence[str]) -> int | None:
 
 
 _NUMBER: Final = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
+_DIGITS: Final = re.compile(r"-?[0-9]{1,99}(?:\.[0-9]{1,99})?")
 _HEDGE: Final = re.compile(r"(?:(?:it is|is|about|approximately|approx\.?|around|roughly|ca\.?|circa)\s+|[~≈=:]\s*)*\Z")
 _WORDS: Final = dict(
     zip(
@@ -206,6 +215,8 @@ def _number(answer: Answer, text: str, options: Sequence[str]) -> bool:
 @functools.lru_cache(4096)
 def _quantity(text: str) -> tuple[float, str] | None:
     """The one number that a text states, and the unit words after it; None when it states none or several."""
+    if _DIGITS.fullmatch(text):  # as most do, which is seen at once
+        return float(text), ""
     text = unicodedata.normalize("NFKC", text.replace("²", "2").replace("³", "3")).replace("−", "-").strip().casefold()
     found = _NUMBER.search(text)
     if found is None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Affine = tuple[float, float, float, float, float, float]
 IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 GRID = 1000
+_STEPS = 32  # more of them take longer to compare than pixels
 _TOLD_APART = frozenset({"window", "frame", "unit", "spacing", "modality", "photometric"})  # attributes equal by value
 
 
@@ -212,11 +213,16 @@ class Image:
         It is the digest, or for an image made by `replace`, `with_window`, `crop` or `resized` how it was made of which other.
         Good within a process.
         """
-        made = self.__dict__.pop("_made", None)  # the other image is not kept any longer
-        if made is None:
+        image, steps = self, list[Hashable]()
+        while "identity" not in image.__dict__ and (made := image.__dict__.get("_made")):
+            image, *how = made
+            # By their text, since 40 and 40.0 are equal and not the same to a tool that writes them.
+            steps.append(tuple(part if callable(part) else repr(part) for part in how))
+        self.__dict__.pop("_made", None)  # the other image is not kept any longer
+        if not steps:
             return self.digest
-        parent, *how = made
-        return parent.identity, *how
+        first = image.identity if isinstance(image.identity, tuple) else (image.identity,)
+        return (*first, *reversed(steps)) if len(first) + len(steps) <= _STEPS else self.digest
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_made", "identity")}
@@ -286,7 +292,7 @@ class Image:
         affine = _compose(self.to_source, (w / width, 0.0, 0.0, 0.0, h / height, 0.0))
         pixels.flags.writeable = False
         return self._derived(
-            _made=(self, height, width, resample),
+            _made=None if getattr(resample, "__hash__", None) is None else (self, height, width, resample),
             pixels=pixels, overlay=overlay, spacing=spacing, to_source=affine, detail=self.detail or self,
         )  # fmt: skip
 

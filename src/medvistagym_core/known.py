@@ -8,7 +8,8 @@ from time import perf_counter, thread_time
 from typing import Any, Final
 
 from medvistagym_core.errors import ToolError, classified
-from medvistagym_core.result import ToolResult, normalised, said
+from medvistagym_core.result import ToolResult, made, normalised
+from medvistagym_core.signature import SCALARS, is_plain_list
 from medvistagym_core.tool import Tool
 from medvistagym_core.watch import WATCH, Overdue
 from medvistagym_core.workers import TIMED_OUT
@@ -17,6 +18,8 @@ QUICK_S: Final = 0.0002
 _HICCUP_S: Final = 0.02  # what a busy machine may add to a quick run
 _QUICK_ENOUGH: Final = 8
 _MOST: Final = 16
+_INTERRUPTED: Final = 4  # what a run that was not so short costs, which may be the system's doing
+_SWIFT_S: Final = 5e-6  # what it takes to keep a result under its key, and to find it
 _NEW: Final = 0.25  # weight of the last run in averages
 
 
@@ -25,6 +28,8 @@ class Known:
 
     A tool is trusted to run in the calling thread after eight runs, each within 0.2 ms. A slower one costs it eight, or
     all when it cannot be an interruption by the system.
+
+    One that takes less than its result takes to keep, which is less than 5 us, is run each time, even for equal calls.
 
     Attributes:
         tool: The tool.
@@ -38,11 +43,12 @@ class Known:
         busy: Whether that kept the processor busy.
         trusted: Whether it is quick enough to run in the calling thread.
         inline: Whether it is, and there is no kernel that several calls should wait for.
+        swift: Whether it is, and takes so little, for no images, that equal calls are not worth noticing.
     """
 
     __slots__ = (
-        "_cpu", "_kernel", "_score", "batched", "busy", "check", "image", "images", "inline", "limit", "prefix", "seconds",
-        "tool", "trusted",
+        "_cpu", "_kernel", "_score", "_streak", "batched", "busy", "check", "image", "images", "inline", "limit", "prefix",
+        "seconds", "swift", "tool", "trusted",
     )  # fmt: skip
 
     def __init__(self, tool: Tool) -> None:
@@ -56,10 +62,33 @@ class Known:
         self.limit = spec.timeout_s
         self.seconds = 0.0
         self.busy = True
-        self.trusted = self.inline = False
+        self.trusted = self.inline = self.swift = False
         self._kernel: Callable[..., Any] = tool
         self._cpu = 0.0
-        self._score = 0
+        self._score = self._streak = 0
+
+    def quick(self, given: dict[str, Any], stored: Sequence[Any]) -> ToolResult | None:
+        """What a call of a swift tool gives, in the calling thread; None where the careful way has to look.
+
+        Args:
+            given: Its arguments.
+            stored: The images of the episode, each the first of a tuple.
+        """
+        check, image = self.check, self.image
+        assert check is not None
+        for value in given.values():
+            if type(value) not in SCALARS and not is_plain_list(value):
+                return None
+        try:
+            arguments = check(given)
+        except ValueError:
+            return None
+        if image is not None:
+            handle = arguments[image]
+            if type(handle) is not int or handle >= len(stored):
+                return None
+            arguments[image] = stored[handle][0]
+        return self.run_here(arguments)
 
     def run_here(self, arguments: dict[str, Any]) -> ToolResult:
         """What `Tool.run` gives, in the calling thread, for a trusted tool; if it has a limit, `WATCH` must be ready.
@@ -81,19 +110,32 @@ class Known:
             seconds = perf_counter() - began
             if limit is not None and seconds > limit:  # it was in C code, and could not be interrupted
                 raise Overdue
-            result = said(value, seconds) if type(value) is str else normalised(name, value, seconds)
+            if type(value) is str:
+                result = made((), value, None, None, (), seconds, False)
+            else:
+                result = normalised(name, value, seconds)
         except Overdue:
             WATCH.ends = inf
             return self.outcome(TIMED_OUT, 1)[0]
         except Exception as error:  # noqa: BLE001 as in `Tool.run`
             seconds = perf_counter() - began
             result = ToolResult(error=classified(name, error), seconds=seconds)
-        except (SystemExit, GeneratorExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 a cancellation, a panic, an exit: in a thread it costs one error too
             return self.outcome(error, 1)[0]
-        if seconds >= QUICK_S:
-            self._slow(seconds)
-        elif self._score < _MOST:
-            self._score += 1
+        if seconds < _SWIFT_S and not result.images:
+            if self._streak < _MOST or self._score < _MOST:
+                self._streak = min(_MOST, self._streak + 1)
+                self._score = min(_MOST, self._score + 1)
+                self._judge()
+        else:
+            self._streak = max(0, self._streak - _INTERRUPTED)
+            if seconds >= QUICK_S:
+                self._slow(seconds)
+            else:
+                self._score = min(_MOST, self._score + 1)
+                self._judge()
         return result
 
     def noted(self, wall: float, cpu: float) -> None:
@@ -121,7 +163,10 @@ class Known:
         return [ToolResult(error=error) for _ in range(count)]
 
     def _slow(self, seconds: float) -> None:
-        self._score = max(0, self._score - _QUICK_ENOUGH) if seconds < _HICCUP_S else 0
+        if seconds < _HICCUP_S:
+            self._score = max(0, self._score - _QUICK_ENOUGH)
+        else:
+            self._score = self._streak = 0
         self._judge()
 
     def _judge(self) -> None:
@@ -130,6 +175,8 @@ class Known:
             self._kernel = self.tool.kernel()
         self.trusted = trusted
         self.inline = trusted and not self.batched
+        plain = self.check is not None and len(self.images) < 2
+        self.swift = self.inline and plain and self._streak >= _QUICK_ENOUGH
 
 
 class Unit:

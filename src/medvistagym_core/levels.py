@@ -27,9 +27,7 @@ MANY: Final = 8
 """So many pictures at once are worth loading OpenCV for."""
 _TILE: Final = 2**16
 _LOOKED_UP: Final = 2**14  # for fewer pixels than this the formula is quicker than making a table
-_KERNEL: Final = (
-    2**17
-)  # OpenCV shares work of 2**18 pixels among threads of its own, and those are the executor's to give
+_KERNEL: Final = 2**17  # OpenCV shares work of 2**18 pixels among its own threads, and those are the executor's to give
 _SCRATCH: Final = threading.local()
 
 
@@ -202,7 +200,8 @@ def _look_up(values: np.ndarray, out: np.ndarray, table: np.ndarray) -> None:
         values = np.ascontiguousarray(values).reshape(len(values), -1)
     bits = values.view(f"u{values.itemsize}")
     look_up = _opencv() if "cv2" in sys.modules else None
-    levels = out.reshape(bits.shape) if out.flags.c_contiguous else None
+    # A single column may be contiguous with any strides to numpy, not so to OpenCV.
+    levels = out.reshape(bits.shape) if out.flags.c_contiguous and bits.shape[1] > 1 else None
     step = max(1, _KERNEL // max(1, bits.shape[1]))
     for k in range(0, len(bits), step):
         rows = bits[k : k + step]

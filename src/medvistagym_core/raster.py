@@ -20,9 +20,10 @@ def resized(pixels: np.ndarray, height: int, width: int, *, stack: bool) -> np.n
     h, w = pixels.shape
     if h % height == 0 and w % width == 0:
         down, across = h // height, w // width
-        total: np.ndarray = sum((pixels[k::down] for k in range(1, down)), pixels[0::down].astype(np.float32))
-        total = sum((total[:, k::across] for k in range(1, across)), total[:, 0::across])
-        return total / np.float32(down * across)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total: np.ndarray = sum((pixels[k::down] for k in range(1, down)), pixels[0::down].astype(np.float32))
+            total = sum((total[:, k::across] for k in range(1, across)), total[:, 0::across])
+            return (total / np.float32(down * across)).astype(np.float32, copy=False)
     kind = PIL.Image.Resampling.BOX if height <= h and width <= w else PIL.Image.Resampling.BILINEAR
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(pixels, np.float32)

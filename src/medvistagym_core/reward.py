@@ -247,11 +247,11 @@ class Reward:
         """The score of an episode. A term that raises, or gives no finite number, counts 0 and is named in `failed`."""
         values: dict[str, float] = {}
         failed: dict[str, str] = {}
-        total = 0.0
+        total, terms, isfinite = 0.0, self.terms, math.isfinite
         for name, weight in self.weights.items():
             try:
-                value = float(self.terms[name](outcome))
-                if not math.isfinite(value):
+                value = float(terms[name](outcome))
+                if not isfinite(value):
                     failed[name], value = f"gave {value}", 0.0
             except Exception as error:  # noqa: BLE001 - a plugin's term must not end a run
                 failed[name], value = f"{type(error).__name__}: {str(error)[:200]}", 0.0

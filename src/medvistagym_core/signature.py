@@ -131,20 +131,26 @@ class ArgumentsForm:
         return cleaned_schema(self.model.model_json_schema())
 
     @cached_property
-    def check(self) -> Callable[[Mapping[str, Any]], tuple[dict[str, Any], Any, Any]] | None:
+    def check(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
         """The validator of arguments that are plain JSON values (`SCALARS`, or lists of them), without a detour by JSON text.
 
-        Its first result is the arguments with defaults filled in. None where an argument's type reads JSON text otherwise than
-        Python values (a tuple, a date, an enumeration, ...), so that only `validate_json` can say.
+        It gives a new dict with defaults filled in. None where an argument's type reads JSON text otherwise than Python values
+        (a tuple, a date, an enumeration, ...), so that only `validate_json` can say.
         """
         if not self._plain:
             return None
-        from pydantic_core import SchemaValidator
+        from pydantic_core import SchemaValidator, core_schema
 
         whole: Any = self.model.__pydantic_core_schema__
         if whole["type"] != "model" or whole["schema"]["type"] != "model-fields":
             return None
-        return SchemaValidator(whole["schema"], whole["config"]).validate_python  # no model is made, which takes longer
+        fields = {
+            name: core_schema.typed_dict_field(field["schema"], required=field["schema"]["type"] != "default")
+            for name, field in whole["schema"]["fields"].items()
+        }
+        # The same fields as those of a dict: no model is made, nor a set of the fields that were given, which takes longer.
+        plain = core_schema.typed_dict_schema(fields, strict=True, extra_behavior="forbid", config=whole["config"])
+        return SchemaValidator(plain).validate_python
 
     @cached_property
     def validate_json(self) -> Callable[[str | bytes], BaseModel]:

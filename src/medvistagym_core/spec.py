@@ -7,21 +7,37 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import pydantic.dataclasses
 from pydantic import BaseModel, ConfigDict, Field
 
 from medvistagym_core.signature import LOCAL, NAME
 
 
-class ToolCall(BaseModel):
+@pydantic.dataclasses.dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class ToolCall:
     """What a policy asks for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="Name of the tool in the toolbox.")
     arguments: dict[str, Any] = Field(default_factory=dict, description="Arguments by name, as JSON values.")
     id: str | None = Field(
         default=None, description="Identifier given by the policy's protocol, returned with the result."
     )
+
+
+class _Made:
+    """A call while its fields are set: laid out as a `ToolCall`, but not frozen."""
+
+    __slots__ = ("arguments", "id", "name")
+
+
+def made(name: str, arguments: dict[str, Any]) -> ToolCall:
+    """A call of parts that were checked, in a tenth of the time that a checking one takes; the arguments become its own."""
+    call: Any = _Made()
+    call.name = name
+    call.arguments = arguments
+    call.id = None
+    call.__class__ = ToolCall
+    return call  # type: ignore[no-any-return]
 
 
 class ToolSpec(BaseModel):

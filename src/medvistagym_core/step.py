@@ -11,6 +11,7 @@ from medvistagym_core.execution import named_handles
 from medvistagym_core.protocol import Turn
 from medvistagym_core.record import TurnRecord, block_records, call_record, error_record
 from medvistagym_core.registry import Toolbox
+from medvistagym_core.settings import Settings
 from medvistagym_core.tool import ErrorCode, ToolCall, ToolResult
 
 
@@ -22,9 +23,8 @@ class Step:
     Args:
         turn: The turn.
         seconds: Wall time of the policy.
+        settings: How results are shown.
         refused: Results of the last calls of the turn, which the budget does not allow to run.
-        most: Characters of one result that are shown.
-        terse: Whether results are shown without a word more than needed.
 
     Attributes:
         turn: The turn.
@@ -35,19 +35,17 @@ class Step:
     """
 
     __slots__ = (
-        "_began", "_most", "_refused", "_terse", "error", "given", "policy_seconds", "tool_seconds", "turn",
+        "_began", "_refused", "_settings", "error", "given", "policy_seconds", "tool_seconds", "turn",
     )  # fmt: skip
 
-    def __init__(
-        self, turn: Turn, seconds: float, *, refused: tuple[ToolResult, ...] = (), most: int, terse: bool
-    ) -> None:
+    def __init__(self, turn: Turn, seconds: float, settings: Settings, refused: tuple[ToolResult, ...] = ()) -> None:
         self.turn = turn
         self.policy_seconds = seconds
         self.given: tuple[ToolResult, ...] = ()
         self.error: ErrorCode | None = None if turn.error is None else turn.error.code
         self.tool_seconds = 0.0
         self._refused = refused
-        self._most, self._terse = most, terse
+        self._settings = settings
         self._began = time.perf_counter()
 
     @property
@@ -68,27 +66,32 @@ class Step:
     @property
     def shown(self) -> list[list[Block]]:
         """What the policy is shown of each result; image blocks hold handles."""
-        return [conversation.result_blocks(result, most=self._most, terse=self._terse) for result in self.given]
+        return [self._blocks(result) for result in self.given]
 
     @property
     def feedback(self) -> list[Block]:
         """What it is told of a turn that could not be read."""
         if self.turn.error is None:
             return []
-        return conversation.result_blocks(ToolResult(error=self.turn.error), most=self._most, terse=self._terse)
+        return self._blocks(ToolResult(error=self.turn.error))
 
     @property
     def text(self) -> str | None:
-        """All that the policy is shown, where it is the text of one call; else None."""
+        """All that the policy is shown, where it is the text of one call, or nothing; else None."""
         given = self.given
         if len(given) != 1 or given[0].handles:
-            return None
-        return conversation.result_text(given[0], most=self._most, terse=self._terse)
+            return "" if not given and self.turn.error is None else None
+        settings = self._settings
+        return conversation.result_text(given[0], most=settings.limits.max_observation, terse=settings.terse)
 
     @property
     def blocks(self) -> list[Block]:
         """All that the policy is shown; image blocks hold handles."""
         return [block for blocks in self.shown for block in blocks] or self.feedback
+
+    def _blocks(self, result: ToolResult) -> list[Block]:
+        settings = self._settings
+        return conversation.result_blocks(result, most=settings.limits.max_observation, terse=settings.terse)
 
     def messages(self, style: Style) -> list[Message]:
         """The turn and what answers it, as chat messages whose image blocks hold handles."""

@@ -247,13 +247,13 @@ class Tool:
                     break
             else:
                 try:
-                    return check(arguments)[0]
+                    return check(arguments)
                 except ValueError:  # pydantic's; its validator of JSON text says why
                     pass
         return self._validated(arguments)
 
     @functools.cached_property
-    def plain_check(self) -> Callable[[Mapping[str, Any]], tuple[dict[str, Any], Any, Any]] | None:
+    def plain_check(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
         """The quick way of `validate`, for arguments that are plain JSON values; see `ArgumentsForm.check`."""
         return None if self._form is None else self._form.check
 

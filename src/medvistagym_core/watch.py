@@ -10,7 +10,7 @@ watchman sleeps.
 
 What this cannot stop is C code that does not return to the interpreter; such a tool belongs into the isolating
 executor. And it is for the main thread alone, for systems with this signal, and for programs that have no use of their
-own for it: elsewhere `Watch.ready` is False and calls go to `workers`.
+own for it, which is looked after too: elsewhere `Watch.ready` is False and calls go to `workers`.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class Watch:
         assert _SIGNAL is not None
         while True:
             sleep(_LOOK_S)
-            if perf_counter() >= self.ends:
+            if self._able and signal.getsignal(_SIGNAL) != self._interrupt:
+                self._able = False  # the program has a use of its own for the signal by now
+            if self._able and perf_counter() >= self.ends:
                 signal.pthread_kill(self._main, _SIGNAL)
             elif self.ends is inf:
                 self.asleep = True
@@ -92,7 +94,7 @@ class Watch:
 
     def forget(self) -> None:
         """Begin anew in a forked child, which has no watchman."""
-        if self._able and _SIGNAL is not None:
+        if _SIGNAL is not None and signal.getsignal(_SIGNAL) == self._interrupt:
             signal.signal(_SIGNAL, signal.SIG_DFL)
         self.ends, self.asleep, self._bell, self._able = inf, True, threading.Event(), None
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic, process_time
 from typing import Any, Final
 
+from medvistagym_core.forks import in_child
+
 TIMED_OUT: Final = object()
 _PATIENCE_S: Final = 0.002
 _LOOK_S: Final = 0.05
@@ -34,9 +36,9 @@ class Workers:
         self.most = most
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._idle = 0
+        self._idle = 0  # below zero while jobs wait for a thread and the system gives no more
         self._threads = 0
-        self._process = os.getpid()
+        in_child(self.forget)
 
     def batch(self) -> Batch:
         """A new stream of work."""
@@ -67,15 +69,24 @@ class Workers:
     def submit(self, job: Callable[[], None]) -> None:
         """Have a thread run `job`, which raises nothing."""
         with self._lock:
-            if self._process != os.getpid():  # a forked child has none of its parent's threads
-                self._process, self._inbox, self._idle, self._threads = os.getpid(), queue.SimpleQueue(), 0, 0
+            self._idle -= 1
+            if self._idle < 0:
+                name = f"medvistagym-tool-{self._threads + 1}"
+                thread = threading.Thread(target=self._serve, args=(self._inbox,), daemon=True, name=name)
+                try:
+                    thread.start()
+                except RuntimeError:  # the system gives no more: the next one that is done takes it
+                    if not self._threads:
+                        self._idle += 1
+                        raise
+                else:
+                    self._threads += 1
+                    self._idle += 1
             self._inbox.put(job)
-            if self._idle > 0:
-                self._idle -= 1
-            else:
-                self._threads += 1
-                name = f"medvistagym-tool-{self._threads}"
-                threading.Thread(target=self._serve, args=(self._inbox,), daemon=True, name=name).start()
+
+    def forget(self) -> None:
+        """Begin anew in a forked child, which has none of its parent's threads and perhaps a lock that one of them held."""
+        self._lock, self._inbox, self._idle, self._threads = threading.Lock(), queue.SimpleQueue(), 0, 0
 
     def _serve(self, inbox: queue.SimpleQueue[Callable[[], None] | None]) -> None:
         while (job := inbox.get()) is not None:

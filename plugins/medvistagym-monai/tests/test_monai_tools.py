@@ -220,6 +220,14 @@ def test_scales_that_are_refused() -> None:
         )
 
 
+def test_values_beyond_float32_are_black_or_white_or_refused() -> None:
+    values = np.array([[-3e38, 0.0], [5.0, 3e38]], np.float32)
+    made, _ = scale_intensity(Image(pixels=values, unit="raw"), method="range", low=0.0, high=10.0)
+    assert made.pixels.tolist() == [[0, 0], [128, 255]]
+    beyond = Image(pixels=np.full((4, 4), 1e300), unit="raw", spacing=(1.0, 1.0))
+    assert "have no value" in refusal(resample, image=beyond, spacing_mm=2.0)
+
+
 def test_the_finest_pixels_are_scaled() -> None:
     overview = scan().resized(8, 8)
     made, _ = scale_intensity(overview)

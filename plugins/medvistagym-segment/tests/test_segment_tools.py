@@ -83,6 +83,14 @@ def test_sizes_are_those_of_the_shapes(method: str, area: float) -> None:
     assert volume.pixels.shape == (20, 160, 200)
 
 
+@pytest.mark.parametrize("slices", [2, 3, 4])
+def test_thin_volumes_without_units_have_a_body(slices: int) -> None:
+    plane = chest(unit="raw")
+    volume = plane.replace(pixels=np.repeat(plane.pixels[None], slices, 0), spacing=(2.0, 1.0, 1.0))
+    _, _, data = found(volume, "body")
+    assert data["volume_ml"] == pytest.approx(BODY * slices * 2 / 1000, rel=0.08)  # blurred, it is a little wider
+
+
 def test_the_table_and_the_outside_of_the_field_are_not_the_patient() -> None:
     image = chest()
     pixels = image.pixels.copy()

@@ -19,8 +19,8 @@ __all__ = ["configure"]
 
 SHOWN: Final = 20
 _EXAMPLE = """\
-medvistagym replay runs/first/test.jsonl
-medvistagym replay runs/first/test.jsonl --force --json"""
+medvistagym replay runs/first/trajectories/grpo-greedy.jsonl
+medvistagym replay runs/first/trajectories/grpo-greedy.jsonl --force --json"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +39,8 @@ def _replay(options: argparse.Namespace) -> int:
     from medvistagym_core.replay import check
 
     file: Path = options.file
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder; name one trajectory file in it, which ends in .jsonl")
     if not file.is_file():
         raise UsageError(f"{file}: there is no such file")
     if not file.with_suffix(".lock.json").is_file():

@@ -18,7 +18,7 @@ from typing import Any
 
 from medvistagym_core.errors import ToolError
 from medvistagym_core.isolation.origin import restored
-from medvistagym_core.isolation.wire import BEGUN, receive, send
+from medvistagym_core.isolation.wire import BEGUN, UnreadableError, receive, send
 from medvistagym_core.result import ToolResult
 from medvistagym_core.tool import Tool
 
@@ -27,10 +27,16 @@ def serve(connection: Connection) -> None:
     """Answer requests until the other side is gone."""
     tools: dict[str, Tool] = {}
     while True:
-        name, origin, calls, together = receive(connection)
+        try:
+            name, origin, calls, together = receive(connection)
+        except UnreadableError as error:
+            send(connection, ToolError("tool_failed", f"The call could not be handed over: {error}."))
+            continue
         try:
             if origin is not None:
                 tools[name] = restored(origin)
+                with contextlib.suppress(Exception):  # the call meets it again, and says what is wrong
+                    tools[name].setup()  # loading a model is not part of the first call's time
         except BaseException as error:  # noqa: BLE001 of the module of the tool
             said = str(error).strip().split("\n")[0][:300]
             send(connection, ToolError("tool_failed", f"{name} could not be loaded: {type(error).__name__}: {said}."))
@@ -69,6 +75,8 @@ def main(arguments: list[str]) -> None:
     """Serve the connection given by its file descriptor."""
     connection, lifeline = Connection(int(arguments[0])), int(arguments[1])
     bind(lifeline)
+    for descriptor in (connection.fileno(), lifeline):  # not for what a tool starts
+        os.set_inheritable(descriptor, False)
     os.dup2(2, 1)  # what a tool prints is no answer of the program that called it
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         serve(connection)

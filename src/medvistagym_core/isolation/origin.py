@@ -8,9 +8,11 @@ import importlib.util
 import pickle
 import sys
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from medvistagym_core.tool import Tool
+
+_MAIN: Final = "__isolated_main__"
 
 
 class IsolationError(ValueError):
@@ -63,6 +65,8 @@ def _origin(tool: Tool) -> Origin:
     file = getattr(sys.modules.get(name), "__file__", None)
     if file is None:
         raise IsolationError("is defined in an interactive session; put it into a file")
+    if name == "__main__":
+        sys.modules[_MAIN] = sys.modules[name]  # so that what a script's tool gives back can be read here
     return Origin(pickled, name, file)
 
 
@@ -70,7 +74,7 @@ def restored(origin: Origin) -> Tool:
     """The tool, in another process."""
     if origin.file is not None and (origin.module == "__main__" or origin.module not in sys.modules):
         # A script's main part must not run again, so its file is loaded under another name.
-        name = "__isolated_main__" if origin.module == "__main__" else origin.module
+        name = _MAIN if origin.module == "__main__" else origin.module
         if name not in sys.modules:
             spec = importlib.util.spec_from_file_location(name, origin.file)
             assert spec is not None

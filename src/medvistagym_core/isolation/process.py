@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
+from math import inf
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from time import monotonic
@@ -16,10 +18,11 @@ from typing import Any, Final
 
 from medvistagym_core.errors import ToolError
 from medvistagym_core.isolation.origin import Origin
-from medvistagym_core.isolation.wire import BEGUN, receive, send
+from medvistagym_core.isolation.wire import BEGUN, UnreadableError, receive, send
 from medvistagym_core.result import ToolResult
 
 START_S: Final = 120.0
+_LOOK_S: Final = 0.25
 
 
 class EndedError(Exception):
@@ -71,16 +74,22 @@ class WorkerProcess:
             EndedError: The process ended before all results were there.
             LateError: The call after those already given took too long.
         """
+        whole = True
         try:
             send(self._connection, (name, None if name in self._known else origin, calls, together))
+            whole = False
             self._begin(name)
             if together:
-                yield from self._next(None if limit is None else limit * len(calls))
+                yield from self._answer(name, None if limit is None else limit * len(calls), len(calls))
             else:
                 for _ in calls:
-                    yield self._next(limit)
+                    yield from self._answer(name, limit, 1)
+            whole = True
         except (EOFError, OSError):
             raise EndedError(self._end()) from None
+        finally:
+            if not whole and self.alive:  # what is still to come would be taken for the answer to the next request
+                self.kill()
 
     def _begin(self, name: str) -> None:
         try:
@@ -89,14 +98,31 @@ class WorkerProcess:
             raise ToolError("tool_failed", f"{name} {self._end()} while it was loaded.") from None
         except LateError:
             raise ToolError("tool_failed", f"{name} was not loaded within {START_S:g} s.") from None
-        if begun != BEGUN:
+        if isinstance(begun, ToolError):
             raise begun
+        if not (isinstance(begun, str) and begun == BEGUN):
+            raise ToolError("tool_failed", f"{name} broke its process while it was loaded.")
         self._known.add(name)
 
+    def _answer(self, name: str, limit: float | None, count: int) -> list[ToolResult]:
+        try:
+            answer = self._next(limit)
+        except UnreadableError as error:
+            said = f"{name} gave a result that cannot be handed over: {error}."
+            return [ToolResult(error=ToolError("tool_failed", said))] * count
+        answers = answer if isinstance(answer, list) else [answer]
+        if len(answers) != count or not all(isinstance(one, ToolResult) for one in answers):
+            raise ToolError("tool_failed", f"{name} broke the connection to its process.")
+        return answers
+
     def _next(self, limit: float | None) -> Any:
-        if limit is not None and not self._connection.poll(limit):
-            self.kill()
-            raise LateError
+        deadline = inf if limit is None else monotonic() + limit
+        while not self._connection.poll(max(0.0, min(_LOOK_S, deadline - monotonic()))):
+            if self._process.poll() is not None and not self._connection.poll(0):
+                raise EOFError  # what the tool started may hold the connection open
+            if monotonic() >= deadline:
+                self.kill()
+                raise LateError
         return receive(self._connection)
 
     def kill(self) -> None:
@@ -112,6 +138,11 @@ class WorkerProcess:
         if self._lifeline >= 0:
             os.close(self._lifeline)
             self._lifeline = -1
+
+    def forget(self) -> None:
+        """Leave it to the process that this one was forked from."""
+        self.discard()
+        self._process.returncode = 0  # it is no child of this one, which cannot wait for it
 
     @property
     def alive(self) -> bool:
@@ -143,6 +174,14 @@ class Processes:
         self._all: set[WorkerProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
+        _ALL.add(self)
+
+    def forget(self) -> None:
+        """Begin anew in a forked child, whose questions would get mixed with those of its parent."""
+        for process in self._all:
+            process.forget()
+        self._free, self._lock = threading.Semaphore(self.most), threading.Lock()
+        self._idle, self._all = [], set()
 
     @contextlib.contextmanager
     def one(self) -> Iterator[WorkerProcess]:
@@ -186,3 +225,13 @@ class Processes:
             processes, self._all, self._idle = list(self._all), set(), []
         for process in processes:
             process.kill()
+
+
+def _forget() -> None:
+    for processes in list(_ALL):
+        processes.forget()
+
+
+_ALL: Final[weakref.WeakSet[Processes]] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -12,6 +12,10 @@ _COUNT: Final = struct.Struct("<I")
 _SIZE: Final = struct.Struct("<Q")
 
 
+class UnreadableError(ValueError):
+    """A message that came whole and cannot be made of what this process has; `str` says why."""
+
+
 def send(connection: Connection, message: Any) -> None:
     """Send a message.
 
@@ -33,6 +37,7 @@ def receive(connection: Connection) -> Any:
     Raises:
         EOFError: The other side is gone.
         OSError: The other side is gone.
+        UnreadableError: It holds what cannot be restored here; the next message can be read.
     """
     head = memoryview(connection.recv_bytes())
     (count,) = _COUNT.unpack_from(head)
@@ -43,4 +48,7 @@ def receive(connection: Connection) -> Any:
         buffer = bytearray(size)
         connection.recv_bytes_into(buffer)
         buffers.append(memoryview(buffer).toreadonly())
-    return pickle.loads(head[body:], buffers=buffers)
+    try:
+        return pickle.loads(head[body:], buffers=buffers)
+    except Exception as error:  # noqa: BLE001 of whatever the message is made of
+        raise UnreadableError(f"{type(error).__name__}: {error}") from None

@@ -60,8 +60,9 @@ def scale_intensity(
         raise ValueError(
             f"{first:g} and {last:g} are too close together or too far apart for greys between; choose others"
         )
-    values -= np.float32(first)
-    values *= np.float32(steepness)
+    with np.errstate(over="ignore"):  # what is beyond float32 is beyond black or white
+        values -= np.float32(first)
+        values *= np.float32(steepness)
     greys = np.rint(np.clip(values, 0, 255, out=values), out=values).astype(np.uint8)
     if image.photometric == "MONOCHROME1":
         greys = 255 - greys

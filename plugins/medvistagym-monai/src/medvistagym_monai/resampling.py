@@ -140,7 +140,8 @@ def _refuse_gaps(source: Image) -> None:
 
     if source.pixels.dtype.kind != "f":
         return
-    bad = source.pixels.size - int(np.count_nonzero(np.isfinite(source.pixels)))
+    with np.errstate(over="ignore"):  # it is worked on in float32
+        bad = source.pixels.size - int(np.count_nonzero(np.isfinite(source.pixels.astype(np.float32, copy=False))))
     if bad:
         raise ValueError(
             f"{bad} of {source.pixels.size} pixels have no value (NaN or infinite); take a part without them"

@@ -33,6 +33,7 @@ _VESSELS_MM: Final = 5.0
 _TABLE_MM: Final = 3.0
 _LARGE: Final = 0.1  # of the largest part: what is smaller is dropped
 _SPECK_MM: Final = 6.0  # cube or square of this side: what is smaller is dropped
+_FARTHEST: Final = 1e38  # float32 ends at 3e38
 _CONFIDENCE: Final = 2.5  # standard deviations
 
 
@@ -47,9 +48,12 @@ def body(image: Image, where: Where) -> np.ndarray:
         found = _itk(values > _BODY_HU, image)
     else:
         _refuse_constant(values)
-        smooth = (
-            sitk.SmoothingRecursiveGaussian(_itk(values, image), 1.0) if min(image.shape) >= 8 else _itk(values, image)
-        )
+        smooth = _itk(values, image)
+        if min(image.shape) >= 8:
+            if values.ndim == 3 and len(values) < 4:  # the recursive filter needs four slices
+                smooth = sitk.DiscreteGaussian(smooth, [1.0] * 3, 32, [0.01] * 3, True)
+            else:
+                smooth = sitk.SmoothingRecursiveGaussian(smooth, 1.0)
         found = sitk.TriangleThreshold(smooth, 0, 1, 256)
     opened = sitk.BinaryMorphologicalOpening(found, _pixels(image, _TABLE_MM), sitk.sitkBall)
     return _filled(largest(_array(opened)))
@@ -216,6 +220,8 @@ def _above_otsu(values: np.ndarray) -> np.ndarray:
     smooth, scaled = buffers.empty(values.shape, np.float32), buffers.empty(values.shape, np.float32)
     cv2.sepFilter2D(values, cv2.CV_32F, taps, taps, smooth, borderType=cv2.BORDER_REPLICATE)
     low, high = float(smooth.min()), float(smooth.max())
+    if not high - low < _FARTHEST:
+        raise ValueError(f"the values of the image are more than {_FARTHEST:g} apart; there is no threshold to find")
     step = (high - low) * (1 + 1 / 25600) / 256  # ITK widens the last class by a hundredth of one
     if not step > 0:
         return np.zeros(values.shape, bool)
