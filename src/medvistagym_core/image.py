@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medvistagym_core import buffers, levels, raster
+from medvistagym_core.window import Window as Window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,41 +66,6 @@ class Box(NamedTuple):
         if box.x0 >= box.x1 or box.y0 >= box.y1:
             raise ValueError(f"a box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1, not {list(box)}")
         return box
-
-
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """How stored values become grey levels (DICOM PS3.3 C.11.2.1).
-
-    Attributes:
-        center: Value shown as mid-grey, in the unit of the pixels.
-        width: Range of values spread over all grey levels, in the same unit.
-        function: VOI LUT function, DICOM PS3.3 C.11.2.1.2 (linear), C.11.2.1.3.2 (linear exact), C.11.2.1.3.1 (sigmoid).
-        name: What the window is for, such as "lung".
-    """
-
-    center: float
-    width: float
-    function: Literal["linear", "linear_exact", "sigmoid"] = "linear"
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.center) and math.isfinite(self.width)):
-            raise ValueError(f"a window needs a finite center and width, not {self.center} and {self.width}")
-        least = 1.0 if self.function == "linear" else 0.0
-        if self.width < least or self.width == 0:
-            raise ValueError(
-                f"the width of a {self.function} window must be {'at least 1' if least else 'above 0'}, not {self.width:g}"
-            )
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """Map values of any shape to float32 grey levels in 0 to 255; NaN becomes 0."""
-        import numpy as np
-
-        with np.errstate(over="ignore"):
-            grey: np.ndarray = np.array(values, np.float32)
-        levels.spread(grey, self.center, self.width, self.function)
-        return grey
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
