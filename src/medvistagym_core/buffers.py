@@ -8,10 +8,11 @@ pool when the last array that looks at it is gone, and is handed out again. The 
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
+
+from medvistagym_core.forks import in_child
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,8 +65,7 @@ class _Pool:
 
 
 _POOL: Final = _Pool()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_POOL.forget)
+in_child(_POOL.forget)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

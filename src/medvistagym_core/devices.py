@@ -38,6 +38,19 @@ def placement(text: str) -> dict[str, str]:
     return devices
 
 
+def available(text: str) -> dict[str, str]:
+    """The placement that a text says, on devices of this machine.
+
+    Raises:
+        ValueError: It is none, or names a device that is not here.
+    """
+    devices = placement(text)
+    for device in devices.values():
+        if missing := absent(device):
+            raise ValueError(missing)
+    return devices
+
+
 def device_of(name: str, tool_id: str, devices: Mapping[str, str]) -> str:
     """The device of a tool by its name in the toolbox or its canonical id."""
     for exact in (name, tool_id):

@@ -15,13 +15,14 @@ own for it, which is looked after too: elsewhere `Watch.ready` is False and call
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from math import inf
 from threading import get_ident
 from time import perf_counter, sleep
 from typing import Any, Final
+
+from medvistagym_core.forks import in_child
 
 _LOOK_S: Final = 0.02
 _AGAIN_S: Final = 1.0
@@ -100,5 +101,4 @@ class Watch:
 
 
 WATCH: Final = Watch()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=WATCH.forget)
+in_child(WATCH.forget)

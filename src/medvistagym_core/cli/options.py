@@ -152,16 +152,12 @@ def open_toolbox(registry: Registry, select: str, device: str | None = None) -> 
 def _devices(text: str | None) -> dict[str, str] | None:
     if text is None:
         return None
-    from medvistagym_core.devices import absent, placement
+    from medvistagym_core.devices import available
 
     try:
-        devices = placement(text)
+        return available(text)
     except ValueError as error:
         raise UsageError(f"--device: {error}") from error
-    for device in devices.values():
-        if missing := absent(device):
-            raise UsageError(f"--device {text}: {missing}")
-    return devices
 
 
 def open_executor(registry: Registry, name: str, toolbox: Toolbox) -> Executor:

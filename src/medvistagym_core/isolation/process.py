@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
 from math import inf
 from multiprocessing.connection import Connection, Pipe
@@ -17,6 +16,7 @@ from time import monotonic
 from typing import Any, Final
 
 from medvistagym_core.errors import ToolError
+from medvistagym_core.forks import in_child
 from medvistagym_core.isolation.origin import Origin
 from medvistagym_core.isolation.wire import BEGUN, UnreadableError, receive, send
 from medvistagym_core.result import ToolResult
@@ -174,7 +174,7 @@ class Processes:
         self._all: set[WorkerProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
-        _ALL.add(self)
+        in_child(self.forget)
 
     def forget(self) -> None:
         """Begin anew in a forked child, whose questions would get mixed with those of its parent."""
@@ -225,13 +225,3 @@ class Processes:
             processes, self._all, self._idle = list(self._all), set(), []
         for process in processes:
             process.kill()
-
-
-def _forget() -> None:
-    for processes in list(_ALL):
-        processes.forget()
-
-
-_ALL: Final[weakref.WeakSet[Processes]] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

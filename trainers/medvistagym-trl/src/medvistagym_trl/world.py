@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from medvistagym_core.devices import absent, placement
+from medvistagym_core.devices import available
 from medvistagym_core.protocol import Protocol
 from medvistagym_core.registry import Registry, Toolbox
 from medvistagym_core.reward import TERMS, Outcome, Reward
@@ -49,10 +49,7 @@ def make_toolbox(recipe: Recipe, registry: Registry) -> Toolbox:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        devices = placement(wanted)
+        devices = available(wanted)
     except ValueError as error:
         raise RecipeError(f"the recipe: devices: {error}") from None
-    for device in devices.values():
-        if missing := absent(device):
-            raise RecipeError(f"the recipe: devices: {missing}")
     return registry.toolbox(recipe.tools or (), devices=devices)
