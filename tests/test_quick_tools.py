@@ -234,3 +234,14 @@ assert not heard
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_program_that_leaves_its_executor_open_ends_without_a_word():
+    code = """
+from medvistagym_core import LocalExecutor, Registry
+from medvistagym_core import buffers
+executor = LocalExecutor(Registry().toolbox())
+kept = buffers.empty((1024, 1024), 'float32')
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

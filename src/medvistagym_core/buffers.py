@@ -65,7 +65,7 @@ class _Pool:
 
 
 _POOL: Final = _Pool()
-in_child(_POOL.forget)
+in_child(_POOL)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

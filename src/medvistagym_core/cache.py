@@ -29,7 +29,7 @@ class ResultCache:
         self._sharing: dict[int, int] = {}  # the number of results that keep an array, by its id
         self._used = 0
         self._lock = threading.Lock()
-        in_child(self.forget)
+        in_child(self)
 
     def get(self, key: Hashable) -> ToolResult | None:
         """The result kept under `key`."""

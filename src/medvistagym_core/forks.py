@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
-from typing import Final
-
-_FORGET: Final[set[weakref.WeakMethod[Callable[[], None]]]] = set()
+from typing import Final, Protocol
 
 
-def in_child(forget: Callable[[], None]) -> None:
-    """Have a method called in every child that is forked while its object lives."""
-    _FORGET.add(weakref.WeakMethod(forget, _FORGET.discard))
+class Forgetful(Protocol):
+    """What has locks, threads or processes."""
+
+    def forget(self) -> None: ...
 
 
-def _run() -> None:
-    for reference in list(_FORGET):
-        forget = reference()
-        if forget is not None:
-            forget()
+_ALL: Final[weakref.WeakSet[Forgetful]] = weakref.WeakSet()
+
+
+def in_child(owner: Forgetful) -> None:
+    """Have `owner.forget` called in every child that is forked while it lives."""
+    _ALL.add(owner)
+
+
+def _forget() -> None:
+    for owner in list(_ALL):
+        owner.forget()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_run)
+    os.register_at_fork(after_in_child=_forget)

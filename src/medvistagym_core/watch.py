@@ -101,4 +101,4 @@ class Watch:
 
 
 WATCH: Final = Watch()
-in_child(WATCH.forget)
+in_child(WATCH)

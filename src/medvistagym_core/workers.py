@@ -38,7 +38,7 @@ class Workers:
         self._lock = threading.Lock()
         self._idle = 0  # below zero while jobs wait for a thread and the system gives no more
         self._threads = 0
-        in_child(self.forget)
+        in_child(self)
 
     def batch(self) -> Batch:
         """A new stream of work."""

@@ -174,7 +174,7 @@ class Processes:
         self._all: set[WorkerProcess] = set()
         self._lock = threading.Lock()
         self._closed = False
-        in_child(self.forget)
+        in_child(self)
 
     def forget(self) -> None:
         """Begin anew in a forked child, whose questions would get mixed with those of its parent."""
