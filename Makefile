@@ -20,7 +20,7 @@ export HF_HUB_OFFLINE := 1
 install: $(INSTALLED)
 
 # torch goes first, and pinned: left to a dependency's range, pip may take a larger build of a newer version.
-$(INSTALLED): constraints.txt requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml trainers/*/pyproject.toml)
+$(INSTALLED): constraints.txt requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml trainers/*/pyproject.toml plugins/*/setup.py plugins/*/src/*/*.c)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3.11, python3 is." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) torch

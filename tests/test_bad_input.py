@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvistagym_core import Image, Window
+from medvistagym_core import Image, LookupTable, Window
 from medvistagym_core.cli.errors import WorkError
 from medvistagym_core.cli.files import read_images
 from medvistagym_core.execution import ImageStore, LocalExecutor
@@ -116,6 +116,11 @@ def bad_images() -> dict[str, Callable[[], Image]]:
             unit="HU",
             spacing=(1.0, 1.0, 1.0),
             attributes={"direction": "nan 0 0 0 0 0", "padding": "x y", "slice_offsets_mm": "0 0 0", "kvp": "many"},
+        ),
+        "a table to look up in": lambda: Image(pixels=plain, window=LookupTable.of(-300, [9, 0, 7] * 100, 9), **ct),
+        "a table, and some NaN": lambda: Image(pixels=some_nan, window=LookupTable.of(-1, [0], 1), **ct),
+        "a table, and two sorts of infinity": lambda: Image(
+            pixels=np.array([[1e308, -np.inf] * 8] * 16), window=LookupTable.of(65535, range(65536), 65535)
         ),
     }
     return made

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -98,3 +100,29 @@ def test_the_pool_does_not_grow_without_end() -> None:
     kept.clear()
     again = [empty((POOLED // 4,), np.uint8) for _ in range(4)]
     assert {address(array) for array in again} <= places
+
+
+def test_when_the_pool_is_full_sizes_that_were_used_before_make_room() -> None:
+    kept = [empty((POOLED // 4,), np.uint8) for _ in range(4)]
+    kept.clear()
+    first = empty(SHAPE, np.float32)
+    where = address(first)
+    del first
+    assert address(empty(SHAPE, np.float32)) == where
+
+
+def test_a_part_or_a_copy_of_what_an_array_lies_on_gives_no_memory_back() -> None:
+    array = empty(SHAPE, np.float32)
+    array[:] = 7
+    base: Any = array.base
+    part, copy = base[:100], base.copy()
+    del part, copy, base
+    other = empty(SHAPE, np.float32)
+    other[:] = 1
+    assert (array == 7).all()
+
+
+def test_an_array_that_outlives_the_program_is_quiet() -> None:
+    program = "import numpy; from medvistagym_core.buffers import empty; numpy.kept = empty((600, 300), 'f4')"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stderr == ""

@@ -19,6 +19,7 @@ import json
 import os
 
 from medvistagym_core import hookimpl
+from medvistagym_core.registry import SelectionError
 from medvistagym_core.report import Results, Row
 
 
@@ -27,6 +28,8 @@ class Trainer:
     description = "Writes what it was asked to do."
 
     def train(self, registry, *, run, recipe, changes, tools, model, quick, resume):
+        if recipe == "unknown":
+            raise SelectionError("there is no recipe 'unknown'")
         print("chatter of a library")
         asked = {"recipe": recipe, "changes": changes, "tools": tools, "model": model, "quick": quick, "resume": resume}
         if recipe == "allowed":
@@ -140,6 +143,23 @@ def test_mistakes_are_one_sentence(
     assert "Traceback" not in err
     left = [folder for folder in (tmp_path / "runs").glob("*") if not any(folder.iterdir())]
     assert left == [], "an empty run folder was left behind"
+
+
+def test_a_recipe_that_cannot_be_had_is_all_that_is_said(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--recipe", "unknown") == 2
+    assert capsys.readouterr() == ("", "medvistagym: there is no recipe 'unknown'\n")
+
+
+def test_the_run_folder_is_named_before_the_trainer_says_anything(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--run", "one") == 0
+    assert capsys.readouterr().err.startswith("run folder: one\nchatter of a library\n")
+    assert train("--run", "two", "--recipe", "endless") == 130
+    said = capsys.readouterr().err
+    assert said.startswith("run folder: two\n")
+    assert train("--run", "two", "--resume") == 0
+    assert "run folder" not in capsys.readouterr().err
 
 
 def test_the_tool_that_did_not_load_stops_the_run_with_its_reason(

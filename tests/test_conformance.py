@@ -14,7 +14,10 @@ from medvistagym_core.testing import RULES, ConformanceReport, SubjectError, che
 
 ROOT = Path(__file__).parents[1]
 FIRST_PARTY = sorted(
-    path.parent.name for part in ("plugins", "trainers") for path in ROOT.glob(f"{part}/*/pyproject.toml")
+    path.parent.name
+    for part in ("plugins", "trainers")
+    for path in ROOT.glob(f"{part}/*/pyproject.toml")
+    if "entry-points" in path.read_text("utf-8")  # medvistagym-native brings no plugin
 )
 Write = Callable[[str], Path]
 HEAD = """
@@ -157,6 +160,12 @@ def test_pictures_that_are_refused_with_a_sentence_are_no_failure(plugin: Write)
         plugin(good('    if image.is_stack:\n        raise ValueError("one slice only")\n    return image')), examples=1
     )
     assert report.exit_code == 0, str(report)
+
+
+def test_an_image_turned_by_an_angle_may_reach_beyond_its_source_with_its_corners_only(plugin: Write) -> None:
+    tilted = "    h, w = image.shape\n    return image.replace(to_source=(0.8, -0.6, {}, 0.6, 0.8, 0.2 * h - 0.3 * w))"
+    assert check(plugin(good(tilted.format("0.2 * w + 0.3 * h"))), examples=1).exit_code == 0
+    assert failed(check(plugin(good(tilted.format("1.2 * w + 0.3 * h"))), examples=1)) == {"lineage-inside"}
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import pickle
 
 import numpy as np
 import pytest
 
+from medvistagym_core.conversation import picture
 from medvistagym_core.episode import Episode, step_episodes
 from medvistagym_core.protocol import Protocol
 from medvistagym_core.reward import Reward
@@ -280,6 +282,52 @@ def test_a_trainer_that_runs_whole_turns_finds_its_results_ready(task, toolbox, 
     assert episode.turns == 1
     with pytest.raises(LookupError, match="no result of window is ready"):
         episode.call_blocks("window", wide)
+
+
+def test_a_step_gives_the_turn_back_as_it_was_read_and_every_result(task, toolbox, executor):
+    said = [say(call()), "<think>Hm.</think>" + say(call(), call("crop", image=0)), "no turn", say(answer="upper left")]
+    episode = play(executor, Episode.of(task, "test", 0, toolbox, protocol=PROTOCOL), *said)
+    assert [step.turn for step in episode.steps[:2]] == [PROTOCOL.parse(text) for text in said[:2]]
+    assert [repr(step.turn) for step in episode.steps] == [repr(PROTOCOL.parse(text)) for text in said]
+    assert [[result.ok for result in step.given] for step in episode.steps] == [[True], [True, False], [], []]
+    assert [step.answer for step in episode.steps] == [None, None, None, "upper left"]
+    assert [step.error for step in episode.steps] == [None, "bad_arguments", "malformed_call", None]
+
+
+def test_an_outcome_is_that_of_its_moment_and_holds_all_of_the_turns(task, toolbox, executor):
+    episode = play(executor, Episode.of(task, "test", 0, toolbox), say(call()))
+    early = episode.outcome
+    play(executor, episode, say(answer="unclear"))
+    assert (len(early.turns), len(early.results), early.calls, early.grade.answered) == (1, 1, 1, False)
+    late = episode.outcome
+    assert late.turns == tuple(step.turn for step in episode.steps)
+    assert late.results == tuple(step.given for step in episode.steps)
+    assert late.calls == episode.calls == 1
+    assert episode.final[1] is episode.score
+    assert episode.final[0].grade is episode.grade
+
+
+def test_a_picture_is_rendered_once_for_an_image_and_for_no_other(task, toolbox, executor):
+    first, second = (Episode.of(task, "test", 0, toolbox, view_side=side) for side in (16, 8))
+    image = first.case.images[0]
+    shown = picture(image, 16)
+    assert picture(image, 16) is shown
+    assert picture(image, 8).pixels.shape == (8, 8)
+    assert first.picture(0).pixels.shape == (16, 16)
+    assert second.picture(0).pixels.shape == (8, 8)
+    cut = image.crop(0, 0, 4, 8)
+    again = pickle.loads(pickle.dumps(image))
+    assert picture(cut, 16).pixels.shape == (16, 8)
+    assert picture(again, 16) is not shown
+    assert picture(again, 16).sha256 == shown.sha256
+    assert len(pickle.dumps(image)) == len(pickle.dumps(again))
+
+
+@pytest.mark.parametrize("settings", [Settings(), Settings(terse=True), Settings(prompt="Look well.")])
+def test_the_text_of_the_opening_is_that_of_its_blocks(task, toolbox, settings):
+    episode = Episode.of(task, "test", 0, toolbox, settings)
+    assert episode.opening_text == "\n".join(b["text"] for b in episode.news_blocks if b["type"] == "text")
+    assert "Which quadrant" in episode.opening_text
 
 
 def test_a_guess_is_known_from_an_informed_answer(task, toolbox, executor):

@@ -104,6 +104,17 @@ def test_results_come_back_in_the_order_of_the_calls_with_handles(bench):
     assert [(made.parent, made.call and made.call.name) for made in stores[0]] == [(None, None), (0, "add"), (0, "add")]
 
 
+def test_what_an_episode_adds_to_the_images_of_its_case_is_its_own(bench):
+    case = image(0), image(5)
+    one, other = ImageStore(case), ImageStore(case)
+    with executor(bench) as ex:
+        ex.run([(one, [call("add", image=1)])])
+    assert (len(one), len(other), len(case)) == (3, 2, 2)
+    assert one.images == (*case, one[2])
+    assert [(made.image, made.parent) for made in one] == [(case[0], None), (case[1], None), (one[2], 1)]
+    assert [made.image for made in other] == [*case]
+
+
 def test_a_call_may_name_an_image_made_earlier_in_its_message(bench):
     store = ImageStore([image(0)])
     calls = [call("add", image=0), call("add", image=1), call("mean", images=[0, 1, 2]), call("add", image=9)]

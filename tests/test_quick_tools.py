@@ -98,6 +98,20 @@ def test_a_quick_tool_that_hangs_all_of_a_sudden_costs_one_timeout(quick, how, w
     assert seconds < 10
 
 
+def test_a_tool_that_hangs_after_a_rest_costs_one_timeout(quick):
+    registry, _ = quick
+    with LocalExecutor(registry.toolbox()) as ex:
+        for _ in range(4):
+            ask(ex, *["well"] * 64)
+        for _ in range(3):
+            time.sleep(0.06)  # nobody watches any more
+            assert [r.text for r in ask(ex, *["well"] * 8)] == ["well"] * 8
+        begin = time.monotonic()
+        a, hung, b = ask(ex, "a", "sleep", "b")
+    assert time.monotonic() - begin < 10
+    assert (a.text, hung.error.code, b.text) == ("a", "timeout", "b")
+
+
 def test_a_tool_quicker_than_the_cache_is_as_correct_as_others():
     @tool
     def swift(number: int, image: Image | None = None) -> Image | int:

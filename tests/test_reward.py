@@ -1,4 +1,7 @@
+import copy
+import dataclasses
 import itertools
+import pickle
 
 import pytest
 
@@ -125,6 +128,26 @@ def test_terms_are_logged_apart_and_weights_can_change():
     assert score.terms == {"correct": 1.0, "format": 1.0, "repetition": 0.0, "calls": -1.0}
     assert score.total == pytest.approx(0.9)
     assert Reward.preset("paper")(outcome(RIGHT, (zoom(),))).terms["calls"] == -1.0
+
+
+def test_an_outcome_of_steps_equals_one_of_their_turns_and_travels():
+    @dataclasses.dataclass
+    class Step:
+        turn: object
+        given: tuple = ()
+
+    made = outcome(RIGHT, (zoom(),), "no tags", informed=True)
+    steps = [Step(turn, given) for turn, given in zip(made.turns, made.results, strict=True)]
+    of_steps = Outcome.of(steps, made.calls, RIGHT, True)
+    assert made.calls == of_steps.calls == 2
+    assert of_steps == made
+    assert repr(of_steps) == repr(made)
+    assert Reward.preset("paper")(of_steps) == Reward.preset("paper")(made)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        of_steps.grade = WRONG
+    plain = Outcome.of(steps[:1], 0, WRONG, None)
+    assert pickle.loads(pickle.dumps(Outcome((), (), WRONG))) == Outcome((), (), WRONG)
+    assert copy.copy(plain).results == plain.results == (steps[0].given,)
 
 
 def test_plugin_terms():

@@ -113,6 +113,72 @@ def test_a_policy_that_fails_is_data(task, toolbox):
     assert "0 turns for 1" in t.outcome.reason
 
 
+def test_a_resumed_run_plays_again_what_the_policy_failed_in(task, toolbox, tmp_path):
+    path, failing = tmp_path / "t.jsonl", {"test-2-0", "test-5-0"}
+
+    def act(observation):
+        if observation.id in failing:
+            raise MemoryError("no room")
+        return "<answer>unclear</answer>"
+
+    def run():
+        progress = []
+        with TrajectoryWriter(path, toolbox) as writer:
+            options = {"batch": 1, "writer": writer, "progress": progress.append}
+            played = list(rollout(Said(act), task, toolbox, "test", range(8), **options))
+        ids = [t.id for t in TrajectoryReader(path)]
+        assert len(ids) == len(set(ids))  # no episode is there twice
+        return sorted(t.index for t in played), [t.index for t in TrajectoryReader(path)], progress[-1]
+
+    assert run()[:2] == (list(range(8)), list(range(8)))
+    before = path.read_bytes().splitlines()
+    failing.remove("test-2-0")
+    played, kept, progress = run()
+    assert (played, kept) == ([2, 5], [0, 1, 3, 4, 6, 7, 2, 5])
+    assert (progress.again, progress.played, progress.failed, progress.done) == (2, 2, 1, 8)
+    assert path.read_bytes().splitlines()[:6] == [line for k, line in enumerate(before) if k not in (2, 5)]
+    assert run()[:2] == ([5], [0, 1, 3, 4, 6, 7, 2, 5])  # once in each run
+    failing.clear()
+    assert run()[0] == [5]
+    assert run()[0] == []
+    assert {t.outcome.ended for t in TrajectoryReader(path)} == {"answered"}
+
+
+def test_only_episodes_of_this_run_are_taken_out(task, toolbox, tmp_path):
+    path = tmp_path / "t.jsonl"
+    failing = Said(lambda o: None)
+
+    def run(policy, indices, **changes):
+        with TrajectoryWriter(path, toolbox) as writer:
+            return [t.id for t in rollout(policy, task, toolbox, "test", indices, writer=writer, **changes)]
+
+    first = run(failing, range(4), samples=2)
+    other = run(failing, range(2), seed=1)
+    assert len({*first, *other}) == 10
+    again = run(RandomPolicy(toolbox), range(1, 3))
+    ended = {t.id: t.outcome.ended for t in TrajectoryReader(path)}
+    assert set(ended) == {*first, *other}
+    assert {name for name, how in ended.items() if how != "policy_failed"} == set(again)
+    assert len(again) == 2
+
+
+def test_what_failed_is_no_rejected_episode(task, toolbox, tmp_path):
+    path, answers = tmp_path / "t.jsonl", {"now": None}
+
+    def run():
+        with TrajectoryWriter(path, toolbox) as writer:
+            policy, state = Said(lambda o: answers["now"]), []
+            list(rollout(policy, task, toolbox, "test", range(3), keep="correct", writer=writer, progress=state.append))
+        return state[-1].played
+
+    assert run() == 3
+    assert run() == 3  # they failed, and were not wrong
+    answers["now"] = "<answer>nowhere</answer>"
+    assert run() == 3
+    assert run() == 0
+    assert list(TrajectoryReader(path)) == []
+
+
 def test_rubbish_from_a_policy_is_data(task, toolbox, tmp_path):
     rubbish = [
         "",

@@ -143,6 +143,58 @@ def test_a_full_disk_is_said_in_one_sentence_and_costs_nothing_that_was_finished
     assert len(assert_sound(file)) == 40
 
 
+def act_but_in(*cases):
+    """What the expert writes, and nothing in these cases."""
+    spoken = ScriptedPolicy.act
+
+    def act(self, observations):
+        failing = [o.id.startswith(tuple(f"train-{case}-" for case in cases)) for o in observations]
+        return [None if fails else text for fails, text in zip(failing, spoken(self, observations), strict=True)]
+
+    return act
+
+
+@pytest.mark.parametrize("keep", ["all", "correct"])
+def test_what_fails_in_every_run_does_not_make_a_good_file_a_failure(sample, file, capsys, monkeypatch, keep):
+    monkeypatch.setattr(ScriptedPolicy, "act", act_but_in(3, 7))
+    assert sample("--keep", keep, cases=10) == 0
+    capsys.readouterr()
+    assert sample("--keep", keep, cases=10) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("2 episodes played")
+    assert "8 were there before, the policy failed in 2, which the same command plays again; " in out
+    assert sample("--keep", keep, "--json", cases=10) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["played"], said["failed"], said["correct"]) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("keep", ["all", "correct"])
+def test_a_policy_that_fails_in_every_episode_is_said_with_the_reason(sample, capsys, monkeypatch, keep):
+    monkeypatch.setattr(ScriptedPolicy, "act", lambda self, seen: [ValueError("no such\nmodel")] * len(seen))
+    for _ in range(2):
+        assert sample("--keep", keep, cases=3) == 1
+        err = capsys.readouterr().err
+        assert "the policy failed in every episode, in the last one with: ValueError: no such" in err
+        assert err.count("\n") == 1
+
+
+def test_the_same_command_plays_again_what_the_policy_failed_in(sample, file, capsys, monkeypatch):
+    with monkeypatch.context() as for_now:
+        for_now.setattr(ScriptedPolicy, "act", act_but_in(3, 7))
+        assert sample(cases=10) == 0
+    assert "10 episodes played, the policy failed in 2, which the same command plays again" in capsys.readouterr().out
+    assert sample(cases=10) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(
+        "2 episodes played, 2 of them again, since the policy had failed in them, 8 were there before; "
+    )
+    played = assert_sound(file)
+    assert len(played) == 10
+    assert {t.outcome.ended for t in played} == {"answered"}
+    assert sample(cases=10) == 0
+    assert "0 episodes played, 10 were there before" in capsys.readouterr().out
+
+
 def test_no_room_from_the_start(sample, file, capsys, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,3 +1,6 @@
+import errno
+import fcntl
+import gc
 import json
 import multiprocessing
 import os
@@ -202,6 +205,105 @@ def test_a_file_has_one_writer(task, toolbox, executor, tmp_path):
         writer.write(episode.finish(POLICY), episode.pictures())
     with TrajectoryWriter(path, toolbox) as writer:
         assert writer.seen == {episode.id}
+
+
+def failed(task, toolbox, executor, index):
+    episode = played(task, toolbox, executor, index=index)
+    t = episode.finish(POLICY)
+    outcome = t.outcome.model_copy(update={"ended": "policy_failed", "reason": "no room"})
+    return t.model_copy(update={"outcome": outcome}), episode.pictures()
+
+
+def test_episodes_in_which_the_policy_failed_can_be_taken_out(task, toolbox, executor, tmp_path):
+    path = tmp_path / "t.jsonl"
+    good = played(task, toolbox, executor)
+    with TrajectoryWriter(path, toolbox) as writer:
+        writer.write(good.finish(POLICY), good.pictures())
+        for index in (1, 2):
+            writer.write(*failed(task, toolbox, executor, index))
+    path.chmod(0o640)
+    with TrajectoryWriter(path, toolbox) as writer, path.open("rb") as before:
+        assert writer.withdraw(lambda t: False) == 0
+        assert writer.withdraw(lambda t: t.index != 2) == 1
+        assert len(before.read().splitlines()) == 3  # whoever reads it goes on with what there was
+        assert writer.seen == {"test-0-0", "test-2-0"}
+        with pytest.raises(FileInUseError, match="is being written"):
+            TrajectoryWriter(path, toolbox)
+        writer.write(*failed(task, toolbox, executor, 1))
+    assert [t.id for t in TrajectoryReader(path)] == ["test-0-0", "test-2-0", "test-1-0"]
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert not list(tmp_path.glob("*.part"))
+    TrajectoryWriter(path, toolbox).close()
+
+
+@pytest.mark.parametrize("gone_on", [False, True])
+def test_a_run_that_waits_for_the_file_never_gets_the_one_that_was_replaced(
+    gone_on, task, toolbox, executor, tmp_path, monkeypatch
+):
+    path, lock = tmp_path / "t.jsonl", fcntl.flock
+    with TrajectoryWriter(path, toolbox) as writer:
+        writer.write(*failed(task, toolbox, executor, 0))
+    first = TrajectoryWriter(path, toolbox)
+
+    def late(file, how):  # the second run has opened the file by now
+        monkeypatch.setattr(fcntl, "flock", lock)
+        assert first.withdraw(lambda t: True) == 1
+        if not gone_on:
+            first.close()
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    if gone_on:
+        with first, pytest.raises(FileInUseError, match="is being written"):
+            TrajectoryWriter(path, toolbox)
+        return
+    good = played(task, toolbox, executor)
+    with TrajectoryWriter(path, toolbox) as second:
+        second.write(good.finish(POLICY), good.pictures())
+    assert [t.outcome.ended for t in TrajectoryReader(path)] == ["answered"]
+
+
+def test_a_file_that_cannot_take_the_place_leaves_all_as_it_was(task, toolbox, executor, tmp_path, monkeypatch):
+    path = tmp_path / "t.jsonl"
+    with TrajectoryWriter(path, toolbox) as writer:
+        writer.write(*failed(task, toolbox, executor, 0))
+        before = path.read_bytes()
+        with monkeypatch.context() as for_now:
+            for_now.setattr("pathlib.Path.replace", lambda *args: (_ for _ in ()).throw(PermissionError("no")))
+            with pytest.raises(PermissionError):
+                writer.withdraw(lambda t: True)
+        gc.collect()  # a file that was left open would be warned of
+        assert path.read_bytes() == before
+        assert not list(tmp_path.glob("*.part"))
+        assert writer.withdraw(lambda t: True) == 1
+
+
+def test_what_a_killed_run_left_beside_the_file_goes_also_behind_a_link(task, toolbox, executor, tmp_path):
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "r.jsonl", tmp_path / "t.jsonl"
+    link.symlink_to(real)
+    with TrajectoryWriter(link, toolbox) as writer:
+        writer.write(*failed(task, toolbox, executor, 0))
+    real.with_suffix(".part").write_bytes(b"half of it")
+    with TrajectoryWriter(link, toolbox):
+        assert not list(tmp_path.rglob("*.part"))
+
+
+def test_without_room_for_a_second_file_nothing_is_taken_out(task, toolbox, executor, tmp_path, monkeypatch):
+    path = tmp_path / "t.jsonl"
+    with TrajectoryWriter(path, toolbox) as writer:
+        writer.write(*failed(task, toolbox, executor, 0))
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with TrajectoryWriter(path, toolbox) as writer:
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            writer.withdraw(lambda t: True)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
 
 
 def append_once(path, toolbox):

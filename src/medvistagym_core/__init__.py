@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.image import Box, Image, Window
+from medvistagym_core.image import Box, Image, LookupTable, Window
 from medvistagym_core.plugins import hookimpl
 from medvistagym_core.signature import ToolDefinitionError
 from medvistagym_core.tool import Tool, ToolError, ToolResult, tool
@@ -59,6 +59,7 @@ __all__ = [
     "Limits",
     "LocalExecutor",
     "Look",
+    "LookupTable",
     "MedVistaEnv",
     "MedVistaVectorEnv",
     "Protocol",

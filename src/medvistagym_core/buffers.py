@@ -7,9 +7,11 @@ pool when the last array that looks at it is gone, and is handed out again. The 
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.forks import in_child
@@ -21,35 +23,17 @@ POOLED: Final = 128 * 2**20
 _LEAST: Final = 2**17  # smaller arrays come from memory that the C library keeps anyway
 
 
-class _Lease:
-    """Owner of a piece of memory, which returns it when nobody looks at it any more."""
-
-    __slots__ = ("__array_interface__", "_memory")
-
-    def __init__(self, memory: np.ndarray, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self._memory = memory
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": shape,
-            "typestr": dtype.str,
-            "data": (memory.ctypes.data, False),
-        }
-
-    def __del__(self) -> None:
-        _POOL.give(self._memory)
-
-
 class _Pool:
     def __init__(self) -> None:
-        self._free: defaultdict[int, list[np.ndarray]] = defaultdict(list)
-        self._bytes = 0
+        self._free: defaultdict[int, list[bytearray]] = defaultdict(list)
+        self._bytes, self._most = 0, POOLED  # a program that ends takes the names of its modules away first
         self._lock = threading.RLock()  # a lease may end, by the collector's doing, while this thread holds it
 
     def forget(self) -> None:
         """Begin with a free lock in a forked child: the thread that held it is not there."""
         self._lock = threading.RLock()
 
-    def take(self, size: int) -> np.ndarray | None:
+    def take(self, size: int) -> bytearray | None:
         with self._lock:
             free = self._free[size]
             if not free:
@@ -57,11 +41,16 @@ class _Pool:
             self._bytes -= size
             return free.pop()
 
-    def give(self, memory: np.ndarray) -> None:
+    def give(self, memory: bytearray) -> None:
+        size = len(memory)
         with self._lock:
-            if self._bytes + memory.size <= POOLED:
-                self._free[memory.size].append(memory)
-                self._bytes += memory.size
+            if self._bytes + size > self._most:  # other sizes make room: this one is asked for
+                alike = self._free[size]
+                self._free.clear()
+                self._free[size], self._bytes = alike, size * len(alike)
+            if self._bytes + size <= self._most:
+                self._free[size].append(memory)
+                self._bytes += size
 
 
 _POOL: Final = _Pool()
@@ -76,9 +65,25 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     wanted = math.prod(shape) * kind.itemsize
     if wanted < _LEAST:
         return np.empty(shape, kind)
-    step = 2 ** (wanted.bit_length() - 4)  # sizes in steps of an eighth, so that arrays of about one size share memory
+    step = 1 << wanted.bit_length() - 4  # sizes in steps of an eighth, so that arrays of about one size share memory
     size = -(-wanted // step) * step
-    memory = _POOL.take(size)
-    if memory is None:
-        memory = np.empty(size, np.uint8)
-    return np.asarray(_Lease(memory, shape, kind))
+    memory = _POOL.take(size) or bytearray(size)
+    return np.ndarray(shape, kind, _lease()(size, np.uint8, memory))
+
+
+@functools.cache
+def _lease() -> type[np.ndarray]:
+    import numpy as np
+
+    class Lease(np.ndarray):
+        """A piece of memory, which returns to the pool with the last array that keeps this.
+
+        An array that is made on it keeps it; were the memory an array too, it would keep that alone.
+        """
+
+        def __del__(self, give: Callable[[bytearray], None] = _POOL.give) -> None:
+            memory: Any = self.base
+            if type(memory) is bytearray:  # a part or a copy of this is none
+                give(memory)
+
+    return Lease

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import weakref
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medvistagym_core.image import Image
 from medvistagym_core.protocol import CALL, THINK, Turn
@@ -65,19 +64,13 @@ class Picture:
         return digest.hexdigest()
 
 
-# Episodes of one case, and equal calls, share their images: each is rendered once while any of them lives.
-_PICTURES: Final[weakref.WeakKeyDictionary[Image, dict[int | None, Picture]]] = weakref.WeakKeyDictionary()
-
-
 def picture(image: Image, side: int | None) -> Picture:
-    """`Image.view(side)`, rendered once for each image object."""
-    known = _PICTURES.get(image)
-    if known is None:
-        known = _PICTURES[image] = {}
-    shown = known.get(side)
-    if shown is None:
-        shown = known[side] = Picture(image.view(side))
-    return shown
+    """`Image.view(side)`, rendered once for each image object: episodes of one case, and equal calls, share their images."""
+    try:
+        return image.__dict__["_pictures"][side]  # type: ignore[no-any-return]
+    except KeyError:
+        shown = image.__dict__.setdefault("_pictures", {})[side] = Picture(image.view(side))
+        return shown
 
 
 def cut(text: str, most: int) -> str:
@@ -87,24 +80,33 @@ def cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} [cut: {len(text)} characters in all]"
 
 
-def opening_blocks(question: str, options: Sequence[str], pictures: int, *, terse: bool) -> list[Block]:
+def opening_blocks(question: str, options: Sequence[str], pictures: int, terse: bool) -> list[Block]:
     """The first observation: images by handle, then the question. Image blocks hold handles."""
     blocks = [part for handle in range(pictures) for part in _image_blocks(handle, terse=terse)]
-    listed = "" if terse or not options else f"\nOptions: {'; '.join(options)}"
-    return [*blocks, _text(question + listed)]
+    return [*blocks, _text(opening_text(question, options, 0, terse))]
 
 
-def result_blocks(result: ToolResult, *, most: int, terse: bool) -> list[Block]:
+def opening_text(question: str, options: Sequence[str], pictures: int, terse: bool) -> str:
+    """The texts of `opening_blocks`, a line each."""
+    if terse:
+        return question
+    named = ""
+    for handle in range(pictures):
+        named += f"image {handle}:\n"
+    return f"{named}{question}\nOptions: {'; '.join(options)}" if options else named + question
+
+
+def result_blocks(result: ToolResult, most: int, terse: bool) -> list[Block]:
     """What a policy reads of a result: its images by handle, then its text; for an error, its sentence or, terse, its code."""
     if not result.handles:
-        return [_text(result_text(result, most=most, terse=terse))]
+        return [_text(result_text(result, most, terse))]
     blocks = [part for handle in result.handles for part in _image_blocks(handle, terse=terse)]
     if result.text:
         blocks.append(_text(cut(result.text, most)))
     return blocks
 
 
-def result_text(result: ToolResult, *, most: int, terse: bool) -> str:
+def result_text(result: ToolResult, most: int, terse: bool) -> str:
     """What a policy reads of a result without images."""
     text = result.text
     if text and result.error is None and len(text) <= most and text.isascii():  # so it is, mostly: nothing is to be cut

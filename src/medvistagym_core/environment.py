@@ -24,6 +24,7 @@ from medvistagym_core import conversation
 from medvistagym_core.episode import Episode, step_episodes
 from medvistagym_core.execution import Executor, LocalExecutor
 from medvistagym_core.registry import Toolbox
+from medvistagym_core.reward import Score
 from medvistagym_core.settings import Settings
 from medvistagym_core.task import Task
 
@@ -94,7 +95,10 @@ def _observed(episode: Episode) -> View:
 def _seen(episode: Episode) -> tuple[str, tuple[Any, ...]]:
     """The text and the pictures of what is new."""
     steps = episode.steps
-    if steps and (text := steps[-1].text) is not None:  # what follows says the same, at three times the cost
+    if not steps:
+        side = episode.settings.view_side
+        return episode.opening_text, tuple([conversation.picture(image, side).rgb for image in episode.case.images])
+    if (text := steps[-1].text) is not None:  # what follows says the same, at three times the cost
         return text, ()
     texts: list[str] = []
     images: list[Any] = []
@@ -145,7 +149,7 @@ class _Draws:
 
     def next(self) -> int:
         if not self._ready:
-            self._ready = self._rng.integers(self._cases, size=16).tolist()[::-1]
+            self._ready = self._rng.integers(self._cases, size=64).tolist()[::-1]
         return self._ready.pop()
 
 
@@ -329,14 +333,17 @@ class MedVistaVectorEnv(VectorEnv[View, Sequence[str], Any]):
                 live.append(episode)
                 said.append(actions[k])
         step_episodes(self._executor, live, said)
-        ends = [episode.ended for episode in self.episodes]
         rewards = np.zeros(self.num_envs)
-        for k, ended in enumerate(ends):
-            if ended is not None:
-                rewards[k] = self.episodes[k].score.total
-        terminated = np.array([ended == "answered" for ended in ends])
-        truncated = np.array([ended in _CUT for ended in ends])
-        return self._observed(), rewards, terminated, truncated, self._info()
+        terminated, truncated = np.zeros((2, self.num_envs), bool)
+        over = [k for k, episode in enumerate(self.episodes) if episode.ended is not None]
+        scores: list[Score] = []
+        if over:
+            where, ended = np.array(over), [self.episodes[k] for k in over]
+            scores = [episode.score for episode in ended]
+            rewards[where] = [score.total for score in scores]
+            terminated[where] = [episode.ended == "answered" for episode in ended]
+            truncated[where] = [episode.ended in _CUT for episode in ended]
+        return self._observed(), rewards, terminated, truncated, self._info(over, scores)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Drop the episodes and close an executor of its own."""
@@ -345,11 +352,25 @@ class MedVistaVectorEnv(VectorEnv[View, Sequence[str], Any]):
             self._own.close()
 
     def _observed(self) -> View:
-        texts, images = zip(*map(_seen, self.episodes), strict=True)
-        return {"images": images, "text": texts}
+        texts: list[str] = []
+        images: list[tuple[Any, ...]] = []
+        for episode in self.episodes:
+            steps = episode.steps
+            text = steps[-1].text if steps else None
+            shown: tuple[Any, ...] = ()
+            if text is None:
+                text, shown = _seen(episode)
+            texts.append(text)
+            images.append(shown)
+        return {"images": tuple(images), "text": tuple(texts)}
 
-    def _info(self) -> dict[str, Any]:
-        """What `VectorEnv._add_info` would make of everybody's facts, an array a key and its mask."""
+    def _info(self, over: Sequence[int] = (), scores: Sequence[Score] = ()) -> dict[str, Any]:
+        """What `VectorEnv._add_info` would make of everybody's facts, an array a key and its mask.
+
+        Args:
+            over: The episodes that are over.
+            scores: What each of them is worth.
+        """
         episodes = self.episodes
         info: dict[str, Any] = {
             "case": _gathered([episode.id for episode in episodes], object),
@@ -361,15 +382,13 @@ class MedVistaVectorEnv(VectorEnv[View, Sequence[str], Any]):
         }
         for key in tuple(info):
             info[f"_{key}"] = np.ones(self.num_envs, bool)
-        over = [k for k, episode in enumerate(episodes) if episode.ended is not None]
         if over:
-            mask = np.zeros(self.num_envs, bool)
-            mask[over] = True
-            scores = [episodes[k].score.terms for k in over]
+            mask, where = np.zeros(self.num_envs, bool), np.array(over)
+            mask[where] = True
             terms: dict[str, Any] = {}
             for name in self.settings.reward.weights:
                 terms[name] = np.zeros(self.num_envs)
-                terms[name][over] = [score[name] for score in scores]
+                terms[name][where] = [score.terms[name] for score in scores]
                 terms[f"_{name}"] = mask.copy()
             info["terms"], info["_terms"] = terms, mask
         return info

@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from medvistagym_core import conversation
 from medvistagym_core.account import UNKNOWN_POLICY, account
@@ -35,6 +35,8 @@ from medvistagym_core.trajectory import Ended, PolicyRecord, Trajectory
 from medvistagym_core.transcript import Transcript
 
 __all__ = ["Episode", "Limits", "Observation", "Settings", "episode_id", "informed", "step_episodes"]
+
+_SILENT: Final = Grade(answered=False)
 
 
 class Episode:
@@ -87,7 +89,9 @@ class Episode:
         self._pending: tuple[ToolCall, ...] = ()
         self.calls = self._tokens = 0
         self._ready: list[tuple[str, list[Block]]] | None = None
-        self._final: tuple[Outcome, Score] | None = None
+        self._score: Score | None = None
+        self._grade = _SILENT
+        self._known: bool | None = None
         # Written when somebody asks: a trainer wants messages, a vector of environments does not.
         self._opening: list[Block] | None = None
         self._transcript: Transcript | None = None
@@ -109,10 +113,12 @@ class Episode:
         case = task.case(split, index, seed)
         if changes:
             settings = dataclasses.replace(settings or Settings(), **changes)
-        return cls(
-            case, toolbox, settings, abstention=task.abstention, informed=informed(task, case),
-            needed=needed(task, case), seed=seed, sample=sample,
-        )  # fmt: skip
+        episode = cls(case, toolbox, settings)  # what follows, given by name, would cost half as much again
+        episode.abstention, episode.seed = task.abstention, seed
+        episode._informed, episode.needed = informed(task, case), needed(task, case)
+        if sample:
+            episode.sample, episode.id = sample, episode_id(case.id, sample)
+        return episode
 
     # -- what the policy sees
 
@@ -121,8 +127,15 @@ class Episode:
         """The content blocks of the first observation, whose image blocks hold handles."""
         if self._opening is None:
             case, terse = self.case, self.settings.terse
-            self._opening = conversation.opening_blocks(case.question, case.options, len(case.images), terse=terse)
+            self._opening = conversation.opening_blocks(case.question, case.options, len(case.images), terse)
         return self._opening
+
+    @property
+    def opening_text(self) -> str:
+        """The texts of `news_blocks` before the first turn, a line each."""
+        case, settings = self.case, self.settings
+        text = conversation.opening_text(case.question, case.options, len(case.images), settings.terse)
+        return f"{settings.prompt}\n{text}" if settings.prompt else text
 
     @property
     def done(self) -> bool:
@@ -170,7 +183,7 @@ class Episode:
             seed=int.from_bytes(hashlib.sha256(f"{self.seed}/{self.id}".encode()).digest()[:6], "big"),
             question=self.case.question,
             options=self.case.options,
-            images=tuple(stored.image for stored in self.store),
+            images=self.store.images,
             results=last.given if last else (),
             error=last.turn.error if last else None,
             messages=tuple(self._conversation().messages),
@@ -214,20 +227,26 @@ class Episode:
             self._tokens += settings.tokens(turn.text)
             spent = spent or ("tokens" if self._tokens >= limits.max_tokens else None)
         refused: tuple[ToolResult, ...] = ()
-        if calls and len(calls) > (allowed := 0 if spent else max(limits.max_calls - self.calls, 0)):
-            refused = (ToolResult(error=limits.exhausted(spent)),) * (len(calls) - allowed)
-            calls = calls[:allowed]
-        step = Step(turn, seconds, settings, refused)
+        if calls:
+            count = len(calls)
+            if spent or count > limits.max_calls - self.calls:
+                allowed = 0 if spent else max(limits.max_calls - self.calls, 0)
+                refused = (ToolResult(error=limits.exhausted(spent)),) * (count - allowed)
+                calls = calls[:allowed]
+            self.calls += count
+        elif turn.error is not None:
+            self.calls += 1
+        step = Step.of(turn, seconds, settings, refused)
         steps.append(step)
-        self.calls += len(turn.calls) or turn.error is not None
         self._pending = calls
         if turn.answer is not None:
             self.ended = "answered"
         elif spent:
             self.ended = spent
         if not calls:
-            step.settle(())
             self._ready = None
+            if refused:
+                step.settle(())
         return calls
 
     def resolve(self, results: Sequence[ToolResult]) -> list[Message]:
@@ -281,20 +300,21 @@ class Episode:
     @property
     def outcome(self) -> Outcome:
         """What the reward looks at."""
-        known, steps = None, self.steps
-        if self._informed is not None:
-            known = self._informed([call for step in steps for call in step.succeeded])
-        said, case = steps[-1].turn.answer if steps else None, self.case
-        graded = grade(case.answer, said, options=case.options, abstention=self.abstention)
-        return Outcome(tuple([s.turn for s in steps]), tuple([s.given for s in steps]), graded, known)
+        steps, case = self.steps, self.case
+        if self._score is None:
+            if self._informed is not None:
+                self._known = self._informed([call for step in steps for call in step.succeeded])
+            said = steps[-1].answer if steps else None
+            self._grade = grade(case.answer, said, options=case.options, abstention=self.abstention)
+        return Outcome.of(steps if self.ended else [*steps], self.calls, self._grade, self._known)
 
     @property
     def final(self) -> tuple[Outcome, Score]:
         """What the reward looked at, and what it gave, once the episode is over."""
-        if self._final is None:
-            outcome = self.outcome
-            self._final = outcome, self.settings.reward(outcome)
-        return self._final
+        outcome = self.outcome
+        if self._score is None:
+            self._score = self.settings.reward(outcome)
+        return outcome, self._score
 
     @property
     def score(self) -> Score:
@@ -303,12 +323,14 @@ class Episode:
         Raises:
             ValueError: The case's answer is none of its kind (`grading.grade`).
         """
-        return self.final[1] if self.done else Score(0.0, {})
+        if self.ended is None:
+            return Score(0.0, {}, {})
+        return self._score or self.final[1]
 
     @property
     def grade(self) -> Grade:
         """How the answer compares with the right one."""
-        return self.final[0].grade if self.done else Grade(answered=False)
+        return self.final[0].grade if self.done else _SILENT
 
     def finish(self, policy: PolicyRecord = UNKNOWN_POLICY) -> Trajectory:
         """The record of the episode; one that goes on is stopped."""
@@ -333,9 +355,10 @@ class Episode:
         return Turn(turn.text[:most], error=cut)
 
     def _take(self, results: Sequence[ToolResult]) -> None:
-        if len(results) != len(self._pending):
-            raise ValueError(f"{len(self._pending)} results are due, not {len(results)}")
-        if self._pending:
+        pending = self._pending
+        if len(results) != len(pending):
+            raise ValueError(f"{len(pending)} results are due, not {len(results)}")
+        if pending:
             self.steps[-1].settle(results)
             self._pending = ()
             self._ready = None
@@ -356,7 +379,7 @@ class Episode:
             step = self.steps[-1]
             self._ready = [
                 (_call_key(call.name, call.arguments), self._with_pictures(blocks))
-                for call, blocks in zip(step.turn.calls, step.shown, strict=not self._pending)
+                for call, blocks in zip(step.calls, step.shown, strict=not self._pending)
             ]
         return self._ready
 

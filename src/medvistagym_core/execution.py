@@ -31,7 +31,6 @@ from medvistagym_core.workers import Batch, Workers
 
 CACHE_BYTES: Final = 256 * 2**20
 _RUNNING: Final = object()
-_new: Final = tuple.__new__  # that of a named tuple takes twice as long
 INLINE_S: Final = 0.002  # what a run may spend in the calling thread before the other cores are worth their threads
 
 
@@ -47,21 +46,32 @@ class ImageStore:
     """The images of one episode by handle: 0, 1, ..."""
 
     def __init__(self, images: Sequence[Image] = ()) -> None:
-        self._stored = [_new(StoredImage, (image, None, None)) for image in images]
+        self._images: Sequence[Image] = images if type(images) is tuple else [*images]
+        self._origins: dict[int, tuple[int | None, ToolCall | None]] = {}  # of those that were added later
 
     def add(self, image: Image, parent: int | None = None, call: ToolCall | None = None) -> int:
         """Store an image; its handle."""
-        self._stored.append(StoredImage(image, parent, call))
-        return len(self._stored) - 1
+        handle = len(self._images)
+        if not isinstance(self._images, list):  # those of a case are shared by its episodes, most of which add none
+            self._images = [*self._images]
+        self._images.append(image)
+        self._origins[handle] = parent, call
+        return handle
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images, by handle."""
+        return tuple(self._images)
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self._images)
 
     def __getitem__(self, handle: int) -> Image:
-        return self._stored[handle].image
+        return self._images[handle]
 
     def __iter__(self) -> Iterator[StoredImage]:
-        return iter(self._stored)
+        for handle, image in enumerate(self._images):
+            yield StoredImage(image, *self._origins.get(handle, ()))
 
 
 Job = tuple[ImageStore, Sequence[ToolCall]]
@@ -177,17 +187,19 @@ class LocalExecutor:
         rows: list[list[Any]] = []
         run: Run | None = None  # what is over at once needs none
         tools, watched = self._tools, self._inline and WATCH.ready()
-        for j, (store, calls) in enumerate(jobs):
-            known = tools.get(calls[0].name) if watched and len(calls) == 1 else None
-            if known is not None and known.swift:
-                result = known.quick(calls[0].arguments, store._stored)  # noqa: SLF001 as in `_begin`
-                if result is not None:
-                    rows.append([self._commit(store, calls[0], result) if result.images else result])
-                    continue
+        for store, calls in jobs:
+            if watched and len(calls) == 1:
+                call = calls[0]
+                known = tools.get(call.name)
+                if known is not None and known.swift:
+                    result = known.run_here(call.arguments, store._images)  # noqa: SLF001 as in `_begin`
+                    if result is not None:
+                        rows.append([self._commit(store, call, result) if result.images else result])
+                        continue
             rows.append([None] * len(calls))
             if run is None:
                 run = Run(jobs, rows, INLINE_S if self._inline else 0.0)
-            self._advance(run, j)
+            self._advance(run, len(rows) - 1)
         if run is not None and run.groups:
             self._overlap(run)
         return rows
@@ -281,15 +293,15 @@ class LocalExecutor:
         """A call's result, when it is had at once; `_RUNNING` when it is to come; None when the call must wait."""
         known = self._tools.get(call.name) or self._found(call)
         arguments = known.tool.validate(call.arguments)
-        stored = store._stored  # noqa: SLF001 a method call for each image takes longer than the rest of this line
+        images = store._images  # noqa: SLF001 a method call for each image takes longer than the rest of this line
         marks: Sequence[Any] = ()
         prefix = known.prefix
         # As they were given: JSON values, whose text tells all, while that of a checked value may leave something out.
         plain = "" if prefix is None else repr([pair for pair in call.arguments.items() if pair[0] not in known.images])
         if known.image is not None and type(handle := arguments[known.image]) is int:
-            if handle < len(stored):
-                marks = (stored[handle].image,)
-                arguments[known.image] = stored[handle].image
+            if handle < len(images):
+                marks = (images[handle],)
+                arguments[known.image] = images[handle]
             elif next_:
                 raise _absent(call, handle, store)
             else:
@@ -311,6 +323,7 @@ class LocalExecutor:
                 return _RUNNING
         if (known.inline or (run.lone and known.trusted)) and (run.here or (run.inline_s > 0 and known.limit is None)):
             result = known.run_here(arguments)
+            assert result is not None
             run.inline_s -= result.seconds
             if run.inline_s <= 0:
                 run.here = False

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medvistagym_core import buffers, levels, raster
+from medvistagym_core.window import LookupTable as LookupTable
 from medvistagym_core.window import Window as Window
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ class Image:
         spacing: Distance between pixel centres in mm, `(row, column)` or `(slice, row, column)`; None when unknown.
         modality: DICOM modality such as "CT"; None when unknown.
         photometric: "MONOCHROME2" (low is dark), "MONOCHROME1" (low is bright) or "RGB".
-        window: How it is displayed; None shows the full range of its values (uint8 greys as they are).
+        window: How it is displayed, by a window or a lookup table; None shows the full range of its values (uint8 greys as
+            they are).
         windows: All the windows its file offers.
         overlay: `(H, W)` boolean graphics, drawn white with a black rim on views and never part of the pixels; or None.
         to_source: `(a, b, c, d, e, f)`: `source_x = a x + b y + c`, `source_y = d x + e y + f`, in pixel-edge coordinates.
@@ -94,7 +96,7 @@ class Image:
     spacing: tuple[float, ...] | None = None
     modality: str | None = None
     photometric: Literal["MONOCHROME1", "MONOCHROME2", "RGB"] = "MONOCHROME2"
-    window: Window | None = None
+    window: Window | LookupTable | None = None
     windows: tuple[Window, ...] = ()
     overlay: np.ndarray | None = None
     to_source: Affine = IDENTITY
@@ -151,8 +153,9 @@ class Image:
     @property
     def shape(self) -> tuple[int, int]:
         """`(H, W)` of a frame."""
-        h, w = self.pixels.shape[1:3] if self.is_stack else self.pixels.shape[:2]
-        return int(h), int(w)
+        shape = self.pixels.shape
+        h, w = shape[-3:-1] if self.photometric == "RGB" else shape[-2:]
+        return h, w
 
     @cached_property
     def digest(self) -> str:
@@ -191,7 +194,7 @@ class Image:
         return (*first, *reversed(steps)) if len(first) + len(steps) <= _STEPS else self.digest
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "identity")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "identity", "_pictures")}
 
     # -- making another one of it
 
@@ -211,7 +214,7 @@ class Image:
             )
         return new
 
-    def with_window(self, window: Window) -> Image:
+    def with_window(self, window: Window | LookupTable) -> Image:
         """The same values, displayed otherwise."""
         detail = self.detail.replace(window=window) if self.detail is not None else None
         new = dataclasses.replace(self, window=window, detail=detail)
@@ -227,10 +230,10 @@ class Image:
         h, w = self.shape
         if not (0 <= x0 < x1 <= w and 0 <= y0 < y1 <= h):
             raise ValueError(f"the rectangle {x0}, {y0}, {x1}, {y1} does not lie within the image of {w} x {h} pixels")
-        where = (slice(y0, y1), slice(x0, x1))
-        pixels = self.pixels[(slice(None), *where)] if self.is_stack else self.pixels[where]
-        overlay = None if self.overlay is None else self.overlay[where]
-        affine = _compose(self.to_source, (1.0, 0.0, float(x0), 0.0, 1.0, float(y0)))
+        pixels = self.pixels[:, y0:y1, x0:x1] if self.is_stack else self.pixels[y0:y1, x0:x1]
+        overlay = None if self.overlay is None else self.overlay[y0:y1, x0:x1]
+        a, b, c, d, e, f = self.to_source
+        affine = (a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
         made = self, x0, y0, x1, y1
         return self._derived(_made=made, pixels=pixels, overlay=overlay, to_source=affine, detail=None)
 
@@ -255,7 +258,9 @@ class Image:
         spacing = None
         if self.spacing is not None:
             spacing = (*self.spacing[:-2], self.spacing[-2] * h / height, self.spacing[-1] * w / width)
-        affine = _compose(self.to_source, (w / width, 0.0, 0.0, 0.0, h / height, 0.0))
+        a, b, c, d, e, f = self.to_source
+        wide, high = w / width, h / height
+        affine = (a * wide, b * high, c, d * wide, e * high, f)
         pixels.flags.writeable = False
         return self._derived(
             _made=None if getattr(resample, "__hash__", None) is None else (self, height, width, resample),
@@ -266,7 +271,7 @@ class Image:
         """`replace` for what is right by construction: nothing is checked."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, **changes)
-        for stale in ("digest", "identity"):
+        for stale in ("digest", "identity", "_pictures"):
             new.__dict__.pop(stale, None)
         return new
 
@@ -359,19 +364,13 @@ class Image:
         return cls(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
 
 
-def _compose(outer: Affine, inner: Affine) -> Affine:
-    a, b, c, d, e, f = outer
-    p, q, r, s, t, u = inner
-    return (a * p + b * s, a * q + b * t, a * r + b * u + c, d * p + e * s, d * q + e * t, d * r + e * u + f)
-
-
 def _to_grey(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     import numpy as np
 
     grey = buffers.empty(pixels.shape, np.uint8) if out is None else out
     window, inverted = image.window, image.photometric == "MONOCHROME1"
     if window is not None:
-        levels.windowed(pixels, grey, window.center, window.width, window.function, inverted=inverted)
+        window.draw(pixels, grey, inverted=inverted)
     elif image.pixels.dtype == np.uint8:
         levels.rounded(pixels, grey, inverted=inverted)
     else:

@@ -8,6 +8,7 @@ from time import perf_counter, thread_time
 from typing import Any, Final
 
 from medvistagym_core.errors import ToolError, classified
+from medvistagym_core.image import Image
 from medvistagym_core.result import ToolResult, made, normalised
 from medvistagym_core.signature import SCALARS, is_plain_list
 from medvistagym_core.tool import Tool
@@ -67,35 +68,32 @@ class Known:
         self._cpu = 0.0
         self._score = self._streak = 0
 
-    def quick(self, given: dict[str, Any], stored: Sequence[Any]) -> ToolResult | None:
-        """What a call of a swift tool gives, in the calling thread; None where the careful way has to look.
-
-        Args:
-            given: Its arguments.
-            stored: The images of the episode, each the first of a tuple.
-        """
-        check, image = self.check, self.image
-        assert check is not None
-        for value in given.values():
-            if type(value) not in SCALARS and not is_plain_list(value):
-                return None
-        try:
-            arguments = check(given)
-        except ValueError:
-            return None
-        if image is not None:
-            handle = arguments[image]
-            if type(handle) is not int or handle >= len(stored):
-                return None
-            arguments[image] = stored[handle][0]
-        return self.run_here(arguments)
-
-    def run_here(self, arguments: dict[str, Any]) -> ToolResult:
+    def run_here(self, arguments: dict[str, Any], images: Sequence[Image] | None = None) -> ToolResult | None:
         """What `Tool.run` gives, in the calling thread, for a trusted tool; if it has a limit, `WATCH` must be ready.
 
         This is most of what a call costs besides its tool, so nothing is left to functions that need not be.
+
+        Args:
+            arguments: Checked, with images in place of handles; or as they were sent, for a swift tool with `images`.
+            images: Those of the episode. Arguments are then checked here, and where the careful way has to look, the result
+                is None.
         """
-        limit, name = self.limit, self.tool.name
+        if images is not None:
+            for value in arguments.values():
+                if type(value) not in SCALARS and not is_plain_list(value):
+                    return None
+            check, image = self.check, self.image
+            assert check is not None
+            try:
+                arguments = check(arguments)
+            except ValueError:
+                return None
+            if image is not None:
+                handle = arguments[image]
+                if type(handle) is not int or handle >= len(images):
+                    return None
+                arguments[image] = images[handle]
+        limit = self.limit
         began = perf_counter()
         try:
             try:
@@ -113,13 +111,13 @@ class Known:
             if type(value) is str:
                 result = made((), value, None, None, (), seconds, False)
             else:
-                result = normalised(name, value, seconds)
+                result = normalised(self.tool.name, value, seconds)
         except Overdue:
             WATCH.ends = inf
             return self.outcome(TIMED_OUT, 1)[0]
         except Exception as error:  # noqa: BLE001 as in `Tool.run`
             seconds = perf_counter() - began
-            result = ToolResult(error=classified(name, error), seconds=seconds)
+            result = ToolResult(error=classified(self.tool.name, error), seconds=seconds)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 a cancellation, a panic, an exit: in a thread it costs one error too

@@ -1,10 +1,13 @@
 """Grey levels of values: the arithmetic behind every picture, in passes that stay in the cache.
 
 Whole numbers of 8 or 16 bits go through a table of all their values, which is the formula applied to each of them, so that both
-give the same bits. Everything else goes through the formula a tile at a time, in a buffer that is used again.
+give the same bits. Everything else goes through the formula a tile at a time, in a buffer that is used again. The formula is
+that of a window or of a lookup table (`Display`).
 
 OpenCV's table lookup is a little faster than twice a loop written for the purpose, numpy's five times; OpenCV is used where it
-is loaded already, or where there are enough pictures to pay for loading it. A lookup has only one right result.
+is loaded already, or where there are enough pictures to pay for loading it. A lookup has only one right result. Where the
+kernels in C are installed (`native`), they apply the formula, and for windows a product that was found to give the bits of the
+table.
 """
 
 from __future__ import annotations
@@ -15,12 +18,26 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from medvistagym_core.native import kernels, takes
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
+    from typing import Protocol
 
     import numpy as np
 
     Lookup = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
+
+    class Display(Hashable, Protocol):
+        """What gives a grey level to any value."""
+
+        @property
+        def line(self) -> tuple[float, float] | None:
+            """What is taken from a value and what that is divided by, where the level is 255 times half more than that."""
+
+        def spread(self, values: np.ndarray) -> None:
+            """Replace float32 values by grey levels in 0 to 255, not rounded; NaN becomes 0."""
+
 
 Function = Literal["linear", "linear_exact", "sigmoid"]
 MANY: Final = 8
@@ -60,24 +77,18 @@ def spread(values: np.ndarray, center: float, width: float, function: Function) 
     _clip(y)
 
 
-def windowed(
-    values: np.ndarray, out: np.ndarray, center: float, width: float, function: Function, *, inverted: bool
-) -> None:
-    """Grey levels of values of any real dtype, rounded to `out`, uint8 of the same shape.
-
-    Args:
-        values: The values.
-        out: Where the levels go.
-        center: Of the window.
-        width: Of the window.
-        function: Of the window.
-        inverted: Whether low values are bright.
-    """
+def drawn(values: np.ndarray, out: np.ndarray, display: Display, *, inverted: bool) -> None:
+    """Grey levels of values of any real dtype by a window or a lookup table, rounded to `out`, uint8 of the same shape."""
     if _short(values) and values.size >= _LOOKED_UP:
-        _look_up(values, out, _table(center, width, function, values.dtype.str, inverted))
+        product = _product(display, values.dtype.str)
+        if product is None or not _computed(values, out, *product, linear=False, inverted=inverted):
+            _look_up(values, out, _table(display, values.dtype.str, inverted))
+        return
+    line = display.line
+    if line is not None and _computed(values, out, *line, linear=True, inverted=inverted):
         return
     for tile, target in _tiles(values, out):
-        spread(tile, center, width, function)
+        display.spread(tile)
         _settle(tile, target, inverted)
 
 
@@ -85,6 +96,9 @@ def stretched(values: np.ndarray, out: np.ndarray, low: float, high: float, *, i
     """Grey levels of values, the least of which is `low` and the greatest `high`, rounded to `out`; NaN becomes 0."""
     import numpy as np
 
+    scale = float(np.float32(255 / (high - low) if high > low else 0.0))
+    if _computed(values, out, low, scale, linear=False, inverted=inverted):
+        return
     kind = values.dtype
     if _short(values) and values.size >= 2 * (high - low) + _LOOKED_UP:
         span_ = np.arange(int(low), int(high) + 1).astype(kind)
@@ -94,11 +108,10 @@ def stretched(values: np.ndarray, out: np.ndarray, low: float, high: float, *, i
         table[span_.view(f"u{kind.itemsize}")] = levels
         _look_up(values, out, table)
         return
-    scale = np.float32(255 / (high - low) if high > low else 0.0)
     for tile, target in _tiles(values, out):
         with np.errstate(invalid="ignore", over="ignore"):
             np.subtract(tile, np.float32(low), out=tile)
-            np.multiply(tile, scale, out=tile)
+            np.multiply(tile, np.float32(scale), out=tile)
         _clip(tile)
         _settle(tile, target, inverted)
 
@@ -141,6 +154,35 @@ def _short(values: np.ndarray) -> bool:
     return values.dtype.kind in "iu" and values.dtype.itemsize <= 2 and values.dtype.isnative
 
 
+def _computed(values: np.ndarray, out: np.ndarray, low: float, scale: float, *, linear: bool, inverted: bool) -> bool:
+    """Whether a kernel in C has written the levels of a formula (`levels` there)."""
+    c = kernels()
+    if c is None or not takes(values, "hHbBf"):
+        return False
+    if values.flags.c_contiguous and out.flags.c_contiguous:
+        values, out = values.reshape(1, -1), out.reshape(1, -1)
+    elif values.ndim != 2 or values.strides[1] != values.itemsize or out.strides[1] != 1:
+        return False
+    c.levels(values, out, low, scale, linear, inverted)
+    return True
+
+
+@functools.lru_cache(maxsize=64)
+def _product(display: Display, kind: str) -> tuple[float, float] | None:
+    """What is taken from a value and what that is multiplied by: quicker; None if a value of the dtype gets other bits so."""
+    import numpy as np
+
+    line = display.line
+    if line is None or line[1] == 0 or kernels() is None:
+        return None
+    product = line[0] - line[1] / 2, 255 / line[1]
+    every = _every(kind)
+    levels = np.empty(every.shape, np.uint8)
+    if not _computed(every, levels, *product, linear=False, inverted=False):
+        return None
+    return product if np.array_equal(levels, _table(display, kind, False)) else None
+
+
 def _clip(tile: np.ndarray) -> None:
     import numpy as np
 
@@ -179,18 +221,25 @@ def _tiles(values: np.ndarray, out: np.ndarray) -> Iterator[tuple[np.ndarray, np
 
 
 @functools.lru_cache(maxsize=64)
-def _table(center: float, width: float, function: Function, kind: str, inverted: bool) -> np.ndarray:
+def _table(display: Display, kind: str, inverted: bool) -> np.ndarray:
     """The level of every value of a dtype, by the value's bits."""
     import numpy as np
 
-    dtype = np.dtype(kind)
-    bits = np.arange(2 ** (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}")
-    levels = np.empty(bits.shape, np.uint8)
-    for tile, target in _tiles(bits.view(dtype), levels):
-        spread(tile, center, width, function)
+    every = _every(kind)
+    levels = np.empty(every.shape, np.uint8)
+    for tile, target in _tiles(every, levels):
+        display.spread(tile)
         _settle(tile, target, inverted)
     levels.flags.writeable = False
     return levels
+
+
+def _every(kind: str) -> np.ndarray:
+    """All values of a dtype, by their bits."""
+    import numpy as np
+
+    dtype = np.dtype(kind)
+    return np.arange(2 ** (8 * dtype.itemsize), dtype=f"u{dtype.itemsize}").view(dtype)
 
 
 def _look_up(values: np.ndarray, out: np.ndarray, table: np.ndarray) -> None:

@@ -92,11 +92,11 @@ class Protocol:
         if found is None:
             return self._any(text)
         # One call or an answer in the wire format, which is most of what a policy writes: a few times as fast as `_any`.
-        thought, body, answer = found.groups()
+        thought, name, arguments, whole, answer = found.groups()
         think = None if thought is None else thought.strip() or None
         if self.think == "optional" or (thought is None if self.think == "off" else think is not None):
             if answer is None:
-                call = wire.quick(body)
+                call = wire.quick(name, arguments or whole)
                 if call is not None:
                     return _new(Turn, (text, think, (call,), None, None, True))
             elif answer := answer.strip():
@@ -233,8 +233,9 @@ class Protocol:
 
 
 _PLAIN: Final = re.compile(
-    r"\s*+(?:<think>([^<]*+)</think>\s*+)?"
-    r"(?:<tool_call>[ \t\r\n]*+(\{.*\})[ \t\r\n]*+</tool_call>|<answer>([^<]*+)</answer>)\s*+",
+    r"\s*+(?:<think>([^<]*+)</think>\s*+)?(?:<tool_call>"
+    r'(?:\{"name": "([a-z0-9_]++)", "arguments": (\{.*\})\}|[ \t\r\n]*+(\{.*\})[ \t\r\n]*+)'
+    r"</tool_call>|<answer>([^<]*+)</answer>)\s*+",
     re.DOTALL,
 )
 

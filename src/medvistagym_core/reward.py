@@ -23,12 +23,28 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
 from medvistagym_core.grading import Grade
 from medvistagym_core.protocol import Turn
 from medvistagym_core.tool import ToolCall, ToolResult, nearest
+
+
+class Played(Protocol):
+    """A turn of an episode and what its calls gave."""
+
+    @property
+    def turn(self) -> Turn: ...
+    @property
+    def given(self) -> tuple[ToolResult, ...]: ...
+
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_new: Final = tuple.__new__  # that of a named tuple takes twice as long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +64,34 @@ class Outcome:
     grade: Grade
     informed: bool | None = None
 
-    @property
+    @cached_property
     def calls(self) -> int:
         """Calls that the policy made, good or bad, and turns that could not be read."""
         return sum([len(turn.calls) or turn.error is not None for turn in self.turns])
 
+    @classmethod
+    def of(cls, steps: Sequence[Played], calls: int, grade: Grade, informed: bool | None) -> Outcome:
+        """The outcome of some steps, with as many calls. Most rewards ask for no more than that and the grade, so turns and
+        results are gathered when somebody looks at them.
+        """
+        outcome = object.__new__(cls)
+        outcome.__dict__.update(calls=calls, grade=grade, informed=informed, _steps=steps)
+        return outcome
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Outcome, (self.turns, self.results, self.grade, self.informed)
+
+
+def _gathered(field: str, of: str) -> None:
+    """Have a field of an outcome gathered from its steps, where it was not given."""
+    part = attrgetter(of)
+    found = cached_property(lambda outcome: tuple(map(part, outcome._steps)))  # noqa: SLF001 what `Outcome.of` put there
+    found.__set_name__(Outcome, field)
+    setattr(Outcome, field, found)
+
+
+_gathered("turns", "turn")
+_gathered("results", "given")
 
 Term = Callable[[Outcome], float]
 
@@ -163,8 +202,7 @@ PRESETS: Final[Mapping[str, Mapping[str, float]]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Score:
+class Score(NamedTuple):
     """A reward and what it is made of.
 
     Attributes:
@@ -175,7 +213,7 @@ class Score:
 
     total: float
     terms: Mapping[str, float]
-    failed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    failed: Mapping[str, str] = _NOTHING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,11 +288,13 @@ class Reward:
         total, terms, isfinite = 0.0, self.terms, math.isfinite
         for name, weight in self.weights.items():
             try:
-                value = float(terms[name](outcome))
+                value = terms[name](outcome)
+                if type(value) is not float:
+                    value = float(value)
                 if not isfinite(value):
                     failed[name], value = f"gave {value}", 0.0
             except Exception as error:  # noqa: BLE001 - a plugin's term must not end a run
                 failed[name], value = f"{type(error).__name__}: {str(error)[:200]}", 0.0
             values[name] = value
             total += weight * value
-        return Score(total, values, failed)
+        return _new(Score, (total, values, failed))

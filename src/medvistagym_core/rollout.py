@@ -5,7 +5,7 @@ yields each finished episode's trajectory, and writes it first when it has a wri
 text, ends its episodes with the reason on record and the run goes on; so does a tool that fails. One that cannot act at all
 (`PolicyUnavailableError`) ends the run, and the episodes it was asked about are played when it is run again. Stopping a rollout
 at any moment, by Ctrl-C or by not asking for more, leaves a file that reads; running it again with the same file goes on where
-it stopped.
+it stopped, and plays the episodes once more in which the policy failed.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Progress:
         correct: Right answers among those finished now.
         played: Episodes finished now.
         failed: Episodes finished now in which the policy failed.
+        again: Episodes to be played once more, since the policy failed in them in an earlier run.
+        reason: What went wrong with the policy in the last of those that failed.
     """
 
     done: int = 0
@@ -44,6 +46,8 @@ class Progress:
     correct: int = 0
     played: int = 0
     failed: int = 0
+    again: int = 0
+    reason: str | None = None
 
 
 def rollout(
@@ -75,7 +79,8 @@ def rollout(
         samples: Episodes of each case.
         batch: Most episodes at once.
         keep: "all", or "correct" to keep only episodes with a right answer (rejection sampling).
-        writer: Where kept trajectories are written; episodes that are in its file already are not played again.
+        writer: Where kept trajectories are written; episodes that are in its file already are not played again, but for
+            those in which the policy failed, which are taken out of it first.
         executor: Runs the calls; one of this process when None.
         progress: Called when episodes finish.
 
@@ -108,9 +113,15 @@ def _play(
     progress: Callable[[Progress], None] | None,
 ) -> Iterator[Trajectory]:
     record = PolicyRecord(name=policy.name, sampling=dict(policy.sampling))
-    seen = writer.seen if writer is not None else set()
+    seen, again, chosen = set[str](), 0, set(indices)
+    if writer is not None:
+        ours = (task.name, split, seed)
+        again = writer.withdraw(
+            lambda t: (t.task, t.split, t.seed) == ours and t.index in chosen and t.sample < samples
+        )
+        seen = writer.seen
     waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, seen)
-    state = Progress(total=len(indices) * samples)
+    state = Progress(total=len(indices) * samples, again=again)
     live: list[Episode] = []
     with contextlib.ExitStack() as stack:
         tools: Executor = executor or stack.enter_context(LocalExecutor(toolbox))
@@ -133,17 +144,19 @@ def _play(
             for episode in over:
                 trajectory = episode.finish(record)
                 good = keep == "all" or trajectory.outcome.correct
+                failed = trajectory.outcome.ended == "policy_failed"
                 if writer is not None:
                     if good:
                         writer.write(trajectory, episode.pictures())
-                    else:
+                    elif not failed:
                         writer.reject(trajectory)
                 state = dataclasses.replace(
                     state,
                     done=state.done + 1,
                     played=state.played + 1,
                     correct=state.correct + trajectory.outcome.correct,
-                    failed=state.failed + (trajectory.outcome.ended == "policy_failed"),
+                    failed=state.failed + failed,
+                    reason=trajectory.outcome.reason if failed else state.reason,
                 )
                 if good:
                     yield trajectory

@@ -24,20 +24,10 @@ class ToolCall:
     )
 
 
-class _Made:
+class Made:
     """A call while its fields are set: laid out as a `ToolCall`, but not frozen."""
 
     __slots__ = ("arguments", "id", "name")
-
-
-def made(name: str, arguments: dict[str, Any]) -> ToolCall:
-    """A call of parts that were checked, in a tenth of the time that a checking one takes; the arguments become its own."""
-    call: Any = _Made()
-    call.name = name
-    call.arguments = arguments
-    call.id = None
-    call.__class__ = ToolCall
-    return call  # type: ignore[no-any-return]
 
 
 class ToolSpec(BaseModel):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from time import perf_counter
+from typing import Final
 
 from medvistagym_core import conversation
 from medvistagym_core.conversation import Block, Message, Style
@@ -12,56 +13,98 @@ from medvistagym_core.protocol import Turn
 from medvistagym_core.record import TurnRecord, block_records, call_record, error_record
 from medvistagym_core.registry import Toolbox
 from medvistagym_core.settings import Settings
-from medvistagym_core.tool import ErrorCode, ToolCall, ToolResult
+from medvistagym_core.tool import ErrorCode, ToolCall, ToolError, ToolResult
+
+_new: Final = tuple.__new__  # that of a named tuple takes twice as long
 
 
 class Step:
     """A turn and what came back.
 
+    Steps are what an episode keeps, so they hold little: the parts of a turn rather than the turn, and a call or a result that
+    is alone without a tuple around it. For an object that lives on costs the garbage collector more than it cost to make.
     What a policy is shown is written when somebody asks for it: messages, blocks and records are views of the results.
 
-    Args:
-        turn: The turn.
-        seconds: Wall time of the policy.
-        settings: How results are shown.
-        refused: Results of the last calls of the turn, which the budget does not allow to run.
-
     Attributes:
-        turn: The turn.
+        answer: The policy's answer; None when it gave none.
         policy_seconds: Wall time of the policy.
-        given: What each call gave, once all results are there.
         error: Code of what went wrong: with the last call that failed, or with the turn itself.
         tool_seconds: Wall time until all results were there.
     """
 
     __slots__ = (
-        "_began", "_refused", "_settings", "error", "given", "policy_seconds", "tool_seconds", "turn",
+        "_began", "_calls", "_conforms", "_fault", "_given", "_refused", "_settings", "_text", "_think", "answer", "error",
+        "policy_seconds", "tool_seconds",
     )  # fmt: skip
 
-    def __init__(self, turn: Turn, seconds: float, settings: Settings, refused: tuple[ToolResult, ...] = ()) -> None:
-        self.turn = turn
-        self.policy_seconds = seconds
-        self.given: tuple[ToolResult, ...] = ()
-        self.error: ErrorCode | None = None if turn.error is None else turn.error.code
-        self.tool_seconds = 0.0
-        self._refused = refused
-        self._settings = settings
-        self._began = time.perf_counter()
+    answer: str | None
+    error: ErrorCode | None
+    policy_seconds: float
+    tool_seconds: float
+    _text: str
+    _think: str | None
+    _calls: tuple[ToolCall, ...] | ToolCall
+    _fault: ToolError | None
+    _conforms: bool
+    _given: tuple[ToolResult, ...] | ToolResult
+    _refused: tuple[ToolResult, ...]
+    _settings: Settings
+    _began: float
+
+    @classmethod
+    def of(cls, turn: Turn, seconds: float, settings: Settings, refused: tuple[ToolResult, ...] = ()) -> Step:
+        """A step whose calls are still to be run. (An `__init__` with arguments takes twice as long.)
+
+        Args:
+            turn: The turn.
+            seconds: Wall time of the policy.
+            settings: How results are shown.
+            refused: Results of the last calls of the turn, which the budget does not allow to run.
+        """
+        step = cls()
+        step._text, step._think, calls, step.answer, fault, step._conforms = turn
+        step._calls = calls[0] if len(calls) == 1 else calls
+        step._fault = fault
+        step.error = None if fault is None else fault.code
+        step.policy_seconds = seconds
+        step.tool_seconds = 0.0
+        step._given = ()
+        step._refused = refused
+        step._settings = settings
+        step._began = perf_counter() if calls else 0.0
+        return step
+
+    @property
+    def turn(self) -> Turn:
+        """The turn."""
+        return _new(Turn, (self._text, self._think, self.calls, self.answer, self._fault, self._conforms))
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls of the turn."""
+        calls = self._calls
+        return calls if isinstance(calls, tuple) else (calls,)
+
+    @property
+    def given(self) -> tuple[ToolResult, ...]:
+        """What each call gave, once all results are there."""
+        given = self._given
+        return given if isinstance(given, tuple) else (given,)
 
     @property
     def succeeded(self) -> list[ToolCall]:
         """The calls that gave a result."""
-        return [call for call, result in zip(self.turn.calls, self.given, strict=False) if result.ok]
+        return [call for call, result in zip(self.calls, self.given, strict=False) if result.ok]
 
     def settle(self, results: Sequence[ToolResult]) -> None:
         """Take the results of the calls that were run, which are the first of the turn."""
-        self.given = given = (*results, *self._refused) if self._refused else tuple(results)
         if results:
-            self.tool_seconds = time.perf_counter() - self._began
+            self.tool_seconds = perf_counter() - self._began
+        given = (*results, *self._refused) if self._refused else results
+        self._given = given[0] if len(given) == 1 else tuple(given)
         for result in given:
-            error = result.error
-            if error is not None:
-                self.error = error.code
+            if result.error is not None:
+                self.error = result.error.code
 
     @property
     def shown(self) -> list[list[Block]]:
@@ -71,18 +114,17 @@ class Step:
     @property
     def feedback(self) -> list[Block]:
         """What it is told of a turn that could not be read."""
-        if self.turn.error is None:
-            return []
-        return self._blocks(ToolResult(error=self.turn.error))
+        return [] if self._fault is None else self._blocks(ToolResult(error=self._fault))
 
     @property
     def text(self) -> str | None:
         """All that the policy is shown, where it is the text of one call, or nothing; else None."""
-        given = self.given
-        if len(given) != 1 or given[0].handles:
-            return "" if not given and self.turn.error is None else None
-        settings = self._settings
-        return conversation.result_text(given[0], most=settings.limits.max_observation, terse=settings.terse)
+        given, settings = self._given, self._settings
+        if isinstance(given, tuple):
+            return "" if not given and self._fault is None else None
+        if given.handles:
+            return None
+        return conversation.result_text(given, settings.limits.max_observation, settings.terse)
 
     @property
     def blocks(self) -> list[Block]:
@@ -91,12 +133,12 @@ class Step:
 
     def _blocks(self, result: ToolResult) -> list[Block]:
         settings = self._settings
-        return conversation.result_blocks(result, most=settings.limits.max_observation, terse=settings.terse)
+        return conversation.result_blocks(result, settings.limits.max_observation, settings.terse)
 
     def messages(self, style: Style) -> list[Message]:
         """The turn and what answers it, as chat messages whose image blocks hold handles."""
-        answers = conversation.replies(self.turn, self.shown, self.feedback, style)
-        return [conversation.assistant(self.turn, style), *answers]
+        turn = self.turn
+        return [conversation.assistant(turn, style), *conversation.replies(turn, self.shown, self.feedback, style)]
 
     def record(self, toolbox: Toolbox) -> TurnRecord:
         """The record of the step, once the results are there."""

@@ -5,14 +5,17 @@ policy and its sampling, every turn as written and as read, every call with its 
 content and by its place in the source, the reward's terms and the timings. What a policy saw is in `opening`, `turns` and
 `images`; the right answer is in `outcome` and nowhere else.
 
-A file is JSON lines, appended one finished episode at a time by one writer at a time. Pictures lie beside it in `images/`, once
+A file is JSON lines, appended one finished episode at a time by one writer at a time; only episodes in which the policy failed
+are ever taken out again, to be played once more. Pictures lie beside it in `images/`, once
 each, named by the hash of their pixels; the toolbox's lock lies beside it too.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -137,6 +140,7 @@ def lock_hash(toolbox: Toolbox) -> str:
     return _LOCKS[0][1]
 
 
+_FAILED: Final = b'"policy_failed"'
 _LOCKS: Final[list[tuple[Toolbox, str]]] = []
 
 
@@ -167,13 +171,13 @@ class TrajectoryWriter:
         self._folder = os.path.join(self.images, "")  # noqa: PTH118
         self._have = {entry.stem for entry in self.images.glob("*.png")}
         self._rejected_path = self.path.with_suffix(".rejected")
-        self._file = self.path.open("ab", buffering=0)
+        self._file = _claimed(self.path)
         try:
-            _claim(self._file, self.path)
             _write_lock(self.path.with_suffix(".lock.json"), toolbox)
             _mend(self.path)
             _mend(self._rejected_path)
             _sweep(self.images)
+            self.path.resolve().with_suffix(".part").unlink(missing_ok=True)
         except BaseException:
             self._file.close()
             raise
@@ -207,6 +211,40 @@ class TrajectoryWriter:
         """Note that an episode was run and is not kept, so that a resumed run does not repeat it."""
         with self._rejected_path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(trajectory.id + "\n")
+
+    def withdraw(self, unwanted: Callable[[Trajectory], bool]) -> int:
+        """Take episodes in which the policy failed out of the file, so that they can be played again; how many there were.
+
+        The file is written anew aside and renamed: killed on the way, it is as it was.
+
+        Args:
+            unwanted: Says of an episode in which the policy failed whether it goes.
+
+        Raises:
+            OSError: There is no room for a second file; nothing was changed.
+        """
+        path, going = self.path.resolve(), set[int]()
+        with path.open("rb") as file:
+            for number, line in enumerate(file):
+                if _FAILED in line and (t := _parsed(line)) and t.outcome.ended == "policy_failed" and unwanted(t):
+                    going.add(number)
+        if not going:
+            return 0
+        part = path.with_suffix(".part")
+        with contextlib.ExitStack() as undo:
+            undo.callback(part.unlink, missing_ok=True)
+            with path.open("rb") as file, part.open("wb") as new:
+                new.writelines(line for number, line in enumerate(file) if number not in going)
+                new.flush()
+                os.fsync(new.fileno())
+            shutil.copymode(path, part)
+            kept = undo.enter_context(part.open("ab", buffering=0))
+            _claim(kept, path)
+            part.replace(path)
+            undo.pop_all()
+        self._file.close()
+        self._file = kept
+        return len(going)
 
     def close(self) -> None:
         """Close the file."""
@@ -265,6 +303,13 @@ class TrajectoryReader:
         return ToolboxLock.model_validate_json(self.path.with_suffix(".lock.json").read_bytes())
 
 
+def _parsed(line: bytes) -> Trajectory | None:
+    try:
+        return Trajectory.model_validate_json(line)
+    except ValidationError:  # which a reader will name
+        return None
+
+
 def _write_lock(path: Path, toolbox: Toolbox) -> None:
     if path.exists():
         ToolboxLock.model_validate_json(path.read_bytes()).check(toolbox)
@@ -276,6 +321,19 @@ def _write_lock(path: Path, toolbox: Toolbox) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _claimed(path: Path) -> IO[bytes]:
+    """A file to append to that nobody else writes."""
+    while True:
+        with contextlib.ExitStack() as undo:
+            file = undo.enter_context(path.open("ab", buffering=0))
+            _claim(file, path)
+            # A run that had the file may have put another in its place before it let go of this one.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    undo.pop_all()
+                    return file
 
 
 def _claim(file: IO[bytes], path: Path) -> None:

@@ -58,8 +58,9 @@ class Watch:
         return self._able is True and self.ends is inf and get_ident() == self._main
 
     def wake(self) -> None:
-        """Have the watchman look."""
+        """Have the watchman look. He is called once: it may be milliseconds before he gets to say that he has heard."""
         self._bell.set()
+        self.asleep = False
 
     def _begin(self) -> None:
         """Install the handler and start the watchman, where that can be done."""

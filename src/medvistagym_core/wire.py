@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
-from medvistagym_core.spec import ToolCall, made
+from medvistagym_core.spec import Made, ToolCall
 
 CALL: Final = ("<tool_call>", "</tool_call>")
 SHAPE: Final = '<tool_call>{"name": ..., "arguments": {...}}</tool_call>'
@@ -39,19 +39,30 @@ _KEYS: Final = frozenset(("name", "arguments"))
 _SCALARS: Final = frozenset((int, str, bool))
 
 
-def quick(body: str) -> ToolCall | None:
-    """The call that a JSON text is, where nothing is wrong with it; None where the careful way has to look."""
+def quick(name: str | None, body: str) -> ToolCall | None:
+    """The call of that name whose arguments are the JSON text of an object, or without a name, the call that a JSON text is;
+    where nothing is wrong with it: None where the careful way has to look.
+    """
     try:
-        whole = from_json(body)
-        name, arguments = whole["name"], whole["arguments"]
+        arguments = from_json(body)
+        if name is None:
+            name, whole = arguments["name"], arguments
+            arguments = whole["arguments"]
+            if len(whole) != 2 or type(name) is not str or type(arguments) is not dict or not name.strip():
+                return None
     except (ValueError, TypeError, KeyError):
         return None
-    if len(whole) != 2 or type(name) is not str or type(arguments) is not dict or not name.strip() or "\\u" in body:
+    if "\\u" in body:
         return None
     for value in arguments.values():
-        if not (type(value) in _SCALARS or _is_finite(value)):
+        if type(value) not in _SCALARS and not _is_finite(value):
             return None
-    return made(name, arguments)
+    call: Any = Made()  # as `ToolCall` would be, in a tenth of the time that a checking one takes
+    call.name = name
+    call.arguments = arguments
+    call.id = None
+    call.__class__ = ToolCall
+    return call  # type: ignore[no-any-return]
 
 
 def _is_finite(value: Any) -> bool:

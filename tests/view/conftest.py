@@ -13,13 +13,13 @@ from medvistagym_core.registry import Registry, Toolbox
 from medvistagym_core.trajectory import PolicyRecord, TrajectoryWriter
 
 from .browsing import ready, start
-from .plays import echo, trace, turned
+from .plays import echo, tilted, trace, turned
 
 
 @pytest.fixture
 def tools(toolbox):
     """The toy tools, and some that show what the page must cope with."""
-    return Toolbox({**toolbox, "echo": echo, "trace": trace, "turned": turned})
+    return Toolbox({**toolbox, "echo": echo, "tilted": tilted, "trace": trace, "turned": turned})
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
 
 from medvistagym_core.image import Image
@@ -14,6 +15,7 @@ CROP_OF_CROP = ToolCall(name="crop", arguments={"image": 1, "box": [0, 500, 500,
 LINE = ToolCall(name="trace", arguments={"image": 1, "from_point": [0, 0], "to_point": [1000, 500]})
 OUTLINE = ToolCall(name="trace", arguments={"image": 0, "points": [[0, 0], [100, 0], [50, 80]]})
 TURNED = ToolCall(name="turned", arguments={"image": 0})
+TILTED = ToolCall(name="tilted", arguments={"image": 0})
 OUTSIDE = ToolCall(name="crop", arguments={"image": 7, "box": [0, 0, 500, 500]})
 MALFORMED = "hm"
 Point = Annotated[list[Annotated[int, Field(ge=0, le=1000)]], Field(min_length=2, max_length=2)]
@@ -53,6 +55,21 @@ def turned(image: Image) -> Image:
         image: The image.
     """
     return Image(pixels=image.pixels[:16], unit=image.unit)
+
+
+@tool
+def tilted(image: Image, grown: bool = True) -> Image:
+    """The image turned by an eighth, all of it or as much as a canvas of its size holds.
+
+    Args:
+        image: The image.
+        grown: Whether the canvas holds all of it.
+    """
+    (h, w), half = image.shape, 0.5**0.5
+    side = 2 * max(h, w) if grown else max(h, w)
+    middle = side / 2
+    back = (half, -half, w / 2, half, half, h / 2 - 2 * half * middle)
+    return image.replace(pixels=np.zeros((side, side)), to_source=back, detail=None, spacing=None, overlay=None)
 
 
 def read(path):

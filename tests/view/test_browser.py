@@ -5,7 +5,7 @@ import json
 from medvistagym_core.page import Restorer
 
 from .browsing import ENTER, ESCAPE, RIGHT, found, press, text, until
-from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW
+from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW, read
 
 
 def test_an_episode_is_shown_with_its_boxes_windows_reward_and_times(browser, show, write):
@@ -25,6 +25,16 @@ def test_an_episode_is_shown_with_its_boxes_windows_reward_and_times(browser, sh
     until(lambda: browser.execute_script("return document.querySelector('.sources img').naturalWidth") == 32)
     assert browser.execute_script("return document.querySelectorAll('.missing').length") == 0
     assert "not for clinical use" in text(browser, ".notice")
+
+
+def test_the_caption_of_an_image_tells_its_lookup_table_by_its_range(browser, show, write):
+    folder = write([WINDOW])
+    show(folder)
+    image = read(folder).episode(0)["images"][1]
+    table = {"window_center": 127.5, "window_width": 256, "window_function": "table", "window_name": "lookup table"}
+    said = browser.execute_script("return caption(arguments[0], 1)", {**image, **table})
+    assert "lookup table from 0 to 255 HU" in said
+    assert "window" not in said
 
 
 def test_filters_keep_the_episodes_that_fit(browser, show, write):

@@ -2,14 +2,17 @@
 
 import json
 import math
+import os
 
+import numpy as np
 import pytest
 
 from medvistagym_core.page import Run
 from medvistagym_core.report import Results, Row
 from medvistagym_core.tool import ToolCall
+from medvistagym_core.trajectory import Trajectory, TrajectoryWriter
 
-from .plays import CROP, CROP_OF_CROP, LINE, MALFORMED, OUTLINE, OUTSIDE, TURNED, WINDOW, read
+from .plays import CROP, CROP_OF_CROP, LINE, MALFORMED, OUTLINE, OUTSIDE, TILTED, TURNED, WINDOW, read
 
 
 def texts(run, column):
@@ -115,6 +118,47 @@ def test_steps_that_a_resumed_training_logged_again_count_once_and_in_order(writ
     assert curves["series"][""]["loss"] == [(1, 0.1), (2, 0.25), (3, 0.35), (4, 0.4)]
 
 
+def test_episodes_that_are_played_again_take_their_old_places(write, tools):
+    folder = write([WINDOW], [CROP], [])
+    run = read(folder)
+    file = folder / "test.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    failed = json.loads(lines[1])
+    failed["outcome"] |= {"ended": "policy_failed", "reason": "no room"}
+    file.write_bytes(lines[0] + json.dumps(failed).encode() + b"\n" + lines[2])
+    with TrajectoryWriter(file, tools) as writer:
+        run = read(folder)
+        assert texts(run, "ended") == ["answered", "policy_failed", "answered"]
+        writer.withdraw(lambda t: True)
+        run.read()
+        with pytest.raises(ValueError, match=r"."):
+            run.trajectory(1)
+        assert run.trajectory(2).index == 2
+        writer.write(Trajectory.model_validate_json(lines[1]), {})
+    run.read()
+    assert texts(run, "ended") == ["answered"] * 3
+    assert [run.trajectory(k).index for k in range(3)] == [0, 1, 2]
+    assert run.episode(1)["turns"][0]["calls"][0]["name"] == "crop"
+    assert len(run.rows) == 3
+
+
+def test_another_file_is_not_taken_for_the_old_one_that_had_its_inode(write):
+    folder = write([CROP, WINDOW], [CROP], [WINDOW], [CROP])
+    file, run = folder / "test.jsonl", read(folder)
+    number, before = file.stat().st_ino, file.read_bytes().splitlines(keepends=True)
+    for k, lines in enumerate((before[1:] + before[:1], before[2:] + before[:2], before[1:3]), 1):
+        file.write_bytes(b"".join(lines))  # in place, as a new file that is given the number of one that is gone
+        os.utime(file, (k, k))
+        assert file.stat().st_ino == number
+        assert run.read() == len(lines)
+        assert run.problems == []
+        assert len(run.rows) == 4
+        for line in lines:
+            t = Trajectory.model_validate_json(line)
+            assert run.trajectory(t.index) == t
+    assert run.read() == 0
+
+
 # -- lineage
 
 
@@ -136,6 +180,20 @@ def test_lines_and_outlines_lie_on_the_source_too(write):
     line, outline = read(write([CROP, LINE, OUTLINE])).episode(0)["marks"][1:]
     assert (line["handle"], line["on"], line["at"]) == (1, [(0, 0), (1, 0.5)], [(0.5, 0), (1, 0.25)])
     assert (outline["handle"], outline["at"]) == (0, [(0, 0), (0.1, 0), (0.05, 0.08)])
+
+
+def test_boxes_of_a_tilted_image_lie_tilted_on_the_source(write):
+    cut = ToolCall(name="tilted", arguments={"image": 0, "grown": False})
+    whole, inside = (ToolCall(name="crop", arguments={"image": k, "box": [250, 250, 750, 750]}) for k in (1, 3))
+    episode = read(write([TILTED, whole, cut, inside])).episode(0)
+    large, corners, small = episode["marks"]  # the first turn shows all of the image and is no place in it
+    assert [mark["tool"] for mark in (large, corners, small)] == ["crop", "tilted", "crop"]
+    assert episode["roots"] == [0] * 5
+    reach = 0.5 * 2**0.5  # of a square turned by an eighth, from its middle to its corners
+    diamond = [(0.5, 0.5 - reach), (0.5 + reach, 0.5), (0.5, 0.5 + reach), (0.5 - reach, 0.5)]
+    for mark, size in ((large, 1), (corners, 1), (small, 0.5)):
+        expected = [(0.5 + (x - 0.5) * size, 0.5 + (y - 0.5) * size) for x, y in diamond]
+        assert np.allclose(mark["at"], expected, atol=1e-4), mark
 
 
 def test_another_plane_is_no_part_of_the_image_it_was_made_of(write):

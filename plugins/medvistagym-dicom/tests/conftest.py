@@ -14,7 +14,13 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-from pydicom.uid import CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    generate_uid,
+)
 
 from medvistagym_core.image import Image
 from medvistagym_dicom import read_one
@@ -147,7 +153,8 @@ def _write(folder: Path, stored: np.ndarray, **changes: object) -> Path:
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     big = bool(changes.pop("big_endian", False))
-    ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big else ExplicitVRLittleEndian
+    plain = ImplicitVRLittleEndian if changes.pop("implicit", False) else ExplicitVRLittleEndian
+    ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big else plain
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     bits = stored.dtype.itemsize * 8

@@ -120,6 +120,21 @@ def other_geometry(data: bytearray, rng: random.Random) -> None:
             data[at + 6 : at + 8 + length] = struct.pack("<H", len(value)) + value
 
 
+def other_table(data: bytearray, rng: random.Random) -> None:
+    """Another number of entries, first value or number of bits of a lookup table, or more or fewer entries than it says."""
+    at = data.find(b"\x28\x00\x02\x30", 132)
+    if at < 0 or at + 14 > len(data):
+        return
+    if rng.random() < 0.7:
+        number = rng.choice((0, 1, 2, 8, 16, 17, 255, 256, 257, 4096, 32768, 65535))
+        struct.pack_into("<H", data, at + 8 + rng.choice((0, 2, 4)), number)
+        data[at + 4 : at + 6] = rng.choice((b"US", b"SS", bytes(data[at + 4 : at + 6])))
+        return
+    entries = data.find(b"\x28\x00\x06\x30", at)
+    if entries >= 0:
+        del data[entries + 12 : entries + 12 + rng.choice((1, 2, 256))]
+
+
 def huge(data: bytearray, rng: random.Random) -> None:
     """100,000 x 100,000 and more, as unsigned longs or as the most that two bytes hold."""
     for number in (0x10, 0x11):
@@ -148,7 +163,7 @@ def mutated(seeds: list[tuple[str, bytes]], k: int) -> tuple[str, bytes]:
 
 OPERATIONS: list[Callable[[bytearray, random.Random], None]] = [
     flip_bits, flip_bits, cut_off, lose_a_piece, repeat_a_piece, false_length, swap_tags, other_kind,
-    other_geometry, other_geometry, huge,
+    other_geometry, other_geometry, other_table, huge,
 ]  # fmt: skip
 
 
@@ -168,7 +183,9 @@ def outcome(file: Path) -> tuple[str, str]:
     except BaseException as error:  # noqa: BLE001 this is what is looked for
         where = traceback.extract_tb(error.__traceback__)[-1]
         return "error", f"{type(error).__name__} in {Path(where.filename).name}, line {where.lineno}: {error}"
-    said = " ".join(map(repr, (image, dict(image.attributes), image.windows, image.window, image.unit, image.modality)))
+    name = image.window.name if image.window else None
+    facts = (image, dict(image.attributes), image.windows, image.window, name, image.unit, image.modality)
+    said = " ".join(map(repr, facts))
     if any(mark in said for mark in MARKS):
         return "image", f"an identifier is in the image: {said}"
     return "image", "" if picture.dtype == np.uint8 else "its picture is no picture"

@@ -1,4 +1,4 @@
-"""`zoom` enlarges with OpenCV where it pays, and what comes out is what it was."""
+"""`zoom` enlarges in a way of its own where it pays, and what comes out is what Pillow gives."""
 
 from __future__ import annotations
 

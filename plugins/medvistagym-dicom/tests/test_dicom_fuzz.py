@@ -56,6 +56,8 @@ def seeds(path: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory)
             warnings.simplefilter("ignore")
             ds = pydicom.dcmread(path(name))
             plant(ds)
+            if "VOILUTSequence" in ds:  # then the table is what is shown
+                del ds.WindowCenter
             if name in FIRST_ROWS:
                 ds.PixelData, ds.Rows = ds.PixelData[: len(ds.PixelData) // ds.Rows * 8], 8
             ds.save_as(folder / name)

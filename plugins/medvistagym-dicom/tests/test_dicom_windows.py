@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_voi, apply_windowing
+from pydicom.pixels.processing import apply_windowing
 
 from medvistagym_core.image import Image, Window
 from medvistagym_dicom import read_one, window
@@ -147,34 +147,6 @@ def test_masks_are_black_and_white(image: Named) -> None:
     mask = image("liver_1frame.dcm")
     assert np.array_equal(mask.view(), mask.pixels * 255)
     assert set(np.unique(mask.pixels)) == {0, 1}
-
-
-def test_a_voi_lookup_table_is_shown_as_the_window_over_its_range(image: Named) -> None:
-    picture = image("vlut_04.dcm")
-    assert picture.window == Window(127.5, 255, "linear_exact", "lookup table")
-    assert "voi_lut" in picture.attributes
-
-
-@pytest.mark.parametrize("shape", ["ramp", "sigmoid", "whole"])
-def test_a_voi_lookup_table_is_shown_by_the_window_closest_to_it(shape: str, write: Write) -> None:
-    x = np.arange(4096)
-    curve = {
-        "ramp": np.clip((x - 900) / 1200, 0, 1),
-        "sigmoid": 1 / (1 + np.exp(-(x - 1800) / 250)),
-        "whole": x / 4095,
-    }[shape]
-    table = Dataset()
-    table.LUTDescriptor, table.LUTData = [4096, 0, 16], np.rint(curve * 65535).astype("<u2").tobytes()
-    table["LUTDescriptor"].VR, table["LUTData"].VR = "US", "OW"
-    stored = x.astype(np.uint16).reshape(64, 64)
-    file = write(stored, Modality="DX", VOILUTSequence=[table])
-    image = read_one(file)
-    assert image.attributes["voi_lut"] == "a table, shown as the window closest to it"
-    expected = apply_voi(stored, pydicom.dcmread(file)).astype(float) / 65535 * 255
-    assert np.abs(image.view() - expected).max() <= 3
-    both = read_one(write(stored, Modality="DX", VOILUTSequence=[table], WindowCenter=40, WindowWidth=400))
-    assert both.window == Window(40, 400)
-    assert both.attributes["voi_lut"] == "a table besides the windows"
 
 
 def test_deep_colour_is_shown_over_its_full_range(image: Named) -> None:

@@ -67,49 +67,6 @@ def test_a_device_without_kornia_is_refused_with_the_cure(monkeypatch: pytest.Mo
         kernels("cuda")
 
 
-# -- orient
-
-
-@pytest.mark.parametrize("turn", ["left", "right", "half", "mirror_left_right", "mirror_top_bottom"])
-@pytest.mark.parametrize("kind", ["grey", "stack", "colour"])
-def test_every_pixel_knows_where_it_came_from(turn: Any, kind: str) -> None:
-    shape = {"grey": (6, 9), "stack": (2, 6, 9), "colour": (6, 9, 3)}[kind]
-    rows, columns = np.mgrid[:6, :9]
-    code = rows * 9 + columns
-    pixels = np.broadcast_to(code if kind != "colour" else code[..., None], shape).astype(np.int16)
-    source = Image(
-        pixels=pixels, spacing=(2.0, 1.0), photometric="RGB" if kind == "colour" else "MONOCHROME2", overlay=code > 20
-    )
-    turned = orient(source, turn=turn)
-    h, w = turned.shape
-    a, b, c, d, e, f = turned.to_source
-    for y in range(h):
-        for x in range(w):
-            column, row = a * (x + 0.5) + b * (y + 0.5) + c, d * (x + 0.5) + e * (y + 0.5) + f
-            value = turned.pixels[..., y, x] if kind != "colour" else turned.pixels[y, x]
-            assert np.all(value == int(row) * 9 + int(column))
-            assert turned.overlay is not None
-            assert turned.overlay[y, x] == (int(row) * 9 + int(column) > 20)
-    assert turned.spacing == ((1.0, 2.0) if turn in ("left", "right") else (2.0, 1.0))
-    assert turned.source_shape == (6, 9)
-
-
-def test_turning_back_gives_the_same_image() -> None:
-    image = scan().crop(10, 20, 70, 60).resized(20, 30)
-    for turns in (["left", "right"], ["half", "half"], ["left"] * 4, ["mirror_left_right"] * 2):
-        turned = image
-        for turn in turns:
-            turned = orient(turned, turn=turn)
-        assert turned.digest == image.digest
-
-
-def test_a_turned_image_keeps_its_finest_pixels() -> None:
-    turned = orient(scan().resized(24, 32), turn="left")
-    assert turned.detail is not None
-    assert turned.detail.shape == (128, 96)
-    assert turned.detail.box_to_source(WHOLE) == turned.box_to_source(WHOLE) == (0, 0, 128, 96)
-
-
 # -- values
 
 
@@ -304,7 +261,7 @@ CALLS: list[tuple[Tool, dict[str, Any]]] = [
     (Edges, {"method": "sobel"}),
     (Edges, {"method": "canny"}),
     (Morphology, {"operation": "open", "radius": 15}),
-    (orient, {"turn": "left"}),
+    (orient, {"angle": 90.0}),
 ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -31,6 +32,8 @@ GROUPS: Final[dict[str, str]] = {
     "view": "look at the episodes of a run in a browser, or write them as one page",
     "serve": "offer the toolbox to MCP clients, over stdio or HTTP",
 }
+
+_NEGATIVE: Final = re.compile(r"-\.?\d[\d.,;eE+\s-]*|-(inf|infinity|nan)", re.IGNORECASE)
 
 
 def build_parser(group: str) -> argparse.ArgumentParser:
@@ -96,10 +99,24 @@ def _run(arguments: list[str]) -> int:
         near = get_close_matches(group, GROUPS, n=1)
         meant = f"; did you mean {near[0]!r}?" if near else ""
         raise UsageError(f"there is no command {group!r}{meant} The commands are {', '.join(GROUPS)}.")
-    options = build_parser(group).parse_args(rest)
+    options = build_parser(group).parse_args(_joined(rest))
     code: int = options.execute(options)
     sys.stdout.flush()
     return code
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments with every negative value joined to its option, `--center=-3e2`: argparse takes some for options."""
+    joined: list[str] = []
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            return [*joined, *arguments[position:]]
+        option = joined[-1] if joined else ""
+        if _NEGATIVE.fullmatch(argument) and option.startswith("--") and "=" not in option:
+            joined[-1] = f"{option}={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _overview() -> str:

@@ -86,7 +86,7 @@ def configure_call(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _call(options: argparse.Namespace) -> int:
     from medvistagym_core.cli.files import check_picture_name, read_images, write_images
-    from medvistagym_core.cli.flags import given_arguments
+    from medvistagym_core.cli.flags import given_arguments, hint
     from medvistagym_core.document import ToolResultDocument
     from medvistagym_core.execution import ImageStore
     from medvistagym_core.tool import ToolCall
@@ -103,7 +103,8 @@ def _call(options: argparse.Namespace) -> int:
     if result.error is not None:
         if options.json:
             print_json(ToolResultDocument.of(result).model_dump())
-        note(f"medvistagym: {result.error.message}")
+        more = hint(tool.spec, result.error.message) if result.error.code == "bad_arguments" else ""
+        note(f"medvistagym: {result.error.message}{more}")
         return 2 if result.error.code in ("bad_arguments", "malformed_call", "unknown_tool") else 1
     files = write_images(result.images, options.out) if options.out is not None else []
     if options.json:

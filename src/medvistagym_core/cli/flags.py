@@ -1,6 +1,7 @@
 """A tool's arguments as command-line flags, generated from its JSON Schema.
 
-`center: float` becomes `--center NUMBER`, a box `--box X0,Y0,X1,Y1`, a choice `--preset lung|bone`. What a flag's text
+`center: float` becomes `--center NUMBER`, a box `--box X0,Y0,X1,Y1`, corners `--points 'X,Y X,Y ...'`, a choice
+`--preset lung|bone`. What a flag's text
 means is decided here; whether it is a good value is decided by the tool's own validator, so that a person reads the same
 sentence as a policy.
 """
@@ -9,12 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from medvistagym_core.tool import ToolSpec
 
-__all__ = ["add_flags", "flag_of", "given_arguments", "parse_value", "usage"]
+__all__ = ["add_flags", "flag_of", "given_arguments", "hint", "parse_value", "usage"]
 
 RESERVED: Final = frozenset({"arguments", "debug", "help", "image", "json", "out", "plugins", "tools_from"})
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -89,8 +91,10 @@ def parse_value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any]) -
         case "array":
             if text.lstrip().startswith("["):
                 return _json(text)
-            items = schema.get("items", {})
-            return [parse_value(part.strip(), items, root) for part in text.split(",")]
+            items = _resolved(schema.get("items", {}), root)
+            lists = items.get("type") == "array"  # with commas within each of them, and blanks or semicolons between
+            parts = re.split(r"[\s;]+", re.sub(r"\s*,\s*", ",", text.strip(" ;"))) if lists else text.split(",")
+            return [parse_value(part.strip(), items, root) for part in parts]
         case "object":
             return _json(text)
         case None:
@@ -144,12 +148,34 @@ def _metavar(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
             return "|".join(dict.fromkeys(_metavar(choice, root) for choice in schema[key]))
     if schema.get("type") == "array":
         least = schema.get("minItems")
-        if least == schema.get("maxItems") == 4 and schema.get("items", {}).get("type") == "integer":
+        items = _resolved(schema.get("items", {}), root)
+        if least == schema.get("maxItems") == 4 and items.get("type") == "integer":
             return "X0,Y0,X1,Y1"
-        return "VALUE,..."
+        if _is_point(schema, root):
+            return "X,Y"
+        return "'X,Y X,Y ...'" if _is_point(items, root) else "VALUE,..."
     return {"integer": "INTEGER", "number": "NUMBER", "boolean": "true|false", "string": "TEXT"}.get(
         str(schema.get("type")), "JSON"
     )
+
+
+def _is_point(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    schema = _resolved(schema, root)
+    numbers = _resolved(schema.get("items", {}), root).get("type") in ("integer", "number")
+    return schema.get("type") == "array" and schema.get("minItems") == schema.get("maxItems") == 2 and numbers
+
+
+def hint(spec: ToolSpec, complaint: str) -> str:
+    """Return what to type instead of the points that a tool complains of; nothing when it complains of something else."""
+    for name, schema in spec.parameters["properties"].items():
+        if re.match(rf"{re.escape(spec.name)}: {re.escape(name)}\b", complaint):
+            schema = _resolved(schema, spec.parameters)
+            choices = [_resolved(one, spec.parameters) for one in schema.get("anyOf", [schema])]
+            if any(_is_point(one, spec.parameters) for one in choices):
+                return f" Give [x, y], such as {flag_of(name)} 100,900."
+            if any(_is_point(one.get("items", {}), spec.parameters) for one in choices):
+                return f" Give [x, y] pairs, such as {flag_of(name)} '100,100 900,100 500,900'."
+    return ""
 
 
 def _help(schema: Mapping[str, Any], *, required: bool) -> str:

@@ -183,10 +183,13 @@ class Episodes:
         self._counter = Counter("episodes")
         self.failed = 0
         self.played = 0
+        self.again = 0
+        self.reason: str | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Take note of how far the rollout is."""
-        self.failed, self.played = progress.failed, progress.played
+        self.failed, self.played, self.again = progress.failed, progress.played, progress.again
+        self.reason = progress.reason
         right = f", {progress.correct / progress.played:.0%} right" if progress.played else ""
         self._counter.show(progress.done, progress.total, right)
 

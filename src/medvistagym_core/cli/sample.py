@@ -84,14 +84,17 @@ def _sample(options: argparse.Namespace) -> int:
     finally:
         episodes.close()
         executor.close()
-    if episodes.played and episodes.failed == episodes.played:
-        raise WorkError(f"the policy failed in every episode; {file} says why")
-    if options.json:
-        print_json({"file": str(file), "played": episodes.played, "kept": kept, "correct": correct})
-        return 0
     known = options.cases * options.samples - episodes.played
+    if episodes.failed == episodes.played and not known:
+        raise WorkError(f"the policy failed in every episode, in the last one with: {episodes.reason}")
+    if options.json:
+        counts = {"played": episodes.played, "failed": episodes.failed, "kept": kept, "correct": correct}
+        print_json({"file": str(file), **counts})
+        return 0
     before = f", {known} were there before" if known else ""
-    print(f"{episodes.played} episodes played{before}; {kept} kept, {correct} right: {file}")
+    again = f", {episodes.again} of them again, since the policy had failed in them" if episodes.again else ""
+    failed = f", the policy failed in {episodes.failed}, which the same command plays again" if episodes.failed else ""
+    print(f"{episodes.played} episodes played{again}{before}{failed}; {kept} kept, {correct} right: {file}")
     return 0
 
 

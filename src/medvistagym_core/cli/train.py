@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from medvistagym_core.cli.errors import UsageError, WorkError
 from medvistagym_core.cli.options import add_common, add_selection, open_registry, open_toolbox
@@ -61,12 +61,11 @@ def _train(options: argparse.Namespace) -> int:
         open_toolbox(registry, options.tools)
     if options.task is not None:
         registry.task(options.task)
-    if not options.resume:
-        note(f"run folder: {folder}")
     folder.mkdir(parents=True, exist_ok=True)
+    said: Any = sys.stderr if options.resume else _Heralded(sys.stderr, f"run folder: {folder}\n")
     try:
         # What a library prints is not what this command prints.
-        with contextlib.redirect_stdout(sys.stderr), _allowing(options.plugins):
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _allowing(options.plugins):
             trainer.train(
                 registry,
                 run=folder,
@@ -95,6 +94,23 @@ def _train(options: argparse.Namespace) -> int:
         print(line)
     print(f"all of it is in {folder}")
     return 0
+
+
+class _Heralded:
+    """A stream that says something of its own before the first thing that is written to it.
+
+    A trainer that refuses what it was asked writes nothing, so that its error is all there is to read.
+    """
+
+    def __init__(self, stream: TextIO, first: str) -> None:
+        self._stream, self._first = stream, first
+
+    def write(self, text: str) -> int:
+        first, self._first = self._first, ""
+        return self._stream.write(first + text) - len(first)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from medvistagym_core.record import CallRecord, ImageRecord
 from medvistagym_core.trajectory import Trajectory
 
 DOT: Final = 8
+SLACK: Final = 1e-3  # of a pixel, that coordinates lose on the way
 MOST_POINTS: Final = 256
 Point = tuple[float, float]
 UNIT: tuple[Point, ...] = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
@@ -126,7 +127,7 @@ def _boxes(value: Any, depth: int = 0) -> Iterator[list[Point]]:
 
 
 def _cut(images: Sequence[ImageRecord], handle: int, made: int) -> list[Point] | None:
-    """What image `made` shows of image `handle`; None when that is all of it."""
+    """What image `made` shows of image `handle`, a tilted rectangle where it was turned; None when that is all of it."""
     if made >= len(images):
         return None
     image, parent = images[made], images[handle]
@@ -136,9 +137,13 @@ def _cut(images: Sequence[ImageRecord], handle: int, made: int) -> list[Point] |
     if image.source_shape != parent.source_shape:  # another plane of a volume is no part of this one
         return None
     (h, w), (height, width) = image.shape, parent.shape
+    forth = _inverse(image.to_source)
+    if forth is not None:
+        whole = [_apply(forth, _apply(parent.to_source, (x * width, y * height))) for x, y in UNIT]
+        if all(-SLACK <= x <= w + SLACK and -SLACK <= y <= h + SLACK for x, y in whole):
+            return None
     corners = [_apply(back, _apply(image.to_source, (x * w, y * h))) for x, y in UNIT]
-    part = [(round(x / width, 5), round(y / height, 5)) for x, y in corners]
-    return None if part == list(UNIT) else part
+    return [(round(x / width, 5), round(y / height, 5)) for x, y in corners]
 
 
 def _apply(affine: Affine, point: Point) -> Point:

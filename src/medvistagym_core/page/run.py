@@ -14,7 +14,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from pydantic import ValidationError
 
@@ -55,6 +55,9 @@ class Run:
         self._ends: list[int] = []
         self._lines: list[int] = []
         self._begin, self._length = array("Q"), array("Q")
+        self._states: list[tuple[int, int]] = []  # inode and time of each file when it was last read
+        self._last: list[tuple[int, int]] = []  # length and hash of the line read last of each
+        self._again_at: list[dict[str, int]] = []  # where the episodes stand of a file that is read again
         self._thumbs: list[str | None] = []
         self._lock = threading.Lock()
         self._again = 0.0
@@ -98,12 +101,20 @@ class Run:
                 self._files.append(path)
                 self._ends.append(0)
                 self._lines.append(0)
+                self._states.append((0, 0))
+                self._last.append((0, hash(b"")))
+                self._again_at.append({})
 
     def _read_file(self, number: int, path: Path, most: int | None) -> int:
         count = 0
-        if path.stat().st_size <= self._ends[number]:
+        status = path.stat()
+        if (status.st_ino, status.st_mtime_ns) == self._states[number] and status.st_size == self._ends[number]:
             return 0
         with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._states[number][0] or not self._stands(number, file):
+                self._restart(number)
+            self._states[number] = status.st_ino, status.st_mtime_ns
             file.seek(self._ends[number])
             while most is None or count < most:
                 begin = self._ends[number]
@@ -112,6 +123,7 @@ class Run:
                     break
                 self._ends[number] += len(line)
                 self._lines[number] += 1
+                self._last[number] = len(line), hash(line)
                 try:
                     trajectory = Trajectory.model_validate_json(line)
                 except ValidationError as error:
@@ -119,12 +131,32 @@ class Run:
                     where = ".".join(str(part) for part in first["loc"]) or "the line"
                     self._problem(f"{self._label(path)}, line {self._lines[number]}: {where}: {first['msg']}")
                     continue
-                self._begin.append(begin)
-                self._length.append(len(line))
-                self._thumbs.append(trajectory.images[0].picture if trajectory.images else None)
-                self.rows.append(self._row(number, trajectory))
+                row, thumb = self._row(number, trajectory), trajectory.images[0].picture if trajectory.images else None
+                at = self._again_at[number].pop(trajectory.id, None)
+                if at is None:
+                    self._begin.append(begin)
+                    self._length.append(len(line))
+                    self._thumbs.append(thumb)
+                    self.rows.append(row)
+                else:
+                    self._begin[at], self._length[at], self._thumbs[at], self.rows[at] = begin, len(line), thumb, row
                 count += 1
         return count
+
+    def _stands(self, number: int, file: IO[bytes]) -> bool:
+        """Whether what was read last still stands in a file; another file may have been given the inode of one that is gone."""
+        length, content = self._last[number]
+        file.seek(self._ends[number] - length)
+        return hash(file.read(length)) == content
+
+    def _restart(self, number: int) -> None:
+        """Read a file from its begin, which was replaced since a resumed run plays some of its episodes again.
+
+        Episodes keep their places, each until a line of its name is met.
+        """
+        if self._ends[number]:
+            self._again_at[number] = {self.strings[row[1]]: k for k, row in enumerate(self.rows) if row[0] == number}
+        self._ends[number], self._lines[number], self._last[number] = 0, 0, (0, hash(b""))
 
     def _row(self, number: int, t: Trajectory) -> Row:
         text, outcome = self._number, t.outcome
@@ -199,7 +231,10 @@ class Run:
             raise IndexError(f"there is no episode {number}")
         with self._files[self.rows[number][0]].open("rb") as file:
             file.seek(self._begin[number])
-            return Trajectory.model_validate_json(file.read(self._length[number]))
+            trajectory = Trajectory.model_validate_json(file.read(self._length[number]))
+        if trajectory.id != self.strings[self.rows[number][1]]:
+            raise ValueError("the file has changed")
+        return trajectory
 
     def episode(self, number: int) -> dict[str, Any]:
         """The record of an episode as JSON values, with what a page needs beside it: `file`, `marks`, `roots`, `parts`."""

@@ -205,6 +205,9 @@ def _outside(image: Image) -> list[str]:
     h, w = image.shape
     height, width = image.source_shape or image.shape
     corners = [(a * x + b * y + c, d * x + e * y + f) for x in (0, w) for y in (0, h)]
+    if min(abs(a), abs(e)) > 1e-6 and max(abs(b), abs(d)) > 1e-6:
+        # Turned by an angle, it has corners that lie outside, unless they were cut off; its middle does not.
+        corners = [(a * w / 2 + b * h / 2 + c, d * w / 2 + e * h / 2 + f)]
     if all(-EDGE <= x <= width + EDGE and -EDGE <= y <= height + EDGE for x, y in corners):
         return []
     x, y = max(corners, key=lambda corner: max(-corner[0], corner[0] - width, -corner[1], corner[1] - height))

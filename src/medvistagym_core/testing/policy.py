@@ -114,7 +114,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     _rule(
         "lineage-inside", "tool", "blocks",
-        "every image that it makes maps back inside its source image",
+        "every image that it makes maps back inside its source image, its middle at least where it is turned by an angle",
         "Make images with image.crop, image.resized and image.with_pixels, which keep the geometry.",
         "valid-calls",
     ),

@@ -1,19 +1,22 @@
-"""How a DICOM object asks to be displayed: its windows, a window where it has none, and its overlay graphics."""
+"""How a DICOM object asks to be displayed: its windows, its lookup table, a window if it has neither, its overlay graphics."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.image import Window
+from medvistagym_core.image import LookupTable, Window
 from medvistagym_dicom import attributes as facts
+from medvistagym_dicom.errors import DicomError
 from medvistagym_dicom.geometry import macro
 from medvistagym_dicom.header import Header
 from medvistagym_dicom.pixels import Layout
-from medvistagym_dicom.values import scale
+from medvistagym_dicom.values import entries_of, scale
 
 if TYPE_CHECKING:
     import numpy as np
+
+_TABLES: Final = 16  # of a file are looked at in search of a whole one
 
 
 def windows_of(header: Header, frame: int) -> tuple[Window, ...]:
@@ -36,14 +39,64 @@ def windows_of(header: Header, frame: int) -> tuple[Window, ...]:
     return tuple(windows)
 
 
-def default_window(header: Header, shape: Layout, values: np.ndarray, unit: str, table: list[Header]) -> Window | None:
-    """A window for a file without one: the one closest to its VOI lookup table, 40/400 for HU, the whole of a bit mask, none
-    for 8-bit greys, otherwise the 0.5th to 99.5th percentile of the values that are not padding.
+def tables_of(header: Header, frame: int) -> list[Header]:
+    """VOI lookup tables of a file, whole or damaged; of the given frame where frames have their own."""
+    return macro(header, frame, "FrameVOILUTSequence").items("VOILUTSequence") or header.items("VOILUTSequence")
+
+
+def table_of(header: Header, shape: Layout, frame: int) -> LookupTable | None:
+    """The first VOI lookup table of a file that is whole (PS3.3 C.11.2.1.1); None where there is none.
+
+    Its output goes up to the most that its bits can hold, or to its greatest entry if that is more than they can, or if
+    their number is impossible. A table of one level only shows nothing and does not count.
+    """
+    for table in tables_of(header, frame)[:_TABLES]:
+        descriptor, data = table.numbers("LUTDescriptor"), table.raw("LUTData")
+        try:
+            signed = len(descriptor) == 3 and _is_signed(descriptor[1], *_possible(header, shape, frame))
+            first, entries = entries_of(descriptor, data, signed=signed, little=table.little, name="")
+        except DicomError:
+            continue
+        least, greatest, bits = int(entries.min()), int(entries.max()), int(descriptor[2])
+        if least < greatest:
+            top = 2**bits - 1 if 1 <= bits <= 16 else 0
+            return LookupTable(first, entries.astype("<u2").tobytes(), max(top, greatest), "lookup table")
+    return None
+
+
+def _is_signed(first: float, least: float, greatest: float) -> bool:
+    """Whether the first value that a VOI lookup table maps, read as unsigned, is meant as signed.
+
+    It is where values can be negative, unless it would lie below all of them as signed and among them as it was read.
+
+    Args:
+        first: As it was read.
+        least: The least value that can be.
+        greatest: The greatest one.
+    """
+    return least < 0 and (first > greatest or first - 65536 >= least)
+
+
+def _possible(header: Header, shape: Layout, frame: int) -> tuple[float, float]:
+    """The least and the greatest value that the modality transformation can give."""
+    if shape.floating:
+        return -math.inf, math.inf
+    if header.items("ModalityLUTSequence"):
+        return 0.0, 65535.0
+    transform = macro(header, frame, "PixelValueTransformationSequence")
+    slope, intercept = scale(transform if transform.numbers("RescaleSlope") else header)
+    span = 2.0**shape.stored
+    least = -span / 2 if shape.signed else 0.0
+    low, high = sorted((slope * least, slope * (least + span - 1)))
+    return low + intercept, high + intercept
+
+
+def default_window(header: Header, shape: Layout, values: np.ndarray, unit: str) -> Window | None:
+    """A window for a file without one and without a lookup table: 40/400 for HU, the whole of a bit mask, none for 8-bit greys,
+    otherwise the 0.5th to 99.5th percentile of the values that are not padding.
     """
     import numpy as np
 
-    if table and len(table[0].numbers("LUTDescriptor")) == 3:
-        return _closest(table[0], shape)
     if unit == "HU":
         return Window(40, 400, name="soft tissue")
     if shape.allocated == 1:
@@ -64,31 +117,6 @@ def default_window(header: Header, shape: Layout, values: np.ndarray, unit: str,
     if high <= low:
         low, high = float(flat.min()), float(flat.max())
     return Window((low + high) / 2, (high - low) or 1.0, "linear_exact", "percentile")
-
-
-def _closest(table: Header, shape: Layout) -> Window:
-    """The window that shows values most like a VOI lookup table does (PS3.3 C.11.2.1.1): over its range, or a ramp or sigmoid
-    through the places where its output passes 10 % and 90 %.
-    """
-    import numpy as np
-
-    count, first, bits = (int(v) for v in table.numbers("LUTDescriptor"))
-    count, first = count or 65536, first - 65536 if shape.signed and first > 32767 else first
-    whole = Window(first + (count - 1) / 2, max(1, count - 1), "linear_exact", "lookup table")
-    data = table.raw("LUTData")
-    kind = ("<u2" if table.little else ">u2") if len(data) >= 2 * count else "u1"
-    wanted = np.frombuffer(data, kind)[:count].astype(np.float32)
-    if len(wanted) < 2 or wanted[-1] <= wanted[0]:
-        return whole
-    wanted *= 255 / max(float(wanted.max()), 2.0**bits - 1 if 0 < bits <= 16 else 1.0)
-    values = first + np.arange(len(wanted), dtype=np.float32)
-    low, high = (float(values[np.argmax(wanted >= level)]) for level in (25.5, 229.5))
-    choices = [whole]
-    if wanted.max() >= 229.5 and high > low:
-        center = (low + high) / 2
-        choices.append(Window(center, (high - low) / 0.8, "linear_exact", "lookup table"))
-        choices.append(Window(center, 2 * (high - low) / math.log(9), "sigmoid", "lookup table"))
-    return min(choices, key=lambda one: float(np.abs(one.apply(values) - wanted).mean()))
 
 
 def padding_of(header: Header, shape: Layout) -> tuple[float, float] | None:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from medvistagym_core.image import Image, Window
+from medvistagym_core.image import Image, LookupTable, Window
 from medvistagym_dicom import attributes as facts
-from medvistagym_dicom.display import default_window, overlay_of, padding_of, windows_of
+from medvistagym_dicom.display import default_window, overlay_of, padding_of, table_of, tables_of, windows_of
 from medvistagym_dicom.errors import DicomError
 from medvistagym_dicom.geometry import (
     between_frames,
@@ -44,8 +44,8 @@ def read(path: str | Path, *, overlays: bool = False, max_bytes: int = MAX_BYTES
 
     Values are in physical units where the file defines them ("HU", "Bq/ml", "Gy"), otherwise "raw" counts, or "grey" for 8-bit
     pictures. They stay integers when the rescaling is one of integers, else they are float32. MONOCHROME1 keeps its values.
-    The window is the first valid one of the file; without one it is the one closest to its VOI lookup table, or 40/400 for HU,
-    or none for 8-bit greys, or the 0.5th to 99.5th percentile of the values that are not padding.
+    The window is the first valid one of the file; without one it is the file's VOI lookup table, or 40/400 for HU, or none for
+    8-bit greys, or the 0.5th to 99.5th percentile of the values that are not padding.
 
     Args:
         path: A file or a folder.
@@ -296,15 +296,15 @@ def _image(header: Header, shape: Layout, name: str, overlays: bool) -> Image:
         values = values[0]
         known |= where(orientation(header), [frame_position(header, 0)])
     windows: tuple[Window, ...] = ()
-    window = None
+    window: Window | LookupTable | None = None
     if photometric != "RGB":
         windows = windows_of(header, shape.frames // 2)
-        table = header.items("VOILUTSequence")[:1]
-        if table:
+        table = table_of(header, shape, shape.frames // 2)
+        if tables_of(header, shape.frames // 2):
             known["voi_lut"] = (
-                "a table besides the windows" if windows else "a table, shown as the window closest to it"
+                "a damaged table" if table is None else "a table besides the windows" if windows else "a table"
             )
-        window = windows[0] if windows else default_window(header, shape, values, unit, table)
+        window = windows[0] if windows else table or default_window(header, shape, values, unit)
     elif values.dtype.str != "|u1":
         full = float(1 << shape.stored)
         window = Window(full / 2, full, "linear_exact", "full range")

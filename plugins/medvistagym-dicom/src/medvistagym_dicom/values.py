@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medvistagym_dicom import attributes as facts
 from medvistagym_dicom.errors import DicomError
@@ -23,9 +23,11 @@ def palette(header: Header, shape: Layout, stored: np.ndarray, name: str) -> np.
         descriptor = header.numbers(f"{colour}PaletteColorLookupTableDescriptor")
         data = header.raw(f"{colour}PaletteColorLookupTableData")
         segments = header.raw(f"Segmented{colour}PaletteColorLookupTableData")
+        little = header.little
         if not data and segments and len(descriptor) == 3:
-            data = expanded(segments, bits=int(descriptor[2]), little=header.little, name=name)
-        planes.append(lookup(stored, descriptor, data, signed=shape.signed, little=header.little, name=name))
+            data = expanded(segments, bits=int(descriptor[2]), little=little, name=name)
+            little = True
+        planes.append(lookup(stored, descriptor, data, signed=shape.signed, little=little, name=name))
     rgb = np.stack(planes, -1)
     return (rgb >> 8 if int(rgb.max()) > 255 else rgb).astype(np.uint8)
 
@@ -96,7 +98,7 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 def lookup(
     values: np.ndarray, descriptor: tuple[float, ...], data: bytes, *, signed: bool, little: bool, name: str
 ) -> np.ndarray:
-    """Values through one lookup table of DICOM (PS3.3 C.7.6.3.1.5, C.11.1.1, C.11.2.1.1): unsigned 16-bit results.
+    """Values through one lookup table of DICOM (PS3.3 C.7.6.3.1.5, C.11.1.1): unsigned 16-bit results.
 
     Args:
         values: Stored integers of any shape.
@@ -111,22 +113,48 @@ def lookup(
     """
     import numpy as np
 
-    if len(descriptor) != 3:
-        raise DicomError("corrupt", f"{name}: a lookup table has no complete descriptor")
-    count, first = int(descriptor[0]) or 65536, int(descriptor[1])
-    if signed and first > 32767:
-        first -= 65536
-    wide = len(data) >= 2 * count
-    entries = np.frombuffer(data, ("<" if little else ">") + "u2" if wide else "u1")[:count]
-    if len(entries) < count:
-        raise DicomError("corrupt", f"{name}: a lookup table holds {len(entries)} of its {count} entries")
-    index = np.clip(values.astype(np.int64) - first, 0, count - 1)
+    first, entries = entries_of(descriptor, data, signed=signed, little=little, name=name)
+    index = np.clip(values.astype(np.int64) - first, 0, len(entries) - 1)
     taken: np.ndarray = entries.astype(np.uint16)[index]
     return taken
 
 
+def entries_of(
+    descriptor: tuple[float, ...], data: bytes, *, signed: bool, little: bool, name: str
+) -> tuple[int, np.ndarray]:
+    """The first value that a lookup table of DICOM maps, and its unsigned entries.
+
+    Entries are 8 bits wide only if there are too few bytes for 16, since many writers pad entries of 8 bits to 16 (PS3.3
+    C.11.1.1.1, C.11.2.1.1).
+
+    Args:
+        descriptor: Number of entries (0 means 65536), first value mapped, bits per entry; as signed or unsigned numbers.
+        data: The entries.
+        signed: Whether the first value mapped is a signed number.
+        little: Byte order of the entries.
+        name: The file's name, for errors.
+
+    Raises:
+        DicomError: The table is incomplete, or begins at no number of 16 bits.
+    """
+    import numpy as np
+
+    if len(descriptor) != 3:
+        raise DicomError("corrupt", f"{name}: a lookup table has no complete descriptor")
+    count, first = int(descriptor[0]) % 65536 or 65536, int(descriptor[1])
+    if signed and first > 32767:
+        first -= 65536
+    if not -32768 <= first <= 65535:
+        raise DicomError("corrupt", f"{name}: a lookup table begins at {first:g}, which is no number of 16 bits")
+    kind = np.dtype(("<" if little else ">") + ("u2" if len(data) >= 2 * count else "u1"))
+    entries = _words(data, kind, count, little=little)
+    if len(entries) < count:
+        raise DicomError("corrupt", f"{name}: a lookup table holds {len(entries)} of its {count} entries")
+    return first, entries
+
+
 def expanded(data: bytes, *, bits: int, little: bool, name: str) -> bytes:
-    """Entries of a segmented palette written out (PS3.3 C.7.9.2), in the same width and byte order.
+    """Entries of a segmented palette written out (PS3.3 C.7.9.2), in the same width and little-endian.
 
     Raises:
         DicomError: The segments are damaged.
@@ -134,7 +162,7 @@ def expanded(data: bytes, *, bits: int, little: bool, name: str) -> bytes:
     import numpy as np
 
     kind = np.dtype(("<" if little else ">") + ("u2" if bits > 8 else "u1"))
-    words = [int(word) for word in np.frombuffer(data, kind, len(data) // kind.itemsize)]
+    words: list[int] = _words(data, kind, len(data) // kind.itemsize, little=little).tolist()
     entries: list[int] = []
     size = 2 if kind.itemsize == 2 else 4  # words of a 32-bit offset
 
@@ -160,4 +188,13 @@ def expanded(data: bytes, *, bits: int, little: bool, name: str) -> bytes:
         at = segment(at, False)
         if len(entries) > 65536:
             raise DicomError("corrupt", f"{name}: its segmented palette is damaged")
-    return np.array(entries, kind).tobytes()
+    return np.array(entries, kind.newbyteorder("<")).tobytes()
+
+
+def _words(data: bytes, kind: np.dtype[Any], count: int, *, little: bool) -> np.ndarray:
+    """The first words of a table. Bytes lie in words of two, which are swapped in a big-endian file (PS3.5 7.3)."""
+    import numpy as np
+
+    if kind.itemsize == 1 and not little and len(data) % 2 == 0:
+        return np.frombuffer(data, np.uint8).reshape(-1, 2)[:, ::-1].reshape(-1)[:count]
+    return np.frombuffer(data, kind)[:count] if kind.itemsize == 1 else np.frombuffer(data, kind, count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import kornia
 import numpy as np
@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from medvistagym_kornia.kernels import Operation, disc, gaussian_size
+from medvistagym_kornia.kernels import Operation, disc, gaussian_size, middles
+
+if TYPE_CHECKING:
+    from medvistagym_core.image import Affine
 
 _MORPHOLOGY: Final = {
     "erode": kornia.morphology.erosion,
@@ -97,6 +100,17 @@ class Batched:
         x = self._tensor(planes)
         element = torch.as_tensor(disc(radius), device=x.device, dtype=x.dtype)
         return _array(_MORPHOLOGY[operation](x, element))
+
+    def sampled(self, planes: np.ndarray, back: Affine, shape: tuple[int, int], fill: float) -> np.ndarray:
+        a, b, c, d, e, f = middles(back)
+        x, y = np.arange(shape[1]), np.arange(shape[0])[:, None]
+        # one more than in the plane, since that gets a border: kornia cannot place anything along a side of one pixel
+        across, down = (
+            torch.as_tensor((p * x + q * y + r + 1).astype(np.float32), device=self._device).expand(len(planes), -1, -1)
+            for p, q, r in ((a, b, c), (d, e, f))
+        )
+        padded = functional.pad(self._tensor(planes) - fill, (1, 1, 1, 1))
+        return _array(kornia.geometry.remap(padded, across, down, align_corners=True) + fill)
 
     def _tensor(self, planes: np.ndarray) -> Tensor:
         return torch.as_tensor(np.ascontiguousarray(planes, np.float32), device=self._device)[:, None]

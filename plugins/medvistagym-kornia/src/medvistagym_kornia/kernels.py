@@ -1,7 +1,7 @@
 """The kernels behind the tools, and which of two equal sets of them serves a device.
 
 Planes are float32 or uint8 arrays `(B, H, W)`; every plane is worked on for itself, and where a kernel looks beyond the border
-it sees the outermost pixels repeated.
+it sees the outermost pixels repeated, unless it says otherwise.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from medvistagym_core.image import Affine
 
 Operation = Literal["erode", "dilate", "open", "close", "gradient", "top_hat", "black_hat"]
 
@@ -64,6 +66,17 @@ class Kernels(Protocol):
         """Float32 planes after an operation with a disc; pixels beyond the border take no part."""
         ...
 
+    def sampled(self, planes: np.ndarray, back: Affine, shape: tuple[int, int], fill: float) -> np.ndarray:
+        """Float32 planes at other places, linear between pixels; beyond the border all of them are `fill`.
+
+        Args:
+            planes: `(B, H, W)`.
+            back: From pixel edges of the result to those of the planes, as `Image.to_source` is written.
+            shape: Rows and columns of the result.
+            fill: The value outside.
+        """
+        ...
+
 
 def kernels(device: str) -> Kernels:
     """OpenCV for "cpu"; kornia for any other device that torch knows.
@@ -82,6 +95,12 @@ def kernels(device: str) -> Kernels:
     from medvistagym_kornia.batched import Batched
 
     return Batched(device)
+
+
+def middles(back: Affine) -> Affine:
+    """A map between pixel edges as one between the middles of pixels, where the first pixel's lies at 0, 0."""
+    a, b, c, d, e, f = back
+    return a, b, c + (a + b - 1) / 2, d, e, f + (d + e - 1) / 2
 
 
 def disc(radius: int) -> np.ndarray:

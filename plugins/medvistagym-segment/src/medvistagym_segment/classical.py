@@ -14,6 +14,7 @@ import SimpleITK
 
 from medvistagym_core import buffers
 from medvistagym_core.image import Image
+from medvistagym_core.native import kernels, takes
 from medvistagym_segment.segmenters import Where
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _TABLE_MM: Final = 3.0
 _LARGE: Final = 0.1  # of the largest part: what is smaller is dropped
 _SPECK_MM: Final = 6.0  # cube or square of this side: what is smaller is dropped
 _FARTHEST: Final = 1e38  # float32 ends at 3e38
+_LEAST_STEP: Final = 1 / _FARTHEST
 _CONFIDENCE: Final = 2.5  # standard deviations
 
 
@@ -139,9 +141,14 @@ def grey(image: Image) -> np.ndarray:
     """
     import numpy as np
 
-    values = buffers.empty(image.pixels.shape, np.float32)
+    pixels = image.pixels
+    values = buffers.empty(pixels.shape, np.float32)
+    c = kernels()
+    if c is not None and pixels.ndim == 2 and takes(pixels) and pixels.strides[1] == pixels.itemsize:
+        c.as_floats(pixels, values, _LEAST_HU if image.unit == "HU" else -np.inf)
+        return np.negative(values, out=values) if image.photometric == "MONOCHROME1" else values
     with np.errstate(over="ignore"):
-        np.copyto(values, image.pixels, casting="unsafe")
+        np.copyto(values, pixels, casting="unsafe")
     if image.photometric == "RGB":
         values = values @ np.array((0.299, 0.587, 0.114), np.float32)
     if image.pixels.dtype.kind == "f" and (bad := values.size - int(np.count_nonzero(np.isfinite(values)))):
@@ -155,17 +162,16 @@ def largest(mask: np.ndarray) -> np.ndarray:
     """The largest connected part, by faces; of equal ones the first."""
     import numpy as np
 
+    if mask.ndim == 2 and (c := kernels()) is not None:
+        found = buffers.empty(mask.shape, bool)
+        c.largest(np.ascontiguousarray(mask, bool), found)
+        return found
     if mask.ndim == 2:
         plane = buffers.empty(mask.shape, np.int32)
         count, _ = cv2.connectedComponents(mask.astype(bool, copy=False).view(np.uint8), plane, 4, cv2.CV_32S)
         if count < 2:
             return np.zeros(mask.shape, bool)
-        if count <= 2**16:  # counted four times as fast
-            short = buffers.empty(mask.shape, np.uint8 if count <= 2**8 else np.uint16)
-            np.copyto(short, plane, casting="unsafe")
-            sizes = cv2.calcHist([short], [0], None, [count], [0, count]).ravel()[1:]
-        else:
-            sizes = np.bincount(plane.ravel())[1:]
+        sizes = np.bincount(plane.ravel())[1:]
         best: np.ndarray = plane == 1 + int(sizes.argmax())
         return best
     labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype("uint8"))))
@@ -205,6 +211,10 @@ def _filled(mask: np.ndarray) -> np.ndarray:
 
     if mask.ndim == 3:
         return np.stack([_filled(piece) for piece in mask])
+    if (c := kernels()) is not None:
+        whole = buffers.empty(mask.shape, bool)
+        c.filled(np.ascontiguousarray(mask, bool), whole)
+        return whole
     rimmed = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
     rimmed[1:-1, 1:-1] = mask
     cv2.floodFill(rimmed, None, (0, 0), 2)
@@ -217,25 +227,36 @@ def _above_otsu(values: np.ndarray) -> np.ndarray:
     import numpy as np
 
     taps = np.array([0.05088224, 0.21183832, 0.47455888, 0.21183832, 0.05088224])
-    smooth, scaled = buffers.empty(values.shape, np.float32), buffers.empty(values.shape, np.float32)
+    smooth = buffers.empty(values.shape, np.float32)
     cv2.sepFilter2D(values, cv2.CV_32F, taps, taps, smooth, borderType=cv2.BORDER_REPLICATE)
     low, high = float(smooth.min()), float(smooth.max())
     if not high - low < _FARTHEST:
         raise ValueError(f"the values of the image are more than {_FARTHEST:g} apart; there is no threshold to find")
     step = (high - low) * (1 + 1 / 25600) / 256  # ITK widens the last class by a hundredth of one
-    if not step > 0:
+    if not step > _LEAST_STEP:
         return np.zeros(values.shape, bool)
-    np.subtract(smooth, np.float32(low), out=scaled)
-    np.multiply(scaled, np.float32(1 / step), out=scaled)
-    classes = buffers.empty(values.shape, np.uint8)
-    np.copyto(classes, scaled, casting="unsafe")
-    counts = cv2.calcHist([classes], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    counts = _counts(smooth, low, 1 / step)
     below, total = counts.cumsum()[:-1], (counts * np.arange(256)).cumsum()
     above = counts.sum() - below
     between = (
         below * above * (total[:-1] / below - (total[-1] - total[:-1]) / above) ** 2
     )  # the first class is not empty
     return smooth > np.float32(low + (int(between.argmax()) + 1) * step)
+
+
+def _counts(values: np.ndarray, low: float, factor: float) -> np.ndarray:
+    """How many values of a plane fall in each of 256 classes: `(v - low) * factor`, which is at least 0 and below 256."""
+    import numpy as np
+
+    if (c := kernels()) is not None:
+        counts = np.empty(256, np.int64)
+        c.histogram(values, counts, low, factor)
+        return counts.astype(np.float64)
+    scaled, classes = buffers.empty(values.shape, np.float32), buffers.empty(values.shape, np.uint8)
+    np.subtract(values, np.float32(low), out=scaled)
+    np.multiply(scaled, np.float32(factor), out=scaled)
+    np.copyto(classes, scaled, casting="unsafe")
+    return np.bincount(classes.ravel(), minlength=256).astype(np.float64)
 
 
 def _spacing(image: Image) -> tuple[float, ...]:

@@ -7,13 +7,13 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.image import GRID, Image, Window
+from medvistagym_core.native import kernels
 
 if TYPE_CHECKING:
     import numpy as np
 
 SHOWN: Final = Window(0.5, 1.0, "linear_exact")
 LARGEST: Final = 2**27
-_INNER: Final = 1024  # bytes
 
 
 def finest(image: Image) -> Image:
@@ -161,7 +161,7 @@ def extent(mask: np.ndarray) -> Extent:
 
 
 def boxes_of(masks: np.ndarray) -> np.ndarray:
-    """The boxes of many masks in about one pass over their pixels.
+    """The boxes of many masks.
 
     Args:
         masks: Booleans `(N, H, W)`.
@@ -175,21 +175,12 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     n, h, w = masks.shape
     if not masks.size:
         return np.zeros((n, 4), np.int64)
-    # One pass packs eight pixels into a byte; all that follows reads an eighth.
-    whole = w % 8 == 0
-    bits = np.packbits(masks.reshape(-1) if whole else masks, axis=-1, bitorder="little").reshape(n, h, -1)
-    words = bits.view(np.uint64) if w % 64 == 0 else bits
-    held, a_row = (words != 0).reshape(n, -1), words.shape[2]
-    top, bottom = held.argmax(1) // a_row, h - held[:, ::-1].argmax(1) // a_row
-    # Several rows side by side, so that numpy's inner loop is long.
-    side = max(1, min(h, _INNER // bits.shape[2]))
-    even = h // side * side
-    columns = np.bitwise_or.reduce(bits[:, :even].reshape(n, even // side, -1), 1)
-    columns = np.bitwise_or.reduce(columns.reshape(n, side, -1), 1)
-    if even < h:
-        columns |= np.bitwise_or.reduce(bits[:, even:], 1)
-    across = np.unpackbits(columns, axis=1, count=w, bitorder="little").view(bool)
-    boxes = np.stack((across.argmax(1), top, w - across[:, ::-1].argmax(1), bottom), 1)
+    if (c := kernels()) is not None:
+        found = np.empty((n, 4), np.int64)
+        c.boxes(masks, found)
+        return found
+    across, down = np.any(masks, 1), np.any(masks, 2)
+    boxes = np.stack((across.argmax(1), down.argmax(1), w - across[:, ::-1].argmax(1), h - down[:, ::-1].argmax(1)), 1)
     boxes[~across.any(1)] = 0
     return boxes
 

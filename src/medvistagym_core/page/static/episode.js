@@ -60,7 +60,9 @@ function caption(image, handle) {
   const parts = [`image ${handle}`, `${image.width} × ${image.height}${whole ? "" : ` of ${image.shape[1]} × ${image.shape[0]}`} pixels`];
   if (image.modality) parts.push(image.modality);
   if (image.window_center !== null && image.window_width !== null) {
-    parts.push(`window ${image.window_name ? `${image.window_name} ` : ""}C ${number(image.window_center)} W ${number(image.window_width)}${image.unit === "grey" || image.unit === "raw" ? "" : ` ${image.unit}`}`);
+    const unit = image.unit === "grey" || image.unit === "raw" ? "" : ` ${image.unit}`, half = (image.window_width - 1) / 2;
+    parts.push(image.window_function === "table" ? `lookup table from ${number(image.window_center - half)} to ${number(image.window_center + half)}${unit}`
+      : `window ${image.window_name ? `${image.window_name} ` : ""}C ${number(image.window_center)} W ${number(image.window_width)}${unit}`);
   }
   if (image.spacing) parts.push(`${image.spacing.slice(-2).map((s) => number(s, 2)).join(" × ")} mm a pixel`);
   if (image.parent !== null) parts.push(`from image ${image.parent}`);

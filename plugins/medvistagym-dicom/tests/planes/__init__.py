@@ -1,0 +1,1 @@
+"""Planes and slabs of volumes: where they lie in the patient, and what is said of them."""

@@ -1,0 +1,158 @@
+/* Float32 of integers, as they are and enlarged. */
+
+#include "kernels.h"
+
+#define FLOATS(NAME, TYPE)                                                                                                  \
+    FOR_EACH_CPU static void NAME(const TYPE *restrict x, float *restrict y, Py_ssize_t n, float least) {                   \
+        for (Py_ssize_t k = 0; k < n; k++) {                                                                                \
+            float v = (float)x[k];                                                                                          \
+            y[k] = v > least ? v : least;                                                                                   \
+        }                                                                                                                   \
+    }
+FLOATS(floats_h, int16_t)
+FLOATS(floats_H, uint16_t)
+FLOATS(floats_b, int8_t)
+FLOATS(floats_B, uint8_t)
+
+static void floats_of(char kind, const void *x, float *y, Py_ssize_t n, float least) {
+    switch (kind) {
+    case 'h': floats_h(x, y, n, least); break;
+    case 'H': floats_H(x, y, n, least); break;
+    case 'b': floats_b(x, y, n, least); break;
+    default: floats_B(x, y, n, least);
+    }
+}
+
+/* Where each place of a longer line lies on a shorter one: the place before it, and how far beyond. */
+static void places(int32_t *before, float *share, Py_ssize_t from, Py_ssize_t to) {
+    const double step = 1.0 / ((double)to / (double)from);
+    for (Py_ssize_t k = 0; k < to; k++) {
+        const double at = ((double)k + 0.5) * step - 0.5;
+        int32_t whole = (int32_t)at - (at < (double)(int32_t)at);
+        float beyond = (float)(at - (double)whole);
+        if (whole < 0) whole = 0, beyond = 0.0f;
+        if (whole >= from - 1) whole = (int32_t)from - 1, beyond = 0.0f;
+        before[k] = whole;
+        share[k] = beyond;
+    }
+}
+
+/* A line `x` with eight zeros behind it, made longer. */
+static void across_any(const float *x, float *y, const int32_t *before, const float *share, Py_ssize_t first, Py_ssize_t n) {
+    for (Py_ssize_t k = first; k < n; k++) y[k] = x[before[k]] * (1.0f - share[k]) + x[before[k] + 1] * share[k];
+}
+
+#ifdef AVX2
+/* Eight places of a longer line lie within eight of the shorter one: two loads and two permutations take the place of sixteen
+ * loads. */
+AVX2 static void across_avx2(const float *x, float *y, const int32_t *before, const float *share, Py_ssize_t n) {
+    const __m256 one = _mm256_set1_ps(1.0f);
+    Py_ssize_t k = 0;
+    for (; k + 8 <= n; k += 8) {
+        const __m256i at = _mm256_sub_epi32(_mm256_loadu_si256((const void *)(before + k)), _mm256_set1_epi32(before[k]));
+        const __m256 left = _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + before[k]), at);
+        const __m256 right = _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + before[k] + 1), at);
+        const __m256 part = _mm256_loadu_ps(share + k);
+        const __m256 kept = _mm256_mul_ps(left, _mm256_sub_ps(one, part));
+        _mm256_storeu_ps(y + k, _mm256_add_ps(kept, _mm256_mul_ps(right, part)));
+    }
+    across_any(x, y, before, share, k, n);
+}
+#endif
+
+static void across(const float *x, float *y, const int32_t *before, const float *share, Py_ssize_t n) {
+#ifdef AVX2
+    if (__builtin_cpu_supports("avx2")) {
+        across_avx2(x, y, before, share, n);
+        return;
+    }
+#endif
+    across_any(x, y, before, share, 0, n);
+}
+
+FOR_EACH_CPU static void between(
+    const float *restrict a, const float *restrict b, float *restrict y, Py_ssize_t n, float share) {
+    for (Py_ssize_t k = 0; k < n; k++) y[k] = a[k] * (1.0f - share) + b[k] * share;
+}
+
+#define AHEAD 8
+
+/* A row that is needed soon, on its way from memory: the rows of a part are too far apart for the processor to foresee. */
+static void fetch(const char *row, Py_ssize_t bytes) {
+#ifdef __GNUC__
+    for (Py_ssize_t k = 0; k < bytes + 63; k += 64) __builtin_prefetch(row + (k < bytes ? k : bytes - 1));
+#else
+    (void)row, (void)bytes;
+#endif
+}
+
+PyObject *enlarge(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    Py_buffer values, out;
+    PyObject *result = NULL;
+    void *scratch = NULL;
+    if (count != 2) return PyErr_Format(PyExc_TypeError, "enlarge takes values and out");
+    if (arrays_of(arguments, &values, 2, &out, 2) < 0) return NULL;
+    const char kind = kind_of(&values);
+    const Py_ssize_t h = values.shape[0], w = values.shape[1], height = out.shape[0], width = out.shape[1];
+    REQUIRE("values are 8 or 16-bit integers", kind && strchr("hHbB", kind) != NULL)
+    REQUIRE("out is float32", kind_of(&out) == 'f')
+    REQUIRE("values have a pixel, and out is no smaller than they are", h > 0 && w > 0 && height >= h && width >= w)
+    REQUIRE("out is of a size that fits 32 bits", height < INT32_MAX / 2 && width < INT32_MAX / 2)
+    scratch = PyMem_Malloc(sizeof(float) * (size_t)(w + 16 + 4 * width + 2 * height));
+    if (scratch == NULL) { PyErr_NoMemory(); goto done; }
+    Py_BEGIN_ALLOW_THREADS
+    float *line = scratch, *rows[2] = {line + w + 16, line + w + 16 + width};
+    float *right = rows[1] + width, *down = right + width;
+    int32_t *left = (int32_t *)(down + height), *up = left + width;
+    Py_ssize_t held[2] = {-1, -1}; /* the row of the source that each of `rows` comes from */
+    places(left, right, w, width);
+    places(up, down, h, height);
+    memset(line + w, 0, 16 * sizeof(float));
+    for (Py_ssize_t row = 0; row < h && row < AHEAD; row++)
+        fetch((const char *)values.buf + row * values.strides[0], w * values.itemsize);
+    for (Py_ssize_t y = 0; y < height; y++) {
+        const Py_ssize_t wanted[2] = {up[y], up[y] + 1 < h ? up[y] + 1 : h - 1};
+        for (int k = 0; k < 2; k++) {
+            const Py_ssize_t row = wanted[k];
+            if (held[row % 2] == row) continue;
+            const char *source = (const char *)values.buf + row * values.strides[0];
+            if (row + AHEAD < h) fetch(source + AHEAD * values.strides[0], w * values.itemsize);
+            floats_of(kind, source, line, w, -FLT_MAX);
+            across(line, rows[row % 2], left, right, width);
+            held[row % 2] = row;
+        }
+        float *target = (float *)((char *)out.buf + y * out.strides[0]);
+        between(rows[wanted[0] % 2], rows[wanted[1] % 2], target, width, down[y]);
+    }
+    Py_END_ALLOW_THREADS
+    result = Py_NewRef(Py_None);
+done:
+    PyMem_Free(scratch);
+    PyBuffer_Release(&values);
+    PyBuffer_Release(&out);
+    return result;
+}
+
+PyObject *as_floats(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    Py_buffer values, out;
+    PyObject *result = NULL;
+    if (count != 3) return PyErr_Format(PyExc_TypeError, "as_floats takes values, out and least");
+    const double least = PyFloat_AsDouble(arguments[2]);
+    if (PyErr_Occurred()) return NULL;
+    if (arrays_of(arguments, &values, 2, &out, 2) < 0) return NULL;
+    const char kind = kind_of(&values);
+    REQUIRE("values are 8 or 16-bit integers", kind && strchr("hHbB", kind) != NULL)
+    REQUIRE("out is float32", kind_of(&out) == 'f')
+    REQUIRE("values and out have one shape", values.shape[0] == out.shape[0] && values.shape[1] == out.shape[1])
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t row = 0; row < values.shape[0]; row++)
+        floats_of(
+            kind, (const char *)values.buf + row * values.strides[0], (float *)((char *)out.buf + row * out.strides[0]),
+            values.shape[1], (float)least);
+    Py_END_ALLOW_THREADS
+    result = Py_NewRef(Py_None);
+done:
+    PyBuffer_Release(&values);
+    PyBuffer_Release(&out);
+    return result;
+}

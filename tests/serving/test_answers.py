@@ -1,0 +1,112 @@
+"""The toolbox as an MCP server, through the official client in this process: schemas, pictures, errors, limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from mcp import Client, types
+from mcp.server.lowlevel import Server
+
+from medvistagym_core import Image, LocalExecutor, Toolbox, Window, tool
+from medvistagym_core.serving.server import show_image, tool_server, with_tools
+from medvistagym_core.serving.session import Limits, Session
+
+from .parts import TOOLBOX, grey, pictures, said
+
+
+def served(images: list[Image], work: Callable[[Client], Awaitable[None]], mode: str = "legacy", **limits: Any) -> None:
+    async def run() -> None:
+        toolbox = with_tools(TOOLBOX, [show_image.described(plugin="serve")])
+        with LocalExecutor(toolbox, cache_bytes=0) as executor:
+            session = Session(executor, images, Limits(**limits))
+            server: Server[Any] = tool_server(toolbox, images, lambda ctx: session, stateless=True)
+            async with Client(server, mode=mode) as client:
+                await work(client)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_the_schemas_are_the_specs_and_nothing_less(mode: str) -> None:
+    async def work(client: Client) -> None:
+        offered = (await client.list_tools()).tools
+        assert [t.name for t in offered] == [*TOOLBOX, "show_image"]
+        for mine, spec in zip(offered, TOOLBOX.specs, strict=False):
+            assert mine.input_schema == spec.parameters
+            assert mine.description == spec.description
+        assert client.instructions is not None
+        assert "Image 1 is there: 128 x 64 pixels, CT, values in HU." in client.instructions
+
+    served([grey(), grey().replace(unit="HU", modality="CT")], work, mode)
+
+
+def test_images_come_as_their_view_with_their_handles() -> None:
+    tall = Image(pixels=np.arange(300 * 100, dtype=np.int16).reshape(300, 100), unit="HU", window=Window(9000, 4000))
+
+    async def work(client: Client) -> None:
+        result = await client.call_tool("show_image", {"image": 0})
+        assert said(result) == ["image 1:"]
+        np.testing.assert_array_equal(pictures(result)[0], tall.view(150))
+        (block,) = [b for b in result.content if isinstance(b, types.ImageContent)]
+        assert block.meta == {
+            "medvistagym/image": {
+                "handle": 1, "height": 300, "width": 100, "frames": 1, "unit": "HU", "spacing": None, "modality": None,
+            }
+        }  # fmt: skip
+        result = await client.call_tool("cut", {"image": 1, "box": [0, 0, 500, 500]})
+        np.testing.assert_array_equal(pictures(result)[0], tall.crop(0, 0, 50, 150).view())
+        assert result.structured_content == {"mean": None, "gain": 1.0}
+
+    served([tall], work, side=150)
+
+
+def test_errors_are_results_with_our_sentence() -> None:
+    async def work(client: Client) -> None:
+        for name, arguments, code, sentence in (
+            ("cut", {"image": 0, "bax": [0, 0, 1, 1]}, "bad_arguments", "the argument box is missing"),
+            (
+                "cut",
+                {"image": 0, "box": [0, 0, 9, 9], "gian": 2},
+                "bad_arguments",
+                "no argument gian; did you mean gain?",
+            ),
+            ("cut", {"image": 0, "box": [9, 9, 0, 0]}, "bad_arguments", "x0 < x1"),
+            ("cut", {"image": 4, "box": [0, 0, 9, 9]}, "bad_value", "there is no image 4"),
+            ("cut", None, "bad_arguments", "is missing"),
+            ("cutt", {}, "unknown_tool", "did you mean cut?"),
+            ("leak", {"image": 0}, "tool_failed", "missing at weights.pt, or 3/4 of them"),
+        ):
+            result = await client.call_tool(name, arguments)
+            assert result.is_error
+            (text,) = said(result)
+            assert text.startswith(f"{code}: ")
+            assert sentence in text
+            assert result.structured_content["error"]["code"] == code
+
+    served([grey()], work)
+
+
+def test_text_is_cut_and_calls_are_limited() -> None:
+    async def work(client: Client) -> None:
+        (text,) = said(await client.call_tool("words", {"image": 0}))
+        assert len(text) < 600
+        assert "100000 characters in all" in text
+        results = await asyncio.gather(*[client.call_tool("noise", {"image": 0}) for _ in range(4)])
+        assert [result.is_error for result in results] == [False, False, True, True]
+        assert "At most 3 calls a minute" in said(results[-1])[0]
+
+    served([grey()], work, text=500, calls=3)
+
+
+def test_a_name_taken_by_the_server_is_refused_with_a_way_out() -> None:
+    @tool(name="show_image")
+    def other() -> str:
+        """Another tool."""
+        return ""
+
+    with pytest.raises(ValueError, match=r"other_show_image=local:show_image"):
+        with_tools(Toolbox({"show_image": other}), [show_image.described(plugin="serve")])
