@@ -76,7 +76,7 @@ def _weights() -> Path:
     try:
         package = distribution("deepbet")
     except PackageNotFoundError:
-        raise ValueError("the brain segmenter needs its weights: pip install --no-deps deepbet==1.0.2") from None
+        raise ValueError("the brain segmenter needs its weights: pip install 'medvistagym-segment[brain]'") from None
     folder = Path(str(package.locate_file("data/models")))
     if not (folder / "model.pt").is_file():
         raise ValueError(f"the installed deepbet {package.version} holds no weights; 1.0.2 does")
