@@ -141,8 +141,8 @@ def test_mistakes_are_one_sentence(
     err = capsys.readouterr().err
     assert said in err
     assert "Traceback" not in err
-    left = [folder for folder in (tmp_path / "runs").glob("*") if not any(folder.iterdir())]
-    assert left == [], "an empty run folder was left behind"
+    left = [folder for folder in tmp_path.rglob("*") if folder.is_dir() and not any(folder.iterdir())]
+    assert left == [], "an empty folder was left behind"
 
 
 def test_a_recipe_that_cannot_be_had_is_all_that_is_said(train: Train, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,10 @@ class ImageRecord(Record):
     )
     window_center: float | None = Field(default=None, description="Centre of the window it was shown with.")
     window_width: float | None = Field(default=None, description="Width of the window it was shown with.")
-    window_function: str | None = Field(default=None, description="Function of that window, as DICOM names them.")
+    window_function: str | None = Field(
+        default=None,
+        description="Function of that window, as DICOM names them, or 'table' for a lookup table over its range.",
+    )
     window_name: str | None = Field(default=None, description="What that window is for.")
     modality: str | None = Field(default=None, description="DICOM modality.")
 

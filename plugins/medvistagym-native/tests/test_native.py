@@ -76,6 +76,18 @@ def test_pictures_are_the_same(kind: Any, shape: tuple[int, ...], without: Any) 
             assert np.array_equal(render([image, image])[1], picture)
 
 
+@pytest.mark.parametrize("kind", [np.int16, np.uint16, np.int8, np.uint8])
+def test_every_value_is_drawn_the_same(kind: Any, without: Any) -> None:
+    limits = np.iinfo(kind)
+    pixels = np.resize(np.arange(limits.min, limits.max + 1), (256, 256)).astype(kind)
+    windows = [Window(40, 400, "linear_exact"), Window(-600, 1500, "linear_exact"), Window(0, 4096, "linear_exact")]
+    windows += [Window(float(c), float(w)) for c in (-600, 35.5, 128) for w in (2, 3, 80, 255, 256, 257, 65535)]
+    images = [Image(pixels=pixels, unit="raw", window=window) for window in windows]
+    wanted = without(lambda: [image.view() for image in images])
+    for image, picture in zip(images, wanted, strict=True):
+        assert np.array_equal(image.view(), picture), image.window
+
+
 def test_pictures_of_colours_and_of_values_that_are_all_alike_are_the_same(without: Any) -> None:
     images = [
         Image(pixels=noise((200, 150, 3), np.uint8), photometric="RGB", window=Window(100, 50)),

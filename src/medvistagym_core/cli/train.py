@@ -61,6 +61,7 @@ def _train(options: argparse.Namespace) -> int:
         open_toolbox(registry, options.tools)
     if options.task is not None:
         registry.task(options.task)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     said: Any = sys.stderr if options.resume else _Heralded(sys.stderr, f"run folder: {folder}\n")
     try:
@@ -80,8 +81,10 @@ def _train(options: argparse.Namespace) -> int:
         interrupt.add_note(f"go on with `medvistagym train --run {shlex.quote(str(folder))} --resume`")
         raise
     finally:
-        if not any(folder.iterdir()):  # a recipe that cannot be had should not leave an empty run behind
-            folder.rmdir()
+        for place in made:  # a recipe that cannot be had should leave nothing behind
+            if any(place.iterdir()):
+                break
+            place.rmdir()
     file = folder / "results.json"
     if not file.is_file():
         raise WorkError(f"the run in {folder} ended without results")
