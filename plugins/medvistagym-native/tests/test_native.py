@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -127,6 +128,22 @@ def test_contrast_is_the_same(shape: tuple[int, ...], seed: int, without: Any) -
     image = Image(pixels=pixels)
     wanted = without(lambda: EnhanceContrast(image=image).pixels)
     assert np.array_equal(EnhanceContrast(image=image).pixels, wanted)
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (96, 128), (51, 35), (8, 8), (64, 640)], ids=str)
+@pytest.mark.parametrize("limit", [0.5, 1.0, 2.0, 40.0])
+def test_contrast_is_that_of_opencv(shape: tuple[int, int], limit: float) -> None:
+    import cv2
+
+    down, across = (3, 5) if shape == (51, 35) else (8, 8)
+    pixels = np.clip(np.random.default_rng(0).normal(100, 30, shape), 0, 255).astype(np.uint8)
+    pixels[: shape[0] // 2, : shape[1] // 2] = 0
+    out, kernels = np.empty_like(pixels), native.kernels()
+    assert kernels is not None
+    kernels.clahe(pixels, out, limit, down, across)
+    wanted = cv2.createCLAHE(limit, (across, down)).apply(pixels)
+    exact = platform.machine() in ("x86_64", "AMD64")  # elsewhere OpenCV may contract a product and a sum
+    assert np.abs(out.astype(int) - wanted).max() <= (0 if exact else 1)
 
 
 @pytest.mark.parametrize("seed", range(12))
