@@ -19,6 +19,8 @@ from medvistagym_core.protocol import Turn
 from medvistagym_core.tool import ErrorCode, ToolCall, ToolError, ToolResult
 
 LONGEST_TEXT = 100_000
+MICROSECONDS = 6
+"""Digits behind the point of times in records: what lies below is noise."""
 
 
 class Record(BaseModel):
@@ -130,7 +132,7 @@ def call_record(call: ToolCall, result: ToolResult, shown: Sequence[Block], imag
             "text": conversation.cut(result.text, LONGEST_TEXT),
             "data": None if result.data is None else json_text(result.data),
             "error": error_record(result.error),
-            "seconds": result.seconds,
+            "seconds": round(result.seconds, MICROSECONDS),
             "cached": result.cached,
         }
     )

@@ -10,7 +10,7 @@ from medvistagym_core import conversation
 from medvistagym_core.conversation import Block, Message, Style
 from medvistagym_core.execution import named_handles
 from medvistagym_core.protocol import Turn
-from medvistagym_core.record import TurnRecord, block_records, call_record, error_record
+from medvistagym_core.record import MICROSECONDS, TurnRecord, block_records, call_record, error_record
 from medvistagym_core.registry import Toolbox
 from medvistagym_core.settings import Settings
 from medvistagym_core.tool import ErrorCode, ToolCall, ToolError, ToolResult
@@ -152,6 +152,6 @@ class Step:
             error=error_record(turn.error),
             feedback=block_records(self.feedback),
             conforms=turn.conforms,
-            policy_seconds=self.policy_seconds,
-            tool_seconds=self.tool_seconds,
+            policy_seconds=round(self.policy_seconds, MICROSECONDS),
+            tool_seconds=round(self.tool_seconds, MICROSECONDS),
         )
