@@ -68,8 +68,18 @@ def test_a_damaged_picture_does_not_warn(tmp_path: Path) -> None:
     assert refused(tmp_path / "cut.tif").reason == "corrupt"
 
 
+@pytest.mark.parametrize("length", [1500, 2990, 3000, 3001, 5000])
+def test_a_header_cut_off_wherever_it_may_be(tmp_path: Path, path: Files, length: int) -> None:
+    (tmp_path / "cut.dcm").write_bytes(path("CT_small.dcm").read_bytes()[:length])
+    error = refused(tmp_path / "cut.dcm")
+    assert error.reason == "truncated"
+    assert str(error) == "cut.dcm: the file ends within its DICOM header"
+
+
 def test_objects_without_pixels(path: Files) -> None:
-    assert str(refused(path("reportsi.dcm"))) == "reportsi.dcm: it holds no image, only a DICOM header"
+    assert str(refused(path("reportsi.dcm"))) == (
+        "reportsi.dcm: it holds no image, only a DICOM header; if it should, it was cut off"
+    )
     assert "index of files" in str(refused(path("dicomdirtests/DICOMDIR")))
 
 

@@ -226,10 +226,12 @@ class _Walk:
                     at, length, table_vr if vr in ("UN", "") or table_vr == "OW" else vr
                 )
             at += length
+        if at < end and header.pixels is None:  # a few bytes behind the pixels are padding
+            self.cut(depth)
         return header, at
 
     def cut(self, depth: int) -> None:
-        """A value reaches past its data set: fatal at the top, tolerated within an item (writers get nested lengths wrong)."""
+        """An element reaches past its data set: fatal at the top, tolerated in an item (writers get nested lengths wrong)."""
         if depth == 0:
             raise DicomError("truncated", f"{self.name}: the file ends within its DICOM header")
 

@@ -84,7 +84,7 @@ def layout(header: Header, name: str, *, max_bytes: int) -> Layout:
         DicomError: There are no pixels, their description is impossible, or they need more than `max_bytes`.
     """
     if header.pixels is None:
-        raise DicomError("no_pixels", f"{name}: it holds no image, only a DICOM header")
+        raise DicomError("no_pixels", f"{name}: it holds no image, only a DICOM header; if it should, it was cut off")
     keyword = header.pixels[0]
     rows, columns = header.integer("Rows", 0), header.integer("Columns", 0)
     frames = max(1, header.integer("NumberOfFrames", 1))
