@@ -370,7 +370,7 @@ def _to_grey(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.nda
     grey = buffers.empty(pixels.shape, np.uint8) if out is None else out
     window, inverted = image.window, image.photometric == "MONOCHROME1"
     if window is not None:
-        window.draw(pixels, grey, inverted=inverted)
+        levels.drawn(pixels, grey, window, inverted=inverted)
     elif image.pixels.dtype == np.uint8:
         levels.rounded(pixels, grey, inverted=inverted)
     else:

@@ -77,6 +77,16 @@ def spread(values: np.ndarray, center: float, width: float, function: Function) 
     _clip(y)
 
 
+def applied(values: np.ndarray, display: Display) -> np.ndarray:
+    """Float32 grey levels in 0 to 255 of values of any shape, not rounded; NaN becomes 0."""
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        grey: np.ndarray = np.array(values, np.float32)
+    display.spread(grey)
+    return grey
+
+
 def drawn(values: np.ndarray, out: np.ndarray, display: Display, *, inverted: bool) -> None:
     """Grey levels of values of any real dtype by a window or a lookup table, rounded to `out`, uint8 of the same shape."""
     if _short(values) and values.size >= _LOOKED_UP:

@@ -44,16 +44,7 @@ class Window:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Map values of any shape to float32 grey levels in 0 to 255; NaN becomes 0."""
-        import numpy as np
-
-        with np.errstate(over="ignore"):
-            grey: np.ndarray = np.array(values, np.float32)
-        self.spread(grey)
-        return grey
-
-    def draw(self, values: np.ndarray, out: np.ndarray, *, inverted: bool) -> None:
-        """Grey levels of values of any real dtype, rounded to `out`, uint8 of the same shape; low is bright if `inverted`."""
-        levels.drawn(values, out, self, inverted=inverted)
+        return levels.applied(values, self)
 
     def spread(self, values: np.ndarray) -> None:
         """Replace float32 values by grey levels in 0 to 255, not rounded; NaN becomes 0."""
@@ -152,16 +143,7 @@ class LookupTable:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Map values of any shape to float32 grey levels in 0 to 255; NaN becomes 0."""
-        import numpy as np
-
-        with np.errstate(over="ignore"):
-            grey: np.ndarray = np.array(values, np.float32)
-        self.spread(grey)
-        return grey
-
-    def draw(self, values: np.ndarray, out: np.ndarray, *, inverted: bool) -> None:
-        """Grey levels of values of any real dtype, rounded to `out`, uint8 of the same shape; low is bright if `inverted`."""
-        levels.drawn(values, out, self, inverted=inverted)
+        return levels.applied(values, self)
 
     def spread(self, values: np.ndarray) -> None:
         """Replace float32 values by grey levels in 0 to 255, not rounded; NaN becomes 0."""
