@@ -20,7 +20,7 @@ from .parts import TOOLBOX, grey, pictures, said
 
 def served(images: list[Image], work: Callable[[Client], Awaitable[None]], mode: str = "legacy", **limits: Any) -> None:
     async def run() -> None:
-        toolbox = with_tools(TOOLBOX, [show_image.described(plugin="serve")])
+        toolbox = with_tools(TOOLBOX, [show_image.with_metadata(plugin="serve")])
         with LocalExecutor(toolbox, cache_bytes=0) as executor:
             session = Session(executor, images, Limits(**limits))
             server: Server[Any] = tool_server(toolbox, images, lambda ctx: session, stateless=True)
@@ -109,4 +109,4 @@ def test_a_name_taken_by_the_server_is_refused_with_a_way_out() -> None:
         return ""
 
     with pytest.raises(ValueError, match=r"other_show_image=local:show_image"):
-        with_tools(Toolbox({"show_image": other}), [show_image.described(plugin="serve")])
+        with_tools(Toolbox({"show_image": other}), [show_image.with_metadata(plugin="serve")])

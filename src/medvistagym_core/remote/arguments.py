@@ -14,10 +14,9 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_core.remote.config import ImageForm, RemoteServer, RemoteServerError
-from medvistagym_core.signature import NAME
-from medvistagym_core.tool import ToolSpec, nearest
+from medvistagym_core.tools import TOOL_NAME_PATTERN, ToolSpec, closest_match
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -57,7 +56,7 @@ def local_names(server: RemoteServer, names: Iterable[str]) -> dict[str, str]:
     for name in names:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
         own = server.rename.get(name) or re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
-        if not NAME.match(own):
+        if not TOOL_NAME_PATTERN.match(own):
             shown = json.dumps(name[:80])
             raise RemoteServerError(
                 f"the MCP server {server.name} offers {shown}, of which no tool name can be made (a lower-case letter, then "
@@ -213,7 +212,7 @@ class SchemaCheck:
             return f"the argument {missing[0] if missing else '?'} is missing; {takes}"
         if error.validator == "additionalProperties" and top:
             strange = next((name for name in arguments if name not in known), "?")
-            near = nearest(strange, known)
+            near = closest_match(strange, known)
             guess = f"; did you mean {near}?" if near else "."
             return f"there is no argument {strange[:80]}{guess} {takes[0].upper()}{takes[1:]}"
         where = ".".join(str(part) for part in error.absolute_path) or "arguments"

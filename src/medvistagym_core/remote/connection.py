@@ -27,7 +27,7 @@ from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, INVALID_REQUEST, REQUES
 
 from medvistagym_core.remote.config import RemoteServer
 from medvistagym_core.remote.process import LastWords, process_streams
-from medvistagym_core.tool import ToolError
+from medvistagym_core.tools import ToolError
 
 T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)

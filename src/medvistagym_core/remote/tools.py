@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from mcp import types
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_core.remote.arguments import SchemaCheck, chosen, encoded, local_names, spec_of
 from medvistagym_core.remote.config import ImageForm, RemoteServer, RemoteServerError
 from medvistagym_core.remote.connection import Unreachable, connection_to
 from medvistagym_core.remote.results import result_of
-from medvistagym_core.tool import Tool, ToolResult
+from medvistagym_core.tools import Tool, ToolResult
 
 _MARGIN: Final = 0.95
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_core.serving.session import Limits
-from medvistagym_core.tool import Tool, nearest, tool
+from medvistagym_core.tools import Tool, closest_match, tool
 
 Read = Callable[[Path], Sequence[Image]]
 _MOST_FILES: Final = 20_000
@@ -65,7 +65,7 @@ def folder_tools(root: Path, read: Read, limits: Limits) -> list[Tool]:
         """
         return inside.listing(path)
 
-    return [open_image.described(plugin="serve"), list_folder.described(plugin="serve")]
+    return [open_image.with_metadata(plugin="serve"), list_folder.with_metadata(plugin="serve")]
 
 
 class _Folder:
@@ -90,7 +90,7 @@ class _Folder:
         if parent is None or not parent.is_dir():
             raise ValueError(f"{said}; list_folder shows what there is")
         folders, files = self._names(parent)
-        near = nearest(pure.name, [name.rstrip("/") for name in folders + files])
+        near = closest_match(pure.name, [name.rstrip("/") for name in folders + files])
         hint = f", but there is {str(pure.parent / near)!r}" if near else "; list_folder shows what there is"
         raise ValueError(f"{said}{hint}")
 

@@ -21,13 +21,11 @@ from mcp_types import UNSUPPORTED_PROTOCOL_VERSION
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from medvistagym_core.execution import ImageStore
-from medvistagym_core.image import Image
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.schema import render
+from medvistagym_core.imaging import Image
 from medvistagym_core.serving.folder import masked
 from medvistagym_core.serving.session import Limits, Session
 from medvistagym_core.serving.threads import in_thread
-from medvistagym_core.tool import Tool, ToolCall, ToolError, ToolResult, tool
+from medvistagym_core.tools import Tool, Toolbox, ToolCall, ToolError, ToolResult, render_tool_schema, tool
 
 Context = Any
 IMAGE_FACTS: Final = "medvistagym/image"
@@ -71,7 +69,7 @@ def tool_server(
         stateless: Whether clients of protocol versions without a handshake can be told apart; over HTTP they cannot, so
             they are told which versions are served, and fall back to one.
     """
-    tools = [types.Tool.model_validate(render(spec, "mcp")) for spec in toolbox.specs]
+    tools = [types.Tool.model_validate(render_tool_schema(spec, "mcp")) for spec in toolbox.specs]
 
     async def list_tools(ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=tools)
@@ -164,9 +162,9 @@ def _picture(image: Image, handle: int, side: int) -> types.ImageContent:
 
 
 def _cut(text: str, most: int) -> str:
-    from medvistagym_core.conversation import cut
+    from medvistagym_core.protocol import truncate
 
-    return cut(text, most)
+    return truncate(text, most)
 
 
 def _json(data: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -182,6 +180,6 @@ def _json(data: dict[str, Any] | None) -> dict[str, Any] | None:
 def _version() -> str:
     from importlib.metadata import version
 
-    from medvistagym_core.plugins import CORE
+    from medvistagym_core.tools import CORE
 
     return version(CORE)
