@@ -81,7 +81,8 @@ BAD = {
     ),
     "schema-same": GOOD.replace(
         "@hookimpl",
-        "other = {**shade.spec.parameters, 'description': 'Other.'}\nshade = shade.with_metadata(parameters=other)\n@hookimpl",
+        "shade.spec = shade.spec.model_copy(update={'parameters': {**shade.spec.parameters, 'description': 'Other.'}})\n"
+        "shade.with_metadata = lambda **changes: shade\n@hookimpl",
     ),
     "invalid-arguments": good(
         head="from pydantic import BeforeValidator\nLEVELS = {'low': 'low', 'high': 'high'}",

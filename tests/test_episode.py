@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from medvistagym_core.environment import Episode, EpisodeConfig, Limits, Reward, informative_call_check, step_episodes
-from medvistagym_core.imaging import rendered_view
 from medvistagym_core.protocol import TextProtocol
 from medvistagym_core.tools import ToolCall, ToolResult
 
@@ -307,16 +306,16 @@ def test_an_outcome_is_that_of_its_moment_and_holds_all_of_the_turns(task, toolb
 def test_a_picture_is_rendered_once_for_an_image_and_for_no_other(task, toolbox, executor):
     first, second = (Episode.from_task(task, "test", 0, toolbox, view_side=side) for side in (16, 8))
     image = first.case.images[0]
-    shown = rendered_view(image, 16)
-    assert rendered_view(image, 16) is shown
-    assert rendered_view(image, 8).pixels.shape == (8, 8)
+    shown = image.rendered(16)
+    assert image.rendered(16) is shown
+    assert image.rendered(8).pixels.shape == (8, 8)
     assert first.rendered(0).pixels.shape == (16, 16)
     assert second.rendered(0).pixels.shape == (8, 8)
     cut = image.crop(0, 0, 4, 8)
     again = pickle.loads(pickle.dumps(image))
-    assert rendered_view(cut, 16).pixels.shape == (16, 8)
-    assert rendered_view(again, 16) is not shown
-    assert rendered_view(again, 16).sha256 == shown.sha256
+    assert cut.rendered(16).pixels.shape == (16, 8)
+    assert again.rendered(16) is not shown
+    assert again.rendered(16).sha256 == shown.sha256
     assert len(pickle.dumps(image)) == len(pickle.dumps(again))
 
 

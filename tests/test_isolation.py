@@ -131,7 +131,7 @@ def run(executor, name, *each, images=None):
         ("loop", "timeout", "behave took longer than 1 s and was given up."),
         ("raise", "bad_value", "behave: it is not to be had."),
         ("closure", "tool_failed", "behave returned function"),
-        ("local", "tool_failed", "behave gave a result that cannot be handed over: LookupError: not here."),
+        ("local", "tool_failed", "behave returned a dict with values that are not JSON: a value is Local."),
     ],
 )
 def test_a_fault_costs_the_call_that_made_it_and_no_other(isolated, how, code, said):

@@ -10,7 +10,6 @@ import pytest
 
 from medvistagym_core import Image, LookupTable, Window
 from medvistagym_core.execution import ImageStore
-from medvistagym_core.imaging import rendered_view
 from medvistagym_core.trajectories import ImageRecord, image_record
 
 ENTRIES = [0, 1000, 1500, 4000, 2000]
@@ -86,7 +85,7 @@ def test_a_record_tells_the_range_of_the_table() -> None:
         pixels=np.arange(-8, 8).reshape(4, 4), window=LookupTable.from_entries(-2, ENTRIES, 4000, "lookup table")
     )
     (stored,) = ImageStore([image])
-    record = image_record(stored, rendered_view(image, None), None, None)
+    record = image_record(stored, image.rendered(None), None, None)
     assert (record.window_center, record.window_width, record.window_function) == (0, 5, "table")
     assert ImageRecord.model_validate_json(record.model_dump_json()) == record
 

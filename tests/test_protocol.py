@@ -260,9 +260,9 @@ CONFORMING = [
 
 @pytest.mark.parametrize("think", ["required", "optional", "off"])
 @pytest.mark.parametrize("text", CONFORMING)
-def test_the_quick_way_reads_what_the_careful_way_reads(text, think):
+def test_a_chat_message_reads_as_its_text(text, think):
     protocol = TextProtocol(think)
-    assert repr(protocol.parse(text)) == repr(protocol._parse_general(text))
+    assert repr(protocol.parse_message({"role": "assistant", "content": text})) == repr(protocol.parse(text))
 
 
 def test_a_call_is_checked_and_frozen_and_travels_whether_read_or_made():

@@ -1,4 +1,3 @@
-import copy
 import dataclasses
 import itertools
 import pickle
@@ -130,24 +129,12 @@ def test_terms_are_logged_apart_and_weights_can_change():
     assert Reward.preset("paper")(outcome(RIGHT, (zoom(),))).terms["calls"] == -1.0
 
 
-def test_an_outcome_of_steps_equals_one_of_their_turns_and_travels():
-    @dataclasses.dataclass
-    class Step:
-        turn: object
-        results: tuple = ()
-
+def test_an_outcome_is_a_value_that_travels():
     made = outcome(RIGHT, (zoom(),), "no tags", informed=True)
-    steps = [Step(turn, results) for turn, results in zip(made.turns, made.results, strict=True)]
-    of_steps = EpisodeOutcome.from_steps(steps, made.calls, RIGHT, True)
-    assert made.calls == of_steps.calls == 2
-    assert of_steps == made
-    assert repr(of_steps) == repr(made)
-    assert Reward.preset("paper")(of_steps) == Reward.preset("paper")(made)
+    assert made.calls == 2
+    assert pickle.loads(pickle.dumps(made)).calls == 2
     with pytest.raises(dataclasses.FrozenInstanceError):
-        of_steps.grade = WRONG
-    plain = EpisodeOutcome.from_steps(steps[:1], 0, WRONG, None)
-    assert pickle.loads(pickle.dumps(EpisodeOutcome((), (), WRONG))) == EpisodeOutcome((), (), WRONG)
-    assert copy.copy(plain).results == plain.results == (steps[0].results,)
+        made.grade = WRONG
 
 
 def test_plugin_terms():

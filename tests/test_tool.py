@@ -296,17 +296,6 @@ def test_other_errors_are_not_taken_for_exhausted_memory(error):
     assert "ran out of memory" not in result.error.message
 
 
-def test_plain_arguments_are_read_as_their_json_text_is():
-    values = [
-        0, 1, -1, 2.0, 0.5, -0.0, 10**400, 2**70, float("inf"), True, None, "lung", "x", "", "\ud800", [], [1, 2],
-        [0, 0, 10, 10], [0, 0, 10.0, 10], [True], [[1]], {"a": 1}, (1, 2), np.float64(0.5), np.int64(1),
-    ]  # fmt: skip
-    for name in ("image", "preset", "width", "box", "steps"):
-        for value in values:
-            arguments = {"image": 0, name: value}
-            assert told(shade.validate, arguments) == told(shade._validated, arguments), arguments
-
-
 def told(validate, arguments):
     try:
         return repr(validate(arguments))

@@ -13,12 +13,13 @@ import importlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Final
 
 from medvistagym_core.cli._errors import CommandError, UsageError, format_error, is_usage
 
-__all__ = ["GROUPS", "build_parser", "main"]
+__all__ = ["GROUPS", "build_parser", "main", "run_program"]
 
 GROUPS: Final[dict[str, str]] = {
     "plugins": "which plugins are installed, why one did not load, and which others exist",
@@ -50,6 +51,19 @@ def build_parser(group: str) -> argparse.ArgumentParser:
     )
     importlib.import_module(f"medvistagym_core.cli._{group}").configure(parser)
     return parser
+
+
+def run_program() -> None:
+    """The program `medvistagym`: end with the exit code of `main`, whatever threads a plugin has left running."""
+    code = main()
+    left = [
+        thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
+    ]
+    if left:  # the interpreter would wait for them, and a plugin's thread may never end
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,5 @@
 """`python -m medvistagym_core.cli`: the command line where the `medvistagym` script is not on the path."""
 
-from medvistagym_core.cli import main
+from medvistagym_core.cli import run_program
 
-raise SystemExit(main())
+run_program()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ from medvistagym_core.environment._step import Step
 from medvistagym_core.environment._task import Case, Task
 from medvistagym_core.environment.grading import Grade, grade
 from medvistagym_core.execution import Executor, ImageStore
-from medvistagym_core.imaging import RenderedImage, rendered_view
+from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.protocol import (
     Block,
     Message,
@@ -95,6 +96,10 @@ class Episode:
         self._informed = informed
         self.steps: list[Step] = []
         self._pending: tuple[ToolCall, ...] = ()
+        self._refused: tuple[
+            ToolResult, ...
+        ] = ()  # results of the last calls of a turn, which the budget does not allow
+        self._pending_since = 0.0
         self.calls = self._tokens = 0
         self._ready: list[tuple[str, list[Block]]] | None = None
         self._score: RewardBreakdown | None = None
@@ -119,14 +124,17 @@ class Episode:
     ) -> Episode:
         """An episode of a task's case, with the task's abstention and what it knows of informative calls."""
         case = task.case(split, index, seed)
-        if changes:
-            settings = dataclasses.replace(settings or EpisodeConfig(), **changes)
-        episode = cls(case, toolbox, settings)  # what follows, given by name, would cost half as much again
-        episode.abstention, episode.seed = task.abstention, seed
-        episode._informed, episode.needed = informative_call_check(task, case), required_tool(task, case)
-        if sample:
-            episode.sample, episode.id = sample, episode_id(case.id, sample)
-        return episode
+        return cls(
+            case,
+            toolbox,
+            settings,
+            abstention=task.abstention,
+            informed=informative_call_check(task, case),
+            needed=required_tool(task, case),
+            seed=seed,
+            sample=sample,
+            **changes,
+        )
 
     # -- what the policy sees
 
@@ -181,7 +189,7 @@ class Episode:
 
     def rendered(self, handle: int) -> RenderedImage:
         """What the policy sees of an image."""
-        return rendered_view(self.store[handle], self.settings.view_side)
+        return self.store[handle].rendered(self.settings.view_side)
 
     def observation(self) -> Observation:
         """What a policy may know now."""
@@ -214,7 +222,7 @@ class Episode:
             seconds: Wall time it took.
 
         Returns:
-            The calls to run, whose results `resolve` expects in this order; empty when there is nothing to run.
+            The calls to run, whose results `submit_results` expects in this order; empty when there is nothing to run.
 
         Raises:
             RuntimeError: The episode is over, or results of the last turn are missing.
@@ -222,13 +230,12 @@ class Episode:
         if self.termination is not None:
             raise RuntimeError(f"the episode {self.id} is over; reset to begin another one")
         if self._pending:
-            raise RuntimeError(f"the episode {self.id} waits for {len(self._pending)} results; call resolve first")
+            raise RuntimeError(
+                f"the episode {self.id} waits for {len(self._pending)} results; call submit_results first"
+            )
         settings, steps = self.settings, self.steps
         limits = settings.limits
-        if type(said) is str and len(said) <= limits.max_text:  # what `_read` does with it
-            turn = settings.protocol.parse(said)
-        else:
-            turn = self._read(said)
+        turn = self._read(said)
         calls = turn.calls
         spent: TerminationReason | None = "turns" if len(steps) + 1 >= limits.max_turns else None
         if limits.max_tokens is not None:
@@ -244,18 +251,30 @@ class Episode:
             self.calls += count
         elif turn.error is not None:
             self.calls += 1
-        step = Step.of(turn, seconds, settings, refused)
-        steps.append(step)
-        self._pending = calls
+        steps.append(Step(turn, settings, seconds, () if calls else refused))
+        self._pending, self._refused, self._ready = calls, refused, None
+        self._pending_since = time.perf_counter()
         if turn.answer is not None:
             self.termination = "answered"
         elif spent:
             self.termination = spent
-        if not calls:
-            self._ready = None
-            if refused:
-                step.set_results(())
         return calls
+
+    def apply_results(self, results: Sequence[ToolResult]) -> None:
+        """Take the results of the pending calls, in their order, without writing what the policy sees next.
+
+        Raises:
+            ValueError: There are not as many results as calls.
+        """
+        pending = self._pending
+        if len(results) != len(pending):
+            raise ValueError(f"{len(pending)} results are due, not {len(results)}")
+        if pending:
+            seconds = time.perf_counter() - self._pending_since
+            self.steps[-1] = dataclasses.replace(
+                self.steps[-1], results=(*results, *self._refused), tool_seconds=seconds
+            )
+            self._pending, self._refused, self._ready = (), (), None
 
     def submit_results(self, results: Sequence[ToolResult]) -> list[Message]:
         """Take the results of the pending calls, in their order; the messages that the policy sees next.
@@ -263,7 +282,7 @@ class Episode:
         Raises:
             ValueError: There are not as many results as calls.
         """
-        self._apply_results(results)
+        self.apply_results(results)
         return self.new_messages
 
     def call_tool(self, name: str, arguments: Mapping[str, Any], executor: Executor | None = None) -> list[Block]:
@@ -287,10 +306,10 @@ class Episode:
             )
         if self.done:
             over = ToolResult(error=self.settings.limits.exceeded_error(self.termination))
-            return result_blocks(over, most=len(str(over.error)), terse=self.settings.compact)
+            return result_blocks(over, max_chars=len(str(over.error)), compact=self.settings.compact)
         call = {"name": name, "arguments": dict(arguments)}
         calls = self.submit_turn({"role": "assistant", "content": "", "tool_calls": [call]})
-        self._apply_results(executor.run([(self.store, calls)])[0] if calls else [])
+        self.apply_results(executor.run([(self.store, calls)])[0] if calls else [])
         if self.steps[-1].feedback:
             return list(self.steps[-1].feedback)
         return self._results().pop(0)[1]
@@ -300,7 +319,7 @@ class Episode:
         if self.done:
             return
         unrun = ToolResult(error=ToolError("tool_failed", "The episode was stopped before this call ran."))
-        self._apply_results([unrun] * len(self._pending))
+        self.apply_results([unrun] * len(self._pending))
         self.termination, self.reason = ended, reason
 
     # -- what came of it
@@ -314,7 +333,8 @@ class Episode:
                 self._known = self._informed([call for step in steps for call in step.succeeded])
             said = steps[-1].answer if steps else None
             self._grade = grade(case.answer, said, options=case.options, abstention=self.abstention)
-        return EpisodeOutcome.from_steps(steps if self.termination else [*steps], self.calls, self._grade, self._known)
+        turns = tuple(step.turn for step in steps)
+        return EpisodeOutcome(turns, tuple(step.results for step in steps), self._grade, self._known)
 
     @property
     def final(self) -> tuple[EpisodeOutcome, RewardBreakdown]:
@@ -343,7 +363,25 @@ class Episode:
     def to_trajectory(self, policy: PolicyRecord = UNKNOWN_POLICY_RECORD) -> Trajectory:
         """The record of the episode; one that goes on is stopped."""
         self.stop()
-        return build_trajectory(self, policy)
+        outcome, reward = self.final
+        return build_trajectory(
+            episode_id=self.id,
+            case=self.case,
+            seed=self.seed,
+            sample=self.sample,
+            config=self.settings,
+            toolbox=self.toolbox,
+            policy=policy,
+            opening=self.initial_blocks,
+            steps=self.steps,
+            store=self.store,
+            rendered={handle: self.rendered(handle) for handle in range(len(self.store))},
+            outcome=outcome,
+            reward=reward,
+            termination=self.termination or "stopped",
+            reason=self.reason,
+            required_tool=self.needed,
+        )
 
     def rendered_images(self) -> dict[str, RenderedImage]:
         """The pictures of all images by hash, for `TrajectoryWriter.write`."""
@@ -361,15 +399,6 @@ class Episode:
             return turn
         cut = ToolError("malformed_call", f"Your turn was cut at {most} characters; write less.")
         return Turn(turn.text[:most], error=cut)
-
-    def _apply_results(self, results: Sequence[ToolResult]) -> None:
-        pending = self._pending
-        if len(results) != len(pending):
-            raise ValueError(f"{len(pending)} results are due, not {len(results)}")
-        if pending:
-            self.steps[-1].set_results(results)
-            self._pending = ()
-            self._ready = None
 
     def _conversation(self) -> MessageLog:
         """The transcript so far."""
@@ -419,7 +448,7 @@ def step_episodes(
             jobs.append((episode.store, calls))
     if waiting:
         for episode, results in zip(waiting, executor.run(jobs), strict=True):
-            episode._apply_results(results)  # noqa: SLF001 - `resolve` writes messages, which nobody may want
+            episode.apply_results(results)
 
 
 def episode_id(case_id: str, sample: int) -> str:

@@ -128,17 +128,8 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
             self._own.close()
 
     def _observed(self) -> EnvObservation:
-        texts: list[str] = []
-        images: list[tuple[Any, ...]] = []
-        for episode in self.episodes:
-            steps = episode.steps
-            text = steps[-1].text if steps else None
-            shown: tuple[Any, ...] = ()
-            if text is None:
-                text, shown = _observation_parts(episode)
-            texts.append(text)
-            images.append(shown)
-        return {"images": tuple(images), "text": tuple(texts)}
+        parts = [_observation_parts(episode) for episode in self.episodes]
+        return {"images": tuple(images for _, images in parts), "text": tuple(text for text, _ in parts)}
 
     def _info(self, over: Sequence[int] = (), scores: Sequence[RewardBreakdown] = ()) -> dict[str, Any]:
         """What `VectorEnv._add_info` would make of everybody's facts, an array a key and its mask.

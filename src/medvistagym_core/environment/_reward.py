@@ -1,14 +1,14 @@
 """Rewards: named, weighted terms of what happened in an episode.
 
-A `Term` is a function of an `Outcome` (the turns, the results and the grade; never the right answer itself). A `Reward` is a
-weighted sum of terms, each logged apart. Terms may come from plugins by name (the hook `medvistagym_rewards`); a term that
-fails counts nothing and says so in `Score.failed`.
+A `RewardTerm` is a function of an `EpisodeOutcome` (the turns, the results and the grade; never the right answer
+itself). A `Reward` is a weighted sum of terms, each logged apart. Terms may come from plugins by name (the hook
+`medvistagym_rewards`); a term that fails counts nothing and says so in `RewardBreakdown.failed`.
 
 Presets:
 
-`paper`: correctness, format and repetition as in VISTA-Gym (arXiv 2511.19773), R = R_correct + R_format + R_rep. As printed
-there, R_correct is 0 or 1 and a well-formed wrong answer earns +1. Here R_correct is +1 or -1 and the weights are 0.8, 0.2 and
-0.2: a right answer earns 1 and at worst 0, a well-formed wrong one -0.6, an abstention at best 0.
+`paper`: correctness, format and repetition as in VISTA-Gym (arXiv 2511.19773), R = R_correct + R_format + R_rep. As
+printed there, R_correct is 0 or 1 and a well-formed wrong answer earns +1. Here R_correct is +1 or -1 and the weights
+are 0.8, 0.2 and 0.2: a right answer earns 1 and at worst 0, a well-formed wrong one -0.6, an abstention at best 0.
 
 `scout`: +1 right, less 0.05 for each call or malformed turn, at most 8 of them; 0 abstained; -0.5 wrong or no answer. A right
 answer after any number of calls is worth more than abstaining, and abstaining more than a wrong one. Calls cost nothing but
@@ -22,9 +22,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
-from medvistagym_core.environment._reward_terms import _NOTHING, REWARD_TERMS, EpisodeOutcome, RewardTerm, _new
+from medvistagym_core.environment._reward_terms import REWARD_TERMS, EpisodeOutcome, RewardTerm
 from medvistagym_core.tools import closest_match
 
 REWARD_PRESETS: Final[Mapping[str, Mapping[str, float]]] = {
@@ -41,7 +41,8 @@ REWARD_PRESETS: Final[Mapping[str, Mapping[str, float]]] = {
 }
 
 
-class RewardBreakdown(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class RewardBreakdown:
     """A reward and what it is made of.
 
     Attributes:
@@ -52,7 +53,7 @@ class RewardBreakdown(NamedTuple):
 
     total: float
     terms: Mapping[str, float]
-    failed: Mapping[str, str] = _NOTHING
+    failed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Reward:
     Attributes:
         name: For reports.
         weights: Weight of each term; one of weight 0 is logged and counts nothing.
-        terms: The terms by name; those of `TERMS` unless given.
+        terms: The terms by name; those of `REWARD_TERMS` unless given.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Reward:
 
     @classmethod
     def preset(cls, name: str, /, *, terms: Mapping[str, RewardTerm] | None = None, **weights: float) -> Reward:
-        """One of `PRESETS`, some weights changed or added.
+        """One of `REWARD_PRESETS`, some weights changed or added.
 
         Args:
             name: Name of the preset.
@@ -124,16 +125,14 @@ class Reward:
         """The score of an episode. A term that raises, or gives no finite number, counts 0 and is named in `failed`."""
         values: dict[str, float] = {}
         failed: dict[str, str] = {}
-        total, terms, isfinite = 0.0, self.terms, math.isfinite
+        total = 0.0
         for name, weight in self.weights.items():
             try:
-                value = terms[name](outcome)
-                if type(value) is not float:
-                    value = float(value)
-                if not isfinite(value):
+                value = float(self.terms[name](outcome))
+                if not math.isfinite(value):
                     failed[name], value = f"gave {value}", 0.0
             except Exception as error:  # noqa: BLE001 - a plugin's term must not end a run
                 failed[name], value = f"{type(error).__name__}: {str(error)[:200]}", 0.0
             values[name] = value
             total += weight * value
-        return _new(RewardBreakdown, (total, values, failed))
+        return RewardBreakdown(total, values, failed)

@@ -5,28 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from operator import attrgetter
-from types import MappingProxyType
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from medvistagym_core.environment.grading import Grade
 from medvistagym_core.protocol import Turn
 from medvistagym_core.tools import ToolCall, ToolResult
-
-
-class StepLike(Protocol):
-    """A turn of an episode and what its calls gave."""
-
-    @property
-    def turn(self) -> Turn: ...
-    @property
-    def results(self) -> tuple[ToolResult, ...]: ...
-
-
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-_new: Final = tuple.__new__  # that of a named tuple takes twice as long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +21,8 @@ class EpisodeOutcome:
         turns: What the policy did, in order.
         results: What its calls gave, per turn; empty for a turn without calls.
         grade: How its answer compares with the right one.
-        informed: Whether a call that tells something about the case was made, or none was needed; None where the task does
-            not know. It is the task's knowledge, not the policy's: a reward that uses it says so.
+        had_required_information: Whether a call that tells something about the case was made, or none was needed; None
+            where the task does not know. It is the task's knowledge, not the policy's: a reward that uses it says so.
     """
 
     turns: tuple[Turn, ...]
@@ -46,34 +30,11 @@ class EpisodeOutcome:
     grade: Grade
     had_required_information: bool | None = None
 
-    @cached_property
+    @property
     def calls(self) -> int:
         """Calls that the policy made, good or bad, and turns that could not be read."""
         return sum([len(turn.calls) or turn.error is not None for turn in self.turns])
 
-    @classmethod
-    def from_steps(cls, steps: Sequence[StepLike], calls: int, grade: Grade, informed: bool | None) -> EpisodeOutcome:
-        """The outcome of some steps, with as many calls. Most rewards ask for no more than that and the grade, so turns and
-        results are gathered when somebody looks at them.
-        """
-        outcome = object.__new__(cls)
-        outcome.__dict__.update(calls=calls, grade=grade, had_required_information=informed, _steps=steps)
-        return outcome
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return EpisodeOutcome, (self.turns, self.results, self.grade, self.had_required_information)
-
-
-def _gathered(field: str, of: str) -> None:
-    """Have a field of an outcome gathered from its steps, where it was not given."""
-    part = attrgetter(of)
-    found = cached_property(lambda outcome: tuple(map(part, outcome._steps)))  # noqa: SLF001 what `Outcome.of` put there
-    found.__set_name__(EpisodeOutcome, field)
-    setattr(EpisodeOutcome, field, found)
-
-
-_gathered("turns", "turn")
-_gathered("results", "results")
 
 RewardTerm = Callable[[EpisodeOutcome], float]
 

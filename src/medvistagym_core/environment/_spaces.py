@@ -11,7 +11,6 @@ from gymnasium import spaces
 
 from medvistagym_core.environment._config import EpisodeConfig
 from medvistagym_core.environment._episode import Episode
-from medvistagym_core.imaging import rendered_view
 
 MAX_TEXT_LENGTH = 1_000_000
 EnvObservation = dict[str, Any]
@@ -77,12 +76,9 @@ def _gym_observation(episode: Episode) -> EnvObservation:
 
 def _observation_parts(episode: Episode) -> tuple[str, tuple[Any, ...]]:
     """The text and the pictures of what is new."""
-    steps = episode.steps
-    if not steps:
+    if not episode.steps:
         side = episode.settings.view_side
-        return episode.initial_text, tuple([rendered_view(image, side).rgb for image in episode.case.images])
-    if (text := steps[-1].text) is not None:  # what follows says the same, at three times the cost
-        return text, ()
+        return episode.initial_text, tuple([image.rendered(side).rgb for image in episode.case.images])
     texts: list[str] = []
     images: list[Any] = []
     for block in episode.new_blocks:

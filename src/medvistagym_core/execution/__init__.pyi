@@ -1,10 +1,12 @@
 from ._base import CallRequest as CallRequest
 from ._base import Executor as Executor
-from ._fork import register_fork_reset as register_fork_reset
 from ._image_store import ImageStore as ImageStore
 from ._image_store import StoredImage as StoredImage
 from ._local import LocalExecutor as LocalExecutor
-from ._local import referenced_handles as referenced_handles
 from ._process_executor import ProcessExecutor as ProcessExecutor
+from ._result_cache import ResultCache as ResultCache
+from ._schedule import Runner as Runner
+from ._schedule import referenced_handles as referenced_handles
+from ._schedule import schedule_calls as schedule_calls
 from ._tool_reference import NotImportableToolError as NotImportableToolError
-from ._watchdog import Watchdog as Watchdog
+from ._work_item import WorkItem as WorkItem

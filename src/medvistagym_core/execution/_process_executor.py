@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, Self
 
-from medvistagym_core.execution._local import CACHE_BYTES, LocalExecutor
-from medvistagym_core.execution._schedule import CallBatch
-from medvistagym_core.execution._thread_pool import CPU_COUNT, TIMED_OUT
-from medvistagym_core.execution._tool_profile import ToolProfile
+from medvistagym_core.execution._base import CallRequest
+from medvistagym_core.execution._local import CACHE_BYTES
+from medvistagym_core.execution._result_cache import ResultCache
+from medvistagym_core.execution._schedule import schedule_calls
+from medvistagym_core.execution._thread_pool import CPU_COUNT, JobStream, ThreadPool
 from medvistagym_core.execution._tool_reference import ToolReference, tool_references
+from medvistagym_core.execution._work_item import WorkItem
 from medvistagym_core.execution._worker_process import WorkerExitedError, WorkerProcessPool, WorkerTimeoutError
-from medvistagym_core.tools import Toolbox, ToolError, ToolResult
+from medvistagym_core.tools import Tool, Toolbox, ToolError, ToolResult
 
 
-class ProcessExecutor(LocalExecutor):
+class ProcessExecutor:
     """Runs tools in worker processes, which are started when first needed and stay.
 
     The calls of a tool cross to a process together, arrays as they lie in memory. A tool that ends its process costs
@@ -28,83 +30,124 @@ class ProcessExecutor(LocalExecutor):
 
     Args:
         toolbox: The tools that may be called.
-        processes: Most processes at a time.
+        processes: Processes at a time.
         cache_bytes: Memory for results of deterministic tools, by content; 0 for none.
 
     Raises:
-        IsolationError: A tool cannot run in another process.
+        NotImportableToolError: A tool cannot run in another process.
     """
-
-    _inline = False
 
     def __init__(self, toolbox: Toolbox, *, processes: int = min(CPU_COUNT, 8), cache_bytes: int = CACHE_BYTES) -> None:
         if processes < 1:
             raise ValueError(f"processes is at least 1, not {processes}")
-        super().__init__(toolbox, workers=processes, cache_bytes=cache_bytes)
-        self._origins = tool_references(toolbox.values())
+        self.toolbox = toolbox
+        self._references = tool_references(toolbox.values())
+        self._threads = ThreadPool(processes)  # each waits for one process
         self._processes = WorkerProcessPool(processes)
+        self._cache = ResultCache(cache_bytes)
 
     def close(self) -> None:
         """End the processes and drop the cache."""
         self._processes.close()
-        super().close()
+        self._threads.close()
+        self._cache.clear()
 
-    def _split_batch(self, group: CallBatch) -> list[list[int]]:
-        count = len(group.arguments)
-        if group.known.batched:
-            return [list(range(count))]
-        parts = min(count, self._processes.most)
-        return [list(range(first, count, parts)) for first in range(parts)]
+    def __enter__(self) -> Self:
+        return self
 
-    def _limit(self, known: ToolProfile, count: int) -> float | None:
-        return None  # a process keeps to it, call by call
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
-    def _unit(self, known: ToolProfile, arguments: Sequence[dict[str, Any]]) -> ProcessWorkItem:
-        return ProcessWorkItem(self._processes, self._origins[known.tool.name], known, arguments)
+    def run(self, requests: Sequence[CallRequest]) -> list[list[ToolResult]]:
+        """The results of every call, as `requests` are nested; images are in the stores, their handles in the results."""
+        runner = _ProcessRunner(self._threads.open_stream(), self._processes, self._references)
+        return schedule_calls(requests, self.toolbox, runner, self._cache)
 
 
-class ProcessWorkItem:
-    """Some calls of a tool, made in a process."""
+class _ProcessRunner:
+    """Hands the items of each tool to processes, in as many parts as there are processes."""
 
     def __init__(
         self,
+        stream: JobStream[_ProcessJob],
         processes: WorkerProcessPool,
-        origin: ToolReference,
-        known: ToolProfile,
-        arguments: Sequence[dict[str, Any]],
+        references: Mapping[str, ToolReference],
     ) -> None:
+        self._stream = stream
         self._processes = processes
-        self._origin = origin
-        self._known = known
-        self._arguments = arguments
+        self._references = references
 
-    def __call__(self) -> list[ToolResult]:
-        """The results."""
+    def submit(self, items: list[WorkItem]) -> None:
+        by_tool: dict[str, list[WorkItem]] = {}
+        jobs: list[_ProcessJob] = []
+        for item in items:
+            if len(item.calls) > 1:
+                jobs.append(self._make_job([item]))
+            else:
+                by_tool.setdefault(item.tool.name, []).append(item)
+        for group in by_tool.values():
+            parts = min(len(group), self._processes.max_processes)
+            jobs += [self._make_job(group[first::parts]) for first in range(parts)]
+        self._stream.submit(jobs)
+
+    def wait(self) -> list[WorkItem]:
+        return [item for job in self._stream.wait() for item in job.items]
+
+    def abandon(self) -> None:
+        self._stream.abandon()
+
+    def _make_job(self, items: list[WorkItem]) -> _ProcessJob:
+        return _ProcessJob(self._processes, self._references[items[0].tool.name], items)
+
+
+class _ProcessJob:
+    """Items of one tool, run in a process, which keeps to the time limit of each call."""
+
+    deadline = None
+
+    def __init__(self, processes: WorkerProcessPool, reference: ToolReference, items: Sequence[WorkItem]) -> None:
+        self._processes = processes
+        self._reference = reference
+        self.items = items
+
+    def expire(self) -> bool:
+        """It is the process that ends a call."""
+        return False
+
+    def run(self) -> None:
+        """Run the items."""
+        tool = self.items[0].tool
+        calls = [call for item in self.items for call in item.calls]
+        batch = tool.batched and len(calls) > 1 and len(self.items) == 1
         began = perf_counter()
-        calls, results = self._arguments, list[ToolResult]()
-        together = self._known.batched and len(calls) > 1
+        results: list[ToolResult] = []
         while len(results) < len(calls):
-            together = self._go_on(results, together) and together
-        wall = perf_counter() - began
-        self._known.record_timing(wall, 0.0)
-        if self._known.batched and len(calls) > 1:
-            return [result.with_seconds(wall / len(calls)) for result in results]
-        return results
+            batch = self._add_results(tool, calls, results, batch=batch) and batch
+        if tool.batched and len(calls) > 1 and len(self.items) == 1:
+            share_s = (perf_counter() - began) / len(calls)
+            results = [result.with_seconds(share_s) for result in results]
+        for item in self.items:
+            item.results, results = results[: len(item.calls)], results[len(item.calls) :]
 
-    def _go_on(self, results: list[ToolResult], together: bool) -> bool:
-        """Add results, at least one unless a batch crashed; then, not to be tried again, False."""
-        known, name = self._known, self._known.tool.name
-        rest = self._arguments[len(results) :]
+    def _add_results(
+        self, tool: Tool, calls: Sequence[Mapping[str, Any]], results: list[ToolResult], *, batch: bool
+    ) -> bool:
+        """Add results, at least one unless a batch crashed: then, which is not to be tried again, False."""
+        rest = calls[len(results) :]
         try:
             with self._processes.acquire() as process:
-                for result in process.results(name, self._origin, rest, known.timeout_s, together=together):
+                for result in process.results(tool.name, self._reference, rest, tool.timeout_s, together=batch):
                     results.append(result)  # noqa: PERF402 those before a crash count
-        except WorkerExitedError as ended:
-            if together:
+        except WorkerExitedError as exited:
+            if batch:
                 return False
-            results.append(ToolResult(error=ToolError("tool_failed", f"{name} {ended}.")))
+            results.append(ToolResult(error=ToolError("tool_failed", f"{tool.name} {exited}.")))
         except WorkerTimeoutError:
-            results += known.to_results(TIMED_OUT, len(rest) if together else 1)
+            late = ToolError("timeout", f"{tool.name} took longer than {tool.timeout_s:g} s and was given up.")
+            results += [ToolResult(error=late)] * (len(rest) if batch else 1)
         except ToolError as error:
-            results += [ToolResult(error=error)] * (len(self._arguments) - len(results))
+            results += [ToolResult(error=error)] * (len(calls) - len(results))
+        except Exception as error:  # noqa: BLE001 a broken process must not leave its calls without an answer
+            broken = ToolError("tool_failed", f"{tool.name} failed with {type(error).__name__}.")
+            results += [ToolResult(error=broken)] * (len(calls) - len(results))
         return True

@@ -1,87 +1,278 @@
-"""How far one run of an executor is, and which calls run together."""
+"""Scheduling: which calls can run, which run together, and where their results go.
+
+`schedule_calls` is what every executor does alike. It validates each call and puts the images of its episode in place of
+handles. Equal calls of a deterministic tool are computed once, now or ever (`ResultCache`). Calls of a tool with a batched
+kernel whose images agree in shape and type of value become one `WorkItem`, and so do the calls of a tool that takes one at a
+time; any other call is an item of its own. A `Runner` runs the items, wherever it does.
+
+A call that names an image made earlier in the same turn runs as soon as that image is there, whatever other episodes wait for.
+Results are stored in the order of the turns, so that handles do not depend on timing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any, Final
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from medvistagym_core.execution._base import CallRequest
-from medvistagym_core.execution._tool_profile import ToolProfile
-from medvistagym_core.execution._watchdog import WATCHDOG
+from medvistagym_core.execution._image_store import ImageStore
+from medvistagym_core.execution._result_cache import ResultCache
+from medvistagym_core.execution._work_item import WorkItem
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools import (
+    OutOfMemoryToolError,
+    Tool,
+    Toolbox,
+    ToolCall,
+    ToolError,
     ToolResult,
-)
-
-_RUNNING: Final = object()
-INLINE_BUDGET_S: Final = (
-    0.002  # what a run may spend in the calling thread before the other cores are worth their threads
+    closest_match,
+    free_unused_memory,
 )
 
 
-class CallBatch:
-    """Distinct calls that are run together where their tool can; the places `(job, call)` that wait for each, and those that
-    ran out of memory and are run again by themselves.
+class Runner(Protocol):
+    """Runs work items, in any order."""
+
+    def submit(self, items: list[WorkItem]) -> None:
+        """Have items run."""
+        ...
+
+    def wait(self) -> list[WorkItem]:
+        """Items that are done, at least one; an empty list when none is left."""
+        ...
+
+    def abandon(self) -> None:
+        """Begin nothing more: the caller was interrupted."""
+        ...
+
+
+def schedule_calls(
+    requests: Sequence[CallRequest], toolbox: Toolbox, runner: Runner, cache: ResultCache
+) -> list[list[ToolResult]]:
+    """The results of every call, as `requests` are nested; new images are in the stores, their handles in the results.
+
+    Args:
+        requests: The calls of each episode's turn.
+        toolbox: The tools that may be called.
+        runner: Runs the calls that have to run.
+        cache: Results of earlier calls.
     """
+    state = _State(requests, toolbox, cache)
+    for request in range(len(requests)):
+        state.start_ready_calls(request)
+    out_of_memory: list[WorkItem] = []  # calls that failed beside others and are run again by themselves
+    origins: dict[WorkItem, list[_Distinct]] = {}
+    idle = True
+    try:
+        while True:
+            if groups := state.take_groups():
+                items = [WorkItem(calls[0].tool, [call.arguments for call in calls]) for calls in groups]
+                origins.update(zip(items, groups, strict=True))
+                runner.submit(items)
+                idle = False
+            if idle and out_of_memory:
+                free_unused_memory()
+                runner.submit([out_of_memory.pop()])
+                idle = False
+            if idle:
+                return state.results
+            finished = runner.wait()
+            idle = not finished
+            touched: set[int] = set()
+            for item in finished:
+                for call, result in zip(origins.pop(item), item.results, strict=True):
+                    if isinstance(result.error, OutOfMemoryToolError) and not call.alone and not state.single_call:
+                        alone = WorkItem(call.tool, [call.arguments])
+                        origins[alone] = [call._replace(alone=True)]
+                        out_of_memory.append(alone)
+                    else:
+                        touched |= state.deliver(call, result)
+            for request in sorted(touched):
+                state.start_ready_calls(request)
+    except BaseException:
+        runner.abandon()
+        raise
 
-    __slots__ = ("arguments", "destinations", "keys", "known", "retry_alone")
 
-    def __init__(self, known: ToolProfile) -> None:
-        self.known = known
-        self.arguments: list[dict[str, Any]] = []
-        self.keys: list[Hashable] = []
-        self.destinations: list[list[tuple[int, int]]] = []
-        self.retry_alone: set[int] = set()
+def referenced_handles(toolbox: Toolbox, call: ToolCall) -> tuple[int, ...]:
+    """The handles that a call names, in the order of its tool's arguments, whether they exist or not."""
+    tool = toolbox.get(call.name)
+    return () if tool is None else tuple(_named_handles(tool, call))
 
 
-class RunState:
-    """How far one `run` of an executor is.
+class _Distinct(NamedTuple):
+    """A call that has to run, and the places `(request, position)` that wait for its result."""
+
+    tool: Tool
+    arguments: dict[str, Any]
+    key: Hashable
+    places: list[tuple[int, int]]
+    alone: bool = False
+
+
+class _State:
+    """How far one `schedule_calls` is.
 
     Attributes:
-        jobs: What is to be run.
-        rows: For each call of the jobs that were looked at, its result, `_RUNNING`, or None while it has not begun.
-        settled: For each job, the number of calls before the first without a result.
-        seen: Results of deterministic tools by key.
-        waiting: Places that wait for the same call of a deterministic tool, by key.
-        groups: Calls that are about to be handed to threads.
-        inline_s: Seconds that may still be spent in the calling thread.
-        here: Whether tools with a time limit may run there.
-        lone: Whether there is one call only, which no kernel can take together with others.
+        results: For each call, its result; None until it is there.
+        single_call: Whether there is one call only, which competes with no other for memory.
     """
 
-    __slots__ = ("groups", "inline_allowed", "inline_s", "jobs", "results", "seen", "settled", "single_call", "waiting")
+    def __init__(self, requests: Sequence[CallRequest], toolbox: Toolbox, cache: ResultCache) -> None:
+        self._requests = requests
+        self._toolbox = toolbox
+        self._cache = cache
+        self.results: list[list[Any]] = [[None] * len(calls) for _, calls in requests]
+        self.single_call = len(requests) == 1 and len(requests[0][1]) == 1
+        self._started = [[False] * len(calls) for _, calls in requests]
+        self._stored = [0] * len(requests)  # calls before the first whose result is not in the store
+        self._computed: dict[Hashable, ToolResult] = {}
+        self._waiting: dict[Hashable, _Distinct] = {}
+        self._groups: dict[Hashable, list[_Distinct]] = {}
 
-    def __init__(self, jobs: Sequence[CallRequest], rows: list[list[Any]], inline_s: float) -> None:
-        self.jobs = jobs
-        self.results = rows
-        self.settled = [0] * len(jobs)
-        self.seen: dict[Hashable, ToolResult] = {}
-        self.waiting: dict[Hashable, list[tuple[int, int]]] = {}
-        self.groups: dict[Hashable, CallBatch] = {}
-        self.inline_s = inline_s
-        self.inline_allowed = inline_s > 0 and WATCHDOG.is_available()
-        self.single_call = len(jobs) == 1 and len(jobs[0][1]) == 1
+    def take_groups(self) -> list[list[_Distinct]]:
+        """The calls that are to run and have not been taken, those that run together in one list."""
+        groups, self._groups = list(self._groups.values()), {}
+        return groups
 
-    def enqueue(
-        self,
-        known: ToolProfile,
-        name: str,
-        arguments: dict[str, Any],
-        marks: Sequence[Any],
-        key: Hashable,
-        place: tuple[int, int],
-    ) -> None:
-        """Put a call into the group of those it can run with."""
-        kind: Hashable = name
-        if known.batched:
-            shapes = [(mark.pixels.shape, mark.pixels.dtype.str) if type(mark) is Image else mark for mark in marks]
-            kind = name, *shapes
-        group = self.groups.get(kind)
-        if group is None:
-            group = self.groups[kind] = CallBatch(known)
-        places = [place]
+    def start_ready_calls(self, request: int) -> None:
+        """Begin every call of a request that can begin, and store the images of those that are done, in order."""
+        store, calls = self._requests[request]
+        results, started = self.results[request], self._started[request]
+        all_stored = True
+        for position in range(self._stored[request], len(calls)):
+            if not started[position]:
+                try:
+                    result = self._start_call(calls[position], store, (request, position), wait=not all_stored)
+                except ToolError as error:
+                    result = ToolResult(error=error)
+                if result is not None:
+                    results[position] = result
+            result = results[position]
+            if result is None:
+                all_stored = False
+            elif all_stored:
+                if result.images:
+                    results[position] = self._store_images(store, calls[position], result)
+                started[position] = True
+                self._stored[request] = position + 1
+
+    def deliver(self, call: _Distinct, result: ToolResult) -> set[int]:
+        """Hand out the result of a call; the requests that got it."""
+        if call.key is not None:
+            self._waiting.pop(call.key, None)
+            self._computed[call.key] = result
+            self._cache.put(call.key, result)
+        for nth, (request, position) in enumerate(call.places):
+            self.results[request][position] = result.as_cache_hit() if nth else result
+        return {request for request, _ in call.places}
+
+    def _start_call(
+        self, call: ToolCall, store: ImageStore, place: tuple[int, int], *, wait: bool
+    ) -> ToolResult | None:
+        """The result of a call that is had at once, or None while it is to come.
+
+        Args:
+            call: The call.
+            store: Images of its episode.
+            place: Where its result goes.
+            wait: Whether a missing image may still be made by an earlier call.
+
+        Raises:
+            ToolError: The call cannot run.
+        """
+        request, position = place
+        tool = self._find_tool(call.name)
+        arguments = tool.validate(call.arguments)
+        images = _resolve_images(tool, arguments, store)
+        if isinstance(images, int):
+            if wait:
+                return None
+            raise ToolError("bad_value", f"{call.name}: there is no image {images}; {_describe_handles(store)}.")
+        self._started[request][position] = True
+        key = self._cache_key(tool, call, images)
         if key is not None:
-            self.waiting[key] = places
-        group.arguments.append(arguments)
-        group.keys.append(key)
-        group.destinations.append(places)
+            computed = self._computed.get(key) or self._cache.get(key)
+            if computed is not None:
+                return computed.as_cache_hit()
+            if key in self._waiting:
+                self._waiting[key].places.append(place)
+                return None
+        distinct = _Distinct(tool, arguments, key, [place])
+        if key is not None:
+            self._waiting[key] = distinct
+        self._groups.setdefault(_group_key(tool, images, place), []).append(distinct)
+        return None
+
+    def _find_tool(self, name: str) -> Tool:
+        tool = self._toolbox.get(name)
+        if tool is None:
+            near = closest_match(name, list(self._toolbox))
+            guess = f"; did you mean {near}?" if near else "."
+            names = ", ".join(self._toolbox) or "none"
+            raise ToolError("unknown_tool", f"There is no tool {name[:64]}{guess} The tools are: {names}.")
+        return tool
+
+    def _cache_key(self, tool: Tool, call: ToolCall, images: Sequence[Any]) -> Hashable:
+        """What a deterministic result depends on; images by content, or by identity when results are not kept."""
+        if not tool.deterministic:
+            return None
+        # Arguments as they were given: their text tells all, while that of a checked value may leave something out.
+        given = repr([item for item in call.arguments.items() if item[0] not in tool.image_arguments])
+        if self._cache.max_bytes:
+            content = [image.cache_key if isinstance(image, Image) else image for image in images]
+        else:
+            content = [id(image) if isinstance(image, Image) else image for image in images]
+        return (tool.id, tool.spec.version, tool.device, given, *content)
+
+    def _store_images(self, store: ImageStore, call: ToolCall, result: ToolResult) -> ToolResult:
+        parent = next(_named_handles(self._toolbox[call.name], call), None)
+        return result.with_handles(tuple([store.add(image, parent, call) for image in result.images]))
+
+
+def _group_key(tool: Tool, images: Sequence[Any], place: tuple[int, int]) -> Hashable:
+    """Equal for calls that run as one item."""
+    if tool.batched:
+        shapes = [(one.pixels.shape, one.pixels.dtype.str) if isinstance(one, Image) else one for one in images]
+        return tool.name, *shapes
+    return (tool.name, *(place if tool.concurrent else ()))
+
+
+def _named_handles(tool: Tool, call: ToolCall) -> Iterator[int]:
+    for name in tool.image_arguments:
+        value = call.arguments.get(name)
+        for handle in value if isinstance(value, list) else (value,):
+            if isinstance(handle, int) and not isinstance(handle, bool) and handle >= 0:
+                yield handle
+
+
+def _describe_handles(store: ImageStore) -> str:
+    if len(store) < 2:
+        return "the only image is 0" if len(store) else "there are no images"
+    return f"the images are 0 to {len(store) - 1}"
+
+
+def _resolve_images(tool: Tool, arguments: dict[str, Any], store: ImageStore) -> list[Any] | int:
+    """Put images in place of handles.
+
+    Returns:
+        The images in order, with the length of each list before it and None for one left out; or the first handle that does
+        not exist.
+    """
+    images: list[Any] = []
+    for name in tool.image_arguments:
+        value = arguments[name]
+        if value is None:
+            images.append(None)
+            continue
+        handles = value if isinstance(value, list) else [value]
+        missing = next((handle for handle in handles if handle >= len(store)), None)
+        if missing is not None:
+            return int(missing)
+        resolved = [store[handle] for handle in handles]
+        if isinstance(value, list):
+            images.append(len(resolved))
+        images += resolved
+        arguments[name] = resolved if isinstance(value, list) else resolved[0]
+    return images

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -64,7 +64,13 @@ class WorkerProcess:
         self._known: set[str] = set()
 
     def results(
-        self, name: str, origin: ToolReference, calls: Sequence[dict[str, Any]], limit: float | None, *, together: bool
+        self,
+        name: str,
+        origin: ToolReference,
+        calls: Sequence[Mapping[str, Any]],
+        limit: float | None,
+        *,
+        together: bool,
     ) -> Iterator[ToolResult]:
         """The results of calls, each as soon as it is there.
 
@@ -171,11 +177,11 @@ class WorkerProcess:
 
 
 class WorkerProcessPool:
-    """At most `most` worker processes, started when they are needed and replaced when they end."""
+    """At most `max_processes` worker processes, started when they are needed and replaced when they end."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._free = threading.Semaphore(most)
+    def __init__(self, max_processes: int) -> None:
+        self.max_processes = max_processes
+        self._free = threading.Semaphore(max_processes)
         self._idle: list[WorkerProcess] = []
         self._all: set[WorkerProcess] = set()
         self._lock = threading.Lock()
@@ -186,7 +192,7 @@ class WorkerProcessPool:
         """Begin anew in a forked child, whose questions would get mixed with those of its parent."""
         for process in self._all:
             process.reset_after_fork()
-        self._free, self._lock = threading.Semaphore(self.most), threading.Lock()
+        self._free, self._lock = threading.Semaphore(self.max_processes), threading.Lock()
         self._idle, self._all = [], set()
 
     @contextlib.contextmanager

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import math
+import zlib
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medvistagym_core.imaging._buffer_pool import pooled_empty
 from medvistagym_core.imaging._grayscale import finite_range, render_display, render_min_max, render_rounded
+from medvistagym_core.imaging._rendered import RenderedImage
 from medvistagym_core.imaging._resample import erode_mask, resize, resize_mask
 from medvistagym_core.imaging._voi_lut import LookupTable, Window
 
@@ -74,6 +77,10 @@ class Image:
     detail: Image | None = None
     frame: int | None = None
     attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    _provenance: tuple[Any, ...] | None = dataclasses.field(
+        default=None, init=False
+    )  # another image, and how it was made
+    _rendered: dict[int | None, RenderedImage] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         import numpy as np
@@ -153,26 +160,27 @@ class Image:
         Good within a process.
         """
         image, steps = self, list[Hashable]()
-        while "identity" not in image.__dict__ and (made := image.__dict__.get("_made")):
-            image, *how = made
+        while "cache_key" not in image.__dict__ and image._provenance is not None:
+            image, *how = image._provenance
             # By their text, since 40 and 40.0 are equal and not the same to a tool that writes them.
             steps.append(tuple(part if callable(part) else repr(part) for part in how))
-        self.__dict__.pop("_made", None)  # the other image is not kept any longer
+        object.__setattr__(self, "_provenance", None)  # the other image is not kept any longer
         if not steps:
             return self.digest
         first = image.cache_key if isinstance(image.cache_key, tuple) else (image.cache_key,)
         return (*first, *reversed(steps)) if len(first) + len(steps) <= _MAX_PROVENANCE_STEPS else self.digest
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "identity", "_pictures")}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**fields, "_provenance": None, "_rendered": {}}
 
     # -- making another one of it
 
     def replace(self, **changes: Any) -> Image:
         """The same image with some attributes changed."""
         new = dataclasses.replace(self, **changes)
-        if changes.keys() <= _VALUE_COMPARED_FIELDS:
-            new.__dict__["_made"] = self, tuple(sorted(changes.items()))
+        provenance = (self, tuple(sorted(changes.items()))) if changes.keys() <= _VALUE_COMPARED_FIELDS else None
+        object.__setattr__(new, "_provenance", provenance)
         return new
 
     def with_pixels(self, pixels: Any, **changes: Any) -> Image:
@@ -188,7 +196,7 @@ class Image:
         """The same values, displayed otherwise."""
         detail = self.detail.replace(window=window) if self.detail is not None else None
         new = dataclasses.replace(self, window=window, detail=detail)
-        new.__dict__["_made"] = self, window
+        object.__setattr__(new, "_provenance", (self, window))
         return new
 
     def crop(self, x0: int, y0: int, x1: int, y1: int) -> Image:
@@ -204,8 +212,9 @@ class Image:
         overlay = None if self.overlay is None else self.overlay[y0:y1, x0:x1]
         a, b, c, d, e, f = self.to_source
         affine = (a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
-        made = self, x0, y0, x1, y1
-        return self._unchecked_copy(_made=made, pixels=pixels, overlay=overlay, to_source=affine, detail=None)
+        new = dataclasses.replace(self, pixels=pixels, overlay=overlay, to_source=affine, detail=None)
+        object.__setattr__(new, "_provenance", (self, x0, y0, x1, y1))
+        return new
 
     def resized(self, height: int, width: int, resample: Resample | None = None) -> Image:
         """Resampled to `(height, width)`: area average where it shrinks, bilinear where it grows; float32 values.
@@ -232,17 +241,11 @@ class Image:
         wide, high = w / width, h / height
         affine = (a * wide, b * high, c, d * wide, e * high, f)
         pixels.flags.writeable = False
-        return self._unchecked_copy(
-            _made=None if getattr(resample, "__hash__", None) is None else (self, height, width, resample),
-            pixels=pixels, overlay=overlay, spacing=spacing, to_source=affine, detail=self.detail or self,
-        )  # fmt: skip
-
-    def _unchecked_copy(self, **changes: Any) -> Image:
-        """`replace` for what is right by construction: nothing is checked."""
-        new = object.__new__(type(self))
-        new.__dict__.update(self.__dict__, **changes)
-        for stale in ("digest", "identity", "_pictures"):
-            new.__dict__.pop(stale, None)
+        new = dataclasses.replace(
+            self, pixels=pixels, overlay=overlay, spacing=spacing, to_source=affine, detail=self.detail or self
+        )
+        hashable = getattr(resample, "__hash__", None) is not None
+        object.__setattr__(new, "_provenance", (self, height, width, resample) if hashable else None)
         return new
 
     # -- places
@@ -292,6 +295,12 @@ class Image:
             grey[inner if inner.any() else overlay] = 255
         return grey
 
+    def rendered(self, side: int | None = None) -> RenderedImage:
+        """`view(side)`, made once for each image object: episodes of one case, and equal calls, share their images."""
+        if side not in self._rendered:
+            self._rendered[side] = RenderedImage(self.view(side))
+        return self._rendered[side]
+
     def to_pil(self, side: int | None = None) -> PIL.Image.Image:
         """`view` as a Pillow image."""
         import PIL.Image
@@ -332,6 +341,17 @@ class Image:
         if pixels.ndim == 3:
             return cls(pixels=pixels, photometric="RGB")
         return cls(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
+
+
+def encode_png(pixels: np.ndarray) -> bytes:
+    """The PNG file of a picture, uint8 `(H, W)` or `(H, W, 3)`."""
+    import PIL.Image
+
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(
+        file, "png", compress_level=1, compress_type=zlib.Z_RLE
+    )  # pictures change: be quick
+    return file.getvalue()
 
 
 def _to_grayscale(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.ndarray:

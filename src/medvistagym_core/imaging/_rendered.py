@@ -7,8 +7,6 @@ import hashlib
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from medvistagym_core.imaging._image import Image
-
 if TYPE_CHECKING:
     import numpy as np
     import PIL.Image
@@ -50,12 +48,3 @@ class RenderedImage:
         digest = hashlib.sha256(repr(self.pixels.shape).encode())
         digest.update(np.ascontiguousarray(self.pixels).data)
         return digest.hexdigest()
-
-
-def rendered_view(image: Image, side: int | None) -> RenderedImage:
-    """`Image.view(side)`, rendered once for each image object: episodes of one case, and equal calls, share their images."""
-    try:
-        return image.__dict__["_pictures"][side]  # type: ignore[no-any-return]
-    except KeyError:
-        shown = image.__dict__.setdefault("_pictures", {})[side] = RenderedImage(image.view(side))
-        return shown

@@ -7,14 +7,12 @@ reads the entry points, loads each inside a guard and asks it for what it offers
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import gc
 import importlib.metadata
 import os
 import re
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -85,8 +83,7 @@ def discover(allow: str | Iterable[str] | None = None, *, limit_s: float | None 
     allow = allow_list(allow)
     limit_s = load_limit() if limit_s is None else limit_s
     found = [(point, _distribution_info(point.dist)) for point in importlib.metadata.entry_points(group=GROUP)]
-    with _gc_paused():
-        return _offers(found, allow, limit_s)
+    return _offers(found, allow, limit_s)
 
 
 def _offers(
@@ -120,18 +117,6 @@ def _offers(
             seen[point.name] = dist
             offers.append(load(point, report, limit_s=limit_s))
     return offers
-
-
-@contextlib.contextmanager
-def _gc_paused() -> Iterator[None]:
-    """Without garbage collection: what loading makes is there to stay, and to look it over time and again costs a tenth."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def load(point: importlib.metadata.EntryPoint, report: PluginReport, *, limit_s: float | None = None) -> LoadedPlugin:
@@ -261,46 +246,21 @@ def _distribution_info(dist: importlib.metadata.Distribution | None) -> Distribu
 
 
 _ON_CORE: Final = re.compile(r"medvistagym[-_.]+core\s*(?:\[[^\]]*\])?\s*\(?([^;()]*)\)?\s*(;.*)?", re.IGNORECASE)
-_PLAIN: Final = re.compile(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)")
 
 
 def _incompatible(requires: Sequence[str]) -> str:
     """The requirement on the core that the installed core does not meet, or nothing."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     for line in requires:
         asked = _ON_CORE.fullmatch(line.strip())
         if asked is None or asked[2]:
             continue
         specifier, version = asked[1].strip(), core_version()
-        met = _plainly_met(specifier, version)
-        if met is None:
-            from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-            try:
-                met = SpecifierSet(specifier).contains(version, prereleases=True)
-            except InvalidSpecifier:
-                continue
+        try:
+            met = SpecifierSet(specifier).contains(version, prereleases=True)
+        except InvalidSpecifier:
+            continue
         if not met:
             return f"{CORE}{','.join(part.replace(' ', '') for part in specifier.split(','))}"
     return ""
-
-
-def _plainly_met(specifier: str, version: str) -> bool | None:
-    """Whether a plain version such as 1.2.0 meets a plain specifier such as >=1,<2; None where `packaging` must say (PEP 440).
-
-    Importing `packaging` takes longer than discovery itself.
-    """
-    clauses = [_PLAIN.fullmatch(part.strip()) for part in specifier.split(",") if part.strip()]
-    if not re.fullmatch(r"\d+(\.\d+)*", version) or not all(clauses):
-        return None
-
-    def release(text: str) -> tuple[int, ...]:
-        numbers = [int(part) for part in text.split(".")]
-        while numbers and numbers[-1] == 0:
-            numbers.pop()
-        return tuple(numbers)
-
-    have = release(version)
-    compared = {
-        ">=": have.__ge__, "<=": have.__le__, "==": have.__eq__, "!=": have.__ne__, ">": have.__gt__, "<": have.__lt__,
-    }  # fmt: skip
-    return all(compared[clause[1]](release(clause[2])) for clause in clauses if clause)

@@ -1,9 +1,8 @@
 """The guard inside which foreign code is loaded, so that it cannot stall, garble or outlive the command that loads it.
 
-`guarded` runs a callable in a daemon thread with a time limit. Meanwhile stdout is stderr and stdin is empty, for Python code
-and for the file descriptors that C code and child processes use, and a thread that the callable starts is a daemon, so that the
-interpreter need not wait for it. What no guard within a process can stop is code that ends the process or never lets go of the
-interpreter lock; the conformance kit finds that in a process of its own.
+`run_with_timeout` runs a callable in a daemon thread with a time limit. Meanwhile stdout is stderr and stdin is empty, for
+Python code and for the file descriptors that C code and child processes use. What no guard within a process can stop is code
+that ends the process or never lets go of the interpreter lock; the conformance kit finds that in a process of its own.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ def run_with_timeout(work: Callable[[], T], limit_s: float) -> T:
     """The value of `work()`, or the exception it raised, even `SystemExit` and `KeyboardInterrupt`.
 
     Args:
-        work: Runs in another thread; given up, it is ended as soon as it returns to Python code.
+        work: Runs in a daemon thread; given up, it goes on there, and nobody waits for it.
         limit_s: Seconds allowed.
 
     Raises:
@@ -52,13 +51,12 @@ def run_with_timeout(work: Callable[[], T], limit_s: float) -> T:
             outcome.append((None, error))
 
     thread = threading.Thread(target=run, name="medvistagym-load", daemon=True)
-    with _turn, _redirected_stdio(), _daemon_threads():
+    with _turn, _redirected_stdio():
         thread.start()
         thread.join(limit_s)
         if not outcome:
             frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 public but for its name
             stack = traceback.extract_stack(frame) if frame else traceback.StackSummary()
-            _raise_in_thread(thread)
             raise LoadTimeoutError(limit_s, stack)
     value, error = outcome[0]
     if error is not None:
@@ -70,29 +68,6 @@ def ensure_not_nested() -> None:
     """Raise `RuntimeError` when called by code that is being loaded, which would wait for itself."""
     if getattr(_inside, "now", False):
         raise RuntimeError("plugins cannot be discovered by a plugin that is being loaded")
-
-
-def _raise_in_thread(thread: threading.Thread) -> None:
-    """Let the thread find a `SystemExit` when it next runs Python code."""
-    import ctypes
-
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
-
-
-@contextlib.contextmanager
-def _daemon_threads() -> Iterator[None]:
-    start = threading.Thread.start
-
-    def start_as_daemon(thread: threading.Thread) -> None:
-        if getattr(_inside, "now", False) and thread.ident is None:
-            thread.daemon = True
-        start(thread)
-
-    threading.Thread.start = start_as_daemon  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        threading.Thread.start = start  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

@@ -8,63 +8,53 @@ chat templates that know tools; in style "text" both are plain text and content,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from medvistagym_core.protocol._call_parser import TOOL_CALL_TAGS
 from medvistagym_core.protocol._text_protocol import THINK
 from medvistagym_core.protocol._turn import Turn
-from medvistagym_core.tools import ToolResult
-
-if TYPE_CHECKING:
-    pass
-
+from medvistagym_core.tools import ToolResult, encodable_text
 
 ToolMessageStyle = Literal["tools", "text"]
 Block = dict[str, Any]
 Message = dict[str, Any]
 
 
-def truncate(text: str, most: int) -> str:
-    """The text, cut with a note when it is longer than `most` characters; always encodable."""
-    if not text.isascii():
-        text = text.encode("utf-8", "replace").decode("utf-8")
-    return text if len(text) <= most else f"{text[:most]} [cut: {len(text)} characters in all]"
+def truncate(text: str, max_chars: int) -> str:
+    """The text, cut with a note when it is longer than `max_chars`; always encodable."""
+    text = encodable_text(text)
+    return text if len(text) <= max_chars else f"{text[:max_chars]} [cut: {len(text)} characters in all]"
 
 
-def initial_blocks(question: str, options: Sequence[str], pictures: int, terse: bool) -> list[Block]:
+def initial_blocks(question: str, options: Sequence[str], num_images: int, compact: bool) -> list[Block]:
     """The first observation: images by handle, then the question. Image blocks hold handles."""
-    blocks = [part for handle in range(pictures) for part in _image_blocks(handle, terse=terse)]
-    return [*blocks, _text(initial_text(question, options, 0, terse))]
+    blocks = [block for handle in range(num_images) for block in _image_blocks(handle, compact=compact)]
+    return [*blocks, _text(initial_text(question, options, 0, compact))]
 
 
-def initial_text(question: str, options: Sequence[str], pictures: int, terse: bool) -> str:
-    """The texts of `opening_blocks`, a line each."""
-    if terse:
+def initial_text(question: str, options: Sequence[str], num_images: int, compact: bool) -> str:
+    """The texts of `initial_blocks`, a line each."""
+    if compact:
         return question
-    named = ""
-    for handle in range(pictures):
-        named += f"image {handle}:\n"
-    return f"{named}{question}\nOptions: {'; '.join(options)}" if options else named + question
+    lines = [f"image {handle}:" for handle in range(num_images)]
+    return "\n".join([*lines, question, *([f"Options: {'; '.join(options)}"] if options else [])])
 
 
-def result_blocks(result: ToolResult, most: int, terse: bool) -> list[Block]:
-    """What a policy reads of a result: its images by handle, then its text; for an error, its sentence or, terse, its code."""
+def result_blocks(result: ToolResult, max_chars: int, compact: bool) -> list[Block]:
+    """What a policy reads of a result: its images by handle, then its text; of an error, its sentence or, compact, its code."""
     if not result.handles:
-        return [_text(result_text(result, most, terse))]
-    blocks = [part for handle in result.handles for part in _image_blocks(handle, terse=terse)]
+        return [_text(result_text(result, max_chars, compact))]
+    blocks = [block for handle in result.handles for block in _image_blocks(handle, compact=compact)]
     if result.text:
-        blocks.append(_text(truncate(result.text, most)))
+        blocks.append(_text(truncate(result.text, max_chars)))
     return blocks
 
 
-def result_text(result: ToolResult, most: int, terse: bool) -> str:
+def result_text(result: ToolResult, max_chars: int, compact: bool) -> str:
     """What a policy reads of a result without images."""
-    text = result.text
-    if text and result.error is None and len(text) <= most and text.isascii():  # so it is, mostly: nothing is to be cut
-        return text
     if result.error is not None:
-        return result.error.code if terse else truncate(str(result.error), most)
-    return truncate(result.text, most) or "The tool returned nothing."
+        return result.error.code if compact else truncate(str(result.error), max_chars)
+    return truncate(result.text, max_chars) or "The tool returned nothing."
 
 
 def initial_messages(prompt: str | None, blocks: Sequence[Block]) -> list[Message]:
@@ -116,6 +106,6 @@ def _text(text: str) -> Block:
     return {"type": "text", "text": text}
 
 
-def _image_blocks(handle: int, *, terse: bool) -> list[Block]:
+def _image_blocks(handle: int, *, compact: bool) -> list[Block]:
     image: Block = {"type": "image", "image": handle}
-    return [image] if terse else [_text(f"image {handle}:"), image]
+    return [image] if compact else [_text(f"image {handle}:"), image]

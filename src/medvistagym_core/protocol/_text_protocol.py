@@ -1,16 +1,15 @@
 """The text protocol: what a policy writes, read as a turn.
 
-A turn is `<think>...</think>` and then either tool calls, `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, or
-`<answer>...</answer>`. Model text is untrusted: whatever it holds, `Protocol.parse` returns a `Turn`, and what is wrong with
-it is in `Turn.error`, a `malformed_call` of one sentence that says what to do. A turn with an error carries neither calls nor
-an answer, so nothing is half done. `Protocol.read` makes the same turn of a chat message whose calls were already parsed by a
-trainer or an endpoint.
+A turn is `<think>...</think>` and then either tool calls, `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`,
+or `<answer>...</answer>`. Model text is untrusted: whatever it holds, `TextProtocol.parse` returns a `Turn`, and what
+is wrong with it is in `Turn.error`, a `malformed_call` of one sentence that says what to do. A turn with an error
+carries neither calls nor an answer, so nothing is half done. `TextProtocol.parse_message` makes the same turn of a chat
+message whose calls were already parsed by a trainer or an endpoint.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,18 +19,15 @@ from medvistagym_core.protocol._call_parser import (
     MalformedCallError,
     dumps,
     format_structured_call,
-    parse_fast,
     parse_structured_call,
     parse_tagged_call,
-    replace_surrogates,
 )
 from medvistagym_core.protocol._turn import ReasoningMode, Turn
-from medvistagym_core.tools import ToolCall, ToolError
+from medvistagym_core.tools import ToolCall, ToolError, encodable_text
 
 THINK: Final = ("<think>", "</think>")
 ANSWER: Final = ("<answer>", "</answer>")
 _TAGS: Final = (*THINK, *TOOL_CALL_TAGS, *ANSWER)
-_new: Final = tuple.__new__  # that of a named tuple takes twice as long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,25 +72,7 @@ class TextProtocol:
 
     def parse(self, text: str) -> Turn:
         """The turn that `text` is. Never raises."""
-        if not text.isascii():
-            text = replace_surrogates(text)
-        found = _FAST_PATH.fullmatch(text)
-        if found is None:
-            return self._parse_general(text)
-        # One call or an answer in the wire format, which is most of what a policy writes: a few times as fast as `_any`.
-        thought, name, arguments, whole, answer = found.groups()
-        think = None if thought is None else thought.strip() or None
-        if self.think == "optional" or (thought is None if self.think == "off" else think is not None):
-            if answer is None:
-                call = parse_fast(name, arguments or whole)
-                if call is not None:
-                    return _new(Turn, (text, think, (call,), None, None, True))
-            elif answer := answer.strip():
-                return _new(Turn, (text, think, (), answer, None, True))
-        return self._parse_general(text)
-
-    def _parse_general(self, text: str) -> Turn:
-        """The turn of any text."""
+        text = encodable_text(text)
         think: str | None = None
         try:
             think, at, conforms = self._think(text)
@@ -107,14 +85,15 @@ class TextProtocol:
         """The turn in an assistant's chat message. Never raises.
 
         Args:
-            message: `content` is text or a list of content blocks; `reasoning_content` or `reasoning`, if any, is the thinking;
-                `tool_calls` is a list of `{"id", "type": "function", "function": {"name", "arguments"}}` or of
-                `{"name", "arguments"}`, with arguments as an object or as JSON text. Calls may also stand in the text.
+            message: `content` is text or a list of content blocks; `reasoning_content` or `reasoning`, if any, is the
+                thinking; `tool_calls` is a list of `{"id", "type": "function", "function": {"name", "arguments"}}` or
+                of `{"name", "arguments"}`, with arguments as an object or as JSON text. Calls may also stand in the
+                text.
         """
-        said = replace_surrogates(_content(message.get("content")))
+        said = encodable_text(_content(message.get("content")))
         reasoning = message.get("reasoning_content") or message.get("reasoning")
         if isinstance(reasoning, str) and reasoning.strip() and not _contains_tag(reasoning):
-            said = f"{THINK[0]}{replace_surrogates(reasoning)}{THINK[1]}{said}"
+            said = f"{THINK[0]}{encodable_text(reasoning)}{THINK[1]}{said}"
         structured = message.get("tool_calls")
         if not structured:
             return self.parse(said)
@@ -222,14 +201,6 @@ class TextProtocol:
                 f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {len(calls)}; none was run."
             )
         return Turn(text, think, tuple(calls), answers[0] if answers else None, None, conforms)
-
-
-_FAST_PATH: Final = re.compile(
-    r"\s*+(?:<think>([^<]*+)</think>\s*+)?(?:<tool_call>"
-    r'(?:\{"name": "([a-z0-9_]++)", "arguments": (\{.*\})\}|[ \t\r\n]*+(\{.*\})[ \t\r\n]*+)'
-    r"</tool_call>|<answer>([^<]*+)</answer>)\s*+",
-    re.DOTALL,
-)
 
 
 def _sequence(value: Any) -> Sequence[Any]:

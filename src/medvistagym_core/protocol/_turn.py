@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import dataclasses
+from typing import Literal
 
 from medvistagym_core.tools import ToolCall, ToolError
 
 ReasoningMode = Literal["required", "optional", "off"]
 
 
-class Turn(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Turn:
     """What a policy did in one turn.
 
     Attributes:
         text: What it wrote, in the wire format.
-        think: Its reasoning, without the tags; None when it gave none.
+        reasoning: Its reasoning, without the tags; None when it gave none.
         calls: The tool calls, in order.
         answer: Its final answer; None when it called tools.
         error: Why the turn cannot be used; then there are no calls and no answer.
-        conforms: Whether the turn is exactly in the wire format, with nothing beside it.
+        well_formed: Whether the turn is exactly in the wire format, with nothing beside it.
     """
 
     text: str

@@ -1,8 +1,9 @@
 """Policies: who writes the turns.
 
-A `Policy` is given the observations of many episodes and writes a turn for each. What it must remember of an episode it keeps
-in `Observation.policy_state`, so that it holds no state of its own and episodes may come and go. A policy that may know the truth,
-to make training data, is an `OraclePolicy`: a rollout shows it each case. Nothing that is evaluated has that method.
+A `Policy` is given the observations of many episodes and writes a turn for each. What it must remember of an episode it
+keeps in `Observation.policy_state`, so that it holds no state of its own and episodes may come and go. A policy that
+may know the truth, to make training data, is an `OraclePolicy`: a rollout shows it each case. Nothing that is evaluated
+has that method.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Policy(Protocol):
 
 
 class PolicyUnavailableError(Exception):
-    """A policy that cannot act at all, such as one whose server is gone. A rollout ends with it, and records nothing of it."""
+    """A policy that cannot act at all, such as one whose server is gone. A rollout ends with it, and records nothing of
+    it.
+    """
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from medvistagym_core.environment import Case, Task
 from medvistagym_core.execution import Executor, ImageStore
-from medvistagym_core.imaging import RenderedImage, rendered_view
+from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import truncate
 from medvistagym_core.tools import Tool, Toolbox, ToolboxLock, ToolCall, ToolError, ToolResult
@@ -295,7 +295,7 @@ def _canonical_json(data: object) -> str:
 def _compare_image(played: ReplayedEpisode, handle: int, turn: int | None, k: int | None) -> None:
     then: ImageRecord = played.trajectory.images[handle]
     stored = list(played.store)[handle]
-    now = image_record(stored, rendered_view(stored.image, played.trajectory.view_side), turn, k)
+    now = image_record(stored, stored.image.rendered(played.trajectory.view_side), turn, k)
     if then == now:
         return
     names = [name for name in type(then).model_fields if getattr(then, name) != getattr(now, name)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import system_prompt
 from medvistagym_core.testing._finding import PASS, Finding, several
 from medvistagym_core.testing._strategies import invalid
-from medvistagym_core.tools import DIALECTS, Tool, Toolbox, ToolError, ToolSpec, normalize_schema, render_tool_schema
+from medvistagym_core.tools import DIALECTS, Tool, Toolbox, ToolError, normalize_schema, render_tool_schema
 
 _SENTENCE: Final = 500
 _EMPTY_WORDS: Final = re.compile(r"^(todo|tbd|fixme|xxx|\.+|-+|description|argument|the argument)\.?$", re.IGNORECASE)
@@ -89,8 +88,6 @@ def _seen(tool: Tool) -> Iterator[tuple[str, Any]]:
         yield f"the dialect {dialect}", _parameters(render_tool_schema(spec, dialect))  # type: ignore[arg-type]
     lines = [line for line in system_prompt([spec]).splitlines() if line.startswith("{")]
     yield "the system prompt", _parameters(lines[-1]) if lines else None
-    if (offered := _offered(spec)) is not None:
-        yield "MCP", offered
     toolbox = Toolbox({tool.name: tool})
     for name, trainer in Registry.discover().trainers.items():
         if hasattr(trainer, "tool_schemas"):
@@ -102,16 +99,6 @@ def _parameters(rendered: Any) -> Any:
     body = json.loads(rendered) if isinstance(rendered, str) else json.loads(json.dumps(rendered))
     body = body.get("function", body)
     return next((body[key] for key in ("parameters", "input_schema", "inputSchema") if key in body), None)
-
-
-def _offered(spec: ToolSpec) -> Any:
-    """What a client of MCP reads, where the package is installed."""
-    name = next((name for name in ("mcp_types", "mcp") if importlib.util.find_spec(name)), None)
-    if name is None:
-        return None
-    types: Any = importlib.import_module(name if name == "mcp_types" else "mcp.types")
-    text = types.Tool.model_validate(render_tool_schema(spec, "mcp")).model_dump_json(by_alias=True, exclude_none=True)
-    return _parameters(text)
 
 
 def invalid_arguments(tool: Tool, valid: Mapping[str, Any]) -> Finding:

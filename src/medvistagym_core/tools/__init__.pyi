@@ -1,3 +1,4 @@
+from ._arguments import normalize_schema as normalize_schema
 from ._decorator import tool as tool
 from ._devices import device_for_tool as device_for_tool
 from ._devices import parse_available_device_map as parse_available_device_map
@@ -12,19 +13,16 @@ from ._errors import OutOfMemoryToolError as OutOfMemoryToolError
 from ._errors import ToolError as ToolError
 from ._errors import closest_match as closest_match
 from ._errors import wrap_exception as wrap_exception
+from ._json_value import encodable_text as encodable_text
+from ._json_value import to_json_value as to_json_value
 from ._lock import LockMismatchError as LockMismatchError
 from ._lock import ToolboxLock as ToolboxLock
 from ._lock import ToolPin as ToolPin
 from ._out_of_memory import free_unused_memory as free_unused_memory
 from ._result import ToolResult as ToolResult
 from ._result import coerce_result as coerce_result
-from ._result import made as made
-from ._signature import JSON_SCALARS as JSON_SCALARS
 from ._signature import TOOL_NAME_PATTERN as TOOL_NAME_PATTERN
 from ._signature import ToolDefinitionError as ToolDefinitionError
-from ._signature import is_plain_list as is_plain_list
-from ._signature import normalize_schema as normalize_schema
-from ._spec import Made as Made
 from ._spec import ToolCall as ToolCall
 from ._spec import ToolSpec as ToolSpec
 from ._tool import Tool as Tool

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from medvistagym_core.tools._tool import Tool
+from medvistagym_core.tools._arguments import SignatureArguments
+from medvistagym_core.tools._signature import (
+    TOOL_NAME_PATTERN,
+    ToolDefinitionError,
+    parse_docstring,
+    result_kinds,
+    validated_signature,
+)
+from medvistagym_core.tools._tool import Tool, ToolInstances, ToolOptions
 
 
 @typing.overload
@@ -18,6 +28,8 @@ def tool(
     deterministic: bool = True,
     timeout_s: float | None = 30.0,
     modalities: Sequence[str] = (),
+    light: bool = False,
+    concurrent: bool = False,
 ) -> Callable[[Callable[..., Any] | type], Tool]: ...
 def tool(function: Callable[..., Any] | type | None = None, /, **options: Any) -> Any:
     """Make a tool of a typed function, or of a class with `run(self, ...)` and, for state, `setup(self, device)`.
@@ -27,11 +39,57 @@ def tool(function: Callable[..., Any] | type | None = None, /, **options: Any) -
             `list[Image]`) parameter is named by handle; `Box` is a rectangle on the 0-1000 grid; anything else is what
             pydantic knows, with constraints through `Annotated[..., Field(...)]`. It returns an `Image`, text, a number, a
             dict, a pydantic model, or a sequence of those; numbers and dicts become `data`, and the text where there is none.
-        **options: `name` (that of the function unless given), `deterministic`, `timeout_s`, `modalities`.
+        **options: `name` (that of the function unless given); `deterministic` (equal arguments give equal results, which are
+            kept); `timeout_s`, seconds after which a call is given up; `modalities` it is meant for; `light` (it takes well
+            under a millisecond and never waits, so it may run in the calling thread, without a time limit); `concurrent`
+            (several threads may call one instance of the class at once).
 
     Raises:
         ToolDefinitionError: Something is missing; the sentence says what.
     """
     if function is None:
-        return lambda f: Tool(f, **options)
-    return Tool(function, **options)
+        return lambda decorated: _make_tool(decorated, **options)
+    return _make_tool(function, **options)
+
+
+def _make_tool(
+    function: Callable[..., Any] | type,
+    *,
+    name: str | None = None,
+    deterministic: bool = True,
+    timeout_s: float | None = 30.0,
+    modalities: Sequence[str] = (),
+    light: bool = False,
+    concurrent: bool = False,
+) -> Tool:
+    is_class = inspect.isclass(function)
+    body = function
+    if is_class:
+        body = getattr(function, "run", None)  # type: ignore[assignment]
+        if not callable(body):
+            raise ToolDefinitionError(
+                f"the tool class {function.__name__} needs a method run(self, ...) that does the work"
+            )
+    name = name or _to_snake_case(function.__name__)
+    if not TOOL_NAME_PATTERN.match(name):
+        raise ToolDefinitionError(
+            f"the tool name {name!r} is not one: use a lower-case letter, then letters, digits or _, 64 at most"
+        )
+    description, parameters = parse_docstring(name, [body.__doc__, function.__doc__])
+    signature = validated_signature(name, body, skip_self=is_class)
+    options = ToolOptions(
+        name=name,
+        description=description,
+        returns=result_kinds(signature.return_annotation),
+        deterministic=deterministic,
+        timeout_s=timeout_s,
+        modalities=tuple(modalities),
+        light=light,
+        concurrent=concurrent,
+    )
+    instances = ToolInstances(function) if is_class else None
+    return Tool(function, SignatureArguments(name, signature, parameters), options, instances=instances)
+
+
+def _to_snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

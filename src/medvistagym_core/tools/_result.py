@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools._errors import ToolError
+from medvistagym_core.tools._json_value import encodable_text, to_json_value
+
+MAX_PIXELS: Final = 2**31
+"""The largest image that a tool may return, in pixels over all frames."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -42,101 +45,89 @@ class ToolResult:
     def as_cache_hit(self) -> ToolResult:
         """The result as that of a later identical call, with facts of its own to change."""
         data = None if self.data is None else copy.deepcopy(self.data)
-        return made(self.images, self.text, data, self.error, self.handles, 0.0, True)
+        return dataclasses.replace(self, data=data, seconds=0.0, cached=True)
 
     def with_handles(self, handles: tuple[int, ...]) -> ToolResult:
         """The result, its images now in an episode's store under these handles."""
-        return made(self.images, self.text, self.data, self.error, handles, self.seconds, self.cached)
+        return dataclasses.replace(self, handles=handles)
 
     def with_seconds(self, seconds: float) -> ToolResult:
         """The result with another wall time."""
-        return made(self.images, self.text, self.data, self.error, self.handles, seconds, self.cached)
-
-
-class _Made:
-    """A result while its fields are set: laid out as a `ToolResult`, but not frozen."""
-
-    __slots__ = ("cached", "data", "error", "handles", "images", "seconds", "text")
-
-
-def made(
-    images: tuple[Image, ...],
-    text: str,
-    data: dict[str, Any] | None,
-    error: ToolError | None,
-    handles: tuple[int, ...],
-    seconds: float,
-    cached: bool,
-) -> ToolResult:
-    """A result of these fields, in a fifth of the time that a frozen class takes, for there is one for each call."""
-    result: Any = _Made()
-    result.images = images
-    result.text = text
-    result.data = data
-    result.error = error
-    result.handles = handles
-    result.seconds = seconds
-    result.cached = cached
-    result.__class__ = ToolResult
-    return result  # type: ignore[no-any-return]
+        return dataclasses.replace(self, seconds=seconds)
 
 
 def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
-    """What the tool called `tool` returned, as a result.
+    """What a tool returned, as a result that every reader, writer and policy can take.
+
+    Args:
+        tool: The tool's name.
+        value: An `Image`, text, number, dict or pydantic model, a sequence of those, or a `ToolResult` made by hand.
+        seconds: Wall time of the kernel.
 
     Raises:
         ToolError: `tool_failed`, since the tool returned nothing, or what no result can hold.
     """
-    if type(value) is int:
-        return made((), str(value), {"value": value}, None, (), seconds, False)
-    if isinstance(value, str):
-        return made((), value, None, None, (), seconds, False)
-    if isinstance(value, Image):
-        return made((value,), "", None, None, (), seconds, False)
     if isinstance(value, ToolResult):
-        return value.with_seconds(seconds)
-    if isinstance(value, (int, float)):
-        return made((), _number(value), {"value": value}, None, (), seconds, False)
-    return _coerce_parts(tool, value if isinstance(value, list | tuple) else (value,), seconds)
-
-
-def _coerce_parts(tool: str, parts: Sequence[Any], seconds: float) -> ToolResult:
-    images: list[Image] = []
-    texts: list[str] = []
-    facts: dict[str, Any] = {}
-    for part in parts:
-        if isinstance(part, Image):
-            images.append(part)
-        elif isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, bool | int | float):
-            facts["value"] = part
-        elif isinstance(part, dict):
-            facts.update(part)
-        elif _is_model(part):
-            facts.update(part.model_dump(mode="json"))
-        else:
-            kind = type(part).__name__
-            raise ToolError(
-                "tool_failed", f"{tool} returned {kind}; a tool returns an Image, text, number or dict, or a list."
-            )
+        return _checked_result(tool, value, seconds)
+    parts = value if isinstance(value, list | tuple) else (value,)
     if not parts:
         raise ToolError("tool_failed", f"{tool} returned nothing.")
-    if facts:
-        try:
-            written = json.dumps(facts)
-        except (TypeError, ValueError):
-            raise ToolError("tool_failed", f"{tool} returned a dict with values that are not JSON.") from None
-        if not texts:
-            texts.append(_number(facts["value"]) if facts.keys() == {"value"} else written)
-    return ToolResult(tuple(images), "\n".join(texts), facts or None, seconds=seconds)
+    images: list[Image] = []
+    texts: list[str] = []
+    data: dict[str, Any] = {}
+    for part in parts:
+        if isinstance(part, Image):
+            images.append(_checked_image(tool, part))
+        elif isinstance(part, str):
+            texts.append(encodable_text(part))
+        elif isinstance(part, bool | int | float):
+            data["value"] = part
+        elif isinstance(part, dict) or hasattr(part, "model_dump"):
+            data.update(_json_data(tool, part))
+        else:
+            raise ToolError(
+                "tool_failed",
+                f"{tool} returned {type(part).__name__}; a tool returns an Image, text, number or dict, or a list.",
+            )
+    if data and not texts:
+        texts.append(_number(data["value"]) if data.keys() == {"value"} else json.dumps(data))
+    return ToolResult(tuple(images), "\n".join(texts), _json_data(tool, data) if data else None, seconds=seconds)
+
+
+def _checked_result(tool: str, result: ToolResult, seconds: float) -> ToolResult:
+    """A result that an author made by hand; handles are the episode's to give, so any it holds are dropped."""
+    error: object = result.error
+    if isinstance(error, ToolError):
+        return ToolResult(error=error, seconds=seconds)
+    for name, value, kind in (
+        ("error", error, type(None)),
+        ("text", result.text, str),
+        ("images", result.images, tuple),
+    ):
+        if not isinstance(value, kind):
+            raise ToolError("tool_failed", f"{tool} returned a result whose {name} is {type(value).__name__}.")
+    images = tuple(_checked_image(tool, image) for image in result.images)
+    data = None if result.data is None else _json_data(tool, result.data)
+    return ToolResult(images, encodable_text(result.text), data, seconds=seconds)
+
+
+def _checked_image(tool: str, image: Any) -> Image:
+    if not isinstance(image, Image):
+        raise ToolError("tool_failed", f"{tool} returned a result with {type(image).__name__} among its images.")
+    if image.pixels.size > MAX_PIXELS:  # an array can claim to be larger than the memory it occupies
+        raise ToolError("tool_failed", f"{tool} returned an image of {image.pixels.size} pixels; {MAX_PIXELS} at most.")
+    return image
+
+
+def _json_data(tool: str, data: Any) -> dict[str, Any]:
+    try:
+        value = to_json_value(data)
+    except (TypeError, ValueError) as error:
+        raise ToolError("tool_failed", f"{tool} returned a dict with values that are not JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise ToolError("tool_failed", f"{tool} returned a result whose data is {type(data).__name__}, not a dict.")
+    return value
 
 
 def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, bool) else str(value)
-
-
-def _is_model(value: Any) -> bool:
-    from pydantic import BaseModel
-
-    return isinstance(value, BaseModel)
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)

@@ -24,12 +24,6 @@ class ToolCall:
     )
 
 
-class Made:
-    """A call while its fields are set: laid out as a `ToolCall`, but not frozen."""
-
-    __slots__ = ("arguments", "id", "name")
-
-
 class ToolSpec(BaseModel):
     """What a tool says of itself: everything a prompt, a registry or a lock needs."""
 

@@ -1,4 +1,4 @@
-"""The tool protocol: from a typed function to a checked, described, callable tool.
+"""The tool protocol: a checked, described, callable tool.
 
 `@tool` reads a function's signature and Google docstring once and makes everything else from them: the pydantic model
 of its arguments (`Tool.arguments`, which forbids what it does not know), its JSON Schema (`ToolSpec.parameters`), and
@@ -6,39 +6,34 @@ through those the prompt, every dialect, the command line's flags and the traine
 is an integer handle.
 
 The life of a call: `ToolCall` (name, arguments as JSON values) -> `Tool.validate` -> handles become images ->
-`Tool.run` or `Tool.run_batch` -> `ToolResult`. Errors: authors raise `ValueError` for a value they cannot take
-(`bad_value`) and anything else for a failure (`tool_failed`); the boundary in `Tool.run` turns either into a
-`ToolError`, one short sentence for the policy.
+`Tool.run` or `Tool.run_batch` -> `ToolResult`. Authors raise `ValueError` for a value they cannot take (`bad_value`)
+and anything else for a failure (`tool_failed`); `Tool.run` is the one boundary that turns either into a `ToolError`,
+one short sentence for the policy.
+
+How a tool runs is declared by its author. A function keeps nothing between calls and may run in several threads at
+once. A class keeps something (`setup` loads it, once for each device), so its instance is called by one thread at a time
+unless the tool is declared `concurrent`. A tool declared `light` takes well under a millisecond and never waits, so an
+executor may run it in the calling thread, where no time limit can end it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import importlib
-import inspect
 import json
-import re
 import threading
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from medvistagym_core.tools._arguments import JsonSchemaArguments
 from medvistagym_core.tools._devices import CPU, unavailable_reason
-from medvistagym_core.tools._errors import ToolError, from_validation_error, wrap_exception
+from medvistagym_core.tools._errors import ToolError, wrap_exception
 from medvistagym_core.tools._out_of_memory import free_unused_memory, is_out_of_memory
 from medvistagym_core.tools._result import ToolResult, coerce_result
-from medvistagym_core.tools._signature import (
-    JSON_SCALARS,
-    LOCAL_PLUGIN,
-    TOOL_NAME_PATTERN,
-    ArgumentsSchema,
-    ToolDefinitionError,
-    is_plain_list,
-    parse_docstring,
-    result_kinds,
-    validated_signature,
-)
+from medvistagym_core.tools._signature import LOCAL_PLUGIN
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -46,62 +41,103 @@ if TYPE_CHECKING:
     from medvistagym_core.tools._spec import ToolSpec
 
 
-class _DeviceInstances:
-    """What a class tool keeps once it is set up, by device, shared by every copy of the tool (`Tool.with_metadata`)."""
+class Arguments(Protocol):
+    """What a tool takes."""
 
-    def __init__(self) -> None:
-        self.instances: dict[str, Any] = {}
-        self.lock = threading.Lock()
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The arguments that are images by handle, or lists of them."""
+        ...
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the arguments."""
+        ...
+
+    @property
+    def model(self) -> type[BaseModel]:
+        """The pydantic model of the arguments."""
+        ...
+
+    def validate(self, tool: str, text: str | bytes) -> dict[str, Any]:
+        """The arguments that a JSON text holds, defaults filled in; raises `ToolError` (`bad_arguments`)."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ToolOptions:
+    """How a tool is described and run beyond its arguments; see `tool`."""
+
+    name: str
+    description: str
+    returns: tuple[str, ...]
+    plugin: str = LOCAL_PLUGIN
+    version: str = "0"
+    deterministic: bool = True
+    timeout_s: float | None = 30.0
+    modalities: tuple[str, ...] = ()
+    light: bool = False
+    concurrent: bool = False
+
+
+class ToolInstances:
+    """The instances of a class tool, one for each device that it was set up on; shared by every copy of the tool."""
+
+    def __init__(self, origin: Callable[[], Any]) -> None:
+        self._origin = origin
+        self._instances: dict[str, tuple[Any, threading.RLock]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str, device: str) -> tuple[Any, threading.RLock]:
+        """The instance on a device, set up when it is first asked for, and the lock of those who call it.
+
+        Raises:
+            ToolError: `tool_failed`, since this machine has no such device.
+        """
+        with self._lock:
+            if device not in self._instances:
+                if missing := unavailable_reason(device):
+                    raise ToolError("tool_failed", f"{name} cannot be set up: {missing}.")
+                instance = self._origin()
+                if hasattr(instance, "setup"):
+                    instance.setup(device)
+                self._instances[device] = instance, threading.RLock()
+            return self._instances[device]
 
 
 class Tool:
-    """A tool: its spec, its arguments model and its kernels. Calling it calls the author's function."""
+    """A tool: its spec, its arguments and its kernels. Calling it calls the author's function.
+
+    It is made by `@tool`, or of a JSON Schema by `from_schema`.
+
+    Attributes:
+        name: The name a policy calls it by.
+        device: Where a class is set up, in torch's spelling; a function has no device.
+        image_arguments: The arguments that are images by handle, or lists of them.
+    """
 
     def __init__(
         self,
         function: Callable[..., Any],
+        arguments: Arguments,
+        options: ToolOptions,
         *,
-        name: str | None = None,
-        deterministic: bool = True,
-        timeout_s: float | None = 30.0,
-        modalities: Sequence[str] = (),
+        instances: ToolInstances | None = None,
+        batch: Callable[..., Sequence[Any]] | None = None,
+        device: str = CPU,
     ) -> None:
         self._function = function
-        self._stateless = not inspect.isclass(function)
-        self._state = _DeviceInstances()
-        self.device = CPU
-        self._batch: Callable[..., Any] | None = None
-        self._check: Callable[[Mapping[str, Any]], None] | None = None
-        body = function
-        if inspect.isclass(function):
-            if not callable(getattr(function, "run", None)):
-                raise ToolDefinitionError(
-                    f"the tool class {function.__name__} needs a method run(self, ...) that does the work"
-                )
-            body = getattr(function, "run")  # noqa: B009
-        self.__name__ = function.__name__
-        self.__qualname__ = function.__qualname__
-        self.__module__ = function.__module__
-        self.__doc__ = function.__doc__ or body.__doc__
-        name = name or _to_snake_case(function.__name__)
-        if not TOOL_NAME_PATTERN.match(name):
-            raise ToolDefinitionError(
-                f"the tool name {name!r} is not one: use a lower-case letter, then letters, digits or _, 64 at most"
-            )
-        description, parameters = parse_docstring(name, [body.__doc__, function.__doc__])
-        signature = validated_signature(name, body, skip_self=inspect.isclass(function))
-        self.name = name
-        self._arguments_schema: ArgumentsSchema | None = ArgumentsSchema(name, signature, parameters)
-        self.image_arguments = self._arguments_schema.images
-        self._metadata: dict[str, Any] = {
-            "name": name,
-            "description": description,
-            "images": self.image_arguments,
-            "returns": result_kinds(signature.return_annotation),
-            "deterministic": deterministic,
-            "timeout_s": timeout_s,
-            "modalities": tuple(modalities),
-        }
+        self._arguments = arguments
+        self._options = options
+        self._instances = instances
+        self._batch = batch
+        self.device = device
+        self.name = options.name
+        self.image_arguments = arguments.images
+        self.__name__ = str(getattr(function, "__name__", options.name))
+        self.__qualname__ = str(getattr(function, "__qualname__", options.name))
+        self.__module__ = str(getattr(function, "__module__", type(function).__module__))
+        self.__doc__ = function.__doc__ or options.description
 
     @classmethod
     def from_schema(
@@ -115,22 +151,17 @@ class Tool:
                 what tools return.
             check: Raises ValueError, a sentence without the tool's name, for arguments that the schema does not allow.
         """
-        new = cls.__new__(cls)
-        new.__dict__.update(
-            _function=kernel,
-            _stateless=True,
-            _state=_DeviceInstances(),
+        options = ToolOptions(
             name=spec.name,
-            device=CPU,
-            _batch=None,
-            _check=check,
-            _arguments_schema=None,
-            image_arguments=spec.images,
-            _metadata=dict(spec),
+            description=spec.description,
+            returns=spec.returns,
+            plugin=spec.plugin,
+            version=spec.version,
+            deterministic=spec.deterministic,
+            timeout_s=spec.timeout_s,
+            modalities=spec.modalities,
         )
-        new.__name__ = new.__qualname__ = spec.name
-        new.__module__, new.__doc__ = type(kernel).__module__, spec.description
-        return new
+        return cls(kernel, JsonSchemaArguments(spec.name, spec.images, spec.parameters, check), options)
 
     # -- identity
 
@@ -139,22 +170,19 @@ class Tool:
         """What it says of itself."""
         from medvistagym_core.tools._spec import ToolSpec
 
-        schema = {} if self._arguments_schema is None else {"parameters": self._arguments_schema.schema}
-        return ToolSpec(**{**schema, **self._metadata})
+        described = dataclasses.asdict(self._options)
+        del described["light"], described["concurrent"]  # how it runs here is nothing that a policy sees
+        return ToolSpec(parameters=self._arguments.schema, images=self.image_arguments, **described)
 
     @property
     def arguments(self) -> type[BaseModel]:
         """The pydantic model of its arguments; one that allows anything where a JSON Schema describes them."""
-        if self._arguments_schema is None:
-            import pydantic
-
-            return pydantic.create_model(f"{self.name}_arguments", __config__=pydantic.ConfigDict(extra="allow"))
-        return self._arguments_schema.model
+        return self._arguments.model
 
     @property
     def plugin(self) -> str:
         """The plugin it comes from."""
-        return str(self._metadata.get("plugin", LOCAL_PLUGIN))
+        return self._options.plugin
 
     @property
     def id(self) -> str:
@@ -164,7 +192,27 @@ class Tool:
     @property
     def description(self) -> str:
         """What it does and when to use it."""
-        return str(self._metadata["description"])
+        return self._options.description
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether equal arguments always give equal results."""
+        return self._options.deterministic
+
+    @property
+    def timeout_s(self) -> float | None:
+        """Seconds after which a call is given up; None for none."""
+        return self._options.timeout_s
+
+    @property
+    def light(self) -> bool:
+        """Whether it may run in the calling thread: it takes well under a millisecond and never waits."""
+        return self._options.light
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may call it at once: a function, or a class that says so."""
+        return self._instances is None or self._options.concurrent
 
     @property
     def batched(self) -> bool:
@@ -173,31 +221,33 @@ class Tool:
 
     def with_metadata(self, **changes: Any) -> Tool:
         """The same tool under another plugin, version or name; kernels and state are shared."""
-        new = Tool.__new__(Tool)
-        said = {**self._metadata, **changes}
-        new.__dict__.update(self.__dict__, _metadata=said, name=str(said["name"]))
-        new.__dict__.pop("spec", None)
-        return new
+        return self._copy(dataclasses.replace(self._options, **changes), self.device)
 
     def on_device(self, device: str) -> Tool:
         """The same tool, whose class is set up on `device` ("cpu", "cuda:0", ...); a function has no device."""
-        new = self.with_metadata()
-        new.device = device
-        return new
+        return self._copy(self._options, device)
+
+    def _copy(self, options: ToolOptions, device: str) -> Tool:
+        return Tool(
+            self._function, self._arguments, options, instances=self._instances, batch=self._batch, device=device
+        )
 
     def __repr__(self) -> str:
         return f"<tool {self.id}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._check is not None:
-            return Tool.from_schema, (self.spec, self._function, self._check)
-        changes = {"plugin": self.spec.plugin, "version": self.spec.version, "name": self.spec.name}
+        if isinstance(self._arguments, JsonSchemaArguments):
+            return Tool.from_schema, (self.spec, self._function, self._arguments.check)
+        changes = {"plugin": self.plugin, "version": self._options.version, "name": self.name}
         return _unpickle_tool, (self.__module__, self.__qualname__, changes, self.device)
 
     # -- running
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.kernel()(*args, **kwargs)
+        if self._instances is None:
+            return self._function(*args, **kwargs)
+        with self._instance() as instance:
+            return instance.run(*args, **kwargs)
 
     def batch(self, kernel: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
         """Decorator: a kernel over several calls' arguments; the i-th result, or exception, belongs to the i-th call."""
@@ -205,22 +255,20 @@ class Tool:
         return kernel
 
     def setup(self, device: str | None = None) -> None:
-        """Load what a stateful tool keeps on a device, its own unless one is named; called once, before its first run.
+        """Load what a class keeps on a device, its own unless one is named; called once, before its first run.
 
         Raises:
             ToolError: `tool_failed`, since this machine has no such device.
         """
-        device = device or self.device
-        if self._stateless or device in self._state.instances:
-            return
-        with self._state.lock:
-            if device not in self._state.instances:
-                if missing := unavailable_reason(device):
-                    raise ToolError("tool_failed", f"{self.name} cannot be set up: {missing}.")
-                instance = self._function()
-                if hasattr(instance, "setup"):
-                    instance.setup(device)
-                self._state.instances[device] = instance
+        if self._instances is not None:
+            self._instances.get(self.name, device or self.device)
+
+    @contextlib.contextmanager
+    def _instance(self) -> Any:
+        assert self._instances is not None
+        instance, lock = self._instances.get(self.name, self.device)
+        with contextlib.nullcontext() if self._options.concurrent else lock:
+            yield instance
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Checked arguments in a new dict, defaults filled in, image arguments still handles.
@@ -228,42 +276,13 @@ class Tool:
         Raises:
             ToolError: `bad_arguments`, naming the argument and what is accepted.
         """
-        check = self.validate_fast
-        if check is not None and type(arguments) is dict:
-            for value in arguments.values():
-                if type(value) not in JSON_SCALARS and not is_plain_list(value):
-                    break
-            else:
-                try:
-                    return check(arguments)
-                except ValueError:  # pydantic's; its validator of JSON text says why
-                    pass
-        return self._validated(arguments)
+        return self._arguments.validate(self.name, self._to_json(arguments))
 
-    @functools.cached_property
-    def validate_fast(self) -> Callable[[Mapping[str, Any]], dict[str, Any]] | None:
-        """The quick way of `validate`, for arguments that are plain JSON values; see `ArgumentsForm.check`."""
-        return None if self._arguments_schema is None else self._arguments_schema.validate_fast
+    def _to_json(self, arguments: Mapping[str, Any]) -> bytes | str:
+        from pydantic_core import to_json
 
-    def _validated(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        raw = self._json(arguments)
-        if self._check is not None:
-            values: dict[str, Any] = json.loads(raw)
-            try:
-                self._check(values)
-            except ValueError as error:
-                raise ToolError("bad_arguments", f"{self.name}: {error}") from None
-            return {**dict.fromkeys(self.image_arguments), **values}
-        assert self._arguments_schema is not None
         try:
-            model = self._arguments_schema.validate_json(raw)
-        except self._arguments_schema.invalid as error:
-            raise from_validation_error(self.name, self.arguments, error) from None
-        return dict(model.__dict__)
-
-    def _json(self, arguments: Mapping[str, Any]) -> bytes | str:
-        try:
-            return _json_writer()(arguments)
+            return to_json(arguments)
         except (ValueError, RecursionError):  # a lone surrogate, perhaps, which is JSON all the same
             pass
         try:
@@ -275,8 +294,7 @@ class Tool:
         """Run on validated arguments in which handles are already images; a failure is in the result's `error`."""
         began = perf_counter()
         try:
-            kernel = self._function if self._stateless else self.kernel()
-            return coerce_result(self.name, kernel(**arguments), perf_counter() - began)
+            return coerce_result(self.name, self(**arguments), perf_counter() - began)
         except Exception as error:  # noqa: BLE001 the one boundary between authors' code and ours
             return ToolResult(error=wrap_exception(self.name, error), seconds=perf_counter() - began)
 
@@ -288,23 +306,24 @@ class Tool:
         if self._batch is None or len(calls) < 2:
             return [self.run(arguments) for arguments in calls]
         try:
-            values = list(self._run_kernel_batch(calls))
+            values = list(self._run_kernel_batch(self._batch, calls))
         except Exception as error:  # noqa: BLE001 a poisoned batch must not cost the others their result
-            halves = is_out_of_memory(error)
+            out_of_memory = is_out_of_memory(error)
         else:
             return self._split_results(values, len(calls))
-        if not halves:  # outside of the handler, whose error keeps alive what the kernel had allocated
+        if not out_of_memory:  # outside of the handler, whose error keeps alive what the kernel had allocated
             return [self.run(arguments) for arguments in calls]
         free_unused_memory()
         middle = len(calls) // 2
         return self.run_batch(calls[:middle]) + self.run_batch(calls[middle:])
 
-    def _run_kernel_batch(self, calls: Sequence[Mapping[str, Any]]) -> Sequence[Any]:
-        assert self._batch is not None
-        if self._stateless:
-            return typing.cast(Sequence[Any], self._batch(calls))
-        self.setup()
-        return typing.cast(Sequence[Any], self._batch(self._state.instances[self.device], calls))
+    def _run_kernel_batch(
+        self, kernel: Callable[..., Sequence[Any]], calls: Sequence[Mapping[str, Any]]
+    ) -> Sequence[Any]:
+        if self._instances is None:
+            return kernel(calls)
+        with self._instance() as instance:
+            return kernel(instance, calls)
 
     def _split_results(self, values: Sequence[Any], count: int) -> list[ToolResult]:
         if len(values) == count:
@@ -320,29 +339,11 @@ class Tool:
         except ToolError as error:
             return ToolResult(error=error)
 
-    def kernel(self) -> Callable[..., Any]:
-        """The author's function, or the `run` of a class that is set up."""
-        if self._stateless:
-            return self._function
-        self.setup()
-        return typing.cast(Callable[..., Any], self._state.instances[self.device].run)
-
-
-@functools.cache
-def _json_writer() -> Callable[[Any], bytes]:
-    from pydantic_core import to_json
-
-    return to_json
-
 
 def _unpickle_tool(module: str, qualname: str, changes: dict[str, Any], device: str = CPU) -> Tool:
-    found: Any = importlib.import_module(module)
+    attribute: Any = importlib.import_module(module)
     for part in qualname.split("."):
-        found = getattr(found, part)
-    if not isinstance(found, Tool):
+        attribute = getattr(attribute, part)
+    if not isinstance(attribute, Tool):
         raise TypeError(f"{module}.{qualname} is not a tool")
-    return found.with_metadata(**changes).on_device(device)
-
-
-def _to_snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return attribute.with_metadata(**changes).on_device(device)

@@ -1,0 +1,199 @@
+"""The arguments of a tool: their model, their JSON Schema and the one validator of a call's arguments."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+
+from medvistagym_core.imaging import Box, Image
+from medvistagym_core.tools._errors import ToolError, from_validation_error
+from medvistagym_core.tools._signature import ToolDefinitionError, is_image_list, strip_annotated, without_none
+
+if TYPE_CHECKING:
+    import inspect
+
+    from pydantic import BaseModel
+
+
+class SignatureArguments:
+    """The arguments of a function as its author wrote them.
+
+    Faults are found at once, but pydantic is asked for a model and a schema only when one is needed; listing needs neither.
+
+    Args:
+        name: The tool's name.
+        signature: Of the function, every parameter annotated.
+        descriptions: What its docstring says of each argument.
+
+    Raises:
+        ToolDefinitionError: An argument is not described, or one is described that does not exist.
+    """
+
+    def __init__(self, name: str, signature: inspect.Signature, descriptions: Mapping[str, str]) -> None:
+        self._name = name
+        self._fields: dict[str, tuple[Any, Any, str]] = {}
+        images: list[str] = []
+        for p in signature.parameters.values():
+            annotation = without_none(p.annotation)
+            if strip_annotated(annotation) is Image or is_image_list(annotation):
+                images.append(p.name)
+            declared = [m.description for m in getattr(p.annotation, "__metadata__", ()) if _is_field(m)]
+            description = descriptions.get(p.name) or next(filter(None, declared), None)
+            if not description:
+                raise ToolDefinitionError(
+                    f"the argument {p.name} of the tool {name} is not described: add it under Args: in the docstring"
+                )
+            self._fields[p.name] = (annotation, ... if p.default is p.empty else p.default, description)
+        stray = sorted(set(descriptions) - set(self._fields))
+        if stray:
+            raise ToolDefinitionError(
+                f"the docstring of the tool {name} describes {', '.join(stray)}, which it does not take"
+            )
+        self.images = tuple(images)
+        if not all(name in images or _is_plain(annotation) for name, (annotation, _, _) in self._fields.items()):
+            _ = self.schema  # only pydantic can tell whether the type has a JSON form
+
+    @cached_property
+    def model(self) -> type[BaseModel]:
+        """The strict pydantic model of the arguments, which forbids what it does not know."""
+        import pydantic
+
+        handle = Annotated[int, pydantic.Field(ge=0)]
+        fields: dict[str, Any] = {}
+        for name, (annotation, default, description) in self._fields.items():
+            if name in self.images:
+                annotation = list[handle] if is_image_list(annotation) else handle
+            fields[name] = (annotation, pydantic.Field(default, description=description))
+        config = pydantic.ConfigDict(
+            extra="forbid", strict=True, frozen=True, allow_inf_nan=False, arbitrary_types_allowed=False
+        )
+        try:
+            with warnings.catch_warnings():  # an argument may well be called `copy`: the model is read by field only
+                warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
+                return pydantic.create_model(f"{self._name}_arguments", __config__=config, **fields)
+        except pydantic.errors.PydanticSchemaGenerationError as error:
+            raise ToolDefinitionError(
+                f"the tool {self._name} has an argument of a type without JSON form: {error.message.splitlines()[0]}"
+            ) from None
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The model's JSON Schema, without titles and null defaults."""
+        return normalize_schema(self.model.model_json_schema())
+
+    def validate(self, tool: str, text: str | bytes) -> dict[str, Any]:
+        """The arguments that a JSON text holds, defaults filled in.
+
+        Raises:
+            ToolError: `bad_arguments`, naming the argument and what is accepted.
+        """
+        from pydantic import ValidationError
+
+        try:
+            model = self.model.model_validate_json(text)
+        except ValidationError as error:
+            raise from_validation_error(tool, self.model, error) from None
+        return {name: getattr(model, name) for name in self._fields}
+
+
+class JsonSchemaArguments:
+    """The arguments of a tool that a JSON Schema describes.
+
+    Args:
+        name: The tool's name.
+        images: The arguments that are images by handle, or lists of them.
+        schema: JSON Schema of the arguments.
+        check: Raises ValueError, a sentence without the tool's name, for arguments that the schema does not allow.
+    """
+
+    def __init__(
+        self, name: str, images: tuple[str, ...], schema: dict[str, Any], check: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        self._name = name
+        self.images = images
+        self.schema = schema
+        self.check = check
+
+    @cached_property
+    def model(self) -> type[BaseModel]:
+        """A model that allows anything: pydantic cannot say what the schema says."""
+        import pydantic
+
+        return pydantic.create_model(f"{self._name}_arguments", __config__=pydantic.ConfigDict(extra="allow"))
+
+    def validate(self, tool: str, text: str | bytes) -> dict[str, Any]:
+        """The arguments that a JSON text holds; None for an image left out.
+
+        Raises:
+            ToolError: `bad_arguments`, with the sentence of `check`.
+        """
+        values: dict[str, Any] = json.loads(text)
+        try:
+            self.check(values)
+        except ValueError as error:
+            raise ToolError("bad_arguments", f"{tool}: {error}") from None
+        return {**dict.fromkeys(self.images), **values}
+
+
+_CONSTRAINTS: dict[Any, frozenset[str]] = {
+    int: frozenset({"Ge", "Gt", "Le", "Lt"}),
+    float: frozenset({"Ge", "Gt", "Le", "Lt"}),
+    str: frozenset({"MinLen", "MaxLen"}),
+    list: frozenset({"MinLen", "MaxLen"}),
+    bool: frozenset(),
+    Box: frozenset(),
+    Literal: frozenset(),
+}
+
+
+def _is_field(mark: Any) -> bool:
+    """Whether it is a `pydantic.Field(...)`; without pydantic there are none."""
+    fields = sys.modules.get("pydantic.fields")
+    return fields is not None and isinstance(mark, fields.FieldInfo)
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Whether a model of this annotation is known to be possible without making it."""
+    bare = strip_annotated(annotation)
+    kind = get_origin(bare) or bare
+    if kind not in _CONSTRAINTS or (kind is list and not all(map(_is_plain, get_args(bare)))):
+        return False
+    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    for mark in marks:
+        if type(mark).__name__ in _CONSTRAINTS[kind] and type(mark).__module__ == "annotated_types":
+            continue
+        if not _is_field(mark) or mark.json_schema_extra is not None or mark.validation_alias or mark.alias:
+            return False
+        if not {type(constraint).__name__ for constraint in mark.metadata} <= _CONSTRAINTS[kind]:
+            return False
+    return True
+
+
+def normalize_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without titles and null defaults, and always with `properties` and `required`."""
+
+    def cleaned(node: Any) -> Any:
+        if isinstance(node, list):
+            return [cleaned(part) for part in node]
+        if not isinstance(node, dict):
+            return node
+        return {
+            key: {k: cleaned(v) for k, v in value.items()} if key in ("properties", "$defs") else cleaned(value)
+            for key, value in node.items()
+            if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
+        }
+
+    body = cleaned(schema)
+    out = {
+        "type": "object",
+        "properties": body.get("properties", {}),
+        "required": body.get("required", []),
+        "additionalProperties": False,
+    }
+    if "$defs" in body:
+        out["$defs"] = body["$defs"]
+    return out
