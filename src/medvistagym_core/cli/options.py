@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli.errors import UsageError
+from medvistagym_core.cli.mcp import import_mcp
 from medvistagym_core.cli.output import note
 
 if TYPE_CHECKING:
@@ -199,13 +200,9 @@ def _tools_in(file: Path) -> list[Tool]:
 
 def _tools_of_servers(file: Path) -> list[Tool]:
     """The tools of the MCP servers that a file names."""
+    client = import_mcp("client")
     try:
-        from medvistagym_core.remote.tools import mcp_tools
-    except ModuleNotFoundError as error:
-        raise UsageError("--tools-from-mcp needs the extra `mcp`: pip install 'medvistagym-core[mcp]'") from error
-    from medvistagym_core.remote.config import RemoteServerError, read_servers
-
-    try:
-        return mcp_tools(read_servers(file))
-    except RemoteServerError as error:
+        tools: list[Tool] = client.mcp_tools(client.read_servers(file))
+    except client.McpServerError as error:
         raise UsageError(str(error)) from error
+    return tools

@@ -8,11 +8,13 @@ tools = ["*", "!delete_study"]        # which of its tools
 images = { picture = "base64" }       # arguments that take an image, and how it is sent
 ```
 
-JSON files of other MCP clients (`{"mcpServers": {"lab": {"command": ...}}}`) are read as well.
+JSON files of other MCP clients (`{"mcpServers": {"lab": {"command": ...}}}`) are read as well; what they say of matters
+that only such a client has, such as which tools need no approval, is left aside, and a server that is `disabled` is left out.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import tomllib
 from pathlib import Path
@@ -21,16 +23,17 @@ from typing import Literal
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-ImageForm = Literal["base64", "data_url", "path"]
+ImageEncoding = Literal["base64", "data_url", "path"]
 _TABLES = ("servers", "mcpServers")
-_IGNORED = ("type", "transport")
+_OTHER_CLIENTS = ("type", "transport", "disabled", "autoApprove", "alwaysAllow", "description")
+_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
-class RemoteServerError(ValueError):
+class McpServerError(ValueError):
     """Tools that cannot be imported; the sentence says from which server, why, and what to do."""
 
 
-class RemoteServer(BaseModel):
+class McpServerConfig(BaseModel):
     """An MCP server and what to take of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,7 +54,7 @@ class RemoteServer(BaseModel):
         default=("*",), description="Its tools to import, as patterns; `!pattern` leaves out."
     )
     rename: dict[str, str] = Field(default_factory=dict, description="Names here by its own names for tools.")
-    images: dict[str, ImageForm] = Field(
+    images: dict[str, ImageEncoding] = Field(
         default_factory=dict,
         description="Arguments (`argument` or `tool.argument`) that take an image: sent as base64 PNG, data URL or path.",
     )
@@ -60,7 +63,7 @@ class RemoteServer(BaseModel):
     connect_s: float = Field(default=30.0, gt=0, description="Seconds to start or reach it and list its tools.")
 
     @model_validator(mode="after")
-    def _one_way(self) -> RemoteServer:
+    def _one_way(self) -> McpServerConfig:
         if (self.command is None) == (self.url is None):
             raise ValueError("give either command or url")
         if self.command is None and "path" in self.images.values():
@@ -68,37 +71,45 @@ class RemoteServer(BaseModel):
         return self
 
 
-def read_servers(path: str | Path) -> list[RemoteServer]:
+def read_servers(path: str | Path) -> list[McpServerConfig]:
     """The servers that a TOML or JSON file names, in its order.
 
     Raises:
-        RemoteServerError: The file is missing or wrong; the sentence names the setting.
+        McpServerError: The file is missing or wrong; the sentence names the setting.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = _decode(path.read_bytes())
         document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except OSError as error:
-        raise RemoteServerError(f"{path}: {error.strerror}") from error
+        raise McpServerError(f"{path}: {error.strerror}") from error
     except ValueError as error:
-        raise RemoteServerError(f"{path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+        raise McpServerError(f"{path} is not {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
     tables = [document[key] for key in _TABLES if isinstance(document, dict) and key in document]
     if len(tables) != 1 or not isinstance(tables[0], dict) or not tables[0]:
-        raise RemoteServerError(f"{path} names no servers; give a table [servers.NAME] with a command or a url")
-    return [_server(path, name, entry) for name, entry in tables[0].items()]
+        raise McpServerError(f"{path} names no servers; give a table [servers.NAME] with a command or a url")
+    servers = [_server(path, name, entry) for name, entry in tables[0].items()]
+    return [server for server in servers if server is not None]
 
 
-def _server(path: Path, name: str, entry: object) -> RemoteServer:
+def _decode(raw: bytes) -> str:
+    """UTF-8, or what a byte-order mark says: editors and shells of some systems write one."""
+    return raw.decode(next((encoding for mark, encoding in _MARKS.items() if raw.startswith(mark)), "utf-8"))
+
+
+def _server(path: Path, name: str, entry: object) -> McpServerConfig | None:
     if not isinstance(entry, dict):
-        raise RemoteServerError(f"{path}: server {name} must be a table of settings")
-    settings = {key: value for key, value in entry.items() if key not in _IGNORED}
+        raise McpServerError(f"{path}: server {name} must be a table of settings")
+    if entry.get("disabled") is True:
+        return None
+    settings = {key: value for key, value in entry.items() if key not in _OTHER_CLIENTS}
     try:
-        return RemoteServer.model_validate({**settings, "name": name})
+        return McpServerConfig.model_validate({**settings, "name": name})
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = ", ".join(field for field in RemoteServer.model_fields if field != "name")
-            raise RemoteServerError(f"{path}: server {name} has no setting {where}; there are {known}") from None
+            known = ", ".join(field for field in McpServerConfig.model_fields if field != "name")
+            raise McpServerError(f"{path}: server {name} has no setting {where}; there are {known}") from None
         said = first["msg"].removeprefix("Value error, ")
-        raise RemoteServerError(f"{path}: server {name}: {f'{where}: ' if where else ''}{said}") from None
+        raise McpServerError(f"{path}: server {name}: {f'{where}: ' if where else ''}{said}") from None
