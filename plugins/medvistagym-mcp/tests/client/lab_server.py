@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -41,6 +42,12 @@ TOOLS: list[dict[str, Any]] = [
         "description": "Do as told.",
         "inputSchema": {"type": "object", "properties": {"what": {"type": "string"}}},
     },
+    {
+        "name": "copy",
+        "description": "Say what was sent.",
+        "inputSchema": {"type": "object", "properties": {"from": {"type": "string"}, "study-id": {"type": "integer"},
+                        "the.image": {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}}},
+    },
 ]  # fmt: skip
 
 
@@ -53,8 +60,6 @@ def tools() -> list[dict[str, Any]]:
         return [
             {"name": "bad", "inputSchema": {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/x"}}}}
         ]
-    if FAULT == "not-identifier":
-        return [{"name": "bad", "inputSchema": {"type": "object", "properties": {"image-url": {"type": "string"}}}}]
     if FAULT == "twice":
         return [*TOOLS, TOOLS[1]]
     if FAULT == "clash":
@@ -109,6 +114,17 @@ def work(what: str) -> dict[str, Any]:
         return {**text("bad_value"), "isError": True, "structuredContent": {"error": error}}
     if what == "pid":
         return text(str(os.getpid()))
+    if what == "child":
+        return text(str(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid))
+    if what == "resources":
+        resource = {"uri": "file:///x", "mimeType": "text/plain", "text": "the body"}
+        link = {"type": "resource_link", "uri": "file:///y", "name": "a link"}
+        sound = {"type": "audio", "data": "AAAA", "mimeType": "audio/wav"}
+        return {"content": [{"type": "resource", "resource": resource}, link, sound]}
+    if what == "nothing at all":
+        return {"content": []}
+    if what == "data alone":
+        return {"content": [], "structuredContent": {"mean": 3.5}}
     return text(f"did {what}")
 
 
@@ -120,6 +136,8 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         }
     if name == "add-numbers":
         return {**text(str(arguments["a"] + arguments["b"])), "structuredContent": arguments}
+    if name == "copy":
+        return {**text("sent"), "structuredContent": arguments}
     return work(arguments.get("what", "nothing"))
 
 
@@ -140,7 +158,25 @@ def respond(request: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
+def send(message: dict[str, Any]) -> None:
+    print(json.dumps({"jsonrpc": "2.0", **message}), end="\r\n" if FAULT == "crlf" else "\n", flush=True)
+
+
+def chatter() -> None:
+    """What a server may send at any time."""
+    send({"method": "notifications/message", "params": {"level": "info", "data": "working"}})
+    send({"method": "notifications/progress", "params": {"progressToken": 1, "progress": 0.5}})
+    send({"method": "notifications/tools/list_changed"})
+    send({"method": "notifications/lab", "params": {"own": True}})
+    send({"id": 900, "method": "roots/list"})
+    send({"id": 901, "method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1}})
+    send({"id": "abc", "method": "ping"})
+
+
 def main() -> None:
+    if FAULT == "bom":
+        sys.stdout.buffer.write(b"\xef\xbb\xbf")
+        sys.stdout.flush()
     if FAULT == "silent":
         time.sleep(60)
     if FAULT == "chatty":
@@ -149,11 +185,15 @@ def main() -> None:
         sys.exit("no licence")
     for line in sys.stdin:
         request = json.loads(line)
-        if "id" not in request:
+        if "id" not in request or "method" not in request:
             continue
+        if FAULT == "talkative":
+            chatter()
+        if FAULT == "junk":
+            print("DEBUG a request came", flush=True)
         result = respond(request)
         answer = {"error": {"code": -32601, "message": "unknown"}} if result is None else {"result": result}
-        print(json.dumps({"jsonrpc": "2.0", "id": request["id"], **answer}), flush=True)
+        send({"id": request["id"], **answer})
 
 
 main()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import pickle
-import shlex
 import signal
 import subprocess
 import sys
@@ -17,16 +18,13 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-from mcp import types
 
 from medvistagym_core import Image, ImageStore, LocalExecutor, Registry, Tool, Toolbox, ToolCall, ToolResult
-from medvistagym_core.cli import build_parser, main
-from medvistagym_core.remote import RemoteServer, RemoteServerError, read_servers
-from medvistagym_core.remote.arguments import spec_of
-from medvistagym_core.remote.connection import close_all
-from medvistagym_core.remote.tools import mcp_tools
+from medvistagym_core.cli import main
+from medvistagym_mcp.client import McpServerConfig, McpServerError, close_all, mcp_tools
+from medvistagym_mcp.client._connection import connection_to
 
-LAB = Path(__file__).with_name("mcp_lab.py")
+LAB = Path(__file__).with_name("lab_server.py")
 PICTURE = Image(pixels=np.arange(64, dtype=np.uint8).reshape(8, 8))
 
 
@@ -36,12 +34,12 @@ def _disconnected() -> Iterator[None]:
     close_all()
 
 
-def lab(*arguments: str | Path, **settings: Any) -> RemoteServer:
+def lab(*arguments: str | Path, **settings: Any) -> McpServerConfig:
     started: dict[str, Any] = {"command": sys.executable, "args": (str(LAB), *map(str, arguments))}
-    return RemoteServer(**{"name": "lab", "images": {"picture": "base64"}, **started, **settings})
+    return McpServerConfig(**{"name": "lab", "images": {"picture": "base64"}, **started, **settings})
 
 
-def toolbox(server: RemoteServer) -> Toolbox:
+def toolbox(server: McpServerConfig) -> Toolbox:
     registry = Registry()
     for tool in mcp_tools([server]):
         registry.register(tool, tool.plugin)
@@ -67,11 +65,11 @@ def failure(result: ToolResult) -> str:
 # -- what is imported
 
 
-def test_names_become_identifiers_and_schemas_stay(tools: Toolbox) -> None:
-    assert list(tools) == ["add_numbers", "invert_picture", "work"]
+def test_names_become_identifiers_and_schemas_keep_what_they_say(tools: Toolbox) -> None:
+    assert list(tools) == ["add_numbers", "copy", "invert_picture", "work"]
     spec = tools["add_numbers"].spec
     assert spec.id == "lab:add_numbers"
-    assert spec.parameters["$defs"] == {"n": {"type": "integer", "maximum": 100}}
+    assert spec.parameters["properties"]["a"] == {"type": "integer", "maximum": 100}
     assert spec.parameters["properties"]["how"] == {"enum": ["plain", "carry"]}
     assert spec.parameters["required"] == ["a", "b"]
     assert spec.parameters["additionalProperties"] is False
@@ -127,9 +125,9 @@ def test_an_imported_tool_keeps_working_under_an_alias_and_in_another_process(to
 
 
 def test_a_selection_leaves_tools_out_and_gives_names() -> None:
-    server = lab("nameless", tools=("*", "!InvertPicture", "!work"), rename={"2D?": "flat"})
+    server = lab("nameless", tools=("*", "!InvertPicture", "!work", "!copy"), rename={"2D?": "flat"})
     assert [tool.id for tool in mcp_tools([server])] == ["lab:add_numbers", "lab:flat"]
-    with pytest.raises(RemoteServerError, match="has no tool 'wrok'; it offers 'InvertPicture'"):
+    with pytest.raises(McpServerError, match="has no tool 'wrok'; it offers 'InvertPicture'"):
         mcp_tools([lab(tools=("wrok",))])
 
 
@@ -142,7 +140,6 @@ def test_a_selection_leaves_tools_out_and_gives_names() -> None:
         ("no-schema", 'the tool "bad" of the MCP server lab has a schema that is not JSON Schema'),
         ("dangling", "refers to '#/$defs/none', which it does not define"),
         ("outside", "refers to another document, 'http://127.0.0.1:9/x'"),
-        ("not-identifier", "has an argument 'image-url', which is no identifier"),
         ("twice", "offers two tools named 'add-numbers'"),
         ("clash", "'add-numbers' and 'add_numbers', which both become add_numbers"),
         ("nameless", 'offers "2D?", of which no tool name can be made'),
@@ -153,18 +150,56 @@ def test_a_selection_leaves_tools_out_and_gives_names() -> None:
     ],
 )
 def test_what_cannot_be_imported_is_said(fault: str, sentence: str) -> None:
-    with pytest.raises(RemoteServerError) as caught:
+    with pytest.raises(McpServerError) as caught:
         mcp_tools([lab(fault, connect_s=0.5 if fault == "silent" else 20)])
     assert sentence in str(caught.value)
 
 
 def test_a_program_that_does_not_exist_is_said() -> None:
-    with pytest.raises(RemoteServerError, match="cannot be started: there is no lab-server-of-nobody"):
-        mcp_tools([RemoteServer(name="lab", command="lab-server-of-nobody")])
+    with pytest.raises(McpServerError, match="cannot be started: there is no lab-server-of-nobody"):
+        mcp_tools([McpServerConfig(name="lab", command="lab-server-of-nobody")])
 
 
-def test_a_server_that_greets_on_stdout_is_understood() -> None:
-    assert len(mcp_tools([lab("chatty")])) == 3
+@pytest.mark.parametrize("manner", ["chatty", "junk", "bom", "crlf", "talkative"])
+def test_a_server_of_other_manners_is_understood(manner: str, caplog: pytest.LogCaptureFixture) -> None:
+    manners = toolbox(lab(manner))
+    assert run(manners, "add_numbers", a=2, b=3).text == "5"
+    assert run(manners, "work", what="nothing").text == "did nothing"
+    assert "Traceback" not in caplog.text
+
+
+def test_arguments_are_sent_under_the_names_that_the_server_has_for_them(tools: Toolbox) -> None:
+    assert list(tools["copy"].spec.parameters["properties"]) == ["from_", "study_id", "the_image"]
+    sent = run(tools, "copy", (PICTURE,), from_="here", study_id=3, the_image=0).data
+    assert sent is not None
+    assert sent.keys() == {"from", "study-id", "the.image"}
+    assert (sent["from"], sent["study-id"]) == ("here", 3)
+    picture = PIL.Image.open(io.BytesIO(base64.b64decode(sent["the.image"])))
+    np.testing.assert_array_equal(np.asarray(picture), PICTURE.pixels)
+
+
+def test_whatever_an_answer_holds_comes_through_or_is_named(tools: Toolbox) -> None:
+    assert run(tools, "work", what="resources").text == "the body\n[a link: file:///y]\n[audio, which is not read]"
+    nothing = run(tools, "work", what="nothing at all")
+    assert (nothing.ok, nothing.text, nothing.data) == (True, "", None)
+    alone = run(tools, "work", what="data alone")
+    assert (alone.text, alone.data) == ('{"mean": 3.5}', {"mean": 3.5})
+
+
+@pytest.mark.parametrize("end", ["close", "die"])
+def test_what_a_server_started_ends_with_it(end: str) -> None:
+    server = lab(timeout_s=18)
+    mine = toolbox(server)
+    child = Path("/proc", run(mine, "work", what="child").text)
+    assert child.exists()
+    if end == "die":
+        assert "closed the connection" in failure(run(mine, "work", what="die"))
+    else:
+        connection_to(server).close()
+    deadline = time.monotonic() + 10
+    while child.exists() and "Z" not in (child / "stat").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not child.exists() or "Z" in (child / "stat").read_text()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +238,7 @@ def test_a_server_that_comes_back_with_other_tools_is_not_trusted(tmp_path: Path
     changing = toolbox(lab("changing", tmp_path / "died"))
     for what in ("die-once", "nothing"):  # the second fails at once, without starting it again
         said = failure(run(changing, "work", what=what))
-        assert "it came back with other tools: InvertPicture, add-numbers, work changed or left" in said
+        assert "it came back with other tools: InvertPicture, add-numbers, copy, work changed or left" in said
 
 
 def test_a_slow_server_is_given_up_and_started_anew_when_it_stays_silent() -> None:
@@ -218,7 +253,7 @@ def test_a_slow_server_is_given_up_and_started_anew_when_it_stays_silent() -> No
 
 
 def test_an_endless_line_costs_the_connection_and_not_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medvistagym_core.remote.process.MOST_LINE", 1 << 20)
+    monkeypatch.setattr("medvistagym_mcp.client._process.MAX_LINE", 1 << 20)
     flooding = toolbox(lab(timeout_s=19))
     begun = time.monotonic()
     assert "closed the connection" in failure(run(flooding, "work", what="endless-line"))
@@ -240,7 +275,7 @@ def test_over_http_with_a_token_and_through_a_restart(tmp_path: Path, monkeypatc
     picture = tmp_path / "scan.png"
     PIL.Image.fromarray(PICTURE.pixels).save(picture)
     monkeypatch.setenv("MEDVISTAGYM_SERVE_TOKEN", "a-token-for-the-tests")
-    monkeypatch.setattr("medvistagym_core.remote.connection._PATIENCE_S", 0.2)
+    monkeypatch.setattr("medvistagym_mcp.client._connection._PATIENCE_S", 0.2)
     command = [
         sys.executable,
         "-m",
@@ -265,11 +300,17 @@ def test_over_http_with_a_token_and_through_a_restart(tmp_path: Path, monkeypatc
 
     server, url = start("0")
     try:
-        with pytest.raises(RemoteServerError, match="the variable NO_SUCH_TOKEN is not set"):
-            mcp_tools([RemoteServer(name="own", url=url, token_env="NO_SUCH_TOKEN")])
-        with pytest.raises(RemoteServerError, match="A bearer token is needed"):
-            mcp_tools([RemoteServer(name="own", url=url)])
-        remote = toolbox(RemoteServer(name="own", url=url, token_env="MEDVISTAGYM_SERVE_TOKEN", timeout_s=20))
+        with pytest.raises(McpServerError, match="the variable NO_SUCH_TOKEN is not set"):
+            mcp_tools([McpServerConfig(name="own", url=url, token_env="NO_SUCH_TOKEN")])
+        with pytest.raises(
+            McpServerError,
+            match=r"\(HTTP 401\): name the variable that holds its token",
+        ):
+            mcp_tools([McpServerConfig(name="own", url=url)])
+        monkeypatch.setenv("WRONG_TOKEN", "not-the-token-of-the-tests")
+        with pytest.raises(McpServerError, match="the token in WRONG_TOKEN is not accepted"):
+            mcp_tools([McpServerConfig(name="own", url=url, token_env="WRONG_TOKEN")])
+        remote = toolbox(McpServerConfig(name="own", url=url, token_env="MEDVISTAGYM_SERVE_TOKEN", timeout_s=20))
         result = run(remote, "show_image", image=0)
         np.testing.assert_array_equal(result.images[0].pixels, PICTURE.pixels)
         assert failure(run(remote, "show_image", image=9)).startswith("bad_value: show_image: there is no image 9")
@@ -282,61 +323,6 @@ def test_over_http_with_a_token_and_through_a_restart(tmp_path: Path, monkeypatc
         assert run(remote, "show_image", image=0).ok
     finally:
         stop(server)
-
-
-# -- configuration
-
-
-def test_toml_and_the_json_of_other_clients(tmp_path: Path) -> None:
-    toml = tmp_path / "servers.toml"
-    toml.write_text(
-        '[servers.lab]\ncommand = "x"\nargs = ["a"]\nimages = { p = "path" }\n[servers.far]\nurl = "https://h/mcp"\n'
-    )
-    first, second = read_servers(toml)
-    assert (first.name, first.command, first.args, first.images) == ("lab", "x", ("a",), {"p": "path"})
-    assert second.url == "https://h/mcp"
-    other = tmp_path / "mcp.json"
-    other.write_text(json.dumps({"mcpServers": {"lab": {"type": "stdio", "command": "x", "env": {"A": "1"}}}}))
-    assert read_servers(other)[0].env == {"A": "1"}
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("", "names no servers"),
-        ("[servers]", "names no servers"),
-        ("servers = 3", "names no servers"),
-        ("[servers.lab", "is not TOML"),
-        ("[servers.lab]", "server lab: give either command or url"),
-        ('[servers.lab]\ncommand = "x"\nurl = "http://x"', "give either command or url"),
-        ('[servers.lab]\nurl = "ftp://x"', "server lab: url: "),
-        ('[servers.lab]\ncomand = "x"', "server lab has no setting comand; there are command, "),
-        ('[servers."a b"]\ncommand = "x"', "server a b: name: "),
-        ('[servers.lab]\ncommand = "x"\ntimeout_s = 0', "timeout_s: "),
-        ('[servers.lab]\nurl = "http://x"\nimages = { p = "path" }', "only to a server that is started by command"),
-        ("servers.lab = 3", "server lab must be a table"),
-    ],
-)
-def test_a_wrong_file_is_said(tmp_path: Path, text: str, sentence: str) -> None:
-    path = tmp_path / "servers.toml"
-    path.write_text(text)
-    with pytest.raises(RemoteServerError) as caught:
-        read_servers(path)
-    assert sentence in str(caught.value)
-    assert "\n" not in str(caught.value).removeprefix(str(path))
-
-
-def test_images_are_sent_as_paths_and_in_lists(tmp_path: Path) -> None:
-    properties = {"files": {"type": "array", "items": {"type": "string"}, "description": "Some."}}
-    offered = types.Tool(name="t", input_schema={"type": "object", "properties": properties})
-    spec, forms = spec_of(lab(images={"t.files": "path"}), offered, "t")
-    assert forms == {"files": "path"}
-    assert spec.parameters["properties"]["files"] == {
-        "type": "array", "items": {"type": "integer", "minimum": 0}, "description": "Some.",
-    }  # fmt: skip
-    encoded = {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/png"}
-    offered = types.Tool(name="t", input_schema={"type": "object", "properties": {"scan": encoded}})
-    assert spec_of(lab(images={}), offered, "t")[1] == {"scan": "base64"}
 
 
 # -- the command line
@@ -362,28 +348,3 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     servers.write_text('[servers.lab]\ncommand = "lab-server-of-nobody"\n')
     assert main(["tools", "list", *given]) == 2
     assert "there is no lab-server-of-nobody" in capsys.readouterr().err
-
-
-# -- the documentation
-
-DOCS = Path(__file__).parents[1] / "docs" / "mcp.md"
-
-
-def _snippets(language: str) -> list[str]:
-    return [block.partition("```")[0] for block in DOCS.read_text("utf-8").split(f"```{language}\n")[1:]]
-
-
-@pytest.mark.parametrize("ending", ["toml", "json"])
-def test_the_configurations_shown_are_read(tmp_path: Path, ending: str) -> None:
-    (snippet,) = _snippets(ending)
-    file = tmp_path / f"servers.{ending}"
-    file.write_text(snippet)
-    assert read_servers(file)
-
-
-@pytest.mark.parametrize("line", [line for text in _snippets("sh") for line in text.splitlines() if "pip" not in line])
-def test_the_commands_shown_parse(line: str) -> None:
-    program, group, *arguments = shlex.split(line)
-    assert program == "medvistagym"
-    if arguments[0] != "call":  # its flags are those of the tool
-        build_parser(group).parse_args(arguments)

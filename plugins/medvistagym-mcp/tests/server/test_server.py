@@ -12,18 +12,19 @@ from mcp import Client, types
 from mcp.server.lowlevel import Server
 
 from medvistagym_core import Image, LocalExecutor, Toolbox, Window, tool
-from medvistagym_core.serving.server import show_image, tool_server, with_tools
-from medvistagym_core.serving.session import Limits, Session
+from medvistagym_mcp.server import Session, SessionLimits, add_server_tools, build_server, show_image
+from medvistagym_mcp.server._client_schema import to_client_schema
+from medvistagym_mcp.server._server import instructions, offered_tool
 
 from .parts import TOOLBOX, grey, pictures, said
 
 
 def served(images: list[Image], work: Callable[[Client], Awaitable[None]], mode: str = "legacy", **limits: Any) -> None:
     async def run() -> None:
-        toolbox = with_tools(TOOLBOX, [show_image.described(plugin="serve")])
+        toolbox = add_server_tools(TOOLBOX, [show_image])
         with LocalExecutor(toolbox, cache_bytes=0) as executor:
-            session = Session(executor, images, Limits(**limits))
-            server: Server[Any] = tool_server(toolbox, images, lambda ctx: session, stateless=True)
+            session = Session(executor, images, SessionLimits(**limits))
+            server: Server[Any] = build_server(toolbox, images, lambda ctx: session, stateless=True)
             async with Client(server, mode=mode) as client:
                 await work(client)
 
@@ -31,13 +32,17 @@ def served(images: list[Image], work: Callable[[Client], Awaitable[None]], mode:
 
 
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
-def test_the_schemas_are_the_specs_and_nothing_less(mode: str) -> None:
+def test_a_client_sees_every_tool_with_a_schema_that_it_takes(mode: str) -> None:
     async def work(client: Client) -> None:
-        offered = (await client.list_tools()).tools
-        assert [t.name for t in offered] == [*TOOLBOX, "show_image"]
-        for mine, spec in zip(offered, TOOLBOX.specs, strict=False):
-            assert mine.input_schema == spec.parameters
-            assert mine.description == spec.description
+        offered = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert list(offered) == [*TOOLBOX, "show_image"]
+        for spec in TOOLBOX.specs:
+            assert offered[spec.name].description == spec.description
+            assert offered[spec.name].input_schema == to_client_schema(spec.parameters)
+        assert offered["noise"].input_schema == TOOLBOX["noise"].spec.parameters  # nothing in it is refused by anyone
+        assert offered["cut"].input_schema["properties"]["gain"] == {
+            "type": "number", "minimum": 0, "default": 1.0, "description": "A factor (greater than 0).",
+        }  # fmt: skip
         assert client.instructions is not None
         assert "Image 1 is there: 128 x 64 pixels, CT, values in HU." in client.instructions
 
@@ -55,6 +60,7 @@ def test_images_come_as_their_view_with_their_handles() -> None:
         assert block.meta == {
             "medvistagym/image": {
                 "handle": 1, "height": 300, "width": 100, "frames": 1, "unit": "HU", "spacing": None, "modality": None,
+                "picture_height": 150, "picture_width": 50, "picture_quality": None,
             }
         }  # fmt: skip
         result = await client.call_tool("cut", {"image": 1, "box": [0, 0, 500, 500]})
@@ -102,6 +108,23 @@ def test_text_is_cut_and_calls_are_limited() -> None:
     served([grey()], work, text=500, calls=3)
 
 
+def test_a_description_that_clients_would_refuse_is_cut() -> None:
+    @tool
+    def talk() -> str:
+        """Talk."""
+        return ""
+
+    (offered,) = [offered_tool(spec) for spec in Toolbox({"talk": talk.described(description="word " * 1000)}).specs]
+    assert len(offered.description or "") < 1024
+    assert "5000 characters in all" in (offered.description or "")
+
+
+def test_many_images_from_the_start_are_told_in_a_few_lines() -> None:
+    told = instructions([grey()] * 500)
+    assert len(told) < 5000
+    assert "Images 50 to 499 are there as well." in told
+
+
 def test_a_name_taken_by_the_server_is_refused_with_a_way_out() -> None:
     @tool(name="show_image")
     def other() -> str:
@@ -109,4 +132,4 @@ def test_a_name_taken_by_the_server_is_refused_with_a_way_out() -> None:
         return ""
 
     with pytest.raises(ValueError, match=r"other_show_image=local:show_image"):
-        with_tools(Toolbox({"show_image": other}), [show_image.described(plugin="serve")])
+        add_server_tools(Toolbox({"show_image": other}), [show_image])

@@ -27,6 +27,8 @@ from medvistagym_mcp.client._config import McpServerConfig
 MAX_LINE: Final = 64 * 2**20
 _TAIL: Final = 2000
 _GRACE_S: Final = 2.0
+_LOOK_S: Final = 0.2
+_LAST_S: Final = 1.0
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
 
 
@@ -66,6 +68,7 @@ async def process_streams(server: McpServerConfig, tail: StderrTail) -> AsyncIte
             tasks.start_soon(_read, process, arriving, tail)
             tasks.start_soon(_write, process, leaving, arriving)
             tasks.start_soon(_drain_stderr, process, tail)
+            tasks.start_soon(_watch, process, arriving)
             try:
                 yield received, sent
             finally:
@@ -124,6 +127,14 @@ async def _drain_stderr(process: Process, tail: StderrTail) -> None:
     with contextlib.suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async for chunk in process.stderr:
             tail.add(chunk.decode(errors="replace"))
+
+
+async def _watch(process: Process, arriving: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+    """End the messages when the process has ended, though what it started may hold its stdout open."""
+    while process.returncode is None:
+        await anyio.sleep(_LOOK_S)
+    await anyio.sleep(_LAST_S)  # for what it said last
+    arriving.close()
 
 
 async def _end(process: Process) -> None:

@@ -182,7 +182,8 @@ def _written_out(schema: Any, refusal: Refusal) -> dict[str, Any]:
     except jsonschema.SchemaError as error:
         raise refusal(f"has a schema that is not JSON Schema ({error.message[:200]})") from None
     except referencing.exceptions.Unresolvable as error:
-        raise refusal(f"has a schema that refers to {error.ref!r:.100}, which it does not define") from None
+        reference = f"#{error.ref.removeprefix('#')}"
+        raise refusal(f"has a schema that refers to {reference!r:.100}, which it does not define") from None
     except SchemaTooLargeError as error:
         raise refusal(f"has a schema that is too large: {error}") from None
     except RecursionError:

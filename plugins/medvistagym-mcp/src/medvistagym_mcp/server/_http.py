@@ -36,7 +36,8 @@ SESSION: Final = "mcp-session-id"
 MIN_TOKEN_LENGTH: Final = 16
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _MAX_BODY: Final = 2**20  # arguments name images by handle, so that no request comes near it
-_CONNECTIONS_PER_SESSION: Final = 4
+_CONNECTIONS_PER_SESSION: Final = 8
+_MIN_CONNECTIONS: Final = 64
 _BACKLOG: Final = 64
 _SHUTDOWN_S: Final = 2
 
@@ -229,7 +230,7 @@ def max_connections(sessions: int) -> int:
     import resource
 
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(8, min(_CONNECTIONS_PER_SESSION * sessions, files // 4))
+    return min(max(_CONNECTIONS_PER_SESSION * sessions, _MIN_CONNECTIONS), max(files // 4, 8))
 
 
 def bind_socket(host: str, port: int) -> socket.socket:

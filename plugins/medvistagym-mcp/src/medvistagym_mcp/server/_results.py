@@ -27,7 +27,8 @@ from medvistagym_mcp.server._session import PictureFormat, SessionLimits
 IMAGE_FACTS: Final = "medvistagym/image"
 _MIN_QUALITY: Final = 55
 _QUALITY_STEP: Final = 15
-_SHRINK: Final = 0.75
+_SHRINK: Final = 0.9
+_HOPELESS: Final = 3  # times the size: more than less quality can save
 _MIN_SIDE: Final = 16
 _BLOCK_BYTES: Final = 700  # of a picture's block besides the picture: its facts and its line of text
 _FOLDERS: Final = re.compile(
@@ -119,7 +120,10 @@ def encode_picture(image: Image, max_bytes: int, limits: SessionLimits) -> Encod
                 view.save(file, name, quality=quality)
             if file.tell() <= max_bytes or side <= _MIN_SIDE:
                 return EncodedPicture(file.getvalue(), name, *view.size, quality)
-        side = max(int(side * _SHRINK), _MIN_SIDE)
+            if quality is not None and file.tell() > _HOPELESS * max_bytes:
+                break
+        fitting = math.sqrt(max(max_bytes, 1) / file.tell())  # if the size of the file went with the number of pixels
+        side = max(int(side * _SHRINK * min(fitting, 1.0)), _MIN_SIDE)
 
 
 def _attempts(picture_format: PictureFormat, quality: int) -> list[tuple[str, int | None]]:

@@ -7,9 +7,9 @@ arguments are checked by the tool, the same way as those that a policy writes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
-from anyio import to_thread
 from mcp import MCPError, types
 from mcp.server.lowlevel import Server
 from mcp_types import UNSUPPORTED_PROTOCOL_VERSION
@@ -27,7 +27,7 @@ from medvistagym_mcp.server._session import Session
 
 Context = Any
 _VERSIONS: Final = list(HANDSHAKE_PROTOCOL_VERSIONS)
-_MAX_DESCRIPTION: Final = 1000  # clients refuse a tool whose description is longer than 1024 characters
+_MAX_DESCRIPTION: Final = 980  # clients refuse more than 1024 characters; what is cut is told of in 30
 _MAX_LISTED: Final = 50
 
 
@@ -81,10 +81,9 @@ def build_server(
             raise MCPError(UNSUPPORTED_PROTOCOL_VERSION, said, data)
         refused = session.check_rate()
         if refused is not None:
-            result = ToolResult(error=refused)
-        else:
-            result = await session.call_in_turn(ToolCall(name=params.name, arguments=params.arguments or {}))
-        return await to_thread.run_sync(to_call_result, result, session.store, session.limits, abandon_on_cancel=True)
+            return to_call_result(ToolResult(error=refused), session.store, session.limits)
+        call = ToolCall(name=params.name, arguments=params.arguments or {})
+        return await session.run_in_turn(partial(_answer, session, call))
 
     async def discover(ctx: Context, params: types.RequestParams | None) -> types.DiscoverResult:
         return types.DiscoverResult(
@@ -127,6 +126,10 @@ def instructions(images: Sequence[Image]) -> str:
     if len(images) > _MAX_LISTED:
         lines.append(f"Images {_MAX_LISTED} to {len(images) - 1} are there as well.")
     return "\n".join(lines)
+
+
+def _answer(session: Session, call: ToolCall) -> types.CallToolResult:
+    return to_call_result(session.call(call), session.store, session.limits)
 
 
 def _version() -> str:

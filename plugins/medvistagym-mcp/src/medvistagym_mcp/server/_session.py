@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from anyio import Lock, to_thread
 
@@ -24,6 +24,7 @@ from medvistagym_core.tool import ToolCall, ToolError, ToolResult
 if TYPE_CHECKING:
     import numpy as np
 
+T = TypeVar("T")
 PictureFormat = Literal["auto", "png", "jpeg", "webp"]
 _MIN_IMAGE_BYTES: Final = 4096  # what an image costs besides its pixels
 _MINUTE_S: Final = 60.0
@@ -117,12 +118,15 @@ class Session:
         self._recent.append(now)
         return None
 
-    async def call_in_turn(self, call: ToolCall) -> ToolResult:
-        """`call` in a thread, after the calls before it. When the wait is cancelled the thread goes on by itself."""
+    async def run_in_turn(self, work: Callable[[], T]) -> T:
+        """The value of `work()`, done in a thread after what was asked for before it.
+
+        When the wait is cancelled the thread goes on by itself.
+        """
         self._waiting += 1
         try:
             async with self._turn:
-                return await to_thread.run_sync(self.call, call, abandon_on_cancel=True)
+                return await to_thread.run_sync(work, abandon_on_cancel=True)
         finally:
             self._waiting -= 1
 
