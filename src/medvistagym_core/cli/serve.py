@@ -62,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:PORT]",
         action="append",
         default=[],
-        help="a host name, or another port (* for any), that clients use; may be given again",
+        help="a host name that clients use, with its port where that is not --port (* for any); may be given again",
     )
     pictures = parser.add_argument_group("pictures")
     pictures.add_argument(
@@ -168,7 +168,7 @@ def _offer(server: Any, options: argparse.Namespace, limits: Any) -> Iterator[tu
     images = read_images(registry, options.image)
     with contextlib.ExitStack() as stack:
         try:
-            own = [server.show_image] if images else []
+            own = [server.show_image] if images or options.root else []
             if options.root is not None:
                 reader = stack.enter_context(server.FileReader(options.plugins, limits))
                 own += server.folder_tools(options.root, reader, limits)

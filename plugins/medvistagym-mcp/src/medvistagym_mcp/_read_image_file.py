@@ -38,6 +38,8 @@ def read_image_file(
         raise
     except Exception as error:  # whatever a reader raises says why the file cannot be read
         raise ValueError(str(error).strip() or type(error).__name__) from error
+    if stray := next((image for image in images if not isinstance(image, Image)), None):
+        raise ValueError(f"its reader gave a {type(stray).__name__} in place of an image")
     size = sum(image.pixels.nbytes for image in images)
     if size > max_bytes:
         most = f"{max_bytes / 2**20:.0f} MiB that a session may hold"

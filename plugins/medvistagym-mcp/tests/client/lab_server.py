@@ -182,7 +182,7 @@ def main() -> None:
     if FAULT == "chatty":
         print("Welcome to the lab server!", flush=True)
     if FAULT == "dead":
-        sys.exit("no licence")
+        sys.exit("no \x1b[31mlicence")
     for line in sys.stdin:
         request = json.loads(line)
         if "id" not in request or "method" not in request:

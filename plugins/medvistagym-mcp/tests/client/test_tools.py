@@ -146,7 +146,7 @@ def test_a_selection_leaves_tools_out_and_gives_names() -> None:
         ("huge", "describes itself in more than 64 KiB"),
         ("endless", "lists its tools without end"),
         ("silent", "did not answer within 0.5 s"),
-        ("dead", "ended, or closed the connection, before it answered (it said last: no licence)"),
+        ("dead", "ended, or closed the connection, before it answered (it said last: no \\x1b[31mlicence)"),
     ],
 )
 def test_what_cannot_be_imported_is_said(fault: str, sentence: str) -> None:
@@ -158,6 +158,8 @@ def test_what_cannot_be_imported_is_said(fault: str, sentence: str) -> None:
 def test_a_program_that_does_not_exist_is_said() -> None:
     with pytest.raises(McpServerError, match="cannot be started: there is no lab-server-of-nobody"):
         mcp_tools([McpServerConfig(name="lab", command="lab-server-of-nobody")])
+    with pytest.raises(McpServerError, match=r"cannot be started: .*lab_server\.py: Permission denied"):
+        mcp_tools([McpServerConfig(name="lab", command=str(LAB))])
 
 
 @pytest.mark.parametrize("manner", ["chatty", "junk", "bom", "crlf", "talkative"])

@@ -39,6 +39,8 @@ def read(path):
         return [Image(pixels=np.broadcast_to(np.uint8(1), (100_000, 100_000)))]
     if what == ".raise":
         raise RuntimeError(f"no luck with {path}")
+    if what == ".nonsense":
+        return ["an image"]
     if what == ".pid":
         return [Image(pixels=np.full((2, 2), os.getpid()))]
     return None
@@ -61,7 +63,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: medvistagym-careless\nVersion: 1\n")
     (facts / "entry_points.txt").write_text("[medvistagym]\ncareless = medvistagym_careless\n")
     monkeypatch.syspath_prepend(site)
-    for what in ("crash", "exit", "hang", "memory", "wide", "raise", "pid"):
+    for what in ("crash", "exit", "hang", "memory", "wide", "raise", "nonsense", "pid"):
         (root / f"file.{what}").write_bytes(b"")
     PIL.Image.fromarray(grey().pixels).save(root / "scan.png")
     return root
@@ -82,6 +84,7 @@ def reader(root: Path) -> Iterator[FileReader]:
         ("file.memory", "tool_failed", "ran out of memory"),
         ("file.wide", "bad_value", "its images take 9537 MiB, more than the 64 MiB that a session may hold"),
         ("file.raise", "bad_value", "no luck with"),
+        ("file.nonsense", "bad_value", "its reader gave a str in place of an image"),
     ],
 )
 def test_a_file_costs_one_error_and_the_next_is_read(

@@ -50,8 +50,8 @@ def picture(block: types.ImageContent) -> PIL.Image.Image:
 
 @pytest.mark.parametrize(
     "images",
-    [(NOISE,), (COLOUR,), (TALL,), (NOISE, COLOUR) * 8, (SMOOTH,) * 40],
-    ids=("grey", "colour", "tall", "sixteen", "forty"),
+    [(NOISE,), (COLOUR,), (TALL,), (NOISE, COLOUR) * 3, (SMOOTH,) * 30],
+    ids=("grey", "colour", "tall", "six", "thirty"),
 )
 @pytest.mark.parametrize("picture_format", ["auto", "png", "jpeg", "webp"])
 def test_a_result_is_smaller_than_clients_take(images: tuple[Image, ...], picture_format: str) -> None:
@@ -97,6 +97,14 @@ def test_a_larger_limit_sends_more() -> None:
     assert picture(block).size == (1024, 1024)
     (block,) = blocks(answered(COLOUR, result_bytes=3000))
     assert max(picture(block).size) < 200
+
+
+def test_of_very_many_images_the_first_are_shown_and_the_others_named() -> None:
+    small = Image(pixels=np.zeros((8, 8), np.uint8))
+    result = answered(*[small] * 3000)
+    assert size(result) <= 1_000_000
+    assert len(blocks(result)) == 32
+    assert said(result)[-1] == "images 32 to 2999: not shown here, for want of room."
 
 
 def test_data_that_are_too_large_are_left_out_with_a_note() -> None:

@@ -264,6 +264,8 @@ class McpConnection:
             return str(error)
         if isinstance(error, FileNotFoundError):
             return f"cannot be started: there is no {error.filename}"
+        if isinstance(error, OSError) and self.server.command is not None:
+            return f"cannot be started: {error.filename or self.server.command}: {error.strerror or error}"
         if isinstance(error, MCPError):
             if error.code == CONNECTION_CLOSED:
                 return "ended, or closed the connection, before it answered"

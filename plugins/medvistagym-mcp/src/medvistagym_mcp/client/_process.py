@@ -44,7 +44,8 @@ class StderrTail:
 
     def __str__(self) -> str:
         lines = [line.strip() for line in self._tail.splitlines() if line.strip()]
-        return lines[-1][:300] if lines else ""
+        last = lines[-1][:300] if lines else ""
+        return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in last)  # a terminal must not obey it
 
 
 @contextlib.asynccontextmanager

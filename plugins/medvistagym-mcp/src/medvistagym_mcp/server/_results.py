@@ -30,6 +30,8 @@ _QUALITY_STEP: Final = 15
 _SHRINK: Final = 0.9
 _HOPELESS: Final = 3  # times the size: more than less quality can save
 _MIN_SIDE: Final = 16
+_MAX_SIDE: Final = 16383  # of a WebP file
+_MAX_PICTURES: Final = 32
 _BLOCK_BYTES: Final = 700  # of a picture's block besides the picture: its facts and its line of text
 _FOLDERS: Final = re.compile(
     r"(?<![\w:/.~<-])(?:file:(?://)?)?(?:/|~/|[A-Za-z]:[\\/])(?=[^\s/])(?:[^\s\\/'\"<>|:]+[\\/])*"
@@ -63,12 +65,15 @@ def to_call_result(result: ToolResult, store: ImageStore, limits: SessionLimits)
     texts, data = _texts(result, limits)
     left = limits.result_bytes - _size(texts) - _size(data)
     content: list[types.ContentBlock] = []
-    for position, handle in enumerate(result.handles):
-        share = left // (len(result.handles) - position) - _BLOCK_BYTES
+    shown, others = result.handles[:_MAX_PICTURES], result.handles[_MAX_PICTURES:]
+    for position, handle in enumerate(shown):
+        share = left // (len(shown) - position) - _BLOCK_BYTES
         picture = encode_picture(store[handle], share * 3 // 4, limits)
         content.append(types.TextContent(text=f"image {handle}:{picture.note(store[handle], limits.side)}"))
         content.append(_block(store[handle], handle, picture))
         left -= _BLOCK_BYTES + len(picture.data) * 4 // 3
+    if others:
+        content.append(types.TextContent(text=f"images {others[0]} to {others[-1]}: not shown here, for want of room."))
     content += [types.TextContent(text=text) for text in texts]
     if not content:
         content.append(types.TextContent(text="The tool returned nothing."))
@@ -106,10 +111,10 @@ def encode_picture(image: Image, max_bytes: int, limits: SessionLimits) -> Encod
 
     Args:
         image: The image.
-        max_bytes: Size of the file. What is smaller than `_MIN_SIDE` pixels is sent in any case.
+        max_bytes: Size of the file; a picture of `_MIN_SIDE` pixels is sent in any case.
         limits: `side`, `picture_format` and `quality`.
     """
-    side = min(limits.side, max(image.shape))
+    side = min(limits.side, max(image.shape), _MAX_SIDE)
     while True:
         view = image.to_pil(side if side < max(image.shape) else None)
         for name, quality in _attempts(limits.picture_format, limits.quality):
