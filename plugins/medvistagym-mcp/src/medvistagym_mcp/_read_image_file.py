@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 from medvistagym_core.cli.files import read_images
 from medvistagym_core.image import Image
@@ -33,7 +34,7 @@ def read_image_file(
     if place.is_file():
         _check_pixels(place, max_pixels)
     try:
-        images = read_images(registry, [place])
+        images: list[Any] = [*read_images(registry, [place])]  # of a reader that may give anything
     except (MemoryError, ValueError):
         raise
     except Exception as error:  # whatever a reader raises says why the file cannot be read

@@ -30,6 +30,9 @@ Connect = Callable[[], contextlib.AbstractAsyncContextManager[Client]]
 
 NOISY = '''
 import os
+from typing import Annotated
+import numpy as np
+from pydantic import Field
 from medvistagym_core import Box, Image, tool
 
 print("noise while it is imported")
@@ -47,6 +50,19 @@ def invert(image: Image) -> Image:
     os.system("echo noise of a child")
     assert os.read(0, 1) == b""
     return image.with_pixels(255 - image.pixels)
+
+
+@tool
+def speckle(image: Image, amount: Annotated[float, Field(gt=0)], at: tuple[int, int] = (0, 0)) -> Image:
+    """Make noise.
+
+    Args:
+        image: The image.
+        amount: How much.
+        at: Where.
+    """
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3)).astype(np.uint8)
+    return Image(pixels=noise, photometric="RGB")
 
 
 @tool(timeout_s=None)
@@ -81,13 +97,38 @@ def test_stdio(files: Path) -> None:
 
     async def run() -> None:
         async with Client(StdioServerParameters(command=program, args=arguments), mode="auto") as client:
-            assert [t.name for t in (await client.list_tools()).tools] == ["hang", "invert", "show_image"]
+            assert [t.name for t in (await client.list_tools()).tools] == ["hang", "invert", "speckle", "show_image"]
             result = await client.call_tool("invert", {"image": 0})
             assert said(result) == ["image 1:"]
             np.testing.assert_array_equal(pictures(result)[0], 255 - grey().pixels)
             assert "no image 2; the images are 0 to 1" in said(await client.call_tool("invert", {"image": 2}))[0]
 
     asyncio.run(run())
+
+
+async def acceptable(connect: Connect) -> None:
+    """What clients with limits see: schemas without keywords that they refuse, results of less than a megabyte."""
+    async with connect() as client:
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert tools["speckle"].input_schema["properties"] == {
+            "image": {"type": "integer", "minimum": 0, "description": "The image."},
+            "amount": {"type": "number", "minimum": 0, "description": "How much (greater than 0)."},
+            "at": {
+                "type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2, "default": [0, 0],
+                "description": "Where.",
+            },
+        }  # fmt: skip
+        result = await client.call_tool("speckle", {"image": 0, "amount": 1.5, "at": [3, 4]})
+        assert len(result.model_dump_json(by_alias=True)) < 2**20
+        assert said(result)[0].startswith("image 1: (JPEG of quality ")
+        refused = await client.call_tool("speckle", {"image": 0, "amount": 0})
+        assert "amount must be greater than 0" in said(refused)[0]
+
+
+def test_schemas_and_results_over_stdio_are_those_that_clients_take(files: Path) -> None:
+    program, *arguments = command(files)
+    server = StdioServerParameters(command=program, args=arguments)
+    asyncio.run(acceptable(lambda: Client(server, mode="legacy")))
 
 
 def _lines(*requests: dict[str, Any]) -> bytes:
@@ -206,6 +247,10 @@ async def isolated(connect: Connect) -> None:
 @pytest.mark.parametrize("mode", ["legacy", "auto"])
 def test_http(address: str, mode: str) -> None:
     asyncio.run(isolated(partial(over_http, address, mode)))
+
+
+def test_schemas_and_results_over_http_are_those_that_clients_take(address: str) -> None:
+    asyncio.run(acceptable(partial(over_http, address, "legacy")))
 
 
 def test_a_client_without_sessions_is_told_which_versions_have_them(address: str) -> None:

@@ -38,7 +38,6 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "[::1]")
 _MAX_BODY: Final = 2**20  # arguments name images by handle, so that no request comes near it
 _CONNECTIONS_PER_SESSION: Final = 8
 _MIN_CONNECTIONS: Final = 64
-_BACKLOG: Final = 64
 _SHUTDOWN_S: Final = 2
 
 
@@ -200,12 +199,13 @@ async def serve_http(
         max_request_body_size=_MAX_BODY,
         max_sessions=sessions.limits.sessions,
     )
+    connections = max_connections(sessions.limits.sessions)
     config = uvicorn.Config(
         http_app(manager, sessions, policy),
         http=BoundedConnection,
         ws="none",
-        limit_concurrency=max_connections(sessions.limits.sessions),
-        backlog=_BACKLOG,
+        limit_concurrency=connections,
+        backlog=connections,  # so many may be accepted before the first of them is counted
         log_config=None,
         access_log=False,
         lifespan="off",
