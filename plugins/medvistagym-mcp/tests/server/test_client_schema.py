@@ -103,6 +103,7 @@ def schemas() -> dict[str, dict[str, Any]]:
             "limits": {"allOf": [{"type": "object", "properties": {"low": {"type": "number"}}}, {"required": ["low"]}]},
             "range": {"anyOf": [{"type": "integer", "minimum": 3}, {"type": "number", "maximum": 9}]},
             "free": True,
+            "word": {"enum": ["a", "b", None, 3]},
         },
         "required": ["name"],
         "$defs": {"name": {"type": "string", "pattern": "^[a-z]+$"}},
@@ -145,6 +146,7 @@ def test_what_no_keyword_says_any_more_is_in_the_description() -> None:
     assert foreign["how"] == {"type": "string", "enum": ["fast", "slow"]}
     assert foreign["limits"] == {"type": "object", "properties": {"low": {"type": "number"}}, "required": ["low"]}
     assert foreign["range"] == {"type": "number"}
+    assert foreign["word"] == {"type": "string", "enum": ["a", "b"], "description": "Or an integer."}
 
 
 GENERATED = ("image", "above", "between", "side", "digit", "day", "ids", "step", "box", "few")

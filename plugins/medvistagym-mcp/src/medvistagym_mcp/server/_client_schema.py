@@ -65,8 +65,9 @@ def _simplify(schema: Any) -> dict[str, Any]:
         notes += _bound_properties(merged)
     if "format" in merged:
         notes.append(f"in the format {merged['format']}")
-    if merged["type"] != "string" or any(not isinstance(value, str) for value in merged.get("enum", ())):
-        merged.pop("enum", None)
+    texts = [value for value in merged.pop("enum", ()) if isinstance(value, str)]
+    if merged["type"] == "string" and texts:
+        merged["enum"] = texts
     simple = {key: merged[key] for key in _KEPT if merged.get(key) is not None}
     if notes:
         simple["description"] = _append(simple.get("description", ""), notes)
@@ -171,9 +172,8 @@ def _intersect(schema: Mapping[str, Any], part: Any) -> dict[str, Any]:
     if not isinstance(part, Mapping):
         return dict(schema)
     both = {**schema, **part}
-    for key in ("properties",):
-        if key in schema and key in part:
-            both[key] = {**schema[key], **part[key]}
+    if "properties" in schema and "properties" in part:
+        both["properties"] = {**schema["properties"], **part["properties"]}
     if "required" in schema and "required" in part:
         both["required"] = list(dict.fromkeys([*schema["required"], *part["required"]]))
     return both

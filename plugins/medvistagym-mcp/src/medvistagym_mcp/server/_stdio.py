@@ -140,10 +140,11 @@ def _decode(line: bytes) -> str:
 
 
 def _is_hung_up(fd: int) -> bool:
-    """Whether the other side of a pipe has been closed, though there may be more to read."""
+    """Whether the other side of a pipe or socket has been closed, though there may be more to read."""
+    half_closed = getattr(select, "POLLRDHUP", 0)  # of a socket, on Linux
     poll = select.poll()
-    poll.register(fd, 0)
-    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
+    poll.register(fd, half_closed)
+    return any(event & (select.POLLHUP | select.POLLERR | half_closed) for _, event in poll.poll(0))
 
 
 def _write_all(fd: int, data: bytes) -> None:
