@@ -41,6 +41,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -51,9 +52,9 @@ bench: $(INSTALLED)
 
 # What is generated: the published schemas, the index of plugins, the command-line reference, the table of benchmarks.
 docs: $(INSTALLED)
-	$(BIN)/python -m medvistagym_core.schemas schemas/v1
-	$(BIN)/python -m medvistagym_core.index registry
-	$(BIN)/python -m medvistagym_core.cli.reference docs/cli.md
+	$(BIN)/python -m medvistagym_core.cli._published_schemas schemas/v1
+	$(BIN)/python -m medvistagym_core.plugins._catalog registry
+	$(BIN)/python -m medvistagym_core.cli._reference docs/cli.md
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python docs/pictures.py
 

@@ -37,7 +37,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 from trl.chat_template_utils import parse_response, qwen3_template
 
-from medvistagym_core import Image, ImageStore, LocalExecutor, Protocol, Registry, Toolbox, tool
+from medvistagym_core import Image, ImageStore, LocalExecutor, Registry, TextProtocol, Toolbox, tool
 
 EPISODES: Final = 64
 LATENCY_S: Final = 0.05
@@ -72,9 +72,9 @@ def text_of(name: str, at: int) -> str:
 def toolbox(plugins: int, function: Callable[..., str] = nothing) -> Toolbox:
     registry = Registry()
     name = function.__name__
-    registry.register(tool(deterministic=False)(function), "plugin_0")
+    registry.add_tool(tool(deterministic=False)(function), "plugin_0")
     for k in range(1, plugins):
-        registry.register(tool(name=f"{name}_{k}", deterministic=False)(function), f"plugin_{k}")
+        registry.add_tool(tool(name=f"{name}_{k}", deterministic=False)(function), f"plugin_{k}")
     return registry.toolbox()
 
 
@@ -82,7 +82,7 @@ class Ours:
     """The calls of some episodes through the protocol and the executor."""
 
     def __init__(self, plugins: int = 1, episodes: int = 1, function: Callable[..., str] = nothing) -> None:
-        self._protocol = Protocol()
+        self._protocol = TextProtocol()
         self._executor = LocalExecutor(toolbox(plugins, function))
         self._stores = [ImageStore([IMAGE]) for _ in range(episodes)]
         self._texts = [text_of(function.__name__, k) for k in range(episodes)]

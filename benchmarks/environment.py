@@ -39,13 +39,11 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from rows import ROOT, Contestant, compare, environment, merge
 
 from medvistagym_core import Answer, Case, Image, Registry, Toolbox, ToolCall, tool
-from medvistagym_core.environment import MedVistaEnv, MedVistaVectorEnv
-from medvistagym_core.image import Window
-from medvistagym_core.policy import ScriptedPolicy
-from medvistagym_core.rollout import rollout
-from medvistagym_core.schema import system_prompt
-from medvistagym_core.settings import Settings
-from medvistagym_core.trajectory import TrajectoryWriter
+from medvistagym_core.environment import EpisodeConfig, MedVistaEnv, MedVistaVectorEnv
+from medvistagym_core.imaging import Window
+from medvistagym_core.protocol import system_prompt
+from medvistagym_core.rollouts import ExpertPolicy, rollout
+from medvistagym_core.trajectories import TrajectoryWriter
 
 PEERS: Final = ("gem-llm==0.1.0", "skyrl-gym==0.4.0", "openenv-core==0.2.1")
 SLOW: Final = {"openenv": 10}  # so many times fewer steps
@@ -210,15 +208,15 @@ def logging_rows(cases: int, rounds: int) -> list[dict[str, Any]]:
             print(f"environment.logging: the plugins of the {mix} are not installed")
             continue
         toolbox = registry.toolbox(task.tools)
-        rules = Settings().protocol.rules
+        rules = EpisodeConfig().protocol.instructions
         prompt = system_prompt(toolbox.specs, rules=rules, abstention=task.abstention)
-        settings = Settings(prompt=prompt, view_side=224 if mix == "mix" else None)
+        settings = EpisodeConfig(prompt=prompt, view_side=224 if mix == "mix" else None)
         logged, bare = (rolling(task, toolbox, settings, cases, log=log) for log in (True, False))
         rows += compare("environment.logging", cases, "1/s", logged, {f"no log, {mix}": bare}, rounds)
     return rows
 
 
-def rolling(task: Any, toolbox: Toolbox, settings: Settings, cases: int, *, log: bool) -> Contestant:
+def rolling(task: Any, toolbox: Toolbox, settings: EpisodeConfig, cases: int, *, log: bool) -> Contestant:
     """Episodes a second."""
     seeds = itertools.count()
 
@@ -229,7 +227,7 @@ def rolling(task: Any, toolbox: Toolbox, settings: Settings, cases: int, *, log:
             began = time.process_time()
             with writer or contextlib.nullcontext():
                 played = rollout(
-                    ScriptedPolicy(task),
+                    ExpertPolicy(task),
                     task,
                     toolbox,
                     "train",

@@ -38,7 +38,7 @@ class Scans:
 
     def case(self, split: str, index: int, seed: int = 0) -> Any:
         from medvistagym_core import Answer, Case
-        from medvistagym_core.image import Image
+        from medvistagym_core.imaging import Image
 
         which = self._next % self._distinct
         self._next += 1
@@ -62,10 +62,9 @@ def playing(
 ) -> Callable[[], None]:
     """A scripted policy in the vector environment, from reset to the answer, nothing being known from a run before."""
     from medvistagym_core import Toolbox
-    from medvistagym_core.environment import MedVistaVectorEnv
-    from medvistagym_core.settings import Limits, Settings
+    from medvistagym_core.environment import EpisodeConfig, Limits, MedVistaVectorEnv
 
-    settings = Settings(limits=Limits(max_turns=8, max_calls=8))
+    settings = EpisodeConfig(limits=Limits(max_turns=8, max_calls=8))
     env = MedVistaVectorEnv(
         Scans(pixels, distinct, **image), Toolbox({tool.name: tool for tool in tools}), episodes, settings
     )
@@ -165,12 +164,11 @@ def gaze_rows(pixels: Any, episodes: int, rounds: int) -> list[dict[str, Any]]:
     from gaze.tools.registry import ToolRegistry
     from gaze.tools.visual import create_visual_tools
 
-    from medvistagym_core.image import Image, Window
-    from medvistagym_core.render import render
+    from medvistagym_core.imaging import Image, Window, render_batch
     from medvistagym_dicom import measure, window, zoom
     from medvistagym_kornia import EnhanceContrast
 
-    pictures = render([Image(pixels=one, window=Window(40, 400)) for one in pixels[:episodes]])
+    pictures = render_batch([Image(pixels=one, window=Window(40, 400)) for one in pixels[:episodes]])
     turns = [
         turn("window", image=0, center=128, width=160),
         turn("zoom", image=1, box=[200, 200, 700, 700]),

@@ -84,7 +84,7 @@ manager.add_hookspecs(Hooks)
 """
 PLUGGY_FIND = "found = [tool.__name__ for tools in manager.hook.tools() for tool in tools]"
 DISCOVER = {
-    OURS: ("import medvistagym_core.registry as r", "found = list(r.Registry.discover().tools)"),
+    OURS: ("import medvistagym_core.plugins as r", "found = list(r.Registry.discover().tools)"),
     "llm": ("import llm, llm.plugins", "llm.plugins.load_plugins(); found = list(llm.get_tools())"),
     "stevedore": (STEVEDORE, "found = ExtensionManager('startup_stevedore').names()"),
     "pluggy": (PLUGGY, "manager.load_setuptools_entrypoints('startup_pluggy')\n" + PLUGGY_FIND),

@@ -150,8 +150,7 @@ def window_rows(bench: str, pixels: Any, batches: Sequence[int], rounds: int) ->
     from pydicom.dataset import Dataset
     from pydicom.pixels import apply_windowing
 
-    from medvistagym_core.image import Image, Window
-    from medvistagym_core.render import render
+    from medvistagym_core.imaging import Image, Window, render_batch
 
     passes = compiled()
     low = CENTER - 0.5 - (WIDTH - 1) / 2
@@ -166,11 +165,11 @@ def window_rows(bench: str, pixels: Any, batches: Sequence[int], rounds: int) ->
         out, other = np.empty(values.shape, np.uint8), np.empty(values.shape, np.uint8)
 
         def ours(batch: int = batch, out: Any = out) -> None:
-            render(images[:batch], out=out)
+            render_batch(images[:batch], out=out)
 
         def alone(batch: int = batch, out: Any = out) -> None:
             for k in range(batch):
-                render(images[k : k + 1], out=out[k : k + 1])
+                render_batch(images[k : k + 1], out=out[k : k + 1])
 
         def plain(tensor: Any = tensor) -> Any:
             return ((tensor.float() - low) * (255 / (WIDTH - 1))).clamp(0, 255).to(torch.uint8)
@@ -214,7 +213,7 @@ def zoom_rows(pixels: Any, batches: Sequence[int], rounds: int) -> list[dict[str
     from monai.transforms import Resize, SpatialCrop
 
     from medvistagym_core import Box
-    from medvistagym_core.image import Image
+    from medvistagym_core.imaging import Image
     from medvistagym_dicom import zoom
     from medvistagym_dicom.enlarging import enlarged
 
@@ -277,11 +276,10 @@ def clahe_rows(pixels: Any, batch: int, rounds: int) -> list[dict[str, Any]]:
     import torch
     from skimage.exposure import equalize_adapthist
 
-    from medvistagym_core.image import Image, Window
-    from medvistagym_core.render import render
+    from medvistagym_core.imaging import Image, Window, render_batch
     from medvistagym_kornia import EnhanceContrast
 
-    pictures = render([Image(pixels=one, window=Window(40, 100)) for one in pixels[:batch]])
+    pictures = render_batch([Image(pixels=one, window=Window(40, 100)) for one in pixels[:batch]])
     calls = [{"image": Image(pixels=one), "method": "clahe", "gamma": None} for one in pictures]
     tool: Any = EnhanceContrast
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from pydantic import Field
 
+from medvistagym_core.environment import Answer, Case
 from medvistagym_core.execution import LocalExecutor
-from medvistagym_core.image import Box, Image, Window
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.task import Answer, Case
-from medvistagym_core.tool import ToolCall, tool
+from medvistagym_core.imaging import Box, Image, Window
+from medvistagym_core.tools import Toolbox, ToolCall, tool
 
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 

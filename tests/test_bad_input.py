@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 from medvistagym_core import Image, LookupTable, Window
-from medvistagym_core.cli.errors import WorkError
-from medvistagym_core.cli.files import read_images
+from medvistagym_core.cli._errors import CommandError
+from medvistagym_core.cli._image_files import read_images
 from medvistagym_core.execution import ImageStore, LocalExecutor
-from medvistagym_core.registry import Registry
-from medvistagym_core.testing.arguments import explored, with_images
-from medvistagym_core.tool import Tool, ToolCall, ToolResult
+from medvistagym_core.plugins import Registry
+from medvistagym_core.testing._strategies import argument_strategy, with_images
+from medvistagym_core.tools import Tool, ToolCall, ToolResult
 
 FIRST_PARTY = ("dicom", "kornia", "monai", "ocr", "segment")
 SECONDS = 20.0  # of processor time for one call, far above what is needed on a busy machine
@@ -117,10 +117,12 @@ def bad_images() -> dict[str, Callable[[], Image]]:
             spacing=(1.0, 1.0, 1.0),
             attributes={"direction": "nan 0 0 0 0 0", "padding": "x y", "slice_offsets_mm": "0 0 0", "kvp": "many"},
         ),
-        "a table to look up in": lambda: Image(pixels=plain, window=LookupTable.of(-300, [9, 0, 7] * 100, 9), **ct),
-        "a table, and some NaN": lambda: Image(pixels=some_nan, window=LookupTable.of(-1, [0], 1), **ct),
+        "a table to look up in": lambda: Image(
+            pixels=plain, window=LookupTable.from_entries(-300, [9, 0, 7] * 100, 9), **ct
+        ),
+        "a table, and some NaN": lambda: Image(pixels=some_nan, window=LookupTable.from_entries(-1, [0], 1), **ct),
         "a table, and two sorts of infinity": lambda: Image(
-            pixels=np.array([[1e308, -np.inf] * 8] * 16), window=LookupTable.of(65535, range(65536), 65535)
+            pixels=np.array([[1e308, -np.inf] * 8] * 16), window=LookupTable.from_entries(65535, range(65536), 65535)
         ),
     }
     return made
@@ -170,7 +172,7 @@ USUAL: dict[str, list[dict[str, Any]]] = {
 def arguments_of(tool: Tool, few: int = 8) -> list[dict[str, Any]]:
     """Some arguments that the tool's schema allows, the usual and the least ones first, without those that are images."""
     found: list[dict[str, Any]] = [dict(one) for one in USUAL.get(tool.name, ())]
-    explored(tool.spec, 40, found.append)
+    argument_strategy(tool.spec, 40, found.append)
     distinct = list({json.dumps(arguments, sort_keys=True): arguments for arguments in found}.values())
     first = 1 + len(USUAL.get(tool.name, ()))
     return distinct[:first] + distinct[first :: max(1, len(distinct) // few)][:few]
@@ -324,7 +326,7 @@ BROKEN = {
 def test_broken_files_are_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(BROKEN[name])
     before, began = _peak_mib(), time.process_time()
-    with pytest.raises(WorkError) as caught:
+    with pytest.raises(CommandError) as caught:
         read_images(registry(), [tmp_path / name])
     said = str(caught.value)
     assert name in said

@@ -14,7 +14,7 @@ import PIL.Image
 import pytest
 
 from medvistagym_core import Image
-from medvistagym_core.buffers import POOLED, empty
+from medvistagym_core.imaging import MAX_POOL_BYTES, pooled_empty
 
 SHAPE = (600, 300)
 
@@ -24,30 +24,30 @@ def address(array: np.ndarray) -> Any:
 
 
 def test_memory_comes_back_when_the_last_view_is_gone() -> None:
-    first = empty(SHAPE, np.float32)
+    first = pooled_empty(SHAPE, np.float32)
     assert (first.shape, first.dtype, first.flags.c_contiguous) == (SHAPE, np.float32, True)
     first[:] = 7
     where, part = address(first), first[10:20].T
     del first
-    other = empty(SHAPE, np.float32)
+    other = pooled_empty(SHAPE, np.float32)
     other[:] = 1
     assert address(other) != where
     assert (part == 7).all()
     del part
-    assert address(empty(SHAPE, np.float32)) == where
-    assert address(empty((596, 301), np.int32)) == where  # of about one size
+    assert address(pooled_empty(SHAPE, np.float32)) == where
+    assert address(pooled_empty((596, 301), np.int32)) == where  # of about one size
 
 
 def test_live_arrays_share_nothing() -> None:
-    arrays = [empty(SHAPE, np.float32) for _ in range(20)]
+    arrays = [pooled_empty(SHAPE, np.float32) for _ in range(20)]
     for k, array in enumerate(arrays):
         array[:] = k
     assert [int(array.min()) for array in arrays] == [int(array.max()) for array in arrays] == list(range(20))
 
 
 def test_small_and_empty_arrays_are_plain_ones() -> None:
-    assert empty((3, 4), bool).shape == (3, 4)
-    assert empty((0, 5), np.float64).shape == (0, 5)
+    assert pooled_empty((3, 4), bool).shape == (3, 4)
+    assert pooled_empty((0, 5), np.float64).shape == (0, 5)
 
 
 EXPORTS: dict[str, Callable[[np.ndarray], Any]] = {
@@ -64,11 +64,11 @@ EXPORTS: dict[str, Callable[[np.ndarray], Any]] = {
 def test_memory_that_was_handed_on_is_not_handed_out(name: str) -> None:
     kept = []
     for mark in range(6):
-        array = empty((600, 500), np.uint8)
+        array = pooled_empty((600, 500), np.uint8)
         array[:] = mark
         kept.append(EXPORTS[name](array))
         del array
-        empty((600, 500), np.uint8)[:] = 255
+        pooled_empty((600, 500), np.uint8)[:] = 255
     assert [int(np.asarray(one).min()) for one in kept] == list(range(6))
     assert [int(np.asarray(one).max()) for one in kept] == list(range(6))
 
@@ -78,7 +78,7 @@ def test_threads_may_ask_at_once() -> None:
 
     def work(mark: int) -> None:
         for _ in range(200):
-            array = empty(SHAPE, np.float32)
+            array = pooled_empty(SHAPE, np.float32)
             array[:] = mark
             if int(array.min()) != mark or int(array.max()) != mark:
                 wrong.append(mark)
@@ -92,37 +92,39 @@ def test_threads_may_ask_at_once() -> None:
 
 
 def test_the_pool_does_not_grow_without_end() -> None:
-    large = empty((POOLED + 1,), np.uint8)
-    assert large.nbytes == POOLED + 1
+    large = pooled_empty((MAX_POOL_BYTES + 1,), np.uint8)
+    assert large.nbytes == MAX_POOL_BYTES + 1
     del large
-    kept = [empty((POOLED // 4,), np.uint8) for _ in range(6)]
+    kept = [pooled_empty((MAX_POOL_BYTES // 4,), np.uint8) for _ in range(6)]
     places = {address(array) for array in kept}
     kept.clear()
-    again = [empty((POOLED // 4,), np.uint8) for _ in range(4)]
+    again = [pooled_empty((MAX_POOL_BYTES // 4,), np.uint8) for _ in range(4)]
     assert {address(array) for array in again} <= places
 
 
 def test_when_the_pool_is_full_sizes_that_were_used_before_make_room() -> None:
-    kept = [empty((POOLED // 4,), np.uint8) for _ in range(4)]
+    kept = [pooled_empty((MAX_POOL_BYTES // 4,), np.uint8) for _ in range(4)]
     kept.clear()
-    first = empty(SHAPE, np.float32)
+    first = pooled_empty(SHAPE, np.float32)
     where = address(first)
     del first
-    assert address(empty(SHAPE, np.float32)) == where
+    assert address(pooled_empty(SHAPE, np.float32)) == where
 
 
 def test_a_part_or_a_copy_of_what_an_array_lies_on_gives_no_memory_back() -> None:
-    array = empty(SHAPE, np.float32)
+    array = pooled_empty(SHAPE, np.float32)
     array[:] = 7
     base: Any = array.base
     part, copy = base[:100], base.copy()
     del part, copy, base
-    other = empty(SHAPE, np.float32)
+    other = pooled_empty(SHAPE, np.float32)
     other[:] = 1
     assert (array == 7).all()
 
 
 def test_an_array_that_outlives_the_program_is_quiet() -> None:
-    program = "import numpy; from medvistagym_core.buffers import empty; numpy.kept = empty((600, 300), 'f4')"
+    program = (
+        "import numpy; from medvistagym_core.imaging import pooled_empty; numpy.kept = pooled_empty((600, 300), 'f4')"
+    )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stderr == ""

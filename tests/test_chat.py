@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field
 
-from medvistagym_core import Box, Image, Toolbox, chat, tool
+from medvistagym_core import Box, Image, Toolbox, tool
 from medvistagym_core.cli import main
+from medvistagym_core.protocol import ChatTemplateReport, inspect_chat_template, load_template, render_chat
 
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
@@ -73,8 +74,8 @@ def tokenizer(template: str) -> Any:
 
 
 def test_a_template_that_shows_everything_has_no_problem() -> None:
-    report = chat.probe(tokenizer(WHOLE), SCHEMAS)
-    assert report == chat.TemplateReport()
+    report = inspect_chat_template(tokenizer(WHOLE), SCHEMAS)
+    assert report == ChatTemplateReport()
     assert report.problems == ()
 
 
@@ -82,11 +83,11 @@ def test_a_template_that_shows_everything_has_no_problem() -> None:
 def test_each_loss_is_named_and_nothing_else(problem: str) -> None:
     old, new = CHANGES[problem]
     assert old in WHOLE
-    assert chat.probe(tokenizer(WHOLE.replace(old, new)), SCHEMAS).problems == (problem,)
+    assert inspect_chat_template(tokenizer(WHOLE.replace(old, new)), SCHEMAS).problems == (problem,)
 
 
 def test_images_that_are_not_shown_at_all() -> None:
-    assert set(chat.probe(tokenizer(WHOLE.replace("<img>", "")), SCHEMAS).problems) == {
+    assert set(inspect_chat_template(tokenizer(WHOLE.replace("<img>", "")), SCHEMAS).problems) == {
         "the template does not show images",
         "the template leaves out images that tools return",
     }
@@ -94,17 +95,17 @@ def test_images_that_are_not_shown_at_all() -> None:
 
 def test_a_template_of_text_is_asked_in_text() -> None:
     plain = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
-    report = chat.probe(tokenizer(plain), SCHEMAS)
-    assert not report.blocks
+    report = inspect_chat_template(tokenizer(plain), SCHEMAS)
+    assert not report.accepts_content_blocks
     assert report.results
-    assert report.hidden == ("zoom",)
+    assert report.tools_not_rendered == ("zoom",)
 
 
 def test_a_template_that_fails_is_quoted() -> None:
     failing = "{{ raise_exception('only for weather') }}"
-    report = chat.probe(tokenizer(failing), SCHEMAS)
+    report = inspect_chat_template(tokenizer(failing), SCHEMAS)
     assert "the template fails on a question (TemplateError: only for weather)" in report.problems
-    assert report.hidden == ("zoom",)
+    assert report.tools_not_rendered == ("zoom",)
 
 
 @pytest.mark.skipif(find_spec("trl") is None, reason="the templates are in trl")
@@ -129,9 +130,9 @@ def test_the_templates_of_real_families(family: str, hidden: bool, result_images
     assert spec is not None
     assert spec.origin is not None
     template = Path(spec.origin).parent / "chat_templates" / f"{family}.jinja"
-    report = chat.probe(tokenizer(template.read_text("utf-8")), SCHEMAS)
+    report = inspect_chat_template(tokenizer(template.read_text("utf-8")), SCHEMAS)
     assert report.images
-    assert (bool(report.hidden), report.result_images) == (hidden, result_images)
+    assert (bool(report.tools_not_rendered), report.result_images) == (hidden, result_images)
 
 
 # -- loading, and the command line
@@ -154,25 +155,25 @@ def tools_file(tmp_path: Path) -> Path:
 
 
 def test_a_saved_template_is_the_template(checkpoint: Path) -> None:
-    template = chat.load_template(checkpoint)
-    assert chat.probe(template, SCHEMAS).problems == ()
+    template = load_template(checkpoint)
+    assert inspect_chat_template(template, SCHEMAS).problems == ()
     messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Where?"}]}]
-    text = chat.render(template, messages, SCHEMAS, generation=True)
+    text = render_chat(template, messages, SCHEMAS, generation=True)
     assert json.loads(text.splitlines()[0].partition("<user>")[0]) == SCHEMAS[0]
     assert text.endswith("<user><img>Where?</user><assistant>")
 
 
 def test_what_cannot_be_loaded_is_said(tmp_path: Path, checkpoint: Path) -> None:
     with pytest.raises(ValueError, match="is not the folder of a checkpoint"):
-        chat.load_template(tmp_path / "nowhere")
+        load_template(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no chat template can be loaded: it holds no tokenizer"):
-        chat.load_template(tmp_path / "empty")
+        load_template(tmp_path / "empty")
     for file in checkpoint.glob("*"):
         if file.name != "tokenizer.json":
             file.unlink()
     with pytest.raises(ValueError, match="it has no chat template"):
-        chat.load_template(checkpoint)
+        load_template(checkpoint)
 
 
 def test_prompt_through_a_model(checkpoint: Path, tools_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

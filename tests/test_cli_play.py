@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from medvistagym_core.cli import main
-from medvistagym_core.report import Results
-from medvistagym_core.trajectory import TrajectoryReader
+from medvistagym_core.trajectories import Results, TrajectoryReader
 
 Run = Callable[..., Any]
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from medvistagym_core.cli import GROUPS
-from medvistagym_core.cli.reference import reference
+from medvistagym_core.cli._reference import reference
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 

@@ -295,9 +295,10 @@ def test_without_a_reader_the_plugin_to_install_is_named(call: Run, scan: Path) 
 
 
 def test_a_known_tool_that_is_not_installed_names_its_distribution(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medvistagym_core import plugins
 
-    monkeypatch.setattr(plugins.importlib.metadata, "entry_points", lambda **_: ())
+    import importlib.metadata
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: ())
     answer = run("tools", "show", "zoom")
     assert answer.code == 2
     assert "pip install medvistagym-dicom" in answer.err

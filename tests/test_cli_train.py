@@ -19,8 +19,8 @@ import json
 import os
 
 from medvistagym_core import hookimpl
-from medvistagym_core.registry import SelectionError
-from medvistagym_core.report import Results, Row
+from medvistagym_core.plugins import SelectionError
+from medvistagym_core.trajectories import ResultRow as Row, Results
 
 
 class Trainer:
@@ -41,7 +41,7 @@ class Trainer:
             raise KeyboardInterrupt
         if recipe == "forgetful":
             return
-        row = Row.of("SFT", "overall", "greedy", n=10, correct=9, calls=7, abstained=0)
+        row = Row.from_counts("SFT", "overall", "greedy", n=10, correct=9, calls=7, abstained=0)
         Results(task="t", split="test", seed=0, rows=(row,), notes=("A note.",)).save(run / "results.json")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from medvistagym_core.cli import main
-from medvistagym_core.testing import RULES, ConformanceReport, SubjectError, check, conformance
+from medvistagym_core.testing import RULES, ConformanceReport, SubjectError, check_plugin, conformance
 
 ROOT = Path(__file__).parents[1]
 FIRST_PARTY = sorted(
@@ -81,7 +81,7 @@ BAD = {
     ),
     "schema-same": GOOD.replace(
         "@hookimpl",
-        "other = {**shade.spec.parameters, 'description': 'Other.'}\nshade = shade.described(parameters=other)\n@hookimpl",
+        "other = {**shade.spec.parameters, 'description': 'Other.'}\nshade = shade.with_metadata(parameters=other)\n@hookimpl",
     ),
     "invalid-arguments": good(
         head="from pydantic import BeforeValidator\nLEVELS = {'low': 'low', 'high': 'high'}",
@@ -124,7 +124,7 @@ def test_there_is_a_bad_plugin_for_every_check() -> None:
 
 @pytest.mark.parametrize("broken", BAD)
 def test_a_bad_plugin_fails_exactly_the_check_that_it_breaks(plugin: Write, broken: str) -> None:
-    report = check(plugin(BAD[broken]), examples=3)
+    report = check_plugin(plugin(BAD[broken]), examples=3)
     assert failed(report) == {broken}, str(report)
     (outcome,) = (o for o in report.outcomes if o.status == "FAIL")
     rule = next(rule for rule in RULES if rule.id == broken)
@@ -146,7 +146,7 @@ def test_a_tool_that_takes_its_process_along_is_found_and_the_others_are_checked
     body, said = LETHAL[how]
     second = GOOD.replace("shade", "other").replace(HEAD, "").replace("[other]", "[shade, other]")
     source = good(body, decorator="@tool(timeout_s=0.5)").replace(HOOK, "") + second
-    report = check(plugin(source), examples=1)
+    report = check_plugin(plugin(source), examples=1)
     found = {(o.tool, o.check): o for o in report.outcomes}
     assert failed(report) == {"valid-calls"}
     assert said in found["shade", "valid-calls"].detail
@@ -156,7 +156,7 @@ def test_a_tool_that_takes_its_process_along_is_found_and_the_others_are_checked
 
 
 def test_pictures_that_are_refused_with_a_sentence_are_no_failure(plugin: Write) -> None:
-    report = check(
+    report = check_plugin(
         plugin(good('    if image.is_stack:\n        raise ValueError("one slice only")\n    return image')), examples=1
     )
     assert report.exit_code == 0, str(report)
@@ -164,14 +164,14 @@ def test_pictures_that_are_refused_with_a_sentence_are_no_failure(plugin: Write)
 
 def test_an_image_turned_by_an_angle_may_reach_beyond_its_source_with_its_corners_only(plugin: Write) -> None:
     tilted = "    h, w = image.shape\n    return image.replace(to_source=(0.8, -0.6, {}, 0.6, 0.8, 0.2 * h - 0.3 * w))"
-    assert check(plugin(good(tilted.format("0.2 * w + 0.3 * h"))), examples=1).exit_code == 0
-    assert failed(check(plugin(good(tilted.format("1.2 * w + 0.3 * h"))), examples=1)) == {"lineage-inside"}
+    assert check_plugin(plugin(good(tilted.format("0.2 * w + 0.3 * h"))), examples=1).exit_code == 0
+    assert failed(check_plugin(plugin(good(tilted.format("1.2 * w + 0.3 * h"))), examples=1)) == {"lineage-inside"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("distribution", FIRST_PARTY)
 def test_first_party_plugins_conform(distribution: str) -> None:
-    report = check(distribution, examples=4)
+    report = check_plugin(distribution, examples=4)
     assert report.exit_code == 0, str(report)
     assert report.distribution == distribution
 
@@ -197,7 +197,7 @@ def test_what_could_not_be_checked_is_no_failure_of_the_plugin(
         "u.find_spec = lambda name, *rest: None if name == 'hypothesis_jsonschema' else real(name, *rest)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    report = check(plugin(GOOD))
+    report = check_plugin(plugin(GOOD))
     assert report.exit_code == 3
     errors = [outcome for outcome in report.outcomes if outcome.status == "ERROR"]
     assert {outcome.detail for outcome in errors} == {"hypothesis_jsonschema is not installed"}
@@ -214,7 +214,7 @@ def test_what_could_not_be_checked_is_no_failure_of_the_plugin(
 )
 def test_what_cannot_be_found_is_said(tmp_path: Path, target: str, said: str) -> None:
     with pytest.raises(SubjectError, match=said):
-        check(target.replace("{tmp}", f"{tmp_path}/"))
+        check_plugin(target.replace("{tmp}", f"{tmp_path}/"))
 
 
 def test_one_line_makes_test_cases(plugin: Write, tmp_path: Path) -> None:

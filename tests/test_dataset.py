@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from medvistagym_core.dataset import features
-from medvistagym_core.episode import Episode, step_episodes
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.reward import Reward
-from medvistagym_core.tool import ToolCall
-from medvistagym_core.trajectory import PolicyRecord, Trajectory, TrajectoryReader, TrajectoryWriter
+from medvistagym_core.environment import Episode, Reward, step_episodes
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.tools import ToolCall
+from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryReader, TrajectoryWriter, hf_features
 
 datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.filterwarnings("ignore")  # its own
@@ -31,11 +29,11 @@ def files(task, toolbox, executor, tmp_path):
     for name, (policy, reward, episodes) in plays.items():
         with TrajectoryWriter(tmp_path / f"{name}.jsonl", toolbox) as writer:
             for index, turns in enumerate(episodes):
-                episode = Episode.of(task, "test", index, toolbox, reward=Reward.preset(reward))
+                episode = Episode.from_task(task, "test", index, toolbox, reward=Reward.preset(reward))
                 for turn in (*turns, "<answer>upper left</answer>"):
-                    said = turn if isinstance(turn, str) else Protocol().render("why", [turn])
+                    said = turn if isinstance(turn, str) else TextProtocol().format_turn("why", [turn])
                     step_episodes(executor, [episode], [said])
-                writer.write(episode.finish(policy), episode.pictures())
+                writer.write(episode.to_trajectory(policy), episode.rendered_images())
     return [tmp_path / f"{name}.jsonl" for name in plays]
 
 
@@ -60,7 +58,7 @@ def facts(trajectory):
 
 @pytest.mark.parametrize("chunk", [2_000, 10 << 20])
 def test_files_of_any_run_load_together_and_lose_nothing(files, tmp_path, chunk):
-    rows = load(files, tmp_path, features=features(), chunksize=chunk)
+    rows = load(files, tmp_path, features=hf_features(), chunksize=chunk)
     written = [t for file in files for t in TrajectoryReader(file)]
     assert [facts(Trajectory.model_validate(row)) for row in rows] == [facts(t) for t in written]
     assert rows[2]["terms"].keys() == written[2].terms.keys() != rows[0]["terms"].keys()

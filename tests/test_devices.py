@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from medvistagym_core import Image, Registry, tool
-from medvistagym_core.devices import absent, device_of, placement
+from medvistagym_core.tools import device_for_tool, parse_device_map, unavailable_reason
 
 
 @tool
@@ -36,14 +36,14 @@ class Elsewhere:
 @pytest.fixture
 def registry():
     registry = Registry()
-    registry.register(Where)
-    registry.register(Elsewhere)
+    registry.add_tool(Where)
+    registry.add_tool(Elsewhere)
     return registry
 
 
 @pytest.fixture
 def many_devices(monkeypatch):
-    monkeypatch.setattr(sys.modules["medvistagym_core.tool"], "absent", lambda device: "")
+    monkeypatch.setattr(sys.modules["medvistagym_core.tools._tool"], "unavailable_reason", lambda device: "")
 
 
 @pytest.mark.parametrize(
@@ -57,21 +57,21 @@ def many_devices(monkeypatch):
     ],
 )
 def test_a_placement_is_read_from_text(text, devices):
-    assert placement(text) == devices
+    assert parse_device_map(text) == devices
 
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:x", "segment=", "=cpu", "segment=cuda:0,segment=cpu", "cuda:-1"])
 def test_other_text_is_refused(text):
     with pytest.raises(ValueError, match=r"places nothing|placed twice"):
-        placement(text)
+        parse_device_map(text)
 
 
 def test_a_name_holds_before_a_pattern_and_the_first_pattern_before_others():
     devices = {"*": "cuda:1", "seg*": "cuda:2", "segment": "cuda:0"}
-    assert device_of("segment", "p:segment", devices) == "cuda:0"
-    assert device_of("segments", "p:segments", devices) == "cuda:1"
-    assert device_of("x", "p:x", {"p:*": "mps"}) == "mps"
-    assert device_of("x", "q:x", {"p:*": "mps"}) == "cpu"
+    assert device_for_tool("segment", "p:segment", devices) == "cuda:0"
+    assert device_for_tool("segments", "p:segments", devices) == "cuda:1"
+    assert device_for_tool("x", "p:x", {"p:*": "mps"}) == "mps"
+    assert device_for_tool("x", "q:x", {"p:*": "mps"}) == "cpu"
 
 
 def test_each_tool_of_a_toolbox_is_set_up_on_its_device(registry, many_devices):
@@ -97,7 +97,7 @@ def test_a_device_for_a_tool_that_does_not_exist_is_refused(registry):
     [("cuda:99", "there is no device cuda:99 here"), ("cpu:1", "there is no device cpu:1"), ("tpu", "is no device")],
 )
 def test_a_device_that_is_not_there_is_named_when_it_is_needed(registry, device, said):
-    assert said in absent(device)
+    assert said in unavailable_reason(device)
     result = registry.toolbox(devices={"where": device})["where"].run({})
     assert result.error is not None
     assert result.error.code == "tool_failed"

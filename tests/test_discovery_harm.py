@@ -11,8 +11,15 @@ from typing import Any
 
 import pytest
 
-from medvistagym_core import Image, Registry, plugins, tool
-from medvistagym_core.registry import SelectionError
+from medvistagym_core import Image, Registry, tool
+from medvistagym_core.plugins import (
+    ALLOW_VARIABLE,
+    LIMIT_VARIABLE,
+    LoadedPlugin,
+    PluginReport,
+    SelectionError,
+    discover,
+)
 
 TOOL = """
 from medvistagym_core import Image, hookimpl, tool
@@ -51,7 +58,7 @@ class Place:
     def run(self, *argv: str, allow: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PYTHONPATH": str(self.folder), **environment}
         if allow is not None:
-            env[plugins.ALLOW_VARIABLE] = allow
+            env[ALLOW_VARIABLE] = allow
         return subprocess.run([sys.executable, *argv], capture_output=True, text=True, env=env, timeout=50, check=False)
 
     def reports(self, allow: str, **environment: str) -> dict[str, dict[str, Any]]:
@@ -95,9 +102,9 @@ def test_harm_on_import_is_reported_and_contained(place: Place) -> None:
 
 
 def test_a_limit_that_is_no_number_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(plugins.LIMIT_VARIABLE, "soon")
+    monkeypatch.setenv(LIMIT_VARIABLE, "soon")
     with pytest.raises(ValueError, match="a number of seconds above 0, not 'soon'"):
-        plugins.discover()
+        discover()
 
 
 NOISE = """
@@ -163,9 +170,9 @@ class Puzzle:
         self.name = name
 
 
-def offer(plugin: str, **things: Any) -> plugins.Offer:
-    report = plugins.PluginReport(name=plugin, distribution=f"x-{plugin}", version="1", state="loaded")
-    return plugins.Offer(report, things)
+def offer(plugin: str, **things: Any) -> LoadedPlugin:
+    report = PluginReport(name=plugin, distribution=f"x-{plugin}", version="1", state="loaded")
+    return LoadedPlugin(report, things)
 
 
 def test_no_plugin_takes_the_name_of_anothers_task_trainer_or_reward() -> None:
@@ -254,7 +261,7 @@ def test_a_tool_listed_but_not_described_still_knows_everything_when_asked() -> 
         """
         return "seen" * times
 
-    renamed = look.described(name="peek", plugin="p", version="2")
+    renamed = look.with_metadata(name="peek", plugin="p", version="2")
     assert (renamed.id, renamed.description) == ("p:peek", "Look at the image.")
     assert renamed.spec.parameters == look.spec.parameters
     assert (renamed.spec.id, renamed.spec.version, look.spec.id) == ("p:peek", "2", "local:look")

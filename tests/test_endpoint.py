@@ -12,16 +12,18 @@ import PIL.Image
 import pytest
 
 from medvistagym_core.cli import main
-from medvistagym_core.endpoint import Endpoint, EndpointError, Pace
-from medvistagym_core.endpoint_policy import EndpointPolicy
-from medvistagym_core.episode import Episode, step_episodes
-from medvistagym_core.plugins import Offer, PluginReport
-from medvistagym_core.policy import PolicyUnavailableError
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.registry import Registry
-from medvistagym_core.rollout import rollout
-from medvistagym_core.settings import Settings
-from medvistagym_core.trajectory import TrajectoryReader, TrajectoryWriter
+from medvistagym_core.environment import Episode, EpisodeConfig, step_episodes
+from medvistagym_core.plugins import LoadedPlugin, PluginReport, Registry
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.rollouts import (
+    ChatCompletionsClient,
+    EndpointError,
+    EndpointPolicy,
+    PolicyUnavailableError,
+    RateLimiter,
+    rollout,
+)
+from medvistagym_core.trajectories import TrajectoryReader, TrajectoryWriter
 
 KEY = "sk-planted-4711"
 ANSWER = {"role": "assistant", "content": "<think>I see.</think><answer>unclear</answer>"}
@@ -102,11 +104,11 @@ def fake():
 
 
 def endpoint(fake, **changes):
-    return Endpoint(fake.url, **{"backoff_s": 0.001, "timeout_s": 5, **changes})
+    return ChatCompletionsClient(fake.url, **{"backoff_s": 0.001, "timeout_s": 5, **changes})
 
 
 def play(fake, task, toolbox, cases=range(1), settings=None, style="tools", **changes):
-    settings = settings or Settings(style=style, view_side=16)
+    settings = settings or EpisodeConfig(style=style, view_side=16)
     policy = EndpointPolicy(endpoint(fake, **changes), "tiny", toolbox, settings.protocol, style=style, seed=3)
     return list(rollout(policy, task, toolbox, "test", cases, settings))
 
@@ -140,7 +142,7 @@ def test_a_conversation_with_tools_and_images(fake, task, toolbox):
 def test_several_calls_in_a_turn_keep_their_order(fake, task, toolbox):
     crop = {"function": {"name": "crop", "arguments": {"image": 0, "box": [0, 0, 500, 500]}}}
     fake.script = [{"content": None, "tool_calls": [*CALL["tool_calls"], crop]}]
-    (t,) = play(fake, task, toolbox, settings=Settings(protocol=Protocol(max_calls_per_turn=2)))
+    (t,) = play(fake, task, toolbox, settings=EpisodeConfig(protocol=TextProtocol(max_calls_per_turn=2)))
     assert [call.name for call in t.turns[0].calls] == ["window", "crop"]
     *_, assistant, one, two, images = fake.bodies[1]["messages"]
     assert [call["id"] for call in assistant["tool_calls"]] == [one["tool_call_id"], two["tool_call_id"]]
@@ -255,13 +257,13 @@ def test_a_server_that_refuses_everything_stops_the_run(fake, task, toolbox, tmp
     with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
         with pytest.raises(PolicyUnavailableError, match=str(status)):
             list(rollout(policy, task, toolbox, "test", range(8), batch=2, writer=writer))
-        assert len(writer.seen) == 2
+        assert len(writer.recorded_ids) == 2
         fake.last = ANSWER
         assert len(list(rollout(policy, task, toolbox, "test", range(8), batch=2, writer=writer))) == 6
 
 
 def test_no_server(task, toolbox):
-    policy = EndpointPolicy(Endpoint("http://127.0.0.1:9/v1", retries=1, backoff_s=0.001), "tiny", toolbox)
+    policy = EndpointPolicy(ChatCompletionsClient("http://127.0.0.1:9/v1", retries=1, backoff_s=0.001), "tiny", toolbox)
     with pytest.raises(PolicyUnavailableError, match="cannot be reached"):
         list(rollout(policy, task, toolbox, "test", range(2)))
 
@@ -277,7 +279,7 @@ def test_the_key_goes_nowhere_else(fake, task, toolbox, tmp_path, monkeypatch, c
     said = repr((policy, policy.sampling, policy._endpoint)) + "".join(capfd.readouterr())
     fake.last = 401
     with pytest.raises(PolicyUnavailableError, match="MEDVISTAGYM_API_KEY, which is set") as failed:
-        policy.act([Episode.of(task, "test", 0, toolbox).observation()])
+        policy.act([Episode.from_task(task, "test", 0, toolbox).observation()])
     said += repr(failed.value)
     assert KEY not in said
     assert KEY not in json.dumps(fake.bodies)
@@ -295,10 +297,10 @@ def test_a_redirect_is_not_followed(fake, monkeypatch):
 def test_misuse_is_refused(fake, toolbox):
     for url in ("127.0.0.1:8000", "file:///etc", "http://user:pass@host/v1", "http://host/v1?key=1", ""):
         with pytest.raises(ValueError, match="endpoint"):
-            Endpoint(url)
+            ChatCompletionsClient(url)
     for bad in ({"concurrency": 0}, {"per_minute": 0}, {"tokens_per_minute": 0}, {"retries": -1}, {"timeout_s": 0}):
         with pytest.raises(ValueError, match=r"at least|above"):
-            Endpoint(fake.url, **bad)
+            ChatCompletionsClient(fake.url, **bad)
     for bad in ({"temperature": -1}, {"top_p": 0}, {"max_tokens": 0}):
         with pytest.raises(ValueError, match="temperature"):
             EndpointPolicy(endpoint(fake), "tiny", toolbox, **bad)
@@ -317,28 +319,28 @@ def test_tokens_a_minute_are_limited_over_time(fake, task, toolbox):
 
 
 def test_tokens_of_requests_under_way_together_are_earned_before_the_next():
-    pace = Pace(8, tokens_per_minute=600)
-    assert pace.turn() == 0
+    pace = RateLimiter(8, tokens_per_minute=600)
+    assert pace.reserve() == 0
     began = time.monotonic()
     for _ in range(3):
-        pace.took(10, began)
-    assert pace.turn() == pytest.approx(3, abs=0.05)
-    pace.took(10, began - 100)  # time that has passed since counts
-    assert pace.turn() == pytest.approx(4, abs=0.05)
+        pace.charge_tokens(10, began)
+    assert pace.reserve() == pytest.approx(3, abs=0.05)
+    pace.charge_tokens(10, began - 100)  # time that has passed since counts
+    assert pace.reserve() == pytest.approx(4, abs=0.05)
 
 
 def test_a_pace_is_even():
-    pace = Pace(1, 600)
-    waits = [pace.turn() for _ in range(3)]
+    pace = RateLimiter(1, 600)
+    waits = [pace.reserve() for _ in range(3)]
     assert waits == pytest.approx([0, 0.1, 0.2], abs=0.02)
-    pace.pause(5)
-    assert pace.turn() == pytest.approx(5, abs=0.1)
+    pace.pause_for(5)
+    assert pace.reserve() == pytest.approx(5, abs=0.1)
 
 
 def test_sample_from_the_command_line(fake, task, toolbox, tmp_path, monkeypatch, capsys):
     report = PluginReport(name="toy", distribution="toy", version="0", state="loaded")
     registry = Registry(
-        [Offer(report, {"tools": [t.described(plugin="toy") for t in toolbox.values()], "tasks": [task]})]
+        [LoadedPlugin(report, {"tools": [t.with_metadata(plugin="toy") for t in toolbox.values()], "tasks": [task]})]
     )
     monkeypatch.setattr(Registry, "discover", classmethod(lambda cls, *a, **k: registry))
     command = [
@@ -359,6 +361,6 @@ def test_sample_from_the_command_line(fake, task, toolbox, tmp_path, monkeypatch
 
 
 def test_it_steps_like_any_policy(fake, task, toolbox, executor):
-    episode = Episode.of(task, "test", 0, toolbox)
+    episode = Episode.from_task(task, "test", 0, toolbox)
     step_episodes(executor, [episode], EndpointPolicy(endpoint(fake), "tiny", toolbox).act([episode.observation()]))
-    assert episode.ended == "answered"
+    assert episode.termination == "answered"

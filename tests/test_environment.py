@@ -12,17 +12,15 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from medvistagym_core.environment import MedVistaEnv, MedVistaVectorEnv
+from medvistagym_core.environment import Answer, EpisodeConfig, Limits, MedVistaEnv, MedVistaVectorEnv
 from medvistagym_core.execution import LocalExecutor
-from medvistagym_core.policy import RandomPolicy
-from medvistagym_core.settings import Limits, Settings
-from medvistagym_core.task import Answer
+from medvistagym_core.rollouts import RandomPolicy
 
 LOOK = '<tool_call>{"name": "window", "arguments": {"image": 0, "center": 1, "width": 10}}</tool_call>'
 NEEDS_PROC = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="memory and open files are read from /proc"
 )
-SETTINGS = Settings(limits=Limits(max_turns=3), view_side=16)
+SETTINGS = EpisodeConfig(limits=Limits(max_turns=3), view_side=16)
 
 
 @pytest.fixture
@@ -78,7 +76,7 @@ def test_running_out_of_turns_truncates(env):
 
 
 def test_running_out_of_tokens_truncates(task, toolbox):
-    settings = dataclasses.replace(SETTINGS, limits=Limits(max_tokens=2), tokens=len)
+    settings = dataclasses.replace(SETTINGS, limits=Limits(max_tokens=2), count_tokens=len)
     vector = MedVistaVectorEnv(task, toolbox, 2, settings)
     vector.reset(seed=0)
     *_, terminated, truncated, _ = vector.step(("hm", "h"))
@@ -278,7 +276,9 @@ def test_an_observation_cannot_be_written_into(env):
 def test_the_core_is_light():
     code = """
 import sys, medvistagym_core
-from medvistagym_core import episode, policy, report, rollout, transformers_policy
+from medvistagym_core import Episode
+from medvistagym_core.rollouts import Policy, TransformersPolicy, rollout
+from medvistagym_core.trajectories import Results
 heavy = {"torch", "transformers", "gymnasium", "SimpleITK", "numpy", "PIL"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -86,7 +86,7 @@ def bench():
 
     registry = Registry()
     for t in (add, roll, mean, hang, leave, wait):
-        registry.register(t)
+        registry.add_tool(t)
     return registry, ran
 
 
@@ -226,7 +226,7 @@ def test_a_batched_kernel_gets_all_distinct_calls_at_once():
         return [c["image"].with_pixels(c["image"].pixels * c["by"]) for c in calls]
 
     registry = Registry()
-    registry.register(double)
+    registry.add_tool(double)
     stores = [ImageStore([image(k % 3)]) for k in range(9)]
     with LocalExecutor(registry.toolbox()) as ex:
         ex.run([(s, [call("double", image=0)]) for s in stores])
@@ -257,8 +257,8 @@ def test_calls_go_on_without_waiting_for_those_of_other_episodes(bench):
         """
         return "in time" if done.wait(20) else "in vain"
 
-    registry.register(last)
-    registry.register(patient)
+    registry.add_tool(last)
+    registry.add_tool(patient)
     with executor(bench) as ex:
         rows = ex.run(
             [
@@ -297,7 +297,7 @@ def test_a_batched_kernel_gets_images_of_one_shape_and_type():
         return [str(len(calls))] * len(calls)
 
     registry = Registry()
-    registry.register(stacked)
+    registry.add_tool(stacked)
     images = [
         Image(pixels=np.full((side, side), k, dtype))
         for k, (side, dtype) in enumerate([(4, "i2"), (8, "i2"), (4, "f4"), (4, "i2"), (8, "i2"), (4, "i2")])
@@ -332,7 +332,7 @@ def test_calls_that_ran_out_of_memory_beside_others_are_made_again_by_themselves
         return "done"
 
     registry = Registry()
-    registry.register(big)
+    registry.add_tool(big)
     jobs = [(ImageStore([image()]), [call("big", image=0, size=size)]) for size in (3, 3, 3, 9)]
     with LocalExecutor(registry.toolbox()) as ex:
         rows = ex.run(jobs)
@@ -369,7 +369,7 @@ def test_calls_that_only_look_alike_once_they_are_checked_are_two():
         return word.get_secret_value()
 
     registry = Registry()
-    registry.register(spell)
+    registry.add_tool(spell)
     with LocalExecutor(registry.toolbox()) as ex:
         results = ex.run([(ImageStore(), [call("spell", word=word)]) for word in ("a", "b", "a")])
         again = ex.run([(ImageStore(), [call("spell", word="b")])])
@@ -388,7 +388,7 @@ def test_changing_the_facts_of_a_result_changes_no_other():
         return {"list": [1]}
 
     registry = Registry()
-    registry.register(facts)
+    registry.add_tool(facts)
     with LocalExecutor(registry.toolbox()) as ex:
         for _ in range(3):
             ((result,),) = ex.run([(ImageStore([image()]), [call("facts", image=0)])])
@@ -409,7 +409,7 @@ def test_what_a_crop_keeps_alive_counts_against_the_cache():
         return image.crop(0, 0, side, side)
 
     registry = Registry()
-    registry.register(corner)
+    registry.add_tool(corner)
     large = Image(pixels=np.zeros((1024, 1024), np.uint8))
     small = Image(pixels=np.zeros((64, 64), np.uint8))
     with LocalExecutor(registry.toolbox(), cache_bytes=2**21) as ex:

@@ -4,13 +4,11 @@ import json
 
 import pytest
 
-from medvistagym_core.episode import Episode, step_episodes
-from medvistagym_core.policy import ScriptedPolicy
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.reward import PRESETS, Reward
-from medvistagym_core.settings import Limits, Settings
+from medvistagym_core.environment import REWARD_PRESETS, Episode, EpisodeConfig, Limits, Reward, step_episodes
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.rollouts import ExpertPolicy
 
-PROTOCOL = Protocol("required")
+PROTOCOL = TextProtocol("required")
 WINDOW = {"image": 0, "center": 1, "width": 10}
 CASES = range(0, 80, 2)  # those that need a call
 
@@ -25,7 +23,7 @@ def answer(text):
 
 
 def honest(task):
-    return ScriptedPolicy(task, PROTOCOL)
+    return ExpertPolicy(task, PROTOCOL)
 
 
 class Gaming:
@@ -40,8 +38,8 @@ class Gaming:
         return [self._act(o) for o in observations]
 
     def _act(self, o):
-        if o.turn < len(self._turns):
-            return self._turns[o.turn]
+        if o.num_turns < len(self._turns):
+            return self._turns[o.num_turns]
         return self._rewrite(o) if self._rewrite else answer(self._final(o) if callable(self._final) else self._final)
 
 
@@ -85,14 +83,14 @@ def gaming(task):
 
 
 def mean(task, toolbox, executor, policy, preset):
-    settings = Settings(protocol=PROTOCOL, reward=Reward.preset(preset), limits=Limits(max_turns=6))
-    episodes = [Episode.of(task, "test", index, toolbox, settings) for index in CASES]
+    settings = EpisodeConfig(protocol=PROTOCOL, reward=Reward.preset(preset), limits=Limits(max_turns=6))
+    episodes = [Episode.from_task(task, "test", index, toolbox, settings) for index in CASES]
     while live := [e for e in episodes if not e.done]:
         step_episodes(executor, live, policy.act([e.observation() for e in live]))
     return sum(e.score.total for e in episodes) / len(episodes)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", REWARD_PRESETS)
 def test_gaming_earns_less_than_honesty(task, toolbox, executor, preset):
     fair = mean(task, toolbox, executor, honest(task), preset)
     assert fair > 0.9
@@ -113,13 +111,13 @@ def test_gaming_earns_less_than_honesty(task, toolbox, executor, preset):
 
 def test_talk_and_show_cost_where_the_preset_says_so(task, toolbox, executor):
     policies = gaming(task)
-    fair = {preset: mean(task, toolbox, executor, honest(task), preset) for preset in PRESETS}
+    fair = {preset: mean(task, toolbox, executor, honest(task), preset) for preset in REWARD_PRESETS}
     assert mean(task, toolbox, executor, policies["talks"], "paper") < fair["paper"] - 0.3
     for preset in ("scout", "scout_informed"):
         assert mean(task, toolbox, executor, policies["calls another tool for show"], preset) < fair[preset]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", REWARD_PRESETS)
 def test_a_well_formed_wrong_answer_never_earns_anything(task, toolbox, executor, preset):
     wrong = Gaming(call(**WINDOW), final="the middle")
     assert mean(task, toolbox, executor, wrong, preset) < 0

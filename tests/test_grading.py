@@ -1,7 +1,7 @@
 import pytest
 
-from medvistagym_core.grading import Grade, grade, normalise
-from medvistagym_core.task import Answer
+from medvistagym_core.environment import Answer
+from medvistagym_core.environment.grading import Grade, grade, normalise
 
 OPTIONS = ("upper left", "upper right", "lower left", "lower right")
 

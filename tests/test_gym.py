@@ -9,8 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from medvistagym_core import gym
 from medvistagym_core.environment import MedVistaEnv, MedVistaVectorEnv
-from medvistagym_core.plugins import Offer, PluginReport
-from medvistagym_core.registry import Registry, SelectionError
+from medvistagym_core.plugins import LoadedPlugin, PluginReport, Registry, SelectionError
 
 NAME = "medvistagym/quadrants-v1"
 
@@ -23,9 +22,9 @@ def brief(outcome):
 def installed(task, toolbox, monkeypatch):
     """One plugin with the toy task, its tools and a reward term, and nothing else."""
     report = PluginReport(name="toy", distribution="toy", version="0", state="loaded")
-    tools = [tool.described(plugin="toy") for tool in toolbox.values()]
-    registry = Registry([Offer(report, {"tools": tools, "tasks": [task], "rewards": {"brief": brief}})])
-    monkeypatch.setattr(gym, "_registry", lambda plugins: registry)
+    tools = [tool.with_metadata(plugin="toy") for tool in toolbox.values()]
+    registry = Registry([LoadedPlugin(report, {"tools": tools, "tasks": [task], "rewards": {"brief": brief}})])
+    monkeypatch.setattr("medvistagym_core.environment._registration._registry", lambda plugins: registry)
     before = dict(gymnasium.registry)
     yield gym.register_environments()
     gymnasium.registry.clear()
@@ -83,7 +82,7 @@ def test_registering_is_light():
     code = """
 import sys, gymnasium, medvistagym_core.gym
 spec = gymnasium.spec("medvistagym/scoutvqa-v1")
-heavy = {"torch", "transformers", "SimpleITK", "pydicom", "medvistagym_core.environment"} & set(sys.modules)
+heavy = {"torch", "transformers", "SimpleITK", "pydicom", "medvistagym_core.environment._gym_env"} & set(sys.modules)
 assert not heavy, heavy
 assert spec.vector_entry_point.startswith("medvistagym_core.gym:")
 """

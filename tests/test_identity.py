@@ -1,4 +1,4 @@
-"""`Image.identity` tells images apart as `digest` does, and finds the same way to the same image the same."""
+"""`Image.cache_key` tells images apart as `digest` does, and finds the same way to the same image the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medvistagym_core import Image
-from medvistagym_core.image import Window
+from medvistagym_core.imaging import Window
 
 WAYS: list[Callable[[Image], Image]] = [
     lambda image: image,
@@ -35,15 +35,15 @@ def scan() -> Image:
 
 @pytest.mark.parametrize("way", WAYS[:7] + WAYS[8:])
 def test_the_same_way_leads_to_the_same_image(way: Callable[[Image], Image]) -> None:
-    assert way(scan()).identity == way(scan()).identity
-    assert hash(way(scan()).identity) == hash(way(scan()).identity)
+    assert way(scan()).cache_key == way(scan()).cache_key
+    assert hash(way(scan()).cache_key) == hash(way(scan()).cache_key)
 
 
 def test_other_ways_lead_to_other_images() -> None:
     made = [way(scan()) for way in WAYS]
     assert len({image.digest for image in made}) == len(made)
-    assert len({image.identity for image in made}) == len(made)
-    assert scan().with_pixels(scan().pixels * 2).crop(0, 0, 5, 5).identity != scan().crop(0, 0, 5, 5).identity
+    assert len({image.cache_key for image in made}) == len(made)
+    assert scan().with_pixels(scan().pixels * 2).crop(0, 0, 5, 5).cache_key != scan().crop(0, 0, 5, 5).cache_key
 
 
 def test_an_image_travels_without_the_one_that_it_was_made_of() -> None:
@@ -56,8 +56,8 @@ def test_an_image_travels_without_the_one_that_it_was_made_of() -> None:
 def test_equal_numbers_that_a_tool_writes_differently_are_told_apart() -> None:
     whole, real = scan().with_window(Window(40, 80)), scan().with_window(Window(40.0, 80))
     assert whole.digest != real.digest
-    assert whole.identity != real.identity
-    assert scan().replace(spacing=(1, 1)).identity != scan().replace(spacing=(1.0, 1.0)).identity
+    assert whole.cache_key != real.cache_key
+    assert scan().replace(spacing=(1, 1)).cache_key != scan().replace(spacing=(1.0, 1.0)).cache_key
 
 
 @dataclasses.dataclass
@@ -70,16 +70,16 @@ class Constant:
 
 def test_every_identity_can_be_a_key() -> None:
     odd: Any = [0.5, 0.5]
-    assert hash(scan().replace(spacing=odd).identity)
+    assert hash(scan().replace(spacing=odd).cache_key)
     one, other = (scan().crop(0, 0, 50, 50).resized(5, 5, Constant(value)) for value in (1, 2))
-    assert hash(one.identity) != hash(other.identity)
+    assert hash(one.cache_key) != hash(other.cache_key)
 
 
 def test_a_long_way_is_no_trouble() -> None:
     image = scan()
     for k in range(3000):
         image = image.with_window(Window(k, 10))
-    assert image.identity == scan().with_window(Window(0, 10)).with_window(Window(2999, 10)).digest
+    assert image.cache_key == scan().with_window(Window(0, 10)).with_window(Window(2999, 10)).digest
     for k in range(3000):
         image = image.with_window(Window(k, 10))
-        assert hash(image.identity)
+        assert hash(image.cache_key)

@@ -11,10 +11,10 @@ import time
 import numpy as np
 import pytest
 
-from medvistagym_core import Image, ImageStore, IsolatedExecutor, LocalExecutor, Registry, ToolCall, ToolResult, tool
+from medvistagym_core import Image, ImageStore, LocalExecutor, ProcessExecutor, Registry, ToolCall, ToolResult, tool
 from medvistagym_core.cli import main
-from medvistagym_core.isolation import IsolationError
-from medvistagym_core.plugins import Offer, PluginReport
+from medvistagym_core.execution import NotImportableToolError
+from medvistagym_core.plugins import LoadedPlugin, PluginReport
 
 
 class Local:
@@ -107,13 +107,13 @@ def image(value=0, side=4):
 def registry():
     registry = Registry()
     for one in (behave, process, total, together):
-        registry.register(one)
+        registry.add_tool(one)
     return registry
 
 
 @pytest.fixture(scope="module")
 def isolated(registry):
-    with IsolatedExecutor(registry.toolbox(), processes=1) as executor:
+    with ProcessExecutor(registry.toolbox(), processes=1) as executor:
         yield executor
 
 
@@ -146,25 +146,25 @@ def test_calls_get_their_own_answers_after_a_process_said_what_it_should_not(iso
         monkeypatch.undo()
         raise struct.error("garbage")
 
-    import medvistagym_core.isolation.process as module
+    import medvistagym_core.execution._worker_process as module
 
     monkeypatch.setattr(module, "receive", garbled)
     broken = run(isolated, "behave", *[{"image": 0, "how": h} for h in "abc"])
-    assert all(result.error.code == "tool_failed" for result in broken)
+    assert [result.error and result.error.code for result in broken] == ["tool_failed"] * 3, broken
     for how in "def":
         [result] = run(isolated, "behave", {"image": 0, "how": how})
         assert result.text == how
 
 
 def test_a_process_that_ends_is_noticed_though_what_it_forked_lives_on(registry):
-    with IsolatedExecutor(registry.toolbox("behave"), processes=1) as executor:
+    with ProcessExecutor(registry.toolbox("behave"), processes=1) as executor:
         [result] = run(executor, "behave", {"image": 0, "how": "daemon"})
     assert result.error.message == "behave ended its process (exit code 5)."
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 def test_a_forked_child_has_processes_of_its_own(registry):
-    with IsolatedExecutor(registry.toolbox("process"), processes=1) as executor:
+    with ProcessExecutor(registry.toolbox("process"), processes=1) as executor:
         [mine] = run(executor, "process", {"image": 0})
         reader, writer = os.pipe()
         if (child := os.fork()) == 0:
@@ -226,7 +226,7 @@ def test_a_large_image_comes_back_as_it_went(isolated):
 
 
 def test_processes_end_when_closed(registry):
-    executor = IsolatedExecutor(registry.toolbox("process"), processes=1)
+    executor = ProcessExecutor(registry.toolbox("process"), processes=1)
     [result] = run(executor, "process", {"image": 0})
     executor.close()
     with pytest.raises(ProcessLookupError):
@@ -239,7 +239,7 @@ SCRIPT = """
 import os, sys, time
 import numpy as np
 from medvistagym_core import Image, ImageStore, Registry, ToolCall, tool
-from medvistagym_core.isolation import IsolatedExecutor
+from medvistagym_core import ProcessExecutor
 
 @tool(timeout_s=60, deterministic=False)
 def hang(image: Image) -> str:
@@ -254,8 +254,8 @@ def hang(image: Image) -> str:
 
 if __name__ == "__main__":
     registry = Registry()
-    registry.register(hang)
-    with IsolatedExecutor(registry.toolbox(), processes=1) as executor:
+    registry.add_tool(hang)
+    with ProcessExecutor(registry.toolbox(), processes=1) as executor:
         store = ImageStore([Image(pixels=np.zeros((4, 4)))])
         executor.run([(store, [ToolCall(name="hang", arguments={"image": 0})])])
 """
@@ -298,9 +298,11 @@ def test_what_cannot_be_isolated_is_said_at_once():
         return "x"
 
     registry = Registry()
-    registry.register(inner)
-    with pytest.raises(IsolationError, match="inner is defined inside a function; define it at the top of a module"):
-        IsolatedExecutor(registry.toolbox())
+    registry.add_tool(inner)
+    with pytest.raises(
+        NotImportableToolError, match="inner is defined inside a function; define it at the top of a module"
+    ):
+        ProcessExecutor(registry.toolbox())
 
 
 def test_a_tool_whose_module_fails_there_says_so(tmp_path, monkeypatch):
@@ -313,9 +315,9 @@ def test_a_tool_whose_module_fails_there_says_so(tmp_path, monkeypatch):
     import fickle
 
     registry = Registry()
-    registry.register(fickle.fickle)
+    registry.add_tool(fickle.fickle)
     monkeypatch.setenv("FICKLE", "1")
-    with IsolatedExecutor(registry.toolbox()) as executor:
+    with ProcessExecutor(registry.toolbox()) as executor:
         [result] = run(executor, "fickle", {})
     assert result.error.message == "fickle could not be loaded: RuntimeError: not here."
 
@@ -388,7 +390,7 @@ def test_an_executor_of_a_plugin_is_found_by_its_name():
             self.toolbox = toolbox
 
     report = PluginReport(name="far", distribution="medvistagym-far", version="1", state="loaded")
-    registry = Registry([Offer(report, {"executors": {"far": Other}})])
+    registry = Registry([LoadedPlugin(report, {"executors": {"far": Other}})])
     assert isinstance(registry.executor("far")(registry.toolbox()), Other)
     assert registry.executor("local") is LocalExecutor
-    assert registry.executor("process") is IsolatedExecutor
+    assert registry.executor("process") is ProcessExecutor

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from medvistagym_core import Image
-from medvistagym_core.image import Window
-from medvistagym_core.levels import Function
-from medvistagym_core.render import render
+from medvistagym_core.imaging import Function, Window, render_batch
 
 KINDS = ("uint8", "int8", "uint16", "int16")
 
@@ -70,12 +68,12 @@ def scans(count: int, shape: tuple[int, int] = (160, 120)) -> list[Image]:
 @pytest.mark.parametrize("count", [1, 12])
 def test_many_pictures_are_those_of_each(side: int | None, count: int) -> None:
     images = scans(count)
-    together = render(images, side)
+    together = render_batch(images, side)
     assert together.dtype == np.uint8
     assert np.array_equal(together, np.stack([image.view(side) for image in images]))
     assert together.shape[1:] == images[0].view_shape(side)
     again = np.full(together.shape, 9, np.uint8)
-    assert render(images, side, out=again) is again
+    assert render_batch(images, side, out=again) is again
     assert np.array_equal(again, together)
 
 
@@ -88,13 +86,13 @@ def test_colours_stacks_and_graphics_are_rendered_too() -> None:
         Image(pixels=pixels, photometric="RGB", frame=2),
         Image(pixels=pixels[1], photometric="RGB", window=Window(100, 50)),
     ]
-    assert np.array_equal(render(images), np.stack([image.view() for image in images]))
+    assert np.array_equal(render_batch(images), np.stack([image.view() for image in images]))
 
 
 def test_what_cannot_be_rendered_together_is_refused() -> None:
     with pytest.raises(ValueError, match="no image"):
-        render([])
+        render_batch([])
     with pytest.raises(ValueError, match="differ in shape"):
-        render([*scans(1), *scans(1, (50, 50))])
+        render_batch([*scans(1), *scans(1, (50, 50))])
     with pytest.raises(ValueError, match=r"uint8 array of shape \(2, 160, 120\)"):
-        render(scans(2), out=np.empty((2, 160, 120), np.float32))
+        render_batch(scans(2), out=np.empty((2, 160, 120), np.float32))

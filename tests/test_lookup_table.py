@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from medvistagym_core import Image, LookupTable, Window
-from medvistagym_core.conversation import picture
 from medvistagym_core.execution import ImageStore
-from medvistagym_core.record import ImageRecord, image_record
+from medvistagym_core.imaging import rendered_view
+from medvistagym_core.trajectories import ImageRecord, image_record
 
 ENTRIES = [0, 1000, 1500, 4000, 2000]
-TABLE = LookupTable.of(-2, ENTRIES, 4000)
+TABLE = LookupTable.from_entries(-2, ENTRIES, 4000)
 GREYS = np.array(ENTRIES) / 4000 * 255
 
 
@@ -38,7 +38,7 @@ def test_between_entries_there_is_a_line_and_what_is_no_number_is_black() -> Non
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_large_pictures_show_what_small_ones_do(kind: str, photometric: Any) -> None:
     rng = np.random.default_rng(3)
-    table = LookupTable.of(-50, rng.integers(0, 65536, 200), 65535)
+    table = LookupTable.from_entries(-50, rng.integers(0, 65536, 200), 65535)
     values = rng.integers(-128 if "u" not in kind else 0, 128, (160, 170)).astype(kind)
     image = Image(pixels=values, photometric=photometric, window=table)
     expected = np.rint(table.apply(values)).astype(np.uint8)
@@ -63,12 +63,12 @@ def test_a_table_follows_the_image_through_crops_and_sizes() -> None:
 def test_the_table_counts_in_what_an_image_is() -> None:
     image = Image(pixels=np.arange(-8, 8).reshape(4, 4))
     others = [
-        TABLE, LookupTable.of(-2, [0, 1000, 1501, 4000, 2000], 4000), LookupTable.of(-1, ENTRIES, 4000),
-        LookupTable.of(-2, ENTRIES, 4095), Window(TABLE.center, TABLE.width), None,
+        TABLE, LookupTable.from_entries(-2, [0, 1000, 1501, 4000, 2000], 4000), LookupTable.from_entries(-1, ENTRIES, 4000),
+        LookupTable.from_entries(-2, ENTRIES, 4095), Window(TABLE.center, TABLE.width), None,
     ]  # fmt: skip
     assert len({image.replace(window=one).digest for one in others}) == len(others)
-    assert len({image.replace(window=one).identity for one in others}) == len(others)
-    again = LookupTable.of(-2, ENTRIES, 4000)
+    assert len({image.replace(window=one).cache_key for one in others}) == len(others)
+    again = LookupTable.from_entries(-2, ENTRIES, 4000)
     assert (again, hash(again), repr(again)) == (TABLE, hash(TABLE), repr(TABLE))
     assert image.replace(window=again).digest == image.replace(window=TABLE).digest
 
@@ -82,9 +82,11 @@ def test_a_table_travels_to_another_process_as_it_is() -> None:
 
 
 def test_a_record_tells_the_range_of_the_table() -> None:
-    image = Image(pixels=np.arange(-8, 8).reshape(4, 4), window=LookupTable.of(-2, ENTRIES, 4000, "lookup table"))
+    image = Image(
+        pixels=np.arange(-8, 8).reshape(4, 4), window=LookupTable.from_entries(-2, ENTRIES, 4000, "lookup table")
+    )
     (stored,) = ImageStore([image])
-    record = image_record(stored, picture(image, None), None, None)
+    record = image_record(stored, rendered_view(image, None), None, None)
     assert (record.window_center, record.window_width, record.window_function) == (0, 5, "table")
     assert ImageRecord.model_validate_json(record.model_dump_json()) == record
 
@@ -95,18 +97,18 @@ def test_a_record_tells_the_range_of_the_table() -> None:
         (lambda: LookupTable(0, b"", 255), "1 to 65536 entries of 2 bytes, not 0 bytes"),
         (lambda: LookupTable(0, b"\1\2\3", 255), "1 to 65536 entries of 2 bytes, not 3 bytes"),
         (lambda: LookupTable(0, bytes(2 * 65537), 255), "1 to 65536 entries"),
-        (lambda: LookupTable.of(0, [0, 300], 255), "lies from its highest entry, 300, to 65535, not at 255"),
-        (lambda: LookupTable.of(0, [0, 0], 0), "not at 0"),
-        (lambda: LookupTable.of(0, [0, 3], 65536), "not at 65536"),
-        (lambda: LookupTable.of(0, [0.5, 3], 9), "whole numbers from 0 to 9"),  # type: ignore[list-item]
-        (lambda: LookupTable.of(0, [-1, 3], 9), "whole numbers from 0 to 9"),
-        (lambda: LookupTable.of(0, [0, 65536], 9), "whole numbers from 0 to 9"),
-        (lambda: LookupTable.of(0, [[1, 2], [3, 4]], 9), r"one after another, not an array of \(2, 2\)"),  # type: ignore[list-item]
-        (lambda: LookupTable.of(-32769, [1, 2], 9), "from -32768 to 65535, not at -32769"),
-        (lambda: LookupTable.of(65536, [1, 2], 9), "not at 65536"),
-        (lambda: LookupTable.of(10**40, [1, 2], 9), "not at 1000"),
-        (lambda: LookupTable.of(0.5, [1, 2], 9), "not at 0.5"),  # type: ignore[arg-type]
-        (lambda: LookupTable.of(True, [1, 2], 9), "not at True"),
+        (lambda: LookupTable.from_entries(0, [0, 300], 255), "lies from its highest entry, 300, to 65535, not at 255"),
+        (lambda: LookupTable.from_entries(0, [0, 0], 0), "not at 0"),
+        (lambda: LookupTable.from_entries(0, [0, 3], 65536), "not at 65536"),
+        (lambda: LookupTable.from_entries(0, [0.5, 3], 9), "whole numbers from 0 to 9"),  # type: ignore[list-item]
+        (lambda: LookupTable.from_entries(0, [-1, 3], 9), "whole numbers from 0 to 9"),
+        (lambda: LookupTable.from_entries(0, [0, 65536], 9), "whole numbers from 0 to 9"),
+        (lambda: LookupTable.from_entries(0, [[1, 2], [3, 4]], 9), r"one after another, not an array of \(2, 2\)"),  # type: ignore[list-item]
+        (lambda: LookupTable.from_entries(-32769, [1, 2], 9), "from -32768 to 65535, not at -32769"),
+        (lambda: LookupTable.from_entries(65536, [1, 2], 9), "not at 65536"),
+        (lambda: LookupTable.from_entries(10**40, [1, 2], 9), "not at 1000"),
+        (lambda: LookupTable.from_entries(0.5, [1, 2], 9), "not at 0.5"),  # type: ignore[arg-type]
+        (lambda: LookupTable.from_entries(True, [1, 2], 9), "not at True"),
     ],
 )
 def test_an_impossible_table_is_refused(make: Any, said: str) -> None:
@@ -116,5 +118,5 @@ def test_an_impossible_table_is_refused(make: Any, said: str) -> None:
 
 @pytest.mark.parametrize("first", [-32768, np.int64(-5), np.uint16(65535)])
 def test_a_table_begins_at_any_number_of_16_bits(first: Any) -> None:
-    table = LookupTable.of(first, [1, 2], 9)
-    assert (table.first, repr(table)) == (int(first), repr(LookupTable.of(int(first), [1, 2], 9)))
+    table = LookupTable.from_entries(first, [1, 2], 9)
+    assert (table.first, repr(table)) == (int(first), repr(LookupTable.from_entries(int(first), [1, 2], 9)))

@@ -206,13 +206,13 @@ def test_it_is_in_the_prompt(newcomer: Place) -> None:
 
 def test_the_environment_calls_it(newcomer: Place) -> None:
     program = """
-from medvistagym_core.episode import Episode, step_episodes
+from medvistagym_core.environment import Episode, step_episodes
 from medvistagym_core.execution import LocalExecutor
-from medvistagym_core.registry import Registry
+from medvistagym_core import Registry
 
 registry = Registry.discover()
 toolbox = registry.toolbox("invert")
-episode = Episode.of(registry.task("scoutvqa"), "train", 0, toolbox)
+episode = Episode.from_task(registry.task("scoutvqa"), "train", 0, toolbox)
 with LocalExecutor(toolbox) as executor:
     step_episodes(executor, [episode], ['<tool_call>{"name": "invert", "arguments": {"image": 0}}</tool_call>'])
 result, = episode.observation().results
@@ -307,7 +307,7 @@ def test_a_rollout_calls_the_strangers_tool_and_survives_the_broken_ones(crowd: 
 
 def outcomes(file: Path) -> tuple[set[str], dict[str, str]]:
     """Tools whose calls gave a result, and what those that broke said, by tool."""
-    from medvistagym_core.trajectory import TrajectoryReader
+    from medvistagym_core.trajectories import TrajectoryReader
 
     calls = [call for trajectory in TrajectoryReader(file) for turn in trajectory.turns for call in turn.calls]
     worked = {call.name for call in calls if call.error is None}
@@ -316,7 +316,7 @@ def outcomes(file: Path) -> tuple[set[str], dict[str, str]]:
 
 
 def test_training_takes_the_strangers_tool_and_survives_the_broken_ones(crowd: Place, tmp_path: Path) -> None:
-    from medvistagym_core.report import Results
+    from medvistagym_core.trajectories import Results
 
     run = tmp_path / "run"
     select = "dicom:window,dicom:zoom,dicom:measure,invert,raises,rubbish"

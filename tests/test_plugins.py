@@ -8,7 +8,8 @@ import textwrap
 
 import pytest
 
-from medvistagym_core import Registry, plugins
+from medvistagym_core import Registry
+from medvistagym_core.plugins import ALLOW_VARIABLE
 
 GOOD = """
 from medvistagym_core import Image, hookimpl, tool
@@ -126,7 +127,7 @@ def test_plugins_off_the_allow_list_are_not_imported(install, monkeypatch, by_va
     install("alpha", GOOD.format(name="shine"))
     module = install("beta", "raise RuntimeError")
     if by_variable:
-        monkeypatch.setenv(plugins.ALLOW_VARIABLE, "alpha")
+        monkeypatch.setenv(ALLOW_VARIABLE, "alpha")
     registry = Registry.discover(None if by_variable else "alpha")
     assert report("beta", registry).state == "disabled"
     assert module not in sys.modules

@@ -4,19 +4,18 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, Field
 
-from medvistagym_core.episode import Episode, step_episodes
-from medvistagym_core.image import Box, Image
-from medvistagym_core.policy import (
+from medvistagym_core.environment import Episode, step_episodes
+from medvistagym_core.imaging import Box, Image
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.rollouts import (
     DemonstrationPolicy,
+    ExpertPolicy,
+    OraclePolicy,
     Policy,
-    Privileged,
     RandomPolicy,
-    ScriptedPolicy,
-    random_arguments,
+    sample_arguments,
 )
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.tool import tool
+from medvistagym_core.tools import Toolbox, tool
 
 
 class Part(BaseModel):
@@ -64,8 +63,8 @@ def everything(
 
 def play(policy, episodes, executor):
     for episode in episodes:
-        if isinstance(policy, Privileged):
-            policy.brief(episode.case, episode.memory)
+        if isinstance(policy, OraclePolicy):
+            policy.observe_case(episode.case, episode.policy_state)
     live = list(episodes)
     while live:
         step_episodes(executor, live, policy.act([e.observation() for e in live]))
@@ -74,29 +73,29 @@ def play(policy, episodes, executor):
 
 
 def cases(task, toolbox, n=12, **settings):
-    return [Episode.of(task, "test", k, toolbox, **settings) for k in range(n)]
+    return [Episode.from_task(task, "test", k, toolbox, **settings) for k in range(n)]
 
 
 def test_the_expert_solves_its_task(task, toolbox, executor):
-    policy = ScriptedPolicy(task)
+    policy = ExpertPolicy(task)
     assert isinstance(policy, Policy)
-    assert not isinstance(policy, Privileged)
+    assert not isinstance(policy, OraclePolicy)
     played = play(policy, cases(task, toolbox), executor)
     assert all(e.grade.correct for e in played)
     assert [e.calls for e in played] == [1, 0] * 6
-    assert all(t.conforms for e in played for t in e.outcome.turns)
+    assert all(t.well_formed for e in played for t in e.outcome.turns)
 
 
 def test_scripts_think_where_they_must(task, toolbox, executor):
-    protocol = Protocol("required")
-    played = play(ScriptedPolicy(task, protocol), cases(task, toolbox, protocol=protocol), executor)
-    assert all(e.grade.correct and e.outcome.turns[0].think for e in played)
+    protocol = TextProtocol("required")
+    played = play(ExpertPolicy(task, protocol), cases(task, toolbox, protocol=protocol), executor)
+    assert all(e.grade.correct and e.outcome.turns[0].reasoning for e in played)
 
 
 def test_demonstrations_have_a_skill(task, toolbox, executor):
     for skill, informed in ((1.0, 1.0), (0.0, 0.0)):
         played = play(DemonstrationPolicy(task, skill), cases(task, toolbox, 8), executor)[::2]
-        assert np.mean([e.outcome.informed for e in played]) == informed
+        assert np.mean([e.outcome.had_required_information for e in played]) == informed
         assert np.mean([e.grade.abstained for e in played]) == 1 - informed
     first = play(DemonstrationPolicy(task, 0.5, seed=1), cases(task, toolbox, 20), executor)
     again = play(DemonstrationPolicy(task, 0.5, seed=1), cases(task, toolbox, 20), executor)
@@ -106,7 +105,7 @@ def test_demonstrations_have_a_skill(task, toolbox, executor):
 
 
 def test_tasks_that_cannot_are_refused(task):
-    for make in (ScriptedPolicy, lambda t: DemonstrationPolicy(t, 0.5)):
+    for make in (ExpertPolicy, lambda t: DemonstrationPolicy(t, 0.5)):
         with pytest.raises(TypeError, match="has no"):
             make(object())
     with pytest.raises(ValueError, match=r"not 1.5"):
@@ -119,7 +118,7 @@ def test_a_script_that_breaks_breaks_alone(task, toolbox):
         yield
 
     task.expert = expert
-    (said,) = ScriptedPolicy(task).act([cases(task, toolbox, 1)[0].observation()])
+    (said,) = ExpertPolicy(task).act([cases(task, toolbox, 1)[0].observation()])
     assert isinstance(said, KeyError)
 
 
@@ -131,7 +130,7 @@ def test_random_turns_conform_and_repeat_by_seed(task, toolbox, executor):
     assert texts != [
         [t.text for t in e.outcome.turns] for e in play(RandomPolicy(toolbox), cases(task, toolbox, 40), executor)
     ]
-    assert all(t.conforms for e in played for t in e.outcome.turns)
+    assert all(t.well_formed for e in played for t in e.outcome.turns)
     assert {c.name for e in played for t in e.outcome.turns for c in t.calls} == {"window", "crop", "broken"}
     codes = {r.error.code for e in played for results in e.outcome.results for r in results if r.error}
     assert codes <= {"tool_failed", "bad_value", "budget_exhausted"}
@@ -141,14 +140,14 @@ def test_random_turns_conform_and_repeat_by_seed(task, toolbox, executor):
 def test_without_tools_a_random_policy_answers(task, executor):
     episodes = cases(task, Toolbox({}), 6)
     played = play(RandomPolicy(Toolbox({})), episodes, executor)
-    assert all(e.ended == "answered" and not e.calls for e in played)
+    assert all(e.termination == "answered" and not e.calls for e in played)
 
 
 def test_random_arguments_are_those_of_the_schema():
     rng = np.random.default_rng(0)
     seen = set()
     for _ in range(300):
-        arguments = random_arguments(everything.spec.parameters, everything.spec.images, 3, rng)
+        arguments = sample_arguments(everything.spec.parameters, everything.spec.images, 3, rng)
         everything.validate(arguments)
         seen |= arguments.keys()
         assert arguments["image"] in (0, 1, 2)

@@ -18,17 +18,13 @@ import pydicom.data
 import pytest
 
 from medvistagym_core.cli import main
-from medvistagym_core.episode import Episode
+from medvistagym_core.environment import Answer, Case, Episode, EpisodeConfig, Limits
 from medvistagym_core.execution import LocalExecutor
-from medvistagym_core.plugins import Offer, PluginReport
-from medvistagym_core.policy import random_arguments
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.registry import Registry
-from medvistagym_core.rollout import rollout
-from medvistagym_core.settings import Limits, Settings
-from medvistagym_core.task import Answer, Case
-from medvistagym_core.tool import ToolCall
-from medvistagym_core.trajectory import TrajectoryReader, TrajectoryWriter
+from medvistagym_core.plugins import LoadedPlugin, PluginReport, Registry
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.rollouts import rollout, sample_arguments
+from medvistagym_core.tools import ToolCall
+from medvistagym_core.trajectories import TrajectoryReader, TrajectoryWriter
 
 dicom = pytest.importorskip("medvistagym_dicom")
 
@@ -103,8 +99,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def registry(folder, monkeypatch):
     report = PluginReport(name="dicom", distribution="medvistagym-dicom", version="0", state="loaded")
-    tools = [tool.described(plugin="dicom") for tool in (dicom.window, dicom.zoom, dicom.measure)]
-    registry = Registry([Offer(report, {"tools": tools, "tasks": [Planted(folder)]})])
+    tools = [tool.with_metadata(plugin="dicom") for tool in (dicom.window, dicom.zoom, dicom.measure)]
+    registry = Registry([LoadedPlugin(report, {"tools": tools, "tasks": [Planted(folder)]})])
     monkeypatch.setattr(Registry, "discover", classmethod(lambda cls, *a, **k: registry))
     return registry
 
@@ -184,14 +180,14 @@ class Thorough:
     def __init__(self, toolbox):
         rng = np.random.default_rng(0)
         self.calls = [
-            ToolCall(name=tool.name, arguments=random_arguments(tool.spec.parameters, tool.spec.images, 1, rng))
+            ToolCall(name=tool.name, arguments=sample_arguments(tool.spec.parameters, tool.spec.images, 1, rng))
             for tool in toolbox.values()
             for _ in range(2)
         ]
 
     def act(self, observations):
-        written = [Protocol().render(None, [call]) for call in self.calls] + ["<answer>yes</answer>"]
-        return [written[o.turn] for o in observations]
+        written = [TextProtocol().format_turn(None, [call]) for call in self.calls] + ["<answer>yes</answer>"]
+        return [written[o.num_turns] for o in observations]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -199,7 +195,7 @@ def test_no_installed_tool_tells(everything, folder, tmp_path, capfd, caplog):
     caplog.set_level(logging.DEBUG)
     toolbox, file = everything.toolbox("*"), tmp_path / "run" / "trajectories.jsonl"
     policy = Thorough(toolbox)
-    settings = Settings(limits=Limits(max_turns=len(policy.calls) + 1, max_calls=len(policy.calls)))
+    settings = EpisodeConfig(limits=Limits(max_turns=len(policy.calls) + 1, max_calls=len(policy.calls)))
     with TrajectoryWriter(file, toolbox) as writer:  # the two smallest files: reading text in a picture takes its time
         played = list(rollout(policy, everything.task("planted"), toolbox, "test", range(2), settings, writer=writer))
     calls = [call for t in played for turn in t.turns for call in turn.calls]
@@ -262,14 +258,15 @@ def test_nothing_that_a_policy_sees_tells(registry):
                 '{"name": "zoom", "arguments": {"path": "CT_small.dcm"}}',
             ]
             return [
-                f"<tool_call>{calls[o.turn]}</tool_call>" if o.turn < 4 else "<answer>no</answer>" for o in observations
+                f"<tool_call>{calls[o.num_turns]}</tool_call>" if o.num_turns < 4 else "<answer>no</answer>"
+                for o in observations
             ]
 
     task, toolbox = registry.task("planted"), registry.toolbox("*")
     assert len(list(rollout(Nosy(), task, toolbox, "test", range(5)))) == 5
     assert len(seen) == 25
     assert marks(repr(seen)) == set()
-    episode = Episode.of(task, "test", 0, toolbox)
+    episode = Episode.from_task(task, "test", 0, toolbox)
     assert marks(repr(episode.messages), repr(episode.case), repr(episode.observation())) == set()
 
 

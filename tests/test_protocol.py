@@ -5,25 +5,25 @@ import random
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.tool import ToolCall
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.tools import ToolCall
 
 ZOOM = '<tool_call>{"name": "zoom", "arguments": {"image": 0, "box": [0, 0, 500, 500]}}</tool_call>'
 WINDOW = '<tool_call>{"name": "window", "arguments": {"image": 0, "preset": "lung"}}</tool_call>'
 
 
 def test_a_call_and_an_answer_are_read():
-    turn = Protocol().parse(f"<think>A small marker.</think>{ZOOM}")
-    assert turn.think == "A small marker."
+    turn = TextProtocol().parse(f"<think>A small marker.</think>{ZOOM}")
+    assert turn.reasoning == "A small marker."
     assert turn.calls == (ToolCall(name="zoom", arguments={"image": 0, "box": [0, 0, 500, 500]}),)
     assert turn.answer is None
     assert turn.error is None
-    assert turn.conforms
+    assert turn.well_formed
 
-    turn = Protocol().parse("<think>It is dark.</think>\n<answer> air </answer>")
+    turn = TextProtocol().parse("<think>It is dark.</think>\n<answer> air </answer>")
     assert turn.answer == "air"
     assert turn.calls == ()
-    assert turn.conforms
+    assert turn.well_formed
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_call_and_an_answer_are_read():
     ],
 )
 def test_what_is_wrong_is_one_sentence(text, says):
-    turn = Protocol().parse(text)
+    turn = TextProtocol().parse(text)
     assert turn.error is not None
     assert turn.error.code == "malformed_call"
     assert says in turn.error.message
@@ -70,79 +70,79 @@ def test_what_is_wrong_is_one_sentence(text, says):
     assert len(turn.error.message) < 220
     assert turn.calls == ()
     assert turn.answer is None
-    assert not turn.conforms
+    assert not turn.well_formed
 
 
 def test_reasoning_may_be_required_or_off():
     answer = "<answer>left</answer>"
-    assert Protocol("optional").parse(answer).conforms
-    missing = Protocol("required").parse(answer)
+    assert TextProtocol("optional").parse(answer).well_formed
+    missing = TextProtocol("required").parse(answer)
     assert missing.error is not None
     assert "Start the turn with <think>" in missing.error.message
-    assert Protocol("required").parse(f"<think> </think>{answer}").error is not None
-    thought = Protocol("off").parse(f"<think>x</think>{answer}")
+    assert TextProtocol("required").parse(f"<think> </think>{answer}").error is not None
+    thought = TextProtocol("off").parse(f"<think>x</think>{answer}")
     assert thought.answer == "left"
-    assert not thought.conforms
+    assert not thought.well_formed
     with pytest.raises(ValueError, match="required"):
-        Protocol("always")  # type: ignore[arg-type]
+        TextProtocol("always")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 1"):
-        Protocol(max_calls_per_turn=0)
+        TextProtocol(max_calls_per_turn=0)
 
 
 def test_a_template_may_have_opened_the_reasoning():
-    turn = Protocol("required").parse("A small marker.</think>" + ZOOM)
-    assert turn.think == "A small marker."
+    turn = TextProtocol("required").parse("A small marker.</think>" + ZOOM)
+    assert turn.reasoning == "A small marker."
     assert len(turn.calls) == 1
-    assert turn.conforms
+    assert turn.well_formed
 
 
 def test_text_beside_the_parts_is_read_but_does_not_conform():
     for text in ("Let me look. " + ZOOM, ZOOM + " ok", "I see < 5 mm: <answer>left</answer>"):
-        turn = Protocol().parse(text)
+        turn = TextProtocol().parse(text)
         assert turn.error is None
         assert turn.calls or turn.answer
-        assert not turn.conforms
+        assert not turn.well_formed
 
 
 def test_tags_inside_json_are_just_text():
     call = ToolCall(name="note", arguments={"text": 'a </tool_call> and <answer>x</answer> "quoted" é'})
-    turn = Protocol().parse(
+    turn = TextProtocol().parse(
         "<tool_call>" + json.dumps({"name": call.name, "arguments": call.arguments}) + "</tool_call>"
     )
     assert turn.calls == (call,)
 
 
 def test_several_calls_where_allowed():
-    protocol = Protocol(max_calls_per_turn=2)
+    protocol = TextProtocol(max_calls_per_turn=2)
     assert [c.name for c in protocol.parse(ZOOM + "\n" + WINDOW).calls] == ["zoom", "window"]
     error = protocol.parse(ZOOM * 3).error
     assert error is not None
     assert "at most 2 calls" in error.message
-    assert protocol.stops == ("</answer>",)
-    assert Protocol().stops == ("</tool_call>", "</answer>")
+    assert protocol.stop_strings == ("</answer>",)
+    assert TextProtocol().stop_strings == ("</tool_call>", "</answer>")
 
 
 def test_render_is_read_back():
-    protocol = Protocol(max_calls_per_turn=2)
+    protocol = TextProtocol(max_calls_per_turn=2)
     calls = (ToolCall(name="zoom", arguments={"image": 1, "box": [0, 0, 1, 1]}), ToolCall(name="window", arguments={}))
-    turn = protocol.parse(protocol.render("why", calls))
-    assert (turn.think, turn.calls, turn.conforms) == ("why", calls, True)
-    turn = protocol.parse(protocol.render(answer="upper left"))
-    assert (turn.think, turn.answer, turn.conforms) == (None, "upper left", True)
-    assert Protocol("off").render("why", answer="x") == "<answer>x</answer>"
+    turn = protocol.parse(protocol.format_turn("why", calls))
+    assert (turn.reasoning, turn.calls, turn.well_formed) == ("why", calls, True)
+    turn = protocol.parse(protocol.format_turn(answer="upper left"))
+    assert (turn.reasoning, turn.answer, turn.well_formed) == (None, "upper left", True)
+    assert TextProtocol("off").format_turn("why", answer="x") == "<answer>x</answer>"
     for bad in ({}, {"calls": calls, "answer": "x"}, {"answer": "</answer>"}, {"answer": " "}, {"calls": calls * 2}):
         with pytest.raises(ValueError, match=r".+"):
-            protocol.render(**bad)
+            protocol.format_turn(**bad)
 
 
 def test_rules_say_how_to_write_a_turn():
-    assert "required" not in Protocol("required").rules
-    assert Protocol("required").rules.startswith("Start every turn with <think>")
-    assert "<think>" not in Protocol("off").rules
-    assert "up to 3 tool calls" in Protocol(max_calls_per_turn=3).rules
+    assert "required" not in TextProtocol("required").instructions
+    assert TextProtocol("required").instructions.startswith("Start every turn with <think>")
+    assert "<think>" not in TextProtocol("off").instructions
+    assert "up to 3 tool calls" in TextProtocol(max_calls_per_turn=3).instructions
     for think in ("required", "optional", "off"):
-        assert "<tool_call>" in Protocol(think).rules
-        assert "<answer>" in Protocol(think).rules
+        assert "<tool_call>" in TextProtocol(think).instructions
+        assert "<answer>" in TextProtocol(think).instructions
 
 
 def message(*calls, content="", **more):
@@ -151,7 +151,7 @@ def message(*calls, content="", **more):
 
 def test_structured_calls_give_the_same_turn():
     arguments = {"image": 0, "box": [0, 0, 500, 500]}
-    text = Protocol().parse(f"<think>Look closer.</think>{ZOOM}")
+    text = TextProtocol().parse(f"<think>Look closer.</think>{ZOOM}")
     for call in (
         {"type": "function", "function": {"name": "zoom", "arguments": arguments}},
         {"name": "zoom", "arguments": json.dumps(arguments)},
@@ -161,10 +161,13 @@ def test_structured_calls_give_the_same_turn():
             message(call, content=[{"type": "text", "text": "<think>Look closer.</think>"}]),
             message(call, content=None, reasoning_content="Look closer."),
         ):
-            assert Protocol().read(said) == text
-    assert Protocol().read({"role": "assistant", "content": "<answer>left</answer>"}).answer == "left"
-    assert Protocol().read({"role": "assistant", "content": ZOOM}).calls == text.calls
-    assert Protocol().read(message({"id": "call_1", "name": "zoom", "arguments": arguments})).calls[0].id == "call_1"
+            assert TextProtocol().parse_message(said) == text
+    assert TextProtocol().parse_message({"role": "assistant", "content": "<answer>left</answer>"}).answer == "left"
+    assert TextProtocol().parse_message({"role": "assistant", "content": ZOOM}).calls == text.calls
+    assert (
+        TextProtocol().parse_message(message({"id": "call_1", "name": "zoom", "arguments": arguments})).calls[0].id
+        == "call_1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,7 +190,7 @@ def test_structured_calls_give_the_same_turn():
     ],
 )
 def test_what_is_wrong_with_a_structured_turn(said, says):
-    turn = Protocol().read(said)
+    turn = TextProtocol().parse_message(said)
     assert turn.error is not None
     assert turn.error.code == "malformed_call"
     assert says in turn.error.message
@@ -200,16 +203,16 @@ def test_hostile_text_never_raises():
     parts = [*tags, "{", "}", '"name"', ":", '"a"', "[", "1", " ", "\\u", "é", "\ud800", "\x00", "<"]
     for _ in range(5000):
         text = "".join(rng.choices(parts, k=rng.randrange(14)))
-        turn = Protocol().parse(text)
+        turn = TextProtocol().parse(text)
         turn.text.encode()
         assert (turn.error is None) == bool(turn.calls or turn.answer)
     digits = '<tool_call>{"name": ' + "9" * 10_000 + "}</tool_call>"
     for text in ("[" * 200_000, "<tool_call>" + "[" * 200_000, digits, "<" * 200_000):
-        assert Protocol().parse(text).error is not None
+        assert TextProtocol().parse(text).error is not None
     deep: list = []
     for _ in range(100_000):
         deep = [deep]
-    assert Protocol().read(message({"name": "zoom", "arguments": {"x": deep}})).error is not None
+    assert TextProtocol().parse_message(message({"name": "zoom", "arguments": {"x": deep}})).error is not None
 
 
 CONFORMING = [
@@ -258,12 +261,12 @@ CONFORMING = [
 @pytest.mark.parametrize("think", ["required", "optional", "off"])
 @pytest.mark.parametrize("text", CONFORMING)
 def test_the_quick_way_reads_what_the_careful_way_reads(text, think):
-    protocol = Protocol(think)
-    assert repr(protocol.parse(text)) == repr(protocol._any(text))
+    protocol = TextProtocol(think)
+    assert repr(protocol.parse(text)) == repr(protocol._parse_general(text))
 
 
 def test_a_call_is_checked_and_frozen_and_travels_whether_read_or_made():
-    (read,) = Protocol().parse('<tool_call>{"name": "zoom", "arguments": {"image": 0}}</tool_call>').calls
+    (read,) = TextProtocol().parse('<tool_call>{"name": "zoom", "arguments": {"image": 0}}</tool_call>').calls
     made = ToolCall(name="zoom", arguments={"image": 0})
     assert read == made
     assert repr(read) == repr(made) == "ToolCall(name='zoom', arguments={'image': 0}, id=None)"

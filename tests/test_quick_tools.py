@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medvistagym_core import Image, ImageStore, LocalExecutor, Registry, ToolCall, tool
-from medvistagym_core.watch import Watch
+from medvistagym_core.execution import Watchdog
 
 
 def call(name, **arguments):
@@ -52,7 +52,7 @@ def quick():
         return how
 
     registry = Registry()
-    registry.register(quickly)
+    registry.add_tool(quickly)
     yield registry, threads
     over.set()
 
@@ -128,7 +128,7 @@ def test_a_tool_quicker_than_the_cache_is_as_correct_as_others():
         return 2 * number if image is None else 2 * int(image.pixels.max())
 
     registry = Registry()
-    registry.register(swift)
+    registry.add_tool(swift)
     store = ImageStore([image(3)])
     with LocalExecutor(registry.toolbox()) as ex:
 
@@ -174,7 +174,7 @@ def test_a_quick_tool_that_is_cancelled_costs_one_error():
         return "not yet"
 
     registry = Registry()
-    registry.register(cancel)
+    registry.add_tool(cancel)
     with LocalExecutor(registry.toolbox()) as ex:
         for _ in range(4):
             ex.run([(ImageStore([image()]), [call("cancel", image=0)]) for _ in range(64)])
@@ -185,7 +185,7 @@ def test_a_quick_tool_that_is_cancelled_costs_one_error():
 def test_a_program_that_uses_the_signal_itself_keeps_it():
     before = signal.signal(signal.SIGURG, signal.SIG_IGN)
     try:
-        assert not Watch().ready()
+        assert not Watchdog().is_available()
         assert signal.getsignal(signal.SIGURG) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGURG, before)
@@ -204,7 +204,7 @@ def test_a_tool_may_run_tools_itself(quick):
         return ask(inner, "well")[0].text
 
     registry = Registry()
-    registry.register(outer)
+    registry.add_tool(outer)
     with inner, LocalExecutor(registry.toolbox()) as ex:
         for _ in range(4):
             rows = ex.run([(ImageStore([image()]), [call("outer", image=0)]) for _ in range(16)])
@@ -217,7 +217,7 @@ def test_a_program_that_takes_the_signal_for_itself_loses_no_time_limit():
 import signal, time
 from medvistagym_core import Registry, tool
 from medvistagym_core.execution import ImageStore, LocalExecutor
-from medvistagym_core.tool import ToolCall
+from medvistagym_core import ToolCall
 
 @tool(timeout_s=0.3, deterministic=False)
 def wait(seconds: float) -> str:
@@ -234,7 +234,7 @@ def ask(seconds):
     return executor.run([(ImageStore(), [ToolCall(name="wait", arguments={"seconds": seconds})])])[0][0]
 
 registry = Registry()
-registry.register(wait)
+registry.add_tool(wait)
 executor = LocalExecutor(registry.toolbox())
 for _ in range(64):
     assert ask(0).ok
@@ -253,9 +253,9 @@ assert not heard
 def test_a_program_that_leaves_its_executor_open_ends_without_a_word():
     code = """
 from medvistagym_core import LocalExecutor, Registry
-from medvistagym_core import buffers
+from medvistagym_core.imaging import pooled_empty
 executor = LocalExecutor(Registry().toolbox())
-kept = buffers.empty((1024, 1024), 'float32')
+kept = pooled_empty((1024, 1024), 'float32')
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False)
     assert (done.returncode, done.stderr) == (0, "")

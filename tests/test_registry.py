@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from medvistagym_core import Image, Registry, ToolboxLock, tool
-from medvistagym_core.registry import LockMismatchError, SelectionError
+from medvistagym_core.plugins import SelectionError
+from medvistagym_core.tools import LockMismatchError
 
 
 def named(name, text="Do it."):
@@ -17,14 +18,14 @@ def named(name, text="Do it."):
         """
         return name
 
-    return f.described(description=text)
+    return f.with_metadata(description=text)
 
 
 @pytest.fixture
 def registry():
     registry = Registry()
     for plugin, name in [("b", "zoom"), ("a", "window"), ("a", "zoom"), ("b", "measure")]:
-        registry.register(named(name), plugin)
+        registry.add_tool(named(name), plugin)
     return registry
 
 
@@ -68,13 +69,13 @@ def test_selections_that_cannot_be_had_say_why(registry, select, said):
 
 def test_only_tools_register():
     with pytest.raises(TypeError, match="@tool"):
-        Registry().register(lambda image: image)
+        Registry().add_tool(lambda image: image)
 
 
 def test_registering_again_replaces():
     registry = Registry()
-    registry.register(named("f", "Old."))
-    registry.register(named("f", "New."))
+    registry.add_tool(named("f", "Old."))
+    registry.add_tool(named("f", "New."))
     assert [t.spec.description for t in registry.tools.values()] == ["New."]
 
 
@@ -91,7 +92,7 @@ def test_the_lock_round_trips_and_names_every_difference(registry):
     with pytest.raises(LockMismatchError) as caught:
         lock.check(registry.toolbox("window,a:zoom"))
     assert caught.value.differences == ("measure is missing", "zoom was not there")
-    registry.register(named("window", "Do something else."), "a")
+    registry.add_tool(named("window", "Do something else."), "a")
     with pytest.raises(LockMismatchError, match="window has another schema or description"):
         lock.check(registry.toolbox("window,measure"))
 

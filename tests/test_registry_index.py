@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medvistagym_core.index import compile_index, load_index
+from medvistagym_core.plugins import build_catalog, load_catalog
 
 HERE = Path(__file__).resolve().parents[1]
 ENTRIES = sorted((HERE / "registry").glob("*.toml"))
@@ -30,7 +30,7 @@ def write(folder: Path, text: str = MINIMAL, name: str = "medvistagym-invert") -
 
 
 def test_the_shipped_index_is_the_compiled_registry() -> None:
-    assert load_index() == compile_index(ENTRIES), "run `make docs`"
+    assert load_catalog() == build_catalog(ENTRIES), "run `make docs`"
 
 
 @pytest.mark.parametrize("file", ENTRIES, ids=lambda file: file.stem)
@@ -46,7 +46,7 @@ def test_every_entry_validates_against_the_published_schema(file: Path) -> None:
 def test_every_first_party_plugin_has_an_entry_that_tells_the_truth() -> None:
     projects = sorted([*HERE.glob("plugins/*/pyproject.toml"), *HERE.glob("trainers/*/pyproject.toml")])
     assert projects
-    entries = {entry.distribution: entry for entry in load_index().entries}
+    entries = {entry.distribution: entry for entry in load_catalog().entries}
     for file in projects:
         project = tomllib.loads(file.read_text("utf-8"))["project"]
         if "entry-points" not in project:  # it makes plugins faster, or speaks a protocol, and is none
@@ -58,14 +58,14 @@ def test_every_first_party_plugin_has_an_entry_that_tells_the_truth() -> None:
 
 
 def test_what_the_entries_list_is_what_the_plugins_bring() -> None:
-    from medvistagym_core.registry import Registry
+    from medvistagym_core.plugins import Registry
 
     registry = Registry.discover()
-    for entry in load_index().entries:
+    for entry in load_catalog().entries:
         brought = sorted(tool.name for tool in registry.tools.values() if tool.plugin == entry.plugin)
         assert brought == [tool.name for tool in entry.tools]
-    assert {name for entry in load_index().entries for name in entry.tasks} <= set(registry.tasks)
-    assert {name for entry in load_index().entries for name in entry.trainers} <= set(registry.trainers)
+    assert {name for entry in load_catalog().entries for name in entry.tasks} <= set(registry.tasks)
+    assert {name for entry in load_catalog().entries for name in entry.trainers} <= set(registry.trainers)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_the_entries_list_is_what_the_plugins_bring() -> None:
 def test_a_bad_entry_is_refused_with_its_file_and_reason(tmp_path: Path, change: tuple[str, str], said: str) -> None:
     file = write(tmp_path, MINIMAL.replace(*change))
     with pytest.raises(ValueError, match=said) as caught:
-        compile_index([file])
+        build_catalog([file])
     assert file.name in str(caught.value)
 
 
@@ -91,12 +91,12 @@ def test_two_entries_cannot_claim_one_tool(tmp_path: Path) -> None:
     first = write(tmp_path, MINIMAL + tool)
     second = write(tmp_path, MINIMAL.replace("invert", "negative") + tool, "medvistagym-negative")
     with pytest.raises(ValueError, match=r"tool 'invert' is claimed more than once") as caught:
-        compile_index([first, second])
+        build_catalog([first, second])
     assert "medvistagym-negative" in str(caught.value)
 
 
 def test_search_finds_by_word_and_modality() -> None:
-    index = load_index()
+    index = load_catalog()
     assert index.search(["window"], "CT")[0].distribution == "medvistagym-dicom"
     assert index.search(["WINDOW"], "ct") == index.search(["window"], "CT")
     assert "medvistagym-dicom" not in [entry.distribution for entry in index.search(["window"], "SM")]
@@ -105,7 +105,7 @@ def test_search_finds_by_word_and_modality() -> None:
 
 
 def test_a_known_tool_names_its_distribution() -> None:
-    entry = load_index().providing("zoom")
+    entry = load_catalog().entry_for_tool("zoom")
     assert entry is not None
     assert entry.install == "pip install medvistagym-dicom"
-    assert load_index().providing("no_such_tool") is None
+    assert load_catalog().entry_for_tool("no_such_tool") is None

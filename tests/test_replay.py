@@ -5,14 +5,14 @@ import PIL.Image
 import pytest
 
 from medvistagym_core import cli
-from medvistagym_core.episode import Episode, Limits, step_episodes
+from medvistagym_core.environment import Episode, Limits, step_episodes
 from medvistagym_core.execution import LocalExecutor
-from medvistagym_core.image import Image, Window
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.registry import Registry, SelectionError
-from medvistagym_core.replay import check
-from medvistagym_core.tool import ToolCall, tool
-from medvistagym_core.trajectory import TrajectoryWriter
+from medvistagym_core.imaging import Image, Window
+from medvistagym_core.plugins import Registry, SelectionError
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.rollouts import verify
+from medvistagym_core.tools import ToolCall, tool
+from medvistagym_core.trajectories import TrajectoryWriter
 
 WINDOW = ToolCall(name="window", arguments={"image": 0, "center": 1, "width": 10})
 CROP = ToolCall(name="crop", arguments={"image": 1, "box": [0, 0, 500, 500]})
@@ -77,10 +77,10 @@ def test_calls_that_never_ran_are_not_made_again(world, file):
 def test_an_episode_that_was_stopped_in_a_turn_replays(world, file, task):
     registry, _ = world
     toolbox = registry.toolbox()
-    episode = Episode.of(task, "test", 0, toolbox)
-    episode.advance(Protocol().render(None, [WINDOW]))
+    episode = Episode.from_task(task, "test", 0, toolbox)
+    episode.submit_turn(TextProtocol().format_turn(None, [WINDOW]))
     with TrajectoryWriter(file, toolbox) as writer:
-        writer.write(episode.finish(), episode.pictures())
+        writer.write(episode.to_trajectory(), episode.rendered_images())
     report = replayed(registry, file)
     assert report.same
     assert report.skipped == 1
@@ -89,7 +89,7 @@ def test_an_episode_that_was_stopped_in_a_turn_replays(world, file, task):
 def test_another_kernel_under_the_same_schema_is_found_out(world, file):
     registry, write = world
     write([[WINDOW], [CROP]], [[MEASURE]])
-    registry.register(tool(_other_window()))
+    registry.add_tool(tool(_other_window()))
     report = replayed(registry, file)
     assert not report.same
     (difference, follows) = report.differences
@@ -176,7 +176,7 @@ def test_other_tools_stop_it_unless_forced(world, file):
     other = Registry()
     for found in registry.tools.values():
         if found.name != "window":
-            other.register(found)
+            other.add_tool(found)
     for task in registry.tasks.values():
         other.add_task(task)
     report = replayed(other, file)
@@ -225,7 +225,7 @@ def test_the_command_says_same_differs_and_misused(world, file, capsys, monkeypa
 def test_the_command_stops_at_other_tools(world, file, capsys, monkeypatch):
     registry, write = world
     write([[WINDOW]])
-    registry.register(tool(_other_window("Show it.")))
+    registry.add_tool(tool(_other_window("Show it.")))
     monkeypatch.setattr(Registry, "discover", lambda allow=None: registry)
     assert cli.main(["replay", str(file)]) == 1
     said = capsys.readouterr()
@@ -248,23 +248,23 @@ def world(task, toolbox, file):
     """A registry of toy tools, and a writer of episodes: each a list of turns, each turn a list of calls."""
     registry = Registry()
     for found in (*toolbox.values(), measure, noise):
-        registry.register(found)
+        registry.add_tool(found)
     registry.add_task(task)
 
     def write(*episodes, **changes):
         toolbox = registry.toolbox()
         with LocalExecutor(toolbox, workers=2) as executor, TrajectoryWriter(file, toolbox) as writer:
             for sample, turns in enumerate(episodes):
-                episode = Episode.of(task, "test", 0, toolbox, sample=sample, view_side=16, **changes)
-                for said in (*[Protocol().render(None, calls) for calls in turns], ANSWER):
+                episode = Episode.from_task(task, "test", 0, toolbox, sample=sample, view_side=16, **changes)
+                for said in (*[TextProtocol().format_turn(None, calls) for calls in turns], ANSWER):
                     step_episodes(executor, [episode], [said])
-                writer.write(episode.finish(), episode.pictures())
+                writer.write(episode.to_trajectory(), episode.rendered_images())
 
     return registry, write
 
 
 def replayed(registry, file, **options):
-    return check(file, registry, lambda toolbox: LocalExecutor(toolbox, workers=2, cache_bytes=0), **options)
+    return verify(file, registry, lambda toolbox: LocalExecutor(toolbox, workers=2, cache_bytes=0), **options)
 
 
 def rewrite(file, change):

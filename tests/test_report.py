@@ -3,8 +3,8 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from medvistagym_core.episode import Episode, step_episodes
-from medvistagym_core.report import Results, Row, table, tally, wilson
+from medvistagym_core.environment import Episode, step_episodes
+from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -19,23 +19,23 @@ from medvistagym_core.report import Results, Row, table, tally, wilson
     ],
 )
 def test_wilson(successes, n, low, high):
-    assert wilson(successes, n) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    assert wilson_interval(successes, n) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
 
 def test_wilson_is_an_interval_around_the_share():
     for n in range(1, 60):
         for k in range(n + 1):
-            low, high = wilson(k, n)
+            low, high = wilson_interval(k, n)
             assert 0 <= low <= k / n <= high <= 1
     with pytest.raises(ValueError, match="between 0 and 3"):
-        wilson(4, 3)
+        wilson_interval(4, 3)
 
 
 def finished(task, toolbox, executor, index, *said):
-    episode = Episode.of(task, "test", index, toolbox)
+    episode = Episode.from_task(task, "test", index, toolbox)
     for text in said:
         step_episodes(executor, [episode], [text])
-    return episode.finish()
+    return episode.to_trajectory()
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def rows(task, toolbox, executor):
         finished(task, toolbox, executor, 2, "<answer>unclear</answer>"),
         finished(task, toolbox, executor, 3, look, look, "<answer>everywhere</answer>"),
     ]
-    return tally(played, "hand", "greedy", ("direct", "window"))
+    return summarize(played, "hand", "greedy", ("direct", "window"))
 
 
 def test_a_row_for_each_family_and_one_for_all(rows):
@@ -57,13 +57,13 @@ def test_a_row_for_each_family_and_one_for_all(rows):
         ("window", 2, 1, 0.5, 0.5),
         ("overall", 4, 2, 0.75, 0.25),
     ]
-    assert (rows[2].low, rows[2].high) == wilson(2, 4)
-    assert tally([], "nobody", "greedy")[0].n == 0
+    assert (rows[2].low, rows[2].high) == wilson_interval(2, 4)
+    assert summarize([], "nobody", "greedy")[0].n == 0
 
 
 def test_the_table_has_a_line_for_each_policy(rows):
-    more = [Row.of("no tools", "overall", "T = 1", n=512, correct=215, calls=0, abstained=10)]
-    lines = table([*rows, *more]).splitlines()
+    more = [ResultRow.from_counts("no tools", "overall", "T = 1", n=512, correct=215, calls=0, abstained=10)]
+    lines = format_table([*rows, *more]).splitlines()
     assert lines[0].split() == [
         "policy",
         "decoding",
@@ -99,5 +99,5 @@ def test_results_are_saved_and_checked(rows, tmp_path):
 
 def test_the_schema_describes_every_field():
     schema = Results.model_json_schema()
-    for part in (schema, schema["$defs"]["Row"]):
+    for part in (schema, schema["$defs"]["ResultRow"]):
         assert all("description" in field for field in part["properties"].values())

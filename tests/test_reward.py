@@ -5,13 +5,13 @@ import pickle
 
 import pytest
 
-from medvistagym_core.grading import Grade
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.registry import Registry
-from medvistagym_core.reward import PRESETS, Outcome, Reward, Score
-from medvistagym_core.tool import ToolCall, ToolError, ToolResult
+from medvistagym_core.environment import REWARD_PRESETS, EpisodeOutcome, Reward, RewardBreakdown
+from medvistagym_core.environment.grading import Grade
+from medvistagym_core.plugins import Registry
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.tools import ToolCall, ToolError, ToolResult
 
-PROTOCOL = Protocol(max_calls_per_turn=4)
+PROTOCOL = TextProtocol(max_calls_per_turn=4)
 RIGHT, WRONG, ABSTAINED, SILENT = Grade(correct=True), Grade(), Grade(abstained=True), Grade(answered=False)
 OK = ToolResult(text="ok")
 
@@ -22,12 +22,12 @@ def zoom(side=500):
 
 def outcome(grade, *steps, informed=None, results=None, think=None):
     """An episode of `steps`, each a tuple of calls or a raw text, and then an answer unless the grade says there was none."""
-    texts = [step if isinstance(step, str) else PROTOCOL.render(think, step) for step in steps]
+    texts = [step if isinstance(step, str) else PROTOCOL.format_turn(think, step) for step in steps]
     if grade.answered:
-        texts.append(PROTOCOL.render(think, answer="x"))
+        texts.append(PROTOCOL.format_turn(think, answer="x"))
     turns = tuple(PROTOCOL.parse(text) for text in texts)
     given = results or [tuple(OK for _ in turn.calls) for turn in turns]
-    return Outcome(turns, tuple(given), grade, informed)
+    return EpisodeOutcome(turns, tuple(given), grade, informed)
 
 
 def total(preset, grade, *steps, **more):
@@ -57,7 +57,7 @@ def behaviours():
             yield grade, outcome(grade, *steps)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", REWARD_PRESETS)
 def test_right_beats_abstaining_beats_wrong_whatever_else_happens(preset):
     reward = Reward.preset(preset)
     totals: dict[str, list[float]] = {"right": [], "abstained": [], "wrong": []}
@@ -99,9 +99,9 @@ def test_a_lucky_guess_is_worth_nothing_only_where_the_reward_says_so():
     assert total("scout_informed", RIGHT, informed=None) == 1.0
     assert total("scout_informed", WRONG, informed=False) == -0.5
     assert total("scout", RIGHT, informed=False) == 1.0
-    assert Reward.preset("scout_informed").uses_truth
-    assert not Reward.preset("scout").uses_truth
-    assert not Reward.preset("scout_informed", uninformed=0).uses_truth
+    assert Reward.preset("scout_informed").uses_privileged_information
+    assert not Reward.preset("scout").uses_privileged_information
+    assert not Reward.preset("scout_informed", uninformed=0).uses_privileged_information
 
 
 def test_repetition():
@@ -134,20 +134,20 @@ def test_an_outcome_of_steps_equals_one_of_their_turns_and_travels():
     @dataclasses.dataclass
     class Step:
         turn: object
-        given: tuple = ()
+        results: tuple = ()
 
     made = outcome(RIGHT, (zoom(),), "no tags", informed=True)
-    steps = [Step(turn, given) for turn, given in zip(made.turns, made.results, strict=True)]
-    of_steps = Outcome.of(steps, made.calls, RIGHT, True)
+    steps = [Step(turn, results) for turn, results in zip(made.turns, made.results, strict=True)]
+    of_steps = EpisodeOutcome.from_steps(steps, made.calls, RIGHT, True)
     assert made.calls == of_steps.calls == 2
     assert of_steps == made
     assert repr(of_steps) == repr(made)
     assert Reward.preset("paper")(of_steps) == Reward.preset("paper")(made)
     with pytest.raises(dataclasses.FrozenInstanceError):
         of_steps.grade = WRONG
-    plain = Outcome.of(steps[:1], 0, WRONG, None)
-    assert pickle.loads(pickle.dumps(Outcome((), (), WRONG))) == Outcome((), (), WRONG)
-    assert copy.copy(plain).results == plain.results == (steps[0].given,)
+    plain = EpisodeOutcome.from_steps(steps[:1], 0, WRONG, None)
+    assert pickle.loads(pickle.dumps(EpisodeOutcome((), (), WRONG))) == EpisodeOutcome((), (), WRONG)
+    assert copy.copy(plain).results == plain.results == (steps[0].results,)
 
 
 def test_plugin_terms():
@@ -162,7 +162,7 @@ def test_plugin_terms():
         (lambda o: "much", "ValueError"),
     ):
         score = Reward("r", {"right": 1.0, "bad": 1.0}, {"right": lambda o: 1.0, "bad": bad})(outcome(RIGHT))
-        assert score == Score(1.0, {"right": 1.0, "bad": 0.0}, score.failed)
+        assert score == RewardBreakdown(1.0, {"right": 1.0, "bad": 0.0}, score.failed)
         assert why in score.failed["bad"]
 
 

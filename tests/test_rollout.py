@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from medvistagym_core.policy import DemonstrationPolicy, RandomPolicy, ScriptedPolicy
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.rollout import Progress, rollout
-from medvistagym_core.settings import Settings
-from medvistagym_core.trajectory import TrajectoryReader, TrajectoryWriter
+from medvistagym_core.environment import EpisodeConfig
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.rollouts import DemonstrationPolicy, ExpertPolicy, Progress, RandomPolicy, rollout
+from medvistagym_core.trajectories import TrajectoryReader, TrajectoryWriter
 
 
 class Said:
@@ -32,7 +31,7 @@ class Said:
 
 def test_many_episodes_at_once(task, toolbox):
     states = []
-    policy = Said(lambda o: "<answer>unclear</answer>" if o.turn else "hm")
+    policy = Said(lambda o: "<answer>unclear</answer>" if o.num_turns else "hm")
     played = list(rollout(policy, task, toolbox, "test", range(10), batch=4, progress=states.append))
     assert sorted(t.index for t in played) == list(range(10))
     assert policy.batches == [4, 4, 4, 4, 2, 2]
@@ -56,8 +55,8 @@ def test_the_same_seed_gives_the_same_rollout_whatever_the_batch(task, toolbox):
 
 
 def test_experts_solve_and_settings_hold(task, toolbox):
-    settings = Settings(protocol=Protocol("required"), view_side=16, prompt="Look.")
-    played = list(rollout(ScriptedPolicy(task, settings.protocol), task, toolbox, "test", range(8), settings))
+    settings = EpisodeConfig(protocol=TextProtocol("required"), view_side=16, prompt="Look.")
+    played = list(rollout(ExpertPolicy(task, settings.protocol), task, toolbox, "test", range(8), settings))
     assert all(t.outcome.correct and t.prompt == "Look." and t.images[0].height == 16 for t in played)
 
 
@@ -135,7 +134,7 @@ def test_a_resumed_run_plays_again_what_the_policy_failed_in(task, toolbox, tmp_
     failing.remove("test-2-0")
     played, kept, progress = run()
     assert (played, kept) == ([2, 5], [0, 1, 3, 4, 6, 7, 2, 5])
-    assert (progress.again, progress.played, progress.failed, progress.done) == (2, 2, 1, 8)
+    assert (progress.retried, progress.played, progress.failed, progress.done) == (2, 2, 1, 8)
     assert path.read_bytes().splitlines()[:6] == [line for k, line in enumerate(before) if k not in (2, 5)]
     assert run()[:2] == ([5], [0, 1, 3, 4, 6, 7, 2, 5])  # once in each run
     failing.clear()
@@ -188,7 +187,7 @@ def test_rubbish_from_a_policy_is_data(task, toolbox, tmp_path):
         "🫁" * 9000,
         '<tool_call>{"name": "window", "arguments": {"\ud800": 1}}</tool_call>',
     ]
-    policy = Said(lambda o: rubbish[o.turn])
+    policy = Said(lambda o: rubbish[o.num_turns])
     with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
         (t,) = rollout(policy, task, toolbox, "test", [0], writer=writer)
     assert t.outcome.ended == "turns"
@@ -200,7 +199,7 @@ def test_rubbish_from_a_policy_is_data(task, toolbox, tmp_path):
 
 def test_tools_that_fail_are_data(task, toolbox):
     def act(observation):
-        how = ("raise", "value", "surrogate", "long")[observation.turn] if observation.turn < 4 else None
+        how = ("raise", "value", "surrogate", "long")[observation.num_turns] if observation.num_turns < 4 else None
         if how is None:
             return "<answer>unclear</answer>"
         return f'<tool_call>{{"name": "broken", "arguments": {{"image": 0, "how": "{how}"}}}}</tool_call>'
@@ -226,10 +225,10 @@ def test_ctrl_c_leaves_a_file_that_reads(tmp_path, toolbox, task):
         import importlib.util, sys, time
         spec = importlib.util.spec_from_file_location("toys", {str(Path(__file__).with_name("conftest.py"))!r})
         toys = importlib.util.module_from_spec(spec); sys.modules["toys"] = toys; spec.loader.exec_module(toys)
-        from medvistagym_core.registry import Toolbox
-        from medvistagym_core.rollout import rollout
-        from medvistagym_core.trajectory import TrajectoryWriter
-        from medvistagym_core.policy import RandomPolicy
+        from medvistagym_core import Toolbox
+        from medvistagym_core.rollouts import rollout
+        from medvistagym_core.trajectories import TrajectoryWriter
+        from medvistagym_core.rollouts import RandomPolicy
         toolbox = Toolbox({{"window": toys.window, "crop": toys.crop, "broken": toys.broken}})
         with TrajectoryWriter("t.jsonl", toolbox) as writer:
             for t in rollout(RandomPolicy(toolbox), toys.Quadrants(), toolbox, "test", range(10**6), batch=4, writer=writer):
@@ -245,4 +244,4 @@ def test_ctrl_c_leaves_a_file_that_reads(tmp_path, toolbox, task):
     before = [t.id for t in TrajectoryReader(path)]
     assert len(before) > 10
     with TrajectoryWriter(path, toolbox) as writer:
-        assert writer.seen == set(before)
+        assert writer.recorded_ids == set(before)

@@ -16,11 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from medvistagym_core.cli import main
-from medvistagym_core.plugins import Offer, PluginReport
-from medvistagym_core.policy import ScriptedPolicy
-from medvistagym_core.registry import Registry
-from medvistagym_core.rollout import rollout
-from medvistagym_core.trajectory import TrajectoryReader, TrajectoryWriter
+from medvistagym_core.plugins import LoadedPlugin, PluginReport, Registry
+from medvistagym_core.rollouts import ExpertPolicy, rollout
+from medvistagym_core.trajectories import TrajectoryReader, TrajectoryWriter
 
 KILLS = 24
 
@@ -29,8 +27,8 @@ KILLS = 24
 def sample(task, toolbox, tmp_path, monkeypatch):
     """The command on the toy task, into a folder of its own; its exit code."""
     report = PluginReport(name="toy", distribution="toy", version="0", state="loaded")
-    tools = [tool.described(plugin="toy") for tool in toolbox.values()]
-    registry = Registry([Offer(report, {"tools": tools, "tasks": [task]})])
+    tools = [tool.with_metadata(plugin="toy") for tool in toolbox.values()]
+    registry = Registry([LoadedPlugin(report, {"tools": tools, "tasks": [task]})])
     monkeypatch.setattr(Registry, "discover", classmethod(lambda cls, *a, **k: registry))
 
     def command(*more, policy="expert", cases=40):
@@ -47,7 +45,7 @@ def file(tmp_path):
 
 def play(path, task, toolbox, cases):
     with TrajectoryWriter(path, toolbox) as writer:
-        for _ in rollout(ScriptedPolicy(task), task, toolbox, "test", range(cases), batch=4, writer=writer):
+        for _ in rollout(ExpertPolicy(task), task, toolbox, "test", range(cases), batch=4, writer=writer):
             pass
 
 
@@ -57,7 +55,7 @@ def assert_sound(file):
     played = list(reader)
     assert len({t.id for t in played}) == len(played)
     for sha in {image.picture for t in played for image in t.images}:
-        assert reader.picture(sha).size == (32, 32)
+        assert reader.load_image(sha).size == (32, 32)
     return played
 
 
@@ -145,7 +143,7 @@ def test_a_full_disk_is_said_in_one_sentence_and_costs_nothing_that_was_finished
 
 def act_but_in(*cases):
     """What the expert writes, and nothing in these cases."""
-    spoken = ScriptedPolicy.act
+    spoken = ExpertPolicy.act
 
     def act(self, observations):
         failing = [o.id.startswith(tuple(f"train-{case}-" for case in cases)) for o in observations]
@@ -156,7 +154,7 @@ def act_but_in(*cases):
 
 @pytest.mark.parametrize("keep", ["all", "correct"])
 def test_what_fails_in_every_run_does_not_make_a_good_file_a_failure(sample, file, capsys, monkeypatch, keep):
-    monkeypatch.setattr(ScriptedPolicy, "act", act_but_in(3, 7))
+    monkeypatch.setattr(ExpertPolicy, "act", act_but_in(3, 7))
     assert sample("--keep", keep, cases=10) == 0
     capsys.readouterr()
     assert sample("--keep", keep, cases=10) == 0
@@ -170,7 +168,7 @@ def test_what_fails_in_every_run_does_not_make_a_good_file_a_failure(sample, fil
 
 @pytest.mark.parametrize("keep", ["all", "correct"])
 def test_a_policy_that_fails_in_every_episode_is_said_with_the_reason(sample, capsys, monkeypatch, keep):
-    monkeypatch.setattr(ScriptedPolicy, "act", lambda self, seen: [ValueError("no such\nmodel")] * len(seen))
+    monkeypatch.setattr(ExpertPolicy, "act", lambda self, seen: [ValueError("no such\nmodel")] * len(seen))
     for _ in range(2):
         assert sample("--keep", keep, cases=3) == 1
         err = capsys.readouterr().err
@@ -180,7 +178,7 @@ def test_a_policy_that_fails_in_every_episode_is_said_with_the_reason(sample, ca
 
 def test_the_same_command_plays_again_what_the_policy_failed_in(sample, file, capsys, monkeypatch):
     with monkeypatch.context() as for_now:
-        for_now.setattr(ScriptedPolicy, "act", act_but_in(3, 7))
+        for_now.setattr(ExpertPolicy, "act", act_but_in(3, 7))
         assert sample(cases=10) == 0
     assert "10 episodes played, the policy failed in 2, which the same command plays again" in capsys.readouterr().out
     assert sample(cases=10) == 0
@@ -199,7 +197,7 @@ def test_no_room_from_the_start(sample, file, capsys, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("medvistagym_core.trajectory._write_lock", full)
+    monkeypatch.setattr("medvistagym_core.trajectories._store._write_lock", full)
     assert sample() == 1
     err = capsys.readouterr().err
     assert "the disk is full" in err

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from medvistagym_core.cli import main
-from medvistagym_core.scaffold import ScaffoldError, write
-from medvistagym_core.testing import check
+from medvistagym_core.plugins import ScaffoldError, write_package
+from medvistagym_core.testing import check_plugin
 
 
 def test_a_new_package_conforms(tmp_path: Path) -> None:
-    folder = write("my-tool", tmp_path)
-    report = check(folder, examples=3)
+    folder = write_package("my-tool", tmp_path)
+    report = check_plugin(folder, examples=3)
     assert report.exit_code == 0, str(report)
     assert all(outcome.status != "FAIL" for outcome in report.outcomes)
     assert report.tools == ("my_tool",)
@@ -32,7 +32,7 @@ def test_a_new_package_conforms(tmp_path: Path) -> None:
 def test_names_follow_from_the_distribution(
     tmp_path: Path, name: str, distribution: str, module: str, tool: str
 ) -> None:
-    folder = write(name, tmp_path)
+    folder = write_package(name, tmp_path)
     assert folder == tmp_path / distribution
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     assert project["name"] == distribution
@@ -48,7 +48,7 @@ def test_names_follow_from_the_distribution(
 )  # fmt: skip
 def test_names_that_would_not_work_are_refused(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(ScaffoldError, match=said):
-        write(name, tmp_path)
+        write_package(name, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,7 +66,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
-        write("my-tool", tmp_path)
+        write_package("my-tool", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,12 +13,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from medvistagym_core.cli import main
-from medvistagym_core.document import ToolResultDocument
-from medvistagym_core.image import Image
-from medvistagym_core.index import load_index
-from medvistagym_core.registry import Registry
-from medvistagym_core.schemas import MODELS, schema, write_schemas
-from medvistagym_core.tool import ToolCall, ToolError, ToolResult
+from medvistagym_core.cli._published_schemas import PUBLISHED_MODELS, published_schema, write_schemas
+from medvistagym_core.imaging import Image
+from medvistagym_core.plugins import Registry, load_catalog
+from medvistagym_core.tools import ToolCall, ToolError, ToolResult
+from medvistagym_core.trajectories import ToolResultDocument
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "schemas" / "v1"
 SCAN = pydicom.data.get_testdata_file("CT_small.dcm")
@@ -39,9 +38,9 @@ def test_the_published_schemas_are_those_of_the_models(tmp_path: Path) -> None:
     assert published == written, "run `make docs`"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", PUBLISHED_MODELS)
 def test_every_schema_is_sound_and_describes_every_field(name: str) -> None:
-    document = schema(name)
+    document = published_schema(name)
     jsonschema.Draft202012Validator.check_schema(document)
     assert document["$id"] == f"urn:medvistagym:schema:v1:{name}"
     for part in [document, *document.get("$defs", {}).values()]:
@@ -53,7 +52,7 @@ def test_every_schema_is_sound_and_describes_every_field(name: str) -> None:
 
 
 def test_ids_are_unique() -> None:
-    assert len({schema(name)["$id"] for name in MODELS}) == len(MODELS)
+    assert len({published_schema(name)["$id"] for name in PUBLISHED_MODELS}) == len(PUBLISHED_MODELS)
 
 
 def test_plugin_reports_validate(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,10 +88,10 @@ def test_a_result_with_values_that_json_cannot_hold_is_still_json() -> None:
     import numpy as np
 
     result = ToolResult(images=(Image(pixels=np.zeros((4, 6))),), data={"mean": float("nan")})
-    document = json.loads(ToolResultDocument.of(result).model_dump_json())
+    document = json.loads(ToolResultDocument.from_result(result).model_dump_json())
     validator("tool-result").validate(document)
     assert (document["data"], document["images"][0]["width"]) == ({"mean": None}, 6)
-    failed = ToolResultDocument.of(ToolResult(error=ToolError("timeout", "It took too long.")))
+    failed = ToolResultDocument.from_result(ToolResult(error=ToolError("timeout", "It took too long.")))
     validator("tool-result").validate(json.loads(failed.model_dump_json()))
 
 
@@ -104,7 +103,7 @@ def test_a_lock_validates() -> None:
 
 
 def test_registry_entries_validate() -> None:
-    for entry in load_index().entries:
+    for entry in load_catalog().entries:
         validator("registry-entry").validate(entry.model_dump(mode="json"))
 
 
@@ -131,6 +130,7 @@ def test_results_validate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_the_modules_that_make_schemas_load_nothing_heavy() -> None:
     import subprocess
 
-    program = "import sys, medvistagym_core.schemas; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
+    heavy = "[m for m in ('torch', 'numpy', 'PIL') if m in sys.modules]"
+    program = f"import sys, medvistagym_core.cli._published_schemas; print({heavy})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -192,7 +192,7 @@ def test_rubbish_is_the_tools_fault(rubbish):
 
 def test_state_is_set_up_once_and_only_when_run():
     assert Remember.name == "remember"
-    copy = Remember.described(plugin="other")
+    copy = Remember.with_metadata(plugin="other")
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda t: t.run({"image": image()}), [Remember, copy] * 8))
     assert {r.text for r in results} == {"1"}
@@ -339,7 +339,7 @@ def test_definition_errors_say_what_to_mend(source, said):
 
 
 def test_a_tool_survives_pickling_with_its_identity():
-    there = pickle.loads(pickle.dumps(shade.described(plugin="p", version="3")))
+    there = pickle.loads(pickle.dumps(shade.with_metadata(plugin="p", version="3")))
     assert (there.id, there.spec.version) == ("p:shade", "3")
     assert there.run({"image": image(), "width": 80}).ok
 

@@ -10,24 +10,29 @@ import time
 import numpy as np
 import pytest
 
-from medvistagym_core.conversation import Picture
-from medvistagym_core.episode import Episode, step_episodes
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.record import json_text
-from medvistagym_core.registry import LockMismatchError, Toolbox
-from medvistagym_core.tool import ToolCall
-from medvistagym_core.trajectory import FileInUseError, PolicyRecord, Trajectory, TrajectoryReader, TrajectoryWriter
+from medvistagym_core.environment import Episode, step_episodes
+from medvistagym_core.imaging import RenderedImage
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.tools import LockMismatchError, Toolbox, ToolCall
+from medvistagym_core.trajectories import (
+    FileInUseError,
+    PolicyRecord,
+    Trajectory,
+    TrajectoryReader,
+    TrajectoryWriter,
+    dump_json,
+)
 
 WINDOW = ToolCall(name="window", arguments={"image": 0, "center": 1, "width": 10})
 POLICY = PolicyRecord(name="hand", sampling={"temperature": 1.0, "seed": 3})
 
 
 def played(task, toolbox, executor, index=0, **changes):
-    episode = Episode.of(task, "test", index, toolbox, prompt="Look well.", **changes)
+    episode = Episode.from_task(task, "test", index, toolbox, prompt="Look well.", **changes)
     bad = ToolCall(name="crop", arguments={"image": 0, "box": [0, 0]})
     for said in (
-        Protocol().render("why", [WINDOW]),
-        Protocol().render(None, [bad]),
+        TextProtocol().format_turn("why", [WINDOW]),
+        TextProtocol().format_turn(None, [bad]),
         "hm",
         "<answer>upper left</answer>",
     ):
@@ -57,19 +62,19 @@ def same(a, b):
 @pytest.mark.parametrize("style", ["tools", "text"])
 @pytest.mark.parametrize("terse", [False, True])
 def test_what_was_written_is_read_back(task, toolbox, executor, tmp_path, style, terse):
-    episode = played(task, toolbox, executor, style=style, terse=terse, view_side=16)
-    trajectory = episode.finish(POLICY)
+    episode = played(task, toolbox, executor, style=style, compact=terse, view_side=16)
+    trajectory = episode.to_trajectory(POLICY)
     with TrajectoryWriter(tmp_path / "run" / "test.jsonl", toolbox) as writer:
-        writer.write(trajectory, episode.pictures())
+        writer.write(trajectory, episode.rendered_images())
     reader = TrajectoryReader(tmp_path / "run" / "test.jsonl")
     assert list(reader) == [trajectory]
-    assert same(trajectory.to_messages(reader.picture), episode.messages)
+    assert same(trajectory.to_messages(reader.load_image), episode.messages)
     assert reader.lock() == toolbox.lock()
 
 
 def test_a_record_holds_what_replay_needs(task, toolbox, executor):
     episode = played(task, toolbox, executor, index=2)
-    record = episode.finish(POLICY)
+    record = episode.to_trajectory(POLICY)
     assert (record.task, record.case, record.split, record.index, record.family) == (
         "quadrants",
         "test-2-0",
@@ -100,7 +105,7 @@ def test_a_record_holds_what_replay_needs(task, toolbox, executor):
     assert record.outcome.informed is True
     assert record.outcome.needed is None
     task.needed = lambda case: "window" if task.needs_call(case) else ""
-    assert [played(task, toolbox, executor, index=k).finish().outcome.needed for k in (1, 2)] == ["", "window"]
+    assert [played(task, toolbox, executor, index=k).to_trajectory().outcome.needed for k in (1, 2)] == ["", "window"]
     assert record.reward == episode.score.total
     assert set(record.terms) == set(record.weights) == {"right", "wrong", "efficiency", "abstained", "calls"}
 
@@ -109,7 +114,7 @@ def test_lines_have_the_same_columns_whatever_the_tools(task, toolbox, executor,
     with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
         for index in range(3):
             episode = played(task, toolbox, executor, index=index)
-            writer.write(episode.finish(POLICY), episode.pictures())
+            writer.write(episode.to_trajectory(POLICY), episode.rendered_images())
     rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert isinstance(rows[0]["turns"][0]["calls"][0]["arguments"], str)
     datasets = pytest.importorskip("datasets")
@@ -125,9 +130,9 @@ def test_trajectories_convert_to_what_trl_takes(task, toolbox, executor, tmp_pat
     with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
         for index in range(3):
             episode = played(task, toolbox, executor, index=index, style=style)
-            writer.write(episode.finish(POLICY), episode.pictures())
+            writer.write(episode.to_trajectory(POLICY), episode.rendered_images())
     reader = TrajectoryReader(tmp_path / "t.jsonl")
-    rows = [t.to_sft(reader.picture) for t in reader]
+    rows = [t.to_sft(reader.load_image) for t in reader]
     table = datasets.Dataset.from_list(rows).cast_column("images", datasets.List(datasets.Image()))
     row = table[0]
     assert trl.is_conversational(row)
@@ -145,14 +150,14 @@ def test_pictures_are_stored_once_and_identifiers_nowhere(task, toolbox, executo
     with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
         for sample in range(3):
             episode = played(task, toolbox, executor, sample=sample)
-            writer.write(episode.finish(POLICY), episode.pictures())
+            writer.write(episode.to_trajectory(POLICY), episode.rendered_images())
     assert len(list((tmp_path / "images").iterdir())) == 2
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or b"SECRET" not in path.read_bytes()
     missing = next((tmp_path / "images").iterdir())
     missing.unlink()
     with pytest.raises(ValueError, match="is missing from images/"):
-        TrajectoryReader(tmp_path / "t.jsonl").picture(missing.stem)
+        TrajectoryReader(tmp_path / "t.jsonl").load_image(missing.stem)
 
 
 def test_a_torn_line_is_dropped_and_the_file_goes_on(task, toolbox, executor, tmp_path):
@@ -160,21 +165,21 @@ def test_a_torn_line_is_dropped_and_the_file_goes_on(task, toolbox, executor, tm
     episodes = [played(task, toolbox, executor, index=k) for k in range(3)]
     with TrajectoryWriter(path, toolbox) as writer:
         for episode in episodes[:2]:
-            writer.write(episode.finish(POLICY), episode.pictures())
+            writer.write(episode.to_trajectory(POLICY), episode.rendered_images())
     whole = path.read_bytes()
     for kept in (len(whole) - 1, len(whole) - 1000, whole.index(b"\n") + 1, 10, 0):
         path.write_bytes(whole[:kept])
         lines = whole[:kept].count(b"\n")
         assert len(list(TrajectoryReader(path))) == lines
         with TrajectoryWriter(path, toolbox) as writer:
-            assert writer.seen == {e.id for e in episodes[:lines]}
-            writer.write(episodes[2].finish(POLICY), episodes[2].pictures())
+            assert writer.recorded_ids == {e.id for e in episodes[:lines]}
+            writer.write(episodes[2].to_trajectory(POLICY), episodes[2].rendered_images())
         assert [t.id for t in TrajectoryReader(path)][-1] == episodes[2].id
 
 
 def test_a_broken_line_is_named(task, toolbox, executor, tmp_path):
     episode = played(task, toolbox, executor)
-    line = episode.finish(POLICY).model_dump_json(round_trip=True)
+    line = episode.to_trajectory(POLICY).model_dump_json(round_trip=True)
     path = tmp_path / "t.jsonl"
     path.write_text(line + "\n" + line.replace('"reward":', '"prize":') + "\n")
     with pytest.raises(ValueError, match=r"t.jsonl, line 2: reward: Field required"):
@@ -202,31 +207,31 @@ def test_a_file_has_one_writer(task, toolbox, executor, tmp_path):
         other.join()
         assert other.exitcode == 7
         TrajectoryWriter(tmp_path / "other.jsonl", toolbox).close()
-        writer.write(episode.finish(POLICY), episode.pictures())
+        writer.write(episode.to_trajectory(POLICY), episode.rendered_images())
     with TrajectoryWriter(path, toolbox) as writer:
-        assert writer.seen == {episode.id}
+        assert writer.recorded_ids == {episode.id}
 
 
 def failed(task, toolbox, executor, index):
     episode = played(task, toolbox, executor, index=index)
-    t = episode.finish(POLICY)
+    t = episode.to_trajectory(POLICY)
     outcome = t.outcome.model_copy(update={"ended": "policy_failed", "reason": "no room"})
-    return t.model_copy(update={"outcome": outcome}), episode.pictures()
+    return t.model_copy(update={"outcome": outcome}), episode.rendered_images()
 
 
 def test_episodes_in_which_the_policy_failed_can_be_taken_out(task, toolbox, executor, tmp_path):
     path = tmp_path / "t.jsonl"
     good = played(task, toolbox, executor)
     with TrajectoryWriter(path, toolbox) as writer:
-        writer.write(good.finish(POLICY), good.pictures())
+        writer.write(good.to_trajectory(POLICY), good.rendered_images())
         for index in (1, 2):
             writer.write(*failed(task, toolbox, executor, index))
     path.chmod(0o640)
     with TrajectoryWriter(path, toolbox) as writer, path.open("rb") as before:
-        assert writer.withdraw(lambda t: False) == 0
-        assert writer.withdraw(lambda t: t.index != 2) == 1
+        assert writer.remove_failed(lambda t: False) == 0
+        assert writer.remove_failed(lambda t: t.index != 2) == 1
         assert len(before.read().splitlines()) == 3  # whoever reads it goes on with what there was
-        assert writer.seen == {"test-0-0", "test-2-0"}
+        assert writer.recorded_ids == {"test-0-0", "test-2-0"}
         with pytest.raises(FileInUseError, match="is being written"):
             TrajectoryWriter(path, toolbox)
         writer.write(*failed(task, toolbox, executor, 1))
@@ -247,7 +252,7 @@ def test_a_run_that_waits_for_the_file_never_gets_the_one_that_was_replaced(
 
     def late(file, how):  # the second run has opened the file by now
         monkeypatch.setattr(fcntl, "flock", lock)
-        assert first.withdraw(lambda t: True) == 1
+        assert first.remove_failed(lambda t: True) == 1
         if not gone_on:
             first.close()
         lock(file, how)
@@ -259,7 +264,7 @@ def test_a_run_that_waits_for_the_file_never_gets_the_one_that_was_replaced(
         return
     good = played(task, toolbox, executor)
     with TrajectoryWriter(path, toolbox) as second:
-        second.write(good.finish(POLICY), good.pictures())
+        second.write(good.to_trajectory(POLICY), good.rendered_images())
     assert [t.outcome.ended for t in TrajectoryReader(path)] == ["answered"]
 
 
@@ -271,11 +276,11 @@ def test_a_file_that_cannot_take_the_place_leaves_all_as_it_was(task, toolbox, e
         with monkeypatch.context() as for_now:
             for_now.setattr("pathlib.Path.replace", lambda *args: (_ for _ in ()).throw(PermissionError("no")))
             with pytest.raises(PermissionError):
-                writer.withdraw(lambda t: True)
+                writer.remove_failed(lambda t: True)
         gc.collect()  # a file that was left open would be warned of
         assert path.read_bytes() == before
         assert not list(tmp_path.glob("*.part"))
-        assert writer.withdraw(lambda t: True) == 1
+        assert writer.remove_failed(lambda t: True) == 1
 
 
 def test_what_a_killed_run_left_beside_the_file_goes_also_behind_a_link(task, toolbox, executor, tmp_path):
@@ -301,7 +306,7 @@ def test_without_room_for_a_second_file_nothing_is_taken_out(task, toolbox, exec
     with TrajectoryWriter(path, toolbox) as writer:
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            writer.withdraw(lambda t: True)
+            writer.remove_failed(lambda t: True)
     assert path.read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
 
@@ -315,28 +320,28 @@ def append_once(path, toolbox):
 
 def test_rejected_episodes_are_remembered(task, toolbox, executor, tmp_path):
     with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
-        writer.reject(played(task, toolbox, executor).finish(POLICY))
+        writer.reject(played(task, toolbox, executor).to_trajectory(POLICY))
     with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
-        assert writer.seen == {"test-0-0"}
+        assert writer.recorded_ids == {"test-0-0"}
     assert list(TrajectoryReader(tmp_path / "t.jsonl")) == []
 
 
 def test_values_that_json_does_not_know_become_text():
-    assert json.loads(json_text({"mean": float("nan"), "sd": [float("inf"), 1]})) == {"mean": "nan", "sd": ["inf", 1]}
-    assert json.loads(json_text({"shape": np.float32(2)})) == {"shape": "2.0"}
-    assert "object" in json_text(object())
+    assert json.loads(dump_json({"mean": float("nan"), "sd": [float("inf"), 1]})) == {"mean": "nan", "sd": ["inf", 1]}
+    assert json.loads(dump_json({"shape": np.float32(2)})) == {"shape": "2.0"}
+    assert "object" in dump_json(object())
 
 
 def write_for_ever(path, toolbox, line):
     trajectory = Trajectory.model_validate_json(line)
     with TrajectoryWriter(path, toolbox) as writer:
         for k in range(100_000):
-            picture = Picture(np.full((8, 8), k % 250, np.uint8))
+            picture = RenderedImage(np.full((8, 8), k % 250, np.uint8))
             writer.write(trajectory.model_copy(update={"id": f"case-{k}"}), {picture.sha256: picture})
 
 
 def test_kill_minus_nine_loses_at_most_the_episode_being_written(task, toolbox, executor, tmp_path):
-    line = played(task, toolbox, executor).finish(POLICY).model_dump_json(round_trip=True)
+    line = played(task, toolbox, executor).to_trajectory(POLICY).model_dump_json(round_trip=True)
     process = multiprocessing.get_context("fork").Process(
         target=write_for_ever, args=(tmp_path / "t.jsonl", toolbox, line)
     )

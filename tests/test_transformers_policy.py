@@ -1,10 +1,7 @@
 import pytest
 
-from medvistagym_core.episode import Episode
-from medvistagym_core.policy import Policy
-from medvistagym_core.rollout import rollout
-from medvistagym_core.settings import Limits, Settings
-from medvistagym_core.transformers_policy import TransformersPolicy
+from medvistagym_core.environment import Episode, EpisodeConfig, Limits
+from medvistagym_core.rollouts import Policy, TransformersPolicy, rollout
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -55,7 +52,7 @@ def folder(tmp_path_factory):
     return checkpoint(tmp_path_factory.mktemp("tiny-llava"))
 
 
-SETTINGS = Settings(limits=Limits(max_turns=2), view_side=16)
+SETTINGS = EpisodeConfig(limits=Limits(max_turns=2), view_side=16)
 
 
 def test_a_checkpoint_plays(folder, task, toolbox):
@@ -97,7 +94,7 @@ def test_a_turn_ends_where_the_protocol_ends_it(folder, task, toolbox, monkeypat
 
     lengths = []
     monkeypatch.setattr(policy._model, "generate", guided)
-    observation = Episode.of(task, "test", 0, toolbox, SETTINGS).observation()
+    observation = Episode.from_task(task, "test", 0, toolbox, SETTINGS).observation()
     assert policy.act([observation]) == ["<answer>fat</answer>"]
     assert lengths == [wanted.index(tokenizer.convert_tokens_to_ids("</answer>")) + 1]
 
@@ -107,7 +104,7 @@ def test_the_prompt_has_the_tools_and_the_pictures(folder, task, toolbox, monkey
     seen = {}
     generate = policy._model.generate
     monkeypatch.setattr(policy._model, "generate", lambda **inputs: seen.update(inputs) or generate(**inputs))
-    policy.act([Episode.of(task, "test", k, toolbox, SETTINGS).observation() for k in range(2)])
+    policy.act([Episode.from_task(task, "test", k, toolbox, SETTINGS).observation() for k in range(2)])
     prompt = policy._tokenizer.decode(seen["input_ids"][0])
     assert "[tool window]" in prompt
     assert "Which quadrant" in prompt

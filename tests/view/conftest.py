@@ -5,12 +5,13 @@ import shutil
 
 import pytest
 
-from medvistagym_core.episode import Episode, step_episodes
+from medvistagym_core.environment import Episode, step_episodes
 from medvistagym_core.execution import LocalExecutor
-from medvistagym_core.page import Page, Run
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.registry import Registry, Toolbox
-from medvistagym_core.trajectory import PolicyRecord, TrajectoryWriter
+from medvistagym_core.plugins import Registry
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.tools import Toolbox
+from medvistagym_core.trajectories import PolicyRecord, TrajectoryWriter
+from medvistagym_core.trajectories.viewer import EpisodeIndex, ViewerServer
 
 from .browsing import ready, start
 from .plays import echo, tilted, trace, turned
@@ -30,12 +31,12 @@ def write(task, tools, tmp_path):
         file = tmp_path / "run" / f"{name}.jsonl"
         with LocalExecutor(tools, workers=2) as executor, TrajectoryWriter(file, tools) as writer:
             for index, turns in enumerate(plays):
-                episode = Episode.of(task, "test", index, tools, **changes)
+                episode = Episode.from_task(task, "test", index, tools, **changes)
                 for turn in (*turns, "<answer>upper left</answer>"):
-                    said = turn if isinstance(turn, str) else Protocol().render("Let me look.", [turn])
+                    said = turn if isinstance(turn, str) else TextProtocol().format_turn("Let me look.", [turn])
                     if not episode.done:
                         step_episodes(executor, [episode], [said], seconds=0.25)
-                writer.write(episode.finish(PolicyRecord(name=policy)), episode.pictures())
+                writer.write(episode.to_trajectory(PolicyRecord(name=policy)), episode.rendered_images())
         return file.parent
 
     return episodes
@@ -46,7 +47,7 @@ def registry(task, tools):
     """The toy tools and their task, as if they were installed."""
     registry = Registry()
     for found in tools.values():
-        registry.register(found)
+        registry.add_tool(found)
     registry.add_task(task)
     return registry
 
@@ -91,8 +92,8 @@ def show(browser):
     """Show a run, all of it read and an episode open."""
     pages = []
 
-    def open_page(run, restorer=None):
-        page = Page(Run(run), restorer=restorer)
+    def open_page(run, full_resolution=None):
+        page = ViewerServer(EpisodeIndex(run), full_resolution=full_resolution)
         page.start()
         pages.append(page)
         browser.get(page.url)

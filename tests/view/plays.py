@@ -5,9 +5,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from medvistagym_core.image import Image
-from medvistagym_core.page import Run
-from medvistagym_core.tool import ToolCall, tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import ToolCall, tool
+from medvistagym_core.trajectories.viewer import EpisodeIndex
 
 WINDOW = ToolCall(name="window", arguments={"image": 0, "center": 1, "width": 10})
 CROP = ToolCall(name="crop", arguments={"image": 0, "box": [500, 0, 1000, 500]})
@@ -74,6 +74,6 @@ def tilted(image: Image, grown: bool = True) -> Image:
 
 def read(path):
     """A run, read to its end."""
-    run = Run(path)
-    run.read()
+    run = EpisodeIndex(path)
+    run.poll()
     return run

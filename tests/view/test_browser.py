@@ -2,7 +2,7 @@
 
 import json
 
-from medvistagym_core.page import Restorer
+from medvistagym_core.rollouts import FullResolutionReplayer
 
 from .browsing import ENTER, ESCAPE, RIGHT, found, press, text, until
 from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW, read
@@ -201,7 +201,7 @@ def test_the_tool_chosen_is_set_against_the_tool_needed_where_that_is_known(brow
 
 
 def test_an_enlarged_image_is_shown_in_full_resolution(browser, show, write, registry):
-    show(write([CROP], view_side=8), restorer=Restorer(lambda: registry))
+    show(write([CROP], view_side=8), full_resolution=FullResolutionReplayer(lambda: registry).png)
     press(browser, RIGHT)
     size = "return document.querySelector('#large img').naturalWidth"
     until(lambda: browser.execute_script(size) == 8)

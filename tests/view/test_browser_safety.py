@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from medvistagym_core.page import export
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.tool import ToolCall
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.tools import ToolCall
+from medvistagym_core.trajectories.viewer import export
 
 from .browsing import found, press, ready, requests, text, until
 from .plays import CROP, WINDOW, read
@@ -31,7 +31,7 @@ def test_nothing_that_a_policy_writes_runs(browser, show, write, task, tmp_path,
 
     say = ToolCall(name="echo", arguments={"image": 0, "said": PAYLOAD})
     unknown = ToolCall(name=PAYLOAD, arguments={PAYLOAD: PAYLOAD})
-    thought = Protocol().render(PAYLOAD.replace("<", "‹"), [say])
+    thought = TextProtocol().format_turn(PAYLOAD.replace("<", "‹"), [say])
     plays = [say, unknown, PAYLOAD, thought, f"<answer>{PAYLOAD}</answer>"]
     folder = write(plays, policy=PAYLOAD, task=Hostile())
     (folder / "metrics.jsonl").write_text(json.dumps({"phase": PAYLOAD, "step": 1, PAYLOAD + "/accuracy": 1.0}))

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from medvistagym_core.page import Page, Run
+from medvistagym_core.trajectories.viewer import EpisodeIndex, ViewerServer
 
 from .browsing import found, until
 from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW
@@ -30,7 +30,7 @@ def test_ten_thousand_episodes_open_within_three_seconds_and_scroll(browser, wri
     taken = []
     for _ in range(4):  # other work on the machine may hold one up
         begin = time.monotonic()
-        with Page(Run(folder)) as page:
+        with ViewerServer(EpisodeIndex(folder)) as page:
             browser.get(page.url)
             until(lambda: found(browser, ".row") and found(browser, ".heading"))
             until(lambda: browser.execute_script("return data.done && data.rows.length") == 10_000)

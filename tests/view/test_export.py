@@ -10,7 +10,7 @@ import re
 import pytest
 
 from medvistagym_core import cli
-from medvistagym_core.page import Choice, choose, export
+from medvistagym_core.trajectories.viewer import EpisodeFilter, export, parse_episode_filter
 
 from .plays import CROP, MALFORMED, WINDOW, read
 
@@ -58,24 +58,24 @@ def test_untrusted_text_cannot_end_a_block_of_data(write, tmp_path):
 @pytest.mark.parametrize(
     ("choice", "numbers"),
     [
-        (Choice(), [0, 1, 2, 3]),
-        (Choice(tool="window"), [0]),
-        (Choice(error="malformed_call"), [3]),
-        (Choice(family="direct"), [1, 3]),
-        (Choice(task="quadrants", outcome="no answer"), []),
-        (Choice(task="other"), []),
+        (EpisodeFilter(), [0, 1, 2, 3]),
+        (EpisodeFilter(tool="window"), [0]),
+        (EpisodeFilter(error="malformed_call"), [3]),
+        (EpisodeFilter(family="direct"), [1, 3]),
+        (EpisodeFilter(task="quadrants", outcome="no answer"), []),
+        (EpisodeFilter(task="other"), []),
     ],
 )
 def test_episodes_are_chosen_by_what_they_are(write, choice, numbers):
-    assert choose(read(write([WINDOW], [CROP], [], [MALFORMED])), choice) == numbers
+    assert parse_episode_filter(read(write([WINDOW], [CROP], [], [MALFORMED])), choice) == numbers
 
 
 def test_a_sample_is_drawn_by_its_seed(write):
     run = read(write(*[[]] * 30))
-    some = choose(run, Choice(episodes=10))
+    some = parse_episode_filter(run, EpisodeFilter(episodes=10))
     assert len(some) == 10
-    assert some == sorted(some) == choose(run, Choice(episodes=10))
-    assert some != choose(run, Choice(episodes=10, seed=1))
+    assert some == sorted(some) == parse_episode_filter(run, EpisodeFilter(episodes=10))
+    assert some != parse_episode_filter(run, EpisodeFilter(episodes=10, seed=1))
 
 
 def test_the_command_exports_a_page(write, tmp_path, capsys):

@@ -7,10 +7,9 @@ import os
 import numpy as np
 import pytest
 
-from medvistagym_core.page import Run
-from medvistagym_core.report import Results, Row
-from medvistagym_core.tool import ToolCall
-from medvistagym_core.trajectory import Trajectory, TrajectoryWriter
+from medvistagym_core.tools import ToolCall
+from medvistagym_core.trajectories import ResultRow, Results, Trajectory, TrajectoryWriter
+from medvistagym_core.trajectories.viewer import EpisodeIndex
 
 from .plays import CROP, CROP_OF_CROP, LINE, MALFORMED, OUTLINE, OUTSIDE, TILTED, TURNED, WINDOW, read
 
@@ -54,24 +53,24 @@ def test_what_is_appended_later_is_taken_up_and_an_unfinished_line_waits(write, 
     whole = (folder / "test.jsonl").read_bytes()
     with (folder / "test.jsonl").open("ab") as file:
         file.write(whole[:500])
-    assert run.read() == 0
+    assert run.poll() == 0
     with (folder / "test.jsonl").open("ab") as file:
         file.write(whole[500:])
-    assert run.read() == 2
+    assert run.poll() == 2
     assert run.table(2)["rows"][0][1] == run.rows[0][1]
     assert run.trajectory(3) == run.trajectory(1)
     write([CROP], name="other", policy="second")
     monkeypatch.setattr(
-        "medvistagym_core.page.run.time.monotonic", lambda: math.inf
+        "medvistagym_core.trajectories.viewer._index.time.monotonic", lambda: math.inf
     )  # new files are looked for now and then
-    assert run.read() == 1
+    assert run.poll() == 1
     assert run.files == ["test.jsonl", "other.jsonl"]
     assert texts(run, "policy")[-1] == "second"
 
 
 def test_reading_goes_in_steps(write):
-    run = Run(write(*[[]] * 7))
-    assert [run.read(3), run.read(3), run.read(3), run.read(3)] == [3, 3, 1, 0]
+    run = EpisodeIndex(write(*[[]] * 7))
+    assert [run.poll(3), run.poll(3), run.poll(3), run.poll(3)] == [3, 3, 1, 0]
 
 
 def test_a_line_that_cannot_be_read_is_named_and_left_out(write):
@@ -90,7 +89,7 @@ def test_a_file_alone_is_a_run_and_a_folder_without_one_is_not(write, tmp_path):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "nowhere"):
         with pytest.raises(ValueError, match="there is no"):
-            Run(path)
+            EpisodeIndex(path)
 
 
 def test_what_the_training_logged_and_reached_is_found(write):
@@ -99,9 +98,9 @@ def test_what_the_training_logged_and_reached_is_found(write):
     (folder / "metrics.jsonl").write_text(
         "".join(json.dumps(line) + "\n" for line in lines) + '[1]\nbroken\n{"step": "x"}\n'
     )
-    rows = (Row.of("expert", "overall", "greedy", n=4, correct=3, calls=4, abstained=1),)
+    rows = (ResultRow.from_counts("expert", "overall", "greedy", n=4, correct=3, calls=4, abstained=1),)
     Results(task="t", split="test", seed=0, rows=rows).save(folder / "results.json")
-    figures = read(folder).figures()
+    figures = read(folder).charts()
     (curves,) = figures["curves"]
     assert curves["series"]["grpo"] == {
         "accuracy": [(0, 0.0), (1, 1 / 3), (2, 2 / 3)],
@@ -114,7 +113,7 @@ def test_steps_that_a_resumed_training_logged_again_count_once_and_in_order(writ
     folder = write([WINDOW])
     steps = [(1, 0.1), (2, 0.2), (3, 0.3), (2, 0.25), (3, 0.35), (4, 0.4)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps({"step": k, "loss": v}) + "\n" for k, v in steps))
-    (curves,) = read(folder).figures()["curves"]
+    (curves,) = read(folder).charts()["curves"]
     assert curves["series"][""]["loss"] == [(1, 0.1), (2, 0.25), (3, 0.35), (4, 0.4)]
 
 
@@ -129,13 +128,13 @@ def test_episodes_that_are_played_again_take_their_old_places(write, tools):
     with TrajectoryWriter(file, tools) as writer:
         run = read(folder)
         assert texts(run, "ended") == ["answered", "policy_failed", "answered"]
-        writer.withdraw(lambda t: True)
-        run.read()
+        writer.remove_failed(lambda t: True)
+        run.poll()
         with pytest.raises(ValueError, match=r"."):
             run.trajectory(1)
         assert run.trajectory(2).index == 2
         writer.write(Trajectory.model_validate_json(lines[1]), {})
-    run.read()
+    run.poll()
     assert texts(run, "ended") == ["answered"] * 3
     assert [run.trajectory(k).index for k in range(3)] == [0, 1, 2]
     assert run.episode(1)["turns"][0]["calls"][0]["name"] == "crop"
@@ -150,13 +149,13 @@ def test_another_file_is_not_taken_for_the_old_one_that_had_its_inode(write):
         file.write_bytes(b"".join(lines))  # in place, as a new file that is given the number of one that is gone
         os.utime(file, (k, k))
         assert file.stat().st_ino == number
-        assert run.read() == len(lines)
+        assert run.poll() == len(lines)
         assert run.problems == []
         assert len(run.rows) == 4
         for line in lines:
             t = Trajectory.model_validate_json(line)
             assert run.trajectory(t.index) == t
-    assert run.read() == 0
+    assert run.poll() == 0
 
 
 # -- lineage

@@ -11,15 +11,16 @@ import PIL.Image
 import pytest
 
 from medvistagym_core import cli
-from medvistagym_core.page import Page, Restorer, export
-from medvistagym_core.registry import Registry
+from medvistagym_core.plugins import Registry
+from medvistagym_core.rollouts import FullResolutionReplayer
+from medvistagym_core.trajectories.viewer import ViewerServer, export
 
 from .plays import CROP, WINDOW, read
 
 
 @pytest.fixture
 def page(write):
-    with Page(read(write([WINDOW], [CROP]))) as page:
+    with ViewerServer(read(write([WINDOW], [CROP]))) as page:
         yield page
 
 
@@ -90,7 +91,7 @@ def test_images_are_made_again_at_their_own_size_when_they_are_the_recorded_ones
     line["images"][1]["digest"] = "0" * 64
     with (folder / "test.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
-    with Page(read(folder), restorer=Restorer(lambda: registry)) as page:
+    with ViewerServer(read(folder), full_resolution=FullResolutionReplayer(lambda: registry).png) as page:
         base = urlsplit(page.url).path
         assert json.loads(ask(page, base + "rows")[1])["full"] is True
         for handle, size in ((0, (32, 32)), (1, (16, 16))):
@@ -105,9 +106,11 @@ def test_images_are_made_again_at_their_own_size_when_they_are_the_recorded_ones
 
 def test_images_stay_as_they_were_shown_where_their_task_is_not_installed(ask, write, registry):
     empty = Registry()
-    with Page(read(write([CROP], view_side=8)), restorer=Restorer(lambda: empty)) as page:
+    with ViewerServer(
+        read(write([CROP], view_side=8)), full_resolution=FullResolutionReplayer(lambda: empty).png
+    ) as page:
         assert ask(page, urlsplit(page.url).path + "full/0/0.png")[0].status == 404
-    with Page(read(write([CROP], name="other"))) as page:
+    with ViewerServer(read(write([CROP], name="other"))) as page:
         assert ask(page, urlsplit(page.url).path + "full/0/0.png")[0].status == 404
 
 
@@ -152,7 +155,7 @@ def test_the_command_serves_until_it_is_stopped(ask, write, capsys, monkeypatch)
         seen.append((page.url, ask(page, base)[0].status))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Page, "wait", stop)
+    monkeypatch.setattr(ViewerServer, "wait", stop)
     assert cli.main(["view", str(write([WINDOW]))]) == 0
     ((url, status),) = seen
     assert status == 200

@@ -22,7 +22,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_dicom import read_one
 
 ROOTS = (Path(pydicom.__file__).parent / "data" / "test_files", Path(data_store.__file__).parent / "data")

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_dicom import DicomError, read, read_one
 
 Write = Callable[..., Path]

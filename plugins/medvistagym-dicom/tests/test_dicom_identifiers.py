@@ -14,7 +14,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from medvistagym_core.image import Box, Image
+from medvistagym_core.imaging import Box, Image
 from medvistagym_dicom import (
     DicomError,
     acquisition,

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medvistagym_core.image import Box, Image, Window
-from medvistagym_core.tool import ToolError, ToolResult
+from medvistagym_core.imaging import Box, Image, Window
+from medvistagym_core.tools import ToolError, ToolResult
 from medvistagym_dicom import acquisition, area, auto_window, distance, measure, read_one, zoom
 
 Named = Callable[[str], Image]

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
 from medvistagym_core import Image, LookupTable, Window
-from medvistagym_core.image import Box
+from medvistagym_core.imaging import Box
 from medvistagym_dicom import auto_window, read_one, reformat, window, zoom
 
 Named = Callable[[str], Image]
@@ -212,14 +212,14 @@ def test_a_damaged_table_is_passed_over(damage: Callable[[Dataset], None], write
     assert damaged.window == plain.window
     assert np.array_equal(damaged.view(), plain.view())
     second = read_one(write(RAMP, Modality="OT", VOILUTSequence=[item, table(CURVE, 0, 12)]))
-    assert second.window == LookupTable.of(0, CURVE, 4095, "lookup table")
+    assert second.window == LookupTable.from_entries(0, CURVE, 4095, "lookup table")
 
 
 def test_a_window_is_shown_rather_than_a_table_and_the_first_table_rather_than_others(write: Write) -> None:
     first, second = table(CURVE, 0, 12), table(CURVE[::-1], 0, 12)
     both = read_one(write(RAMP, VOILUTSequence=[first], WindowCenter=40, WindowWidth=400))
     assert (both.window, both.attributes["voi_lut"]) == (Window(40, 400), "a table besides the windows")
-    assert read_one(write(RAMP, VOILUTSequence=[first, second])).window == LookupTable.of(
+    assert read_one(write(RAMP, VOILUTSequence=[first, second])).window == LookupTable.from_entries(
         0, CURVE, 4095, "lookup table"
     )
 
@@ -231,7 +231,7 @@ def test_frames_may_have_a_table_in_functional_groups(write: Write) -> None:
     stack = read_one(
         write(np.stack([RAMP] * 2), PerFrameFunctionalGroupsSequence=[group, group], VOILUTSequence=[shared])
     )
-    assert stack.window == LookupTable.of(0, CURVE, 4095, "lookup table")
+    assert stack.window == LookupTable.from_entries(0, CURVE, 4095, "lookup table")
 
 
 def test_what_a_table_is_said_to_be_for_never_leaves_the_reader(write: Write) -> None:
@@ -262,5 +262,5 @@ def test_a_slice_of_a_volume_keeps_the_table(tmp_path: Path, write: Write) -> No
     assert volume.frames == 4
     cut = reformat(volume, plane="axial", index=2)
     cut = cut[0] if isinstance(cut, tuple) else cut
-    assert cut.window == volume.window == LookupTable.of(0, CURVE, 4095, "lookup table")
+    assert cut.window == volume.window == LookupTable.from_entries(0, CURVE, 4095, "lookup table")
     assert set(np.unique(cut.view())) == set(np.unique(volume.view()))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medvistagym_core.image import Box, Image, Window
-from medvistagym_core.registry import Registry
-from medvistagym_core.tool import ToolError, ToolResult
+from medvistagym_core.imaging import Box, Image, Window
+from medvistagym_core.plugins import Registry
+from medvistagym_core.tools import ToolError, ToolResult
 from medvistagym_dicom import PRESETS, measure, medvistagym_tools, window, zoom
 
 Named = Callable[[str], Image]

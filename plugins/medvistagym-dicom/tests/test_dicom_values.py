@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_dicom import DicomError, read, read_one
 
 Reference = Callable[[str], tuple[pydicom.Dataset, np.ndarray | None]]

@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_windowing
 
-from medvistagym_core.image import Image, Window
+from medvistagym_core.imaging import Image, Window
 from medvistagym_dicom import read_one, window
 
 Reference = Callable[[str], tuple[pydicom.Dataset, np.ndarray | None]]

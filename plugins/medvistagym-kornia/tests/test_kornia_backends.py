@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import Tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import Tool
 from medvistagym_dicom import read_one
 from medvistagym_kornia import Denoise, Edges, EnhanceContrast, Morphology, Sharpen, orient
 from medvistagym_kornia.kernels import Kernels, kernels

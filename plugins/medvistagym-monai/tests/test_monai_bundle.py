@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvistagym_core.image import Image
-from medvistagym_core.registry import Registry
-from medvistagym_core.testing.call_checks import Trial
-from medvistagym_core.tool import Tool, ToolError
+from medvistagym_core.imaging import Image
+from medvistagym_core.plugins import Registry
+from medvistagym_core.testing._call_checks import ToolTrials
+from medvistagym_core.tools import Tool, ToolError
 from medvistagym_monai import components, fill_holes
 from medvistagym_segment import crop_to_mask, segmenters
 
@@ -175,7 +175,7 @@ def test_a_batch_is_its_calls(offered: Callable[..., Tool], stacks: bool) -> Non
     alone = [tool.run(call) for call in calls]
     assert sum(result.ok for result in alone) == 8
     kernel: Any = tool._batch
-    instance: Any = tool._origin()
+    instance: Any = tool._function()
     instance.setup("cpu")
     instance.stacks = stacks  # as on a GPU
     for one, other in zip(alone, kernel(instance, calls), strict=True):
@@ -206,7 +206,7 @@ def test_without_a_bundle_there_is_no_such_tool(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_tool_conforms(offered: Callable[..., Tool]) -> None:
     """The kit's own checks; as a whole it looks at what is offered without a bundle."""
-    trial = Trial(offered(axes=2), lambda doing, limit_s: None, examples=4, limit_s=30.0)
+    trial = ToolTrials(offered(axes=2), lambda doing, limit_s: None, examples=4, limit_s=30.0)
     findings = {
         "calls": trial.valid_calls(),
         **{kind: trial.found(kind) for kind in ("input", "output", "lineage")},
@@ -221,7 +221,7 @@ def test_a_gpu_finds_the_same(offered: Callable[..., Tool]) -> None:
     tool = offered(axes=2)
     image = Image(pixels=plane(), unit="HU", spacing=(1.0, 1.0))
     cpu = run(tool, image)
-    instance: Any = tool._origin()
+    instance: Any = tool._function()
     instance.setup("cuda")
     (found,), (again, _) = (
         tool._batch(instance, [{"image": image, "bundle": "abdomen", "label": None}] * n) for n in (1, 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 
-from medvistagym_core.image import Image, Window
+from medvistagym_core.imaging import Image, Window
 from medvistagym_dicom import read_one
 from medvistagym_monai import components, crop_foreground, fill_holes, resample, scale_intensity
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvistagym_core.image import Box, Image, Window
-from medvistagym_core.registry import Registry
+from medvistagym_core.imaging import Box, Image, Window
+from medvistagym_core.plugins import Registry
 from medvistagym_core.testing import conformance
-from medvistagym_core.tool import Tool, ToolError
+from medvistagym_core.tools import Tool, ToolError
 from medvistagym_monai import components, crop_foreground, fill_holes, resample, scale_intensity
 
 WHOLE = Box(0, 0, 1000, 1000)

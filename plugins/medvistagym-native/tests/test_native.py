@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvistagym_core import Box, Image, native
-from medvistagym_core.image import Window
-from medvistagym_core.render import render
+from medvistagym_core import Box, Image
+from medvistagym_core.imaging import NATIVE_ENV_VAR, Window, native_kernels, render_batch
 from medvistagym_dicom import zoom
 from medvistagym_kornia import EnhanceContrast
 from medvistagym_segment import Segment
 from medvistagym_segment.masks import boxes_of
 
 pytestmark = pytest.mark.skipif(
-    native.kernels() is None and not any(map(shutil.which, ("cc", "gcc", "clang"))),
+    native_kernels() is None and not any(map(shutil.which, ("cc", "gcc", "clang"))),
     reason="the kernels are made with a C compiler, and none is installed here",
 )
 KINDS = [np.int16, np.uint16, np.int8, np.uint8, np.float32]
@@ -31,16 +30,16 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], 
 
     def run(work: Callable[[], Any]) -> Any:
         with monkeypatch.context() as patch:
-            patch.setenv(native.VARIABLE, "0")
-            native.kernels.cache_clear()
-            assert native.kernels() is None
+            patch.setenv(NATIVE_ENV_VAR, "0")
+            native_kernels.cache_clear()
+            assert native_kernels() is None
             result = work()
-        native.kernels.cache_clear()
-        assert native.kernels() is not None
+        native_kernels.cache_clear()
+        assert native_kernels() is not None
         return result
 
     yield run
-    native.kernels.cache_clear()
+    native_kernels.cache_clear()
 
 
 def noise(shape: tuple[int, ...], kind: Any, seed: int = 0) -> np.ndarray:
@@ -74,7 +73,7 @@ def test_pictures_are_the_same(kind: Any, shape: tuple[int, ...], without: Any) 
         wanted = without(lambda images=images: [image.view() for image in images])
         for image, picture in zip(images, wanted, strict=True):
             assert np.array_equal(image.view(), picture), image.window
-            assert np.array_equal(render([image, image])[1], picture)
+            assert np.array_equal(render_batch([image, image])[1], picture)
 
 
 @pytest.mark.parametrize("kind", [np.int16, np.uint16, np.int8, np.uint8])
@@ -138,7 +137,7 @@ def test_contrast_is_that_of_opencv(shape: tuple[int, int], limit: float) -> Non
     down, across = (3, 5) if shape == (51, 35) else (8, 8)
     pixels = np.clip(np.random.default_rng(0).normal(100, 30, shape), 0, 255).astype(np.uint8)
     pixels[: shape[0] // 2, : shape[1] // 2] = 0
-    out, kernels = np.empty_like(pixels), native.kernels()
+    out, kernels = np.empty_like(pixels), native_kernels()
     assert kernels is not None
     kernels.clahe(pixels, out, limit, down, across)
     wanted = cv2.createCLAHE(limit, (across, down)).apply(pixels)
@@ -188,7 +187,7 @@ def spiral(side: int) -> np.ndarray:
 def test_parts_that_wind_and_parts_that_touch_by_corners(mask: np.ndarray) -> None:
     import cv2
 
-    kernels: Any = native.kernels()
+    kernels: Any = native_kernels()
     part, whole = np.empty_like(mask), np.empty_like(mask)
     kernels.largest(mask, part)
     kernels.filled(mask, whole)
@@ -233,11 +232,13 @@ def test_kernels_that_cannot_be_loaded_are_done_without_and_spoken_of(
         raise ImportError("file too short")
 
     def work() -> None:
-        monkeypatch.delenv(native.VARIABLE)
-        monkeypatch.setattr(native.importlib, "import_module", broken)
-        native.kernels.cache_clear()
+        monkeypatch.delenv(NATIVE_ENV_VAR)
+        import importlib
+
+        monkeypatch.setattr(importlib, "import_module", broken)
+        native_kernels.cache_clear()
         with pytest.warns(RuntimeWarning, match=r"file too short.*install it again"):
-            assert native.kernels() is None
+            assert native_kernels() is None
         monkeypatch.undo()
 
     without(work)
@@ -254,11 +255,11 @@ def test_otsu_of_values_that_are_hardly_apart_is_quiet(without: Any) -> None:
 def test_arrays_that_do_not_fit_are_refused(name: str) -> None:
     kernel, arguments = refused()[name]
     with pytest.raises(ValueError, match=r"^[a-z]"):
-        getattr(native.kernels(), kernel)(*arguments())
+        getattr(native_kernels(), kernel)(*arguments())
 
 
 def test_arrays_that_may_not_be_written_to_are_left_alone() -> None:
-    kernels: Any = native.kernels()
+    kernels: Any = native_kernels()
     values, out = np.ones((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
     out.flags.writeable = False
     with pytest.raises((ValueError, BufferError), match="read-only"):

@@ -18,9 +18,9 @@ import PIL.ImageFont
 import pytest
 from pydicom.data import get_testdata_file
 
-from medvistagym_core.image import Box, Image, Window
+from medvistagym_core.imaging import Box, Image, Window
 from medvistagym_core.testing import conformance
-from medvistagym_core.tool import Tool
+from medvistagym_core.tools import Tool
 from medvistagym_dicom import read_one
 from medvistagym_dicom.tools import zoom
 from medvistagym_ocr import HideText, ReadText
@@ -146,7 +146,7 @@ def test_places_only_tells_nothing() -> None:
 
 def test_who_runs_it_may_allow_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDVISTAGYM_OCR_SHOW_ALL", "1")
-    allowed: Any = object.__new__(READ._origin)  # type: ignore[call-overload]
+    allowed: Any = object.__new__(READ._function)  # type: ignore[call-overload]
     allowed.setup("cpu")
     text, data = allowed.run(page(NAME, SIZE))
     assert told(data) == [NAME, SIZE]

@@ -5,7 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from medvistagym_core.task import Audited, Demonstrated, Informed, Perceptual, Scripted, Task
+from medvistagym_core.environment import (
+    HasAudit,
+    HasDemonstrations,
+    HasExpert,
+    HasInformativeCalls,
+    HasPerceptionItems,
+    Task,
+)
 from medvistagym_scoutvqa import CHAIN, SCOUTVQA, ScoutVQA, audit, classifier
 from medvistagym_scoutvqa.scene import ANSWERS
 
@@ -22,7 +29,7 @@ def rows(task, n=12):
 
 @pytest.mark.parametrize("task", [SCOUTVQA, CHAIN], ids=lambda task: task.name)
 def test_the_tasks_have_every_capability(task):
-    for protocol in (Task, Scripted, Demonstrated, Perceptual, Informed, Audited):
+    for protocol in (Task, HasExpert, HasDemonstrations, HasPerceptionItems, HasInformativeCalls, HasAudit):
         assert isinstance(task, protocol)
 
 

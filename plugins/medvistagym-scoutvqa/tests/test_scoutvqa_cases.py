@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from medvistagym_core.grading import grade
+from medvistagym_core.environment.grading import grade
 from medvistagym_scoutvqa import CHAIN, SCOUTVQA, studies
 from medvistagym_scoutvqa.scene import ANSWERS
 

@@ -53,7 +53,7 @@ def test_regions_lie_in_the_picture_and_say_the_answer(task):
     for index in range(100):
         look = task.look("test", index)
         for box, word in look.regions:
-            assert Box.checked(list(box)) == box
+            assert Box.from_list(list(box)) == box
             assert word in task.vocabulary()
             assert look.answer[0] in "[{" or word == look.answer
         assert bool(look.regions) == (look.image is not None and look.answer != look.background)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvistagym_core.image import Image, Window
+from medvistagym_core.imaging import Image, Window
 from medvistagym_segment import Where, segmenters
 
 torch = pytest.importorskip("torch")

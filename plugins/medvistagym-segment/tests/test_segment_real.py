@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_segment import Segment, SegmentCrop, crop_to_mask
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from medvistagym_core.execution import ImageStore, LocalExecutor
-from medvistagym_core.image import Box, Image
-from medvistagym_core.registry import Registry
-from medvistagym_core.tool import ToolCall, ToolResult
+from medvistagym_core.imaging import Box, Image
+from medvistagym_core.plugins import Registry
+from medvistagym_core.tools import ToolCall, ToolResult
 
 pytest.importorskip("medvistagym_kornia", reason="morphology is a tool of medvistagym-kornia")
 pytest.importorskip("medvistagym_monai", reason="components and fill_holes are tools of medvistagym-monai")

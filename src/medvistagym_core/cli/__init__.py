@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from medvistagym_core.cli.errors import UsageError, WorkError, is_usage, sentence
+from medvistagym_core.cli._errors import CommandError, UsageError, format_error, is_usage
 
 __all__ = ["GROUPS", "build_parser", "main"]
 
@@ -48,7 +48,7 @@ def build_parser(group: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    importlib.import_module(f"medvistagym_core.cli.{group}").configure(parser)
+    importlib.import_module(f"medvistagym_core.cli._{group}").configure(parser)
     return parser
 
 
@@ -78,8 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         code = 2 if is_usage(error) else 1
-        hint = "" if code == 2 or isinstance(error, WorkError) else " (--debug shows where)"
-        print(f"medvistagym: {sentence(error)}{hint}", file=sys.stderr)
+        hint = "" if code == 2 or isinstance(error, CommandError) else " (--debug shows where)"
+        print(f"medvistagym: {format_error(error)}{hint}", file=sys.stderr)
         return code
 
 

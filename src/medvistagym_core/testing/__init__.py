@@ -12,10 +12,10 @@ On the command line `medvistagym plugins check NAME|PATH`, in an author's tests 
 
 from __future__ import annotations
 
-from medvistagym_core.testing.judge import check
-from medvistagym_core.testing.policy import RULES, Rule
-from medvistagym_core.testing.pytest_cases import conformance
-from medvistagym_core.testing.report import ConformanceReport, Outcome
-from medvistagym_core.testing.subject import SubjectError
+from medvistagym_core.testing._pytest import conformance
+from medvistagym_core.testing._report import CheckResult, ConformanceReport
+from medvistagym_core.testing._rules import RULES, Rule
+from medvistagym_core.testing._runner import check_plugin
+from medvistagym_core.testing._target import SubjectError
 
-__all__ = ["RULES", "ConformanceReport", "Outcome", "Rule", "SubjectError", "check", "conformance"]
+__all__ = ["RULES", "CheckResult", "ConformanceReport", "Rule", "SubjectError", "check_plugin", "conformance"]

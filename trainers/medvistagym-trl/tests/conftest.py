@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from medvistagym_core import Box, Image, tool
-from medvistagym_core.registry import Registry, Toolbox
-from medvistagym_core.task import Answer, Case, Look, Script
-from medvistagym_core.tool import ToolCall
+from medvistagym_core.environment import Answer, Case, PerceptionItem, ToolScript
+from medvistagym_core.plugins import Registry
+from medvistagym_core.tools import Toolbox, ToolCall
 
 WORDS = ("dark", "bright")
 
@@ -75,16 +75,18 @@ class ToyTask:
     def vocabulary(self) -> tuple[str, ...]:
         return (*WORDS, "unclear", "0", "250", "500", "1000", "-5")
 
-    def demonstrate(self, case: Case, rng: np.random.Generator, skill: float) -> Script:
+    def demonstrate(self, case: Case, rng: np.random.Generator, skill: float) -> ToolScript:
         if rng.random() < 0.5:
             yield ToolCall(name="shade", arguments={"image": 0, "box": [250, 250, 500, 500]})
         else:
             yield ToolCall(name="mirror", arguments={"image": 0})
         return case.answer.value
 
-    def look(self, split: str, index: int, seed: int = 0) -> Look:
+    def look(self, split: str, index: int, seed: int = 0) -> PerceptionItem:
         case = self.case(split, index, seed)
-        return Look(case.images[0], case.question, case.answer.value, ((Box(250, 250, 500, 500), case.answer.value),))
+        return PerceptionItem(
+            case.images[0], case.question, case.answer.value, ((Box(250, 250, 500, 500), case.answer.value),)
+        )
 
     def informative(self, case: Case, call: ToolCall) -> bool:
         return call.name == "shade"
@@ -103,8 +105,8 @@ def toolbox() -> Toolbox:
 @pytest.fixture
 def registry(task: ToyTask) -> Registry:
     registry = Registry()
-    registry.register(shade)
-    registry.register(mirror)
+    registry.add_tool(shade)
+    registry.add_tool(mirror)
     registry.add_task(task)
     return registry
 

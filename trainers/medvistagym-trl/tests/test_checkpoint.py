@@ -148,4 +148,4 @@ def test_it_is_trained_with_tools_and_their_images(
 def test_it_is_played_as_a_real_checkpoint_not_as_the_tiny_policy(checkpoint: Path, task: Any, toolbox: Any) -> None:
     policy, settings = open_policy(checkpoint, task, toolbox, temperature=None, seed=0)
     assert policy.sampling["temperature"] == 1.0
-    assert (settings.view_side, settings.terse) == (256, False)
+    assert (settings.view_side, settings.compact) == (256, False)

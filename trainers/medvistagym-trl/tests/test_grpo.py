@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from medvistagym_core.execution import LocalExecutor
-from medvistagym_core.replay import check
-from medvistagym_core.trajectory import TrajectoryReader
+from medvistagym_core.rollouts import verify
+from medvistagym_core.trajectories import TrajectoryReader
 from medvistagym_trl import grpo
 from medvistagym_trl.diary import Diary
 from medvistagym_trl.grpo import GroupedGRPOTrainer, train_grpo
@@ -147,7 +147,7 @@ def test_episodes_of_training_are_kept_once_and_can_be_replayed(told: Any, regis
     assert records[0].policy.sampling == {"temperature": 0.5, "seed": 0, "step": 1}
     assert all(turn.policy_seconds > 0 for record in records for turn in record.turns)
     assert any(call.seconds > 0 and not call.cached for r in records for t in r.turns for call in t.calls)
-    report = check(path, registry, LocalExecutor)
+    report = verify(path, registry, LocalExecutor)
     assert report.same
     assert report.exact > 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medvistagym_core.trajectory import TrajectoryReader
+from medvistagym_core.trajectories import TrajectoryReader
 from medvistagym_trl.lessons import act_out, exploring, write_lessons
 
 

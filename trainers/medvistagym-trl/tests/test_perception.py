@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medvistagym_core import Box, Image
-from medvistagym_core.task import Look
+from medvistagym_core.environment import PerceptionItem
 from medvistagym_trl.batch import IGNORED
 from medvistagym_trl.perception import LookCollator, cell_words, look_accuracy, train_perception
 
@@ -16,24 +16,24 @@ PICTURE = Image(pixels=np.zeros((32, 32), np.uint8))
 
 
 def test_a_region_names_the_cells_it_covers() -> None:
-    look = Look(PICTURE, "?", "left", ((Box(0, 0, 500, 1000), "left"),))
+    look = PerceptionItem(PICTURE, "?", "left", ((Box(0, 0, 500, 1000), "left"),))
     words = cell_words(look, 2, 2, 1.0, random.Random(0))
     assert words == ["left", "unclear", "left", "unclear"]
 
 
 def test_a_cell_that_is_merely_touched_is_left_out() -> None:
-    look = Look(PICTURE, "?", "left", ((Box(0, 0, 600, 1000), "left"),))
+    look = PerceptionItem(PICTURE, "?", "left", ((Box(0, 0, 600, 1000), "left"),))
     words = cell_words(look, 2, 2, 1.0, random.Random(0))
     assert words == ["left", None, "left", None]
 
 
 def test_a_small_region_counts_where_it_lies() -> None:
-    look = Look(PICTURE, "?", "dot", ((Box(10, 10, 60, 60), "dot"),))
+    look = PerceptionItem(PICTURE, "?", "dot", ((Box(10, 10, 60, 60), "dot"),))
     assert cell_words(look, 4, 4, 1.0, random.Random(0))[0] == "dot"
 
 
 def test_most_empty_cells_are_left_out() -> None:
-    words = cell_words(Look(PICTURE, "?", "x"), 8, 8, 0.2, random.Random(0))
+    words = cell_words(PerceptionItem(PICTURE, "?", "x"), 8, 8, 0.2, random.Random(0))
     assert words.count("unclear") == 13
     assert words.count(None) == 51
 

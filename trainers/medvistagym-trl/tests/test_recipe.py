@@ -10,7 +10,7 @@ import torch
 
 from medvistagym_core import Image, tool
 from medvistagym_core.cli import main
-from medvistagym_core.registry import Registry, SelectionError
+from medvistagym_core.plugins import Registry, SelectionError
 from medvistagym_trl.recipe import Recipe, RecipeError, dump_recipe, load_recipe, recipe_names
 from medvistagym_trl.world import make_toolbox
 
@@ -69,7 +69,7 @@ class Counter:
 @pytest.mark.parametrize("wanted", ["auto", "cpu", "where=cpu"])
 def test_tools_are_set_up_where_the_recipe_says(wanted: str) -> None:
     registry = Registry()
-    registry.register(tool(name="where")(Counter))
+    registry.add_tool(tool(name="where")(Counter))
     toolbox = make_toolbox(Recipe(name="x", tools=("where",), devices=wanted), registry)
     expected = "cuda" if wanted == "auto" and torch.cuda.is_available() else "cpu"
     assert toolbox["where"].run({"image": Image(pixels=np.zeros((2, 2), np.uint8))}).text == expected
@@ -81,7 +81,7 @@ def test_tools_are_set_up_where_the_recipe_says(wanted: str) -> None:
 )
 def test_a_device_that_cannot_be_had_is_refused(wanted: str, said: str) -> None:
     registry = Registry()
-    registry.register(tool(name="where")(Counter))
+    registry.add_tool(tool(name="where")(Counter))
     with pytest.raises(SelectionError, match=said):
         make_toolbox(Recipe(name="x", tools=("where",), devices=wanted), registry)
 

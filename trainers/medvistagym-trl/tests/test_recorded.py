@@ -12,8 +12,7 @@ import torch
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from medvistagym_core.dataset import features
-from medvistagym_core.trajectory import Trajectory, TrajectoryReader
+from medvistagym_core.trajectories import Trajectory, TrajectoryReader, hf_features
 from medvistagym_trl.batch import IGNORED
 from medvistagym_trl.lessons import write_lessons
 from medvistagym_trl.sft import quietly
@@ -32,10 +31,12 @@ def recorded(world: Any, task: Any, tmp_path: Path) -> Path:
 def table(recorded: Path) -> datasets.Dataset:
     """Right answers as rows of TRL, out of a table of everything."""
     cache = str(recorded.parent / "cache")
-    rows = datasets.load_dataset("json", data_files=str(recorded), features=features(), split="train", cache_dir=cache)
+    rows = datasets.load_dataset(
+        "json", data_files=str(recorded), features=hf_features(), split="train", cache_dir=cache
+    )
     right = rows.filter(lambda row: row["outcome"]["correct"])
     reader = TrajectoryReader(recorded)
-    made = [Trajectory.model_validate(row).to_sft(reader.picture) for row in right]
+    made = [Trajectory.model_validate(row).to_sft(reader.load_image) for row in right]
     return datasets.Dataset.from_list(made)
 
 

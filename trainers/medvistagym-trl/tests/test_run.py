@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from medvistagym_core.registry import LockMismatchError, Toolbox
+from medvistagym_core.tools import LockMismatchError, Toolbox
 from medvistagym_trl.run import Run, RunFolderError
 
 

@@ -20,11 +20,10 @@ import torch
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core import Image, tool
-from medvistagym_core.execution import Job, LocalExecutor
-from medvistagym_core.protocol import Protocol
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.settings import Limits
-from medvistagym_core.tool import ToolResult
+from medvistagym_core.environment import Limits
+from medvistagym_core.execution import CallRequest, LocalExecutor
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.tools import Toolbox, ToolResult
 from medvistagym_trl import grpo
 from medvistagym_trl.environment import World, environment_class
 from medvistagym_trl.grpo import GroupedGRPOTrainer, train_grpo
@@ -180,7 +179,7 @@ class Trained:
 
     trainer: Any
     episodes: list[Any]
-    runs: list[list[Job]]
+    runs: list[list[CallRequest]]
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
@@ -197,7 +196,7 @@ class Trained:
         """The episodes, less what a clock or the order of the work decides."""
         kept = []
         for episode in self.episodes:
-            record = episode.finish().model_dump()
+            record = episode.to_trajectory().model_dump()
             for turn in record["turns"]:
                 del turn["policy_seconds"], turn["tool_seconds"]
                 for made in turn["calls"]:
@@ -221,7 +220,7 @@ class Counted(LocalExecutor):
 
     def __init__(self, toolbox: Toolbox) -> None:
         super().__init__(toolbox)
-        self.runs: list[list[Job]] = []
+        self.runs: list[list[CallRequest]] = []
 
     def run(self, jobs: Any) -> list[list[ToolResult]]:
         self.runs.append(list(jobs))
@@ -232,11 +231,11 @@ class Counted(LocalExecutor):
 def proof(world: World, recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Trains with a trainer class, on set turns, within limits."""
     toolbox = Toolbox({**world.toolbox, "recite": recite, "stumble": stumble, "tint": tint})
-    protocol = Protocol(think="optional", max_calls_per_turn=2)
+    protocol = TextProtocol(think="optional", max_calls_per_turn=2)
     sizes = recipe.grpo.model_copy(update={"steps": STEPS, "completions": 16, "parts": 2, "max_completion": 96})
 
     def train(kind: type[Grouped], turns: tuple[str, ...], limits: Limits) -> Trained:
-        settings = dataclasses.replace(world.settings, protocol=protocol, limits=limits, terse=False)
+        settings = dataclasses.replace(world.settings, protocol=protocol, limits=limits, compact=False)
         mine = dataclasses.replace(world, toolbox=toolbox, settings=settings)
         executor = Counted(toolbox)
         mine.__dict__["executor"] = executor

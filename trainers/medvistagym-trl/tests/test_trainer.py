@@ -11,10 +11,8 @@ from typing import Any
 import pytest
 
 from medvistagym_core.execution import LocalExecutor
-from medvistagym_core.replay import check
-from medvistagym_core.report import Results
-from medvistagym_core.rollout import rollout
-from medvistagym_core.trajectory import TrajectoryReader
+from medvistagym_core.rollouts import rollout, verify
+from medvistagym_core.trajectories import Results, TrajectoryReader
 from medvistagym_trl import TrlTrainer, medvistagym_trainers
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -67,7 +65,7 @@ def test_a_run_goes_from_nothing_to_the_table(registry: Any, task: Any, recipe_f
         assert set(episode.terms) == set(episode.weights) == {"right", "wrong", "abstained", "thrift"}
         assert all(turn.policy_seconds > 0 for turn in episode.turns)
     assert [episode.sample for episode in episodes] == [0, 1, 2, 3] * 4
-    assert check(diary, registry, LocalExecutor).same
+    assert verify(diary, registry, LocalExecutor).same
 
     toolbox = registry.toolbox("shade,mirror")
     policy, settings = TrlTrainer().policy(run, task, toolbox, temperature=0)

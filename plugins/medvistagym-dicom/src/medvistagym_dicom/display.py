@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.image import LookupTable, Window
+from medvistagym_core.imaging import LookupTable, Window
 from medvistagym_dicom import attributes as facts
 from medvistagym_dicom.errors import DicomError
 from medvistagym_dicom.geometry import macro

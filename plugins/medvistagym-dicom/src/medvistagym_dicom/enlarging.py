@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core import buffers
-from medvistagym_core.image import Image
-from medvistagym_core.native import kernels, takes
+from medvistagym_core.imaging import Image, is_supported_array, native_kernels, pooled_empty
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +22,7 @@ def enlarged(part: Image, height: int, width: int, source: Image) -> Image:
     """
     h, w = part.shape
     grows = height >= h and width >= w
-    plain = takes(part.pixels) and not part.is_stack
+    plain = is_supported_array(part.pixels) and not part.is_stack
     if not grows or not plain or source.shape[0] * source.shape[1] <= _SMALL:
         return part.resized(height, width)
     return part.resized(height, width, bilinear)
@@ -37,8 +35,8 @@ def bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     import numpy as np
 
-    values = buffers.empty((height, width, *pixels.shape[2:]), np.float32)
-    c = kernels()
+    values = pooled_empty((height, width, *pixels.shape[2:]), np.float32)
+    c = native_kernels()
     if c is not None and pixels.ndim == 2 and pixels.strides[1] == pixels.itemsize:
         c.enlarge(pixels, values)
         return values

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from medvistagym_core.image import GRID, Box, Image
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import BOX_GRID_SIZE, Box, Image
+from medvistagym_core.tools import tool
 from medvistagym_dicom.region import (
     at_detector,
     luma,
@@ -23,7 +23,7 @@ from medvistagym_dicom.region import (
 if TYPE_CHECKING:
     import numpy as np
 
-Point = Annotated[list[Annotated[int, Field(ge=0, le=GRID)]], Field(min_length=2, max_length=2)]
+Point = Annotated[list[Annotated[int, Field(ge=0, le=BOX_GRID_SIZE)]], Field(min_length=2, max_length=2)]
 Outline = Annotated[list[Point], Field(min_length=3, max_length=64)]
 Place = tuple[float, float]
 
@@ -114,7 +114,7 @@ def area(image: Image, points: Outline | None = None, ellipse: Box | None = None
 def _places(image: Image, points: list[list[int]]) -> list[Place]:
     """Points of the grid in pixels of the image, counted from its corner."""
     h, w = image.shape
-    return [(x * w / GRID, y * h / GRID) for x, y in points]
+    return [(x * w / BOX_GRID_SIZE, y * h / BOX_GRID_SIZE) for x, y in points]
 
 
 def _angle(across: float, down: float) -> float:

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from medvistagym_core.image import Box, Image, Window
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import Box, Image, Window
+from medvistagym_core.tools import tool
 from medvistagym_dicom.region import physical_unit, source_of
 
 _ENOUGH: Final = 1_000_000

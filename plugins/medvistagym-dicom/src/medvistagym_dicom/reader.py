@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from medvistagym_core.image import Image, LookupTable, Window
+from medvistagym_core.imaging import Image, LookupTable, Window
 from medvistagym_dicom import attributes as facts
 from medvistagym_dicom.display import default_window, overlay_of, padding_of, table_of, tables_of, windows_of
 from medvistagym_dicom.errors import DicomError

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import tool
 from medvistagym_dicom.planes import COUNTED_FROM, STRAIGHT_DEG, Plane
 from medvistagym_dicom.region import frame_of
 

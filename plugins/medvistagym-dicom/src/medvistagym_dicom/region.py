@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 
 if TYPE_CHECKING:
     import numpy as np

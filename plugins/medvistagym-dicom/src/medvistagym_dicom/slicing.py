@@ -6,7 +6,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.image import IDENTITY, Affine, Image, Window
+from medvistagym_core.imaging import IDENTITY, Affine, Image, Window
 from medvistagym_dicom.planes import VIEWS, Plane
 from medvistagym_dicom.volume import Cut, Vector, Volume
 

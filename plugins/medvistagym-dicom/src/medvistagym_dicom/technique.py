@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import tool
 from medvistagym_dicom.region import unit_in_words
 
 # Attribute -> how it is said. What is not listed here is not told.

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from medvistagym_core.image import Box, Image, Window
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import Box, Image, Window
+from medvistagym_core.tools import tool
 from medvistagym_dicom.enlarging import enlarged
 from medvistagym_dicom.presets import PRESETS, Preset
 from medvistagym_dicom.region import (

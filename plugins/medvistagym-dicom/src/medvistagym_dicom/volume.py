@@ -6,7 +6,7 @@ import itertools
 import math
 from typing import NamedTuple
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_dicom.planes import VIEWS, Plane
 
 Vector = tuple[float, float, float]

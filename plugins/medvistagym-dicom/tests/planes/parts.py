@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import ToolResult
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import ToolResult
 
 Write = Callable[..., Path]
 Named = Callable[[str], Image]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_dicom import project, reformat
 
 from .parts import HEAD, PLANES, Named, lying, run

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvistagym_core.image import IDENTITY, Box, Image, Window
+from medvistagym_core.imaging import IDENTITY, Box, Image, Window
 from medvistagym_dicom import measure, reformat, zoom
 
 from .parts import HEAD, PLANES, lying, run, turned

@@ -15,7 +15,7 @@ from torch.nn import functional
 from medvistagym_kornia.kernels import Operation, disc, gaussian_size, middles
 
 if TYPE_CHECKING:
-    from medvistagym_core.image import Affine
+    from medvistagym_core.imaging import Affine
 
 _MORPHOLOGY: Final = {
     "erode": kornia.morphology.erosion,

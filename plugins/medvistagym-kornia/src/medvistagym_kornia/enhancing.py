@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 from pydantic import Field
 
-from medvistagym_core.image import Image, Window
-from medvistagym_core.tool import Tool, tool
+from medvistagym_core.imaging import Image, Window
+from medvistagym_core.tools import Tool, tool
 from medvistagym_kornia.kernels import Operation, kernels
 from medvistagym_kornia.planes import Work, as_mask, colours, done, greys, together, values, with_values
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
-    from medvistagym_core.image import Affine
+    from medvistagym_core.imaging import Affine
 
 Operation = Literal["erode", "dilate", "open", "close", "gradient", "top_hat", "black_hat"]
 

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from medvistagym_core import buffers
-from medvistagym_core.native import kernels
+from medvistagym_core.imaging import native_kernels, pooled_empty
 from medvistagym_kornia.kernels import Operation, disc, gaussian_size, middles
 
 if TYPE_CHECKING:
-    from medvistagym_core.image import Affine
+    from medvistagym_core.imaging import Affine
 
     Plane = np.ndarray
 
@@ -46,7 +45,7 @@ class OpenCV:
         return _each(planes, lambda p, out: cv2.medianBlur(p, 2 * radius + 1, out))
 
     def bilateral(self, planes: np.ndarray, radius: int, tolerances: np.ndarray) -> np.ndarray:
-        out = buffers.empty(planes.shape, planes.dtype)
+        out = pooled_empty(planes.shape, planes.dtype)
         for plane, tolerance, target in zip(planes, tolerances, out, strict=True):
             cv2.bilateralFilter(
                 plane, 2 * radius + 1, float(tolerance), float(radius), target, borderType=cv2.BORDER_REPLICATE
@@ -94,7 +93,7 @@ class OpenCV:
         return _each(planes, lambda p, out: cv2.morphologyEx(p, kind, element, out))
 
     def sampled(self, planes: np.ndarray, back: Affine, shape: tuple[int, int], fill: float) -> np.ndarray:
-        out = buffers.empty((len(planes), *shape), np.float32)
+        out = pooled_empty((len(planes), *shape), np.float32)
         there = np.array(middles(back)).reshape(2, 3)
         for plane, target in zip(planes, out, strict=True):
             cv2.warpAffine(
@@ -106,7 +105,7 @@ class OpenCV:
 
 def _quick_clahe() -> Callable[[Plane, Plane, float, int, int], None] | None:
     """The kernel in C, where it is installed and gives the bits of this OpenCV."""
-    c = kernels()
+    c = native_kernels()
     return c.clahe if c is not None and _agrees(c.clahe) else None
 
 
@@ -121,7 +120,7 @@ def _agrees(clahe: Callable[[Plane, Plane, float, int, int], None]) -> bool:
 
 def _each(planes: np.ndarray, kernel: Callable[[Plane, Plane], object], dtype: Any = None) -> np.ndarray:
     """What a kernel writes for each plane, into one array."""
-    out = buffers.empty(planes.shape, dtype or planes.dtype)
+    out = pooled_empty(planes.shape, dtype or planes.dtype)
     for plane, target in zip(planes, out, strict=True):
         kernel(np.ascontiguousarray(plane), target)
     return out

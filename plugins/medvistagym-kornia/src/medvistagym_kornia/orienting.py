@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast, get_args
 
 from pydantic import Field
 
-from medvistagym_core.image import Affine, Image
-from medvistagym_core.tool import Tool, tool
+from medvistagym_core.imaging import Affine, Image
+from medvistagym_core.tools import Tool, tool
 from medvistagym_kornia.kernels import kernels as kernels_for
 from medvistagym_kornia.planes import LARGEST, Work, checked, done, shaped, together, with_values
 

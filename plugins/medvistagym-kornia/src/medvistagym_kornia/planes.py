@@ -6,8 +6,7 @@ import dataclasses
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.conversation import picture
-from medvistagym_core.image import Image, Window
+from medvistagym_core.imaging import Image, Window, rendered_view
 
 if TYPE_CHECKING:
     import numpy as np
@@ -159,7 +158,7 @@ def colours(image: Image) -> np.ndarray:
             refuse_missing(image.pixels.astype(np.float32, copy=False))
     bare = image if image.overlay is None else image.replace(overlay=None)
     if not image.is_stack:
-        return picture(bare, None).pixels[None]  # which the policy has seen, perhaps, so that it is there already
+        return rendered_view(bare, None).pixels[None]  # which the policy has seen, perhaps, so that it is there already
     shown = np.empty((image.frames, *bare.view_shape()), np.uint8)
     for k, frame in enumerate(shown):
         bare.replace(frame=k).view(out=frame)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from medvistagym_core.image import Image, Window
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import Image, Window
+from medvistagym_core.tools import tool
 from medvistagym_kornia import aligning
 from medvistagym_kornia.planes import checked
 

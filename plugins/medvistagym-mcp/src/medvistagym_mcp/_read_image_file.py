@@ -6,13 +6,13 @@ It stands outside of the rooms, so that such a process imports neither them nor 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medvistagym_core.cli.files import read_images
-from medvistagym_core.image import Image
-from medvistagym_core.registry import Registry
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.plugins import Registry
+from medvistagym_core.tools import tool
 
 
 @tool(deterministic=False)
@@ -34,7 +34,7 @@ def read_image_file(
     if place.is_file():
         _check_pixels(place, max_pixels)
     try:
-        images: list[Any] = [*read_images(registry, [place])]  # of a reader that may give anything
+        images: list[Any] = [*_read(registry, place)]  # of a reader that may give anything
     except (MemoryError, ValueError):
         raise
     except Exception as error:  # whatever a reader raises says why the file cannot be read
@@ -46,6 +46,23 @@ def read_image_file(
         most = f"{max_bytes / 2**20:.0f} MiB that a session may hold"
         raise ValueError(f"its images take {size / 2**20:.0f} MiB, more than the {most}")
     return images
+
+
+def _read(registry: Registry, place: Path) -> Sequence[Any]:
+    for reader in registry.readers:
+        images = reader(place)
+        if images is not None:
+            return images
+    if place.is_dir():
+        raise ValueError("no plugin that is loaded reads this folder")
+    if _is_dicom(place):
+        raise ValueError("it is DICOM, and no plugin that is loaded reads that")
+    return [Image.open(place)]
+
+
+def _is_dicom(place: Path) -> bool:
+    with place.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 @functools.cache
@@ -76,9 +93,8 @@ def _check_pixels(place: Path, max_pixels: int) -> None:
     import PIL.Image
 
     try:
-        with place.open("rb") as file:
-            if file.read(132)[128:] == b"DICM":
-                return  # its preamble may look like a picture's
+        if _is_dicom(place):
+            return  # its preamble may look like a picture's
         with PIL.Image.open(place) as picture:
             width, height = picture.size
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError, Warning):

@@ -42,7 +42,7 @@ def lab(*arguments: str | Path, **settings: Any) -> McpServerConfig:
 def toolbox(server: McpServerConfig) -> Toolbox:
     registry = Registry()
     for tool in mcp_tools([server]):
-        registry.register(tool, tool.plugin)
+        registry.add_tool(tool, tool.plugin)
     return registry.toolbox("*")
 
 
@@ -115,7 +115,7 @@ def test_handles_are_checked_like_those_of_any_tool(tools: Toolbox) -> None:
 
 
 def test_an_imported_tool_keeps_working_under_an_alias_and_in_another_process(tools: Toolbox) -> None:
-    renamed = tools["work"].described(name="labour")
+    renamed = tools["work"].with_metadata(name="labour")
     assert renamed.run(renamed.validate({"what": "data"})).data == {"mean": 3.5}
     with pytest.raises(Exception, match="labour: there is no argument wat"):
         renamed.validate({"wat": 1})

@@ -65,6 +65,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(site)
     for what in ("crash", "exit", "hang", "memory", "wide", "raise", "nonsense", "pid"):
         (root / f"file.{what}").write_bytes(b"")
+    (root / "file.dcm").write_bytes(bytes(128) + b"DICM")
+    (root / "folder").mkdir()
     PIL.Image.fromarray(grey().pixels).save(root / "scan.png")
     return root
 
@@ -84,6 +86,8 @@ def reader(root: Path) -> Iterator[FileReader]:
         ("file.memory", "tool_failed", "ran out of memory"),
         ("file.wide", "bad_value", "its images take 9537 MiB, more than the 64 MiB that a session may hold"),
         ("file.raise", "bad_value", "no luck with"),
+        ("file.dcm", "bad_value", "it is DICOM, and no plugin that is loaded reads that"),
+        ("folder", "bad_value", "no plugin that is loaded reads this folder"),
         ("file.nonsense", "bad_value", "its reader gave a str in place of an image"),
     ],
 )

@@ -114,7 +114,9 @@ def test_a_description_that_clients_would_refuse_is_cut() -> None:
         """Talk."""
         return ""
 
-    (offered,) = [offered_tool(spec) for spec in Toolbox({"talk": talk.described(description="word " * 1000)}).specs]
+    (offered,) = [
+        offered_tool(spec) for spec in Toolbox({"talk": talk.with_metadata(description="word " * 1000)}).specs
+    ]
     assert len(offered.description or "") < 1024
     assert "5000 characters in all" in (offered.description or "")
 

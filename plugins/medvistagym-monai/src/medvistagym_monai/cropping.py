@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import tool
 from medvistagym_segment.masks import cut_in_words, extent, finest
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import tool
 
 Method = Literal["percentiles", "range", "zscore"]
 LARGEST: Final = 2**26

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import Tool, nearest, tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import Tool, closest_match, tool
 from medvistagym_segment.masks import as_image, facts, finest, in_words
 from medvistagym_segment.segmenters import bundles, segmenter
 
@@ -110,7 +110,7 @@ def _measured(
             wanted = mask if wanted is None else np.logical_or(wanted, mask)
     known = [*(str(one["label"]) for one in listed), *absent]
     if label is not None and label.lower() not in (name.lower() for name in known):
-        near = nearest(label, known)
+        near = closest_match(label, known)
         hint = f"; did you mean {near}?" if near else f"; it knows {', '.join(known[:_LISTED])}"
         raise ValueError(f"the bundle {bundle} knows no {label}{hint}")
     if wanted is None:

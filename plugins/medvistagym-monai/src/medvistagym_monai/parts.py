@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import Field
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import tool
 from medvistagym_segment.masks import Extent, as_image, facts, finest, in_words, inside
 
 if TYPE_CHECKING:

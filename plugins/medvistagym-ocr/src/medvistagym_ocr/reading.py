@@ -14,7 +14,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from medvistagym_core.image import GRID, Image
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import BOX_GRID_SIZE, Image
+from medvistagym_core.tools import tool
 from medvistagym_ocr.disclosure import Reason, reason
 from medvistagym_ocr.reading import MOST_PIXELS, Line, lines_of, reader
 
@@ -125,7 +125,12 @@ def _without(source: Image, lines: Sequence[Line]) -> Image:
 def _box(line: Line, source: Image) -> list[int]:
     """The box of a line on the grid from 0 to 1000; it covers the line."""
     h, w = source.shape
-    return [line.x0 * GRID // w, line.y0 * GRID // h, -(-line.x1 * GRID // w), -(-line.y1 * GRID // h)]
+    return [
+        line.x0 * BOX_GRID_SIZE // w,
+        line.y0 * BOX_GRID_SIZE // h,
+        -(-line.x1 * BOX_GRID_SIZE // w),
+        -(-line.y1 * BOX_GRID_SIZE // h),
+    ]
 
 
 def _told(said: Sequence[dict[str, Any]], reasons: Sequence[Reason | None], *, places_only: bool) -> str:

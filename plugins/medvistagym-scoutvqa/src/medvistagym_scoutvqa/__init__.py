@@ -11,7 +11,7 @@ from medvistagym_core import hookimpl
 from medvistagym_scoutvqa.task import CHAIN, SCOUTVQA, ScoutVQA
 
 if TYPE_CHECKING:
-    from medvistagym_core.task import Task
+    from medvistagym_core.environment import Task
 
 __all__ = ["CHAIN", "SCOUTVQA", "ScoutVQA", "medvistagym_tasks"]
 __version__ = "0.1.0"

@@ -10,8 +10,8 @@ import io
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.image import Box, Image
-from medvistagym_core.task import AuditRow, Case
+from medvistagym_core.environment import AuditCheck, Case
+from medvistagym_core.imaging import Box, Image
 from medvistagym_scoutvqa import classifier, grid, studies, viewer
 from medvistagym_scoutvqa.demonstration import box_call, window_call
 from medvistagym_scoutvqa.expert import SCOUT
@@ -33,7 +33,7 @@ TESTED: Final = 1000
 """Least number of cases on which a classifier is tested: one standard error is then 1.4 points."""
 
 
-def audit(task: ScoutVQA, n: int) -> Iterator[AuditRow]:
+def audit(task: ScoutVQA, n: int) -> Iterator[AuditCheck]:
     """Findings one by one, as they are made.
 
     Args:
@@ -54,7 +54,7 @@ def audit(task: ScoutVQA, n: int) -> Iterator[AuditRow]:
     yield _unsaid(task, n)
 
 
-def _studies() -> AuditRow:
+def _studies() -> AuditCheck:
     """No object, series, study or patient in two splits."""
     import warnings
 
@@ -70,10 +70,10 @@ def _studies() -> AuditRow:
                 for key in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"):
                     shared += seen.setdefault((key, str(head.get(key) or name)), split) != split
     total = sum(map(len, studies.STUDIES.values()))
-    return AuditRow("studies shared by two splits", shared, "0", shared == 0, f"{total} files")
+    return AuditCheck("studies shared by two splits", shared, "0", shared == 0, f"{total} files")
 
 
-def _expert(task: ScoutVQA, family: str, n: int) -> AuditRow:
+def _expert(task: ScoutVQA, family: str, n: int) -> AuditCheck:
     import numpy as np
 
     cases = list(_cases(task, family, "test", n))
@@ -81,20 +81,22 @@ def _expert(task: ScoutVQA, family: str, n: int) -> AuditRow:
     played = play(cases, [task.expert(case.question, case.images, rng) for case in cases])
     right = sum(p.answer == case.answer.value for p, case in zip(played, cases, strict=True)) / n
     calls = sum(len(p.calls) for p in played) / n
-    return AuditRow(f"{family}: scripted expert", right, f">= {EXPERT}", right >= EXPERT, f"{calls:.2f} calls, n = {n}")
+    return AuditCheck(
+        f"{family}: scripted expert", right, f">= {EXPERT}", right >= EXPERT, f"{calls:.2f} calls, n = {n}"
+    )
 
 
-def _hidden(task: ScoutVQA, family: str, n: int) -> AuditRow:
+def _hidden(task: ScoutVQA, family: str, n: int) -> AuditCheck:
     """Another answer changes no byte of the scout, nor of anything else that is known of the image."""
     changed = 0
     for i in range(n):
         seen = {_visible(task.scene("test", i, 0, family, answer)[0]) for answer in ANSWERS[family]}
         changed += len(seen) != 1
     pictures = f"{n} scenes x {len(ANSWERS[family])} answers"
-    return AuditRow(f"{family}: scouts that another answer changes", changed, "0", changed == 0, pictures)
+    return AuditCheck(f"{family}: scouts that another answer changes", changed, "0", changed == 0, pictures)
 
 
-def _hidden_from_others(task: ScoutVQA, family: str, n: int) -> AuditRow:
+def _hidden_from_others(task: ScoutVQA, family: str, n: int) -> AuditCheck:
     """Another answer changes no byte of what the tools that a family does not need show; of the chain, what one step shows."""
     import numpy as np
 
@@ -116,10 +118,10 @@ def _hidden_from_others(task: ScoutVQA, family: str, n: int) -> AuditRow:
         shown += len(pictures)
         changed += sum(len(views) > 1 for views in pictures.values())
     name = f"{family}: pictures by {' or '.join(_USELESS[family])} alone that another answer changes"
-    return AuditRow(name, changed, "0", changed == 0, f"{shown} pictures x {len(ANSWERS[family])} answers")
+    return AuditCheck(name, changed, "0", changed == 0, f"{shown} pictures x {len(ANSWERS[family])} answers")
 
 
-def _classified(task: ScoutVQA, family: str, learn: int, test: int) -> Iterator[AuditRow]:
+def _classified(task: ScoutVQA, family: str, learn: int, test: int) -> Iterator[AuditCheck]:
     """What classifiers make of scouts, and of everything about a case that is no picture."""
     import numpy as np
 
@@ -143,7 +145,7 @@ def _classified(task: ScoutVQA, family: str, learn: int, test: int) -> Iterator[
         name = f"{family}: scout alone, {reader}"
         detail = f"chance {chance:.2f}, learned from {learn}, n = {test}"
         if family in OPEN:
-            yield AuditRow(name, score, ">= 0.9", score >= 0.9, detail + "; meant to be seen")
+            yield AuditCheck(name, score, ">= 0.9", score >= 0.9, detail + "; meant to be seen")
         else:
             yield _within(name, score, chance, detail)
 
@@ -161,7 +163,7 @@ def _gathered(task: ScoutVQA, family: str, split: str, n: int) -> tuple[np.ndarr
     return np.stack(scouts), np.array(facts), np.array(answers)
 
 
-def _unsaid(task: ScoutVQA, n: int) -> AuditRow:
+def _unsaid(task: ScoutVQA, n: int) -> AuditCheck:
     """No question, identifier or attribute says an answer; options are the same list for every case of a family."""
     said = 0
     for i in range(n):
@@ -169,12 +171,12 @@ def _unsaid(task: ScoutVQA, n: int) -> AuditRow:
         text = " ".join([case.id, case.question, repr(case), *map(str, case.images[0].attributes.values())])
         text = text.replace(repr(case.options), "")
         said += case.answer.value in text or case.options != ANSWERS[case.family]
-    return AuditRow("cases whose text says the answer", said, "0", said == 0, f"n = {n}")
+    return AuditCheck("cases whose text says the answer", said, "0", said == 0, f"n = {n}")
 
 
-def _within(name: str, value: float, chance: float, detail: str) -> AuditRow:
+def _within(name: str, value: float, chance: float, detail: str) -> AuditCheck:
     limit = chance + MARGIN
-    return AuditRow(name, value, f"<= {limit:.2f}", value <= limit, detail)
+    return AuditCheck(name, value, f"<= {limit:.2f}", value <= limit, detail)
 
 
 def _cases(task: ScoutVQA, family: str, split: str, n: int) -> Iterator[Case]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.image import Box
-from medvistagym_core.task import Case, Script
-from medvistagym_core.tool import ToolCall
+from medvistagym_core.environment import Case, ToolScript
+from medvistagym_core.imaging import Box
+from medvistagym_core.tools import ToolCall
 from medvistagym_scoutvqa import grid
 from medvistagym_scoutvqa.information import informative, shows_bars, shows_contrast
 from medvistagym_scoutvqa.scene import ABSTENTION, BASES, QUADRANTS, Truth
@@ -51,7 +51,7 @@ def box_call(name: str, box: Box, image: int = 0) -> ToolCall:
     return ToolCall(name=name, arguments={"image": image, "box": list(box)})
 
 
-def demonstrate(case: Case, tools: Sequence[str], rng: np.random.Generator, skill: float) -> Script:
+def demonstrate(case: Case, tools: Sequence[str], rng: np.random.Generator, skill: float) -> ToolScript:
     """Play a case as `medvistagym_core.task.Demonstrated` says; a direct question is answered at once half of the time."""
     truth: Truth = case.truth
     if truth.family == "chain":
@@ -67,7 +67,7 @@ def demonstrate(case: Case, tools: Sequence[str], rng: np.random.Generator, skil
     return truth.answer if told else ABSTENTION
 
 
-def _chain(truth: Truth, tools: Sequence[str], rng: np.random.Generator, skill: float) -> Script:
+def _chain(truth: Truth, tools: Sequence[str], rng: np.random.Generator, skill: float) -> ToolScript:
     """Zoom, then window the piece; each step is right with probability `skill`."""
     call = right_call(truth) if rng.random() < skill else clumsy_call(truth, tools, rng)
     result = yield call

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.image import Box, Image
-from medvistagym_core.task import Script
-from medvistagym_core.tool import ToolResult
+from medvistagym_core.environment import ToolScript
+from medvistagym_core.imaging import Box, Image
+from medvistagym_core.tools import ToolResult
 from medvistagym_scoutvqa import grid
 from medvistagym_scoutvqa.demonstration import box_call, window_call
 from medvistagym_scoutvqa.information import tissue
@@ -26,7 +26,7 @@ TRIES: Final = 4
 _MEAN: Final = re.compile(r"mean\s*:?\s*(-?\d+(?:\.\d+)?)")
 
 
-def expert(question: str, images: tuple[Image, ...]) -> Script:
+def expert(question: str, images: tuple[Image, ...]) -> ToolScript:
     """Answer a question of the task.
 
     Args:
@@ -49,7 +49,7 @@ def expert(question: str, images: tuple[Image, ...]) -> Script:
     return ABSTENTION
 
 
-def _measure(scout: np.ndarray) -> Script:
+def _measure(scout: np.ndarray) -> ToolScript:
     """Measure a square of 8 scout pixels in the middle of the marker."""
     y, x = _marker(scout)
     result = yield box_call("measure", grid.box((y - 4, x - 4, y + 4, x + 4), SCOUT))
@@ -57,7 +57,7 @@ def _measure(scout: np.ndarray) -> Script:
     return tissue(float(said[1])) if said else ABSTENTION
 
 
-def _window(scout: np.ndarray) -> Script:
+def _window(scout: np.ndarray) -> ToolScript:
     """Find four discs of one grey level, window at that level's HU, and name the brightest."""
     import numpy as np
 
@@ -72,7 +72,7 @@ def _window(scout: np.ndarray) -> Script:
     return ABSTENTION
 
 
-def _zoom(scout: np.ndarray) -> Script:
+def _zoom(scout: np.ndarray) -> ToolScript:
     """Zoom in on bright flat squares until one shows bars; none does: they are plain."""
     best = (0.0, "plain")
     for y, x in _squares(scout, range(140, 200))[:TRIES]:
@@ -83,7 +83,7 @@ def _zoom(scout: np.ndarray) -> Script:
     return best[1]
 
 
-def _chain(scout: np.ndarray) -> Script:
+def _chain(scout: np.ndarray) -> ToolScript:
     """Zoom in on flat squares of a tissue's grey level, window each, until one shows bars."""
     best = (0.0, "plain")
     levels = sorted({(centre - ORIGIN + shift) // LEVEL for centre in BASES.values() for shift in (0, LEVEL)})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from medvistagym_core.image import GRID, Box
+from medvistagym_core.imaging import BOX_GRID_SIZE, Box
 from medvistagym_scoutvqa.studies import SIDE
 
 STEP: Final = 125
@@ -29,27 +29,32 @@ Place = tuple[float, float, float, float]
 
 def pixels(box: Box, side: int = SIDE) -> Place:
     """Where a box lies on an image of `side` x `side` pixels."""
-    return box.y0 * side / GRID, box.x0 * side / GRID, box.y1 * side / GRID, box.x1 * side / GRID
+    return (
+        box.y0 * side / BOX_GRID_SIZE,
+        box.x0 * side / BOX_GRID_SIZE,
+        box.y1 * side / BOX_GRID_SIZE,
+        box.x1 * side / BOX_GRID_SIZE,
+    )
 
 
 def box(place: Place, side: int = SIDE) -> Box:
     """The box nearest to a place on an image of `side` x `side` pixels, cut at the image's edge; never empty."""
-    y0, x0, y1, x1 = (min(GRID, max(0, round(v * GRID / side))) for v in place)
-    return Box(min(x0, GRID - 1), min(y0, GRID - 1), max(x1, x0 + 1), max(y1, y0 + 1))
+    y0, x0, y1, x1 = (min(BOX_GRID_SIZE, max(0, round(v * BOX_GRID_SIZE / side))) for v in place)
+    return Box(min(x0, BOX_GRID_SIZE - 1), min(y0, BOX_GRID_SIZE - 1), max(x1, x0 + 1), max(y1, y0 + 1))
 
 
 def nearest(place: Place, size: int) -> Box:
     """The box of `size` on the grid whose centre is nearest to the centre of `place`."""
     y0, x0, y1, x1 = place
-    top, left = (_corner((a + b) / 2 * GRID / SIDE - size / 2, size) for a, b in ((y0, y1), (x0, x1)))
+    top, left = (_corner((a + b) / 2 * BOX_GRID_SIZE / SIDE - size / 2, size) for a, b in ((y0, y1), (x0, x1)))
     return Box(left, top, left + size, top + size)
 
 
 def shifted(around: Box, right: int, down: int) -> Box:
     """A box moved by so many steps of the grid, kept within the image."""
     width, height = around.x1 - around.x0, around.y1 - around.y0
-    left = min(GRID - width, max(0, around.x0 + right * STEP))
-    top = min(GRID - height, max(0, around.y0 + down * STEP))
+    left = min(BOX_GRID_SIZE - width, max(0, around.x0 + right * STEP))
+    top = min(BOX_GRID_SIZE - height, max(0, around.y0 + down * STEP))
     return Box(left, top, left + width, top + height)
 
 
@@ -65,4 +70,4 @@ def area(place: Place) -> float:
 
 
 def _corner(value: float, size: int) -> int:
-    return min(GRID - size, max(0, round(value / STEP) * STEP))
+    return min(BOX_GRID_SIZE - size, max(0, round(value / STEP) * STEP))

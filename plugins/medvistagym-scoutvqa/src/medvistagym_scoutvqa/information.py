@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from medvistagym_core.image import Box, Window
-from medvistagym_core.tool import ToolCall
+from medvistagym_core.imaging import Box, Window
+from medvistagym_core.tools import ToolCall
 from medvistagym_scoutvqa import grid
 from medvistagym_scoutvqa.scene import CONTRAST, TISSUES, Truth
 
@@ -83,7 +83,7 @@ def _box(arguments: Mapping[str, Any]) -> Box | None:
     if not isinstance(corners, list | tuple) or len(corners) != 4 or not all(isinstance(v, int) for v in corners):
         return None
     try:
-        return Box.checked(list(corners))
+        return Box.from_list(list(corners))
     except ValueError:
         return None
 

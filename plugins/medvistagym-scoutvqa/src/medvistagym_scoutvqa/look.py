@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.image import Box, Image
-from medvistagym_core.task import Look
+from medvistagym_core.environment import PerceptionItem
+from medvistagym_core.imaging import Box, Image
 from medvistagym_scoutvqa import grid, viewer
 from medvistagym_scoutvqa.demonstration import REACH, box_call, right_call, window_call
 from medvistagym_scoutvqa.grid import Place
@@ -28,36 +28,36 @@ CYCLE: Final = ("window", "measure", "zoom", "direct", "window", "window", "zoom
 """Families of looks, by index: what is harder to see comes more often."""
 
 
-def look(image: Image, truth: Truth, rng: np.random.Generator) -> Look:
+def look(image: Image, truth: Truth, rng: np.random.Generator) -> PerceptionItem:
     """A look at a scene: at its scout, or at what an informative (or, rarer, an uninformative) call returns."""
     return _LOOKS[truth.family](image, truth, rng)
 
 
-def _nodules(image: Image, truth: Truth, rng: np.random.Generator) -> Look:
+def _nodules(image: Image, truth: Truth, rng: np.random.Generator) -> PerceptionItem:
     tissue = truth.tissue or ABSTENTION
     kind = rng.random()
     if kind < 0.35:
         here = tuple((grid.box(_inner(place)), tissue) for place in truth.inserts)
         asked, said = (WHICH_WINDOW, _window(BASES[tissue])) if kind < 0.2 else (WHICH_TISSUE, tissue)
-        return Look(image, asked, said, here)
+        return PerceptionItem(image, asked, said, here)
     call = window_call(BASES[tissue], _width(rng))
     if rng.random() < 0.15:
         call = window_call(int(rng.choice(grid.CENTERS)), int(rng.choice(grid.WIDTHS)))
     shown = viewer.picture(call, image)
     if not shows_contrast(truth, call.arguments):
-        return Look(shown, QUESTIONS["window"], ABSTENTION)
-    return Look(shown, QUESTIONS["window"], truth.answer, ((grid.box(_inner(truth.target)), truth.quadrant),))
+        return PerceptionItem(shown, QUESTIONS["window"], ABSTENTION)
+    return PerceptionItem(shown, QUESTIONS["window"], truth.answer, ((grid.box(_inner(truth.target)), truth.quadrant),))
 
 
-def _plate(image: Image, truth: Truth, rng: np.random.Generator) -> Look:
+def _plate(image: Image, truth: Truth, rng: np.random.Generator) -> PerceptionItem:
     here = ((grid.box(truth.inserts[0]), truth.quadrant),)
     kind = rng.random()
     if kind < 0.15:
-        return Look(image, WHERE_PLATE, truth.quadrant, here)
+        return PerceptionItem(image, WHERE_PLATE, truth.quadrant, here)
     if kind < 0.35:
-        return Look(image, BOX_PLATE, _text(grid.nearest(truth.target, grid.ZOOM)), here)
+        return PerceptionItem(image, BOX_PLATE, _text(grid.nearest(truth.target, grid.ZOOM)), here)
     if truth.tissue and kind < 0.5:
-        return Look(image, WHICH_PLATE, truth.tissue, ((grid.box(truth.inserts[0]), truth.tissue),))
+        return PerceptionItem(image, WHICH_PLATE, truth.tissue, ((grid.box(truth.inserts[0]), truth.tissue),))
     box = _zoom_box(truth, rng, near=rng.random() < 0.8)
     shown = viewer.picture(box_call("zoom", box), image)
     told = shows_bars(truth, box)
@@ -68,23 +68,25 @@ def _plate(image: Image, truth: Truth, rng: np.random.Generator) -> Look:
         shown = viewer.picture(call, shown)
         told = told and shows_contrast(truth, call.arguments)
     if not told:
-        return Look(shown, QUESTIONS[truth.family], ABSTENTION)
+        return PerceptionItem(shown, QUESTIONS[truth.family], ABSTENTION)
     frame = grid.pixels(box)
     seen = grid.overlap(frame, truth.target) or truth.target
     within = (seen[0] - frame[0], seen[1] - frame[1], seen[2] - frame[0], seen[3] - frame[1])
     side = frame[2] - frame[0]
-    return Look(shown, QUESTIONS[truth.family], truth.answer, ((grid.box(within, round(side)), truth.answer),))
+    return PerceptionItem(
+        shown, QUESTIONS[truth.family], truth.answer, ((grid.box(within, round(side)), truth.answer),)
+    )
 
 
-def _patch(image: Image, truth: Truth, rng: np.random.Generator) -> Look:
-    return Look(None, f"{QUESTIONS['measure']} {viewer.reading(right_call(truth), image)}", truth.answer)
+def _patch(image: Image, truth: Truth, rng: np.random.Generator) -> PerceptionItem:
+    return PerceptionItem(None, f"{QUESTIONS['measure']} {viewer.reading(right_call(truth), image)}", truth.answer)
 
 
-def _marker(image: Image, truth: Truth, rng: np.random.Generator) -> Look:
+def _marker(image: Image, truth: Truth, rng: np.random.Generator) -> PerceptionItem:
     here = ((grid.box(truth.target), truth.quadrant),)
     if rng.random() < 0.5:
-        return Look(image, BOX_MARKER, _text(grid.nearest(truth.target, grid.MEASURE)), here)
-    return Look(image, QUESTIONS["direct"], truth.answer, here)
+        return PerceptionItem(image, BOX_MARKER, _text(grid.nearest(truth.target, grid.MEASURE)), here)
+    return PerceptionItem(image, QUESTIONS["direct"], truth.answer, here)
 
 
 def _zoom_box(truth: Truth, rng: np.random.Generator, *, near: bool) -> Box:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from medvistagym_core.environment import Case, ToolScript
 from medvistagym_core.execution import ImageStore, LocalExecutor
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.task import Case, Script
-from medvistagym_core.tool import ToolCall, ToolResult
+from medvistagym_core.tools import Toolbox, ToolCall, ToolResult
 
 
 @dataclasses.dataclass
@@ -27,7 +26,7 @@ def toolbox() -> Toolbox:
     return Toolbox({tool.name: tool for tool in (window, zoom, measure)})
 
 
-def play(cases: Sequence[Case], scripts: Sequence[Script], most: int = 12) -> list[Played]:
+def play(cases: Sequence[Case], scripts: Sequence[ToolScript], most: int = 12) -> list[Played]:
     """Play one script a case until each has answered; one that has made `most` calls is stopped without an answer."""
     records = [Played() for _ in cases]
     stores = [ImageStore(case.images) for case in cases]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.image import Image, Window
+from medvistagym_core.imaging import Image, Window
 from medvistagym_scoutvqa import grid, studies
 from medvistagym_scoutvqa.grid import Place
 from medvistagym_scoutvqa.insert import (

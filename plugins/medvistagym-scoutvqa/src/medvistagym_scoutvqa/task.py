@@ -13,9 +13,9 @@ from medvistagym_scoutvqa import studies
 if TYPE_CHECKING:
     import numpy as np
 
-    from medvistagym_core.image import Image
-    from medvistagym_core.task import AuditRow, Case, Look, Script
-    from medvistagym_core.tool import ToolCall
+    from medvistagym_core.environment import AuditCheck, Case, PerceptionItem, ToolScript
+    from medvistagym_core.imaging import Image
+    from medvistagym_core.tools import ToolCall
     from medvistagym_scoutvqa.scene import Truth
 
 
@@ -43,7 +43,7 @@ class ScoutVQA:
         Raises:
             ValueError: There is no such split, or the index or seed is negative.
         """
-        from medvistagym_core.task import Answer, Case
+        from medvistagym_core.environment import Answer, Case
         from medvistagym_scoutvqa.scene import ANSWERS, QUESTIONS
 
         family = self.families[index % len(self.families)]
@@ -90,18 +90,18 @@ class ScoutVQA:
         corners = range(0, 1001, grid.STEP)
         return tuple(dict.fromkeys([*words, *map(str, (*corners, *grid.CENTERS, *grid.WIDTHS))]))
 
-    def expert(self, question: str, images: tuple[Image, ...], rng: np.random.Generator) -> Script:
+    def expert(self, question: str, images: tuple[Image, ...], rng: np.random.Generator) -> ToolScript:
         """A script that reads only the question, the scout and what its tools return; `rng` is not needed."""
         from medvistagym_scoutvqa.expert import expert
 
         return expert(question, images)
 
-    def demonstrate(self, case: Case, rng: np.random.Generator, skill: float) -> Script:
+    def demonstrate(self, case: Case, rng: np.random.Generator, skill: float) -> ToolScript:
         from medvistagym_scoutvqa.demonstration import demonstrate
 
         return demonstrate(case, self.tools, rng, skill)
 
-    def look(self, split: str, index: int, seed: int = 0) -> Look:
+    def look(self, split: str, index: int, seed: int = 0) -> PerceptionItem:
         """A single look; families come in the weights that a small policy needs."""
         from medvistagym_scoutvqa import look
         from medvistagym_scoutvqa.scene import scene
@@ -124,7 +124,7 @@ class ScoutVQA:
         """The tool that answers a case: that of its family, none for `direct`, and no single one for the chain."""
         return {"direct": "", "chain": None}.get(case.family, case.family)
 
-    def audit(self, n: int = 400) -> tuple[AuditRow, ...]:
+    def audit(self, n: int = 400) -> tuple[AuditCheck, ...]:
         """Proof that the task can be solved with tools, and that nothing else tells its answers; see `audit`."""
         from medvistagym_scoutvqa.audit import audit
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import ToolCall, ToolResult
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import ToolCall, ToolResult
 
 
 def result(call: ToolCall, image: Image) -> ToolResult:

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_segment.segmenters import Where
 
 if TYPE_CHECKING:

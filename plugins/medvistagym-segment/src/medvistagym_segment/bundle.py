@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_segment.segmenters import Where
 
 if TYPE_CHECKING:

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import SimpleITK
 
-from medvistagym_core import buffers
-from medvistagym_core.image import Image
-from medvistagym_core.native import kernels, takes
+from medvistagym_core.imaging import Image, is_supported_array, native_kernels, pooled_empty
 from medvistagym_segment.segmenters import Where
 
 if TYPE_CHECKING:
@@ -142,9 +140,9 @@ def grey(image: Image) -> np.ndarray:
     import numpy as np
 
     pixels = image.pixels
-    values = buffers.empty(pixels.shape, np.float32)
-    c = kernels()
-    if c is not None and pixels.ndim == 2 and takes(pixels) and pixels.strides[1] == pixels.itemsize:
+    values = pooled_empty(pixels.shape, np.float32)
+    c = native_kernels()
+    if c is not None and pixels.ndim == 2 and is_supported_array(pixels) and pixels.strides[1] == pixels.itemsize:
         c.as_floats(pixels, values, _LEAST_HU if image.unit == "HU" else -np.inf)
         return np.negative(values, out=values) if image.photometric == "MONOCHROME1" else values
     with np.errstate(over="ignore"):
@@ -162,12 +160,12 @@ def largest(mask: np.ndarray) -> np.ndarray:
     """The largest connected part, by faces; of equal ones the first."""
     import numpy as np
 
-    if mask.ndim == 2 and (c := kernels()) is not None:
-        found = buffers.empty(mask.shape, bool)
+    if mask.ndim == 2 and (c := native_kernels()) is not None:
+        found = pooled_empty(mask.shape, bool)
         c.largest(np.ascontiguousarray(mask, bool), found)
         return found
     if mask.ndim == 2:
-        plane = buffers.empty(mask.shape, np.int32)
+        plane = pooled_empty(mask.shape, np.int32)
         count, _ = cv2.connectedComponents(mask.astype(bool, copy=False).view(np.uint8), plane, 4, cv2.CV_32S)
         if count < 2:
             return np.zeros(mask.shape, bool)
@@ -211,8 +209,8 @@ def _filled(mask: np.ndarray) -> np.ndarray:
 
     if mask.ndim == 3:
         return np.stack([_filled(piece) for piece in mask])
-    if (c := kernels()) is not None:
-        whole = buffers.empty(mask.shape, bool)
+    if (c := native_kernels()) is not None:
+        whole = pooled_empty(mask.shape, bool)
         c.filled(np.ascontiguousarray(mask, bool), whole)
         return whole
     rimmed = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
@@ -227,7 +225,7 @@ def _above_otsu(values: np.ndarray) -> np.ndarray:
     import numpy as np
 
     taps = np.array([0.05088224, 0.21183832, 0.47455888, 0.21183832, 0.05088224])
-    smooth = buffers.empty(values.shape, np.float32)
+    smooth = pooled_empty(values.shape, np.float32)
     cv2.sepFilter2D(values, cv2.CV_32F, taps, taps, smooth, borderType=cv2.BORDER_REPLICATE)
     low, high = float(smooth.min()), float(smooth.max())
     if not high - low < _FARTHEST:
@@ -248,11 +246,11 @@ def _counts(values: np.ndarray, low: float, factor: float) -> np.ndarray:
     """How many values of a plane fall in each of 256 classes: `(v - low) * factor`, which is at least 0 and below 256."""
     import numpy as np
 
-    if (c := kernels()) is not None:
+    if (c := native_kernels()) is not None:
         counts = np.empty(256, np.int64)
         c.histogram(values, counts, low, factor)
         return counts.astype(np.float64)
-    scaled, classes = buffers.empty(values.shape, np.float32), buffers.empty(values.shape, np.uint8)
+    scaled, classes = pooled_empty(values.shape, np.float32), pooled_empty(values.shape, np.uint8)
     np.subtract(values, np.float32(low), out=scaled)
     np.multiply(scaled, np.float32(factor), out=scaled)
     np.copyto(classes, scaled, casting="unsafe")

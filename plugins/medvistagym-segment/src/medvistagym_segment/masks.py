@@ -6,8 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.image import GRID, Image, Window
-from medvistagym_core.native import kernels
+from medvistagym_core.imaging import BOX_GRID_SIZE, Image, Window, native_kernels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,9 +143,8 @@ class Extent:
     def box(self, image: Image) -> list[int]:
         """On the 0-1000 grid: the least box that holds it."""
         h, w = image.shape
-        return [
-            self.x[0] * GRID // w, self.y[0] * GRID // h, -(-self.x[1] * GRID // w), -(-self.y[1] * GRID // h),
-        ]  # fmt: skip
+        grid = BOX_GRID_SIZE
+        return [self.x[0] * grid // w, self.y[0] * grid // h, -(-self.x[1] * grid // w), -(-self.y[1] * grid // h)]
 
 
 def extent(mask: np.ndarray) -> Extent:
@@ -175,7 +173,7 @@ def boxes_of(masks: np.ndarray) -> np.ndarray:
     n, h, w = masks.shape
     if not masks.size:
         return np.zeros((n, 4), np.int64)
-    if (c := kernels()) is not None:
+    if (c := native_kernels()) is not None:
         found = np.empty((n, 4), np.int64)
         c.boxes(masks, found)
         return found

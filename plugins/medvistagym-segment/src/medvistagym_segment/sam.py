@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 from medvistagym_segment.segmenters import Where
 
 if TYPE_CHECKING:

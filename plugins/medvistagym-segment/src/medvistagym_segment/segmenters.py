@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from medvistagym_core.image import Image
+from medvistagym_core.imaging import Image
 
 if TYPE_CHECKING:
     import numpy as np

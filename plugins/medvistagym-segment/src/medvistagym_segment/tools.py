@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from medvistagym_core.image import GRID, Box, Image
-from medvistagym_core.tool import tool
+from medvistagym_core.imaging import BOX_GRID_SIZE, Box, Image
+from medvistagym_core.tools import tool
 from medvistagym_segment.masks import Extent, as_image, cut_in_words, extent, facts, finest, fitted, in_words
 from medvistagym_segment.segmenters import Where, available, segmenter
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 else:
     Method = Literal[available()]
 
-Point = Annotated[list[Annotated[int, Field(ge=0, le=GRID)]], Field(min_length=2, max_length=2)]
+Point = Annotated[list[Annotated[int, Field(ge=0, le=BOX_GRID_SIZE)]], Field(min_length=2, max_length=2)]
 Tolerance = Annotated[float, Field(gt=0)]
 Margin = Annotated[float, Field(ge=0, le=1000)]
 TIMEOUT_S: Final = 120.0
@@ -131,7 +131,9 @@ def _found(
     source = finest(image)
     h, w = source.shape
     where = Where(
-        None if point is None else (min(w - 1, point[0] * w // GRID), min(h - 1, point[1] * h // GRID)),
+        None
+        if point is None
+        else (min(w - 1, point[0] * w // BOX_GRID_SIZE), min(h - 1, point[1] * h // BOX_GRID_SIZE)),
         None if box is None else source.box_to_pixels(box),
         tolerance,
     )

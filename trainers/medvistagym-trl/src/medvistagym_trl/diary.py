@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from medvistagym_core.episode import Episode, episode_id
-from medvistagym_core.trajectory import PolicyRecord, Sampling, TrajectoryWriter
+from medvistagym_core.environment import Episode, episode_id
+from medvistagym_core.trajectories import PolicyRecord, SamplingParams, TrajectoryWriter
 
 
 class Diary:
@@ -18,7 +18,7 @@ class Diary:
         sampling: How the policy sampled.
     """
 
-    def __init__(self, path: Path, sampling: Sampling) -> None:
+    def __init__(self, path: Path, sampling: SamplingParams) -> None:
         self._path, self._sampling = path, sampling
 
     def write(self, step: int, episodes: Sequence[Episode]) -> None:
@@ -31,10 +31,10 @@ class Diary:
         policy = PolicyRecord(name=f"GRPO, step {step}", sampling={**self._sampling, "step": step})
         samples: Counter[str] = Counter()
         with TrajectoryWriter(self._path, episodes[0].toolbox) as writer:
-            seen = writer.seen
+            seen = writer.recorded_ids
             for episode in episodes:
                 case = episode.case.id
                 sample, samples[case] = samples[case], samples[case] + 1
                 if (name := episode_id(case, sample)) not in seen:
-                    record = episode.finish(policy).model_copy(update={"id": name, "sample": sample})
-                    writer.write(record, episode.pictures())
+                    record = episode.to_trajectory(policy).model_copy(update={"id": name, "sample": sample})
+                    writer.write(record, episode.rendered_images())

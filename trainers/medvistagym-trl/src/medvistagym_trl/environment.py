@@ -13,11 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Final, Literal, Optional
 
-from medvistagym_core.episode import Episode, Settings
-from medvistagym_core.execution import Job, LocalExecutor
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.task import Task
-from medvistagym_core.tool import ToolCall, ToolResult
+from medvistagym_core.environment import Episode, EpisodeConfig, Task
+from medvistagym_core.execution import CallRequest, LocalExecutor
+from medvistagym_core.tools import Toolbox, ToolCall, ToolResult
 from medvistagym_trl.phase import Blocks, ToolPhase
 
 _CACHE_BYTES: Final = 16 * 2**20
@@ -38,7 +36,7 @@ class World:
 
     task: Task
     toolbox: Toolbox
-    settings: Settings
+    settings: EpisodeConfig
     seed: int = 0
     split: str = "train"
 
@@ -54,7 +52,7 @@ class World:
 
     def episode(self, index: int) -> Episode:
         """A fresh episode of a training case."""
-        return Episode.of(self.task, self.split, index, self.toolbox, self.settings, seed=self.seed)
+        return Episode.from_task(self.task, self.split, index, self.toolbox, self.settings, seed=self.seed)
 
 
 class Rollout:
@@ -84,7 +82,7 @@ class Rollout:
             raise RuntimeError("reset() comes before the first call")
         return self._played
 
-    def begin(self, message: Mapping[str, Any]) -> Job | None:
+    def begin(self, message: Mapping[str, Any]) -> CallRequest | None:
         """Take an assistant message; the job for the executor, or None when nothing is to be run."""
         calls = () if self.episode.done else self._advance(message)
         return (self.episode.store, calls) if calls else None
@@ -92,18 +90,18 @@ class Rollout:
     def end(self, results: Sequence[ToolResult] | None) -> None:
         """Take the job's results."""
         if results is not None:
-            self.episode.resolve(results)
+            self.episode.submit_results(results)
 
     def blocks(self, name: str, arguments: Mapping[str, Any]) -> Blocks | None:
         """The result of a call of the last turn, once; None when there is none."""
         try:
-            return self.episode.call_blocks(name, arguments)
+            return self.episode.call_tool(name, arguments)
         except LookupError:
             return None
 
     def feedback(self) -> Blocks:
         """What the policy is told of a turn that could not be used."""
-        return [block for message in self.episode.news for block in message["content"]] or [
+        return [block for message in self.episode.new_messages for block in message["content"]] or [
             {"type": "text", "text": ""}
         ]
 
@@ -116,7 +114,7 @@ class Rollout:
 
     def _advance(self, message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
         turn = self.episode.turns
-        return self.episode.advance(message, self.paces[turn] if turn < len(self.paces) else 0.0)
+        return self.episode.submit_turn(message, self.paces[turn] if turn < len(self.paces) else 0.0)
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Blocks:
         """A tool call, through the phase of the turn, or on its own where there is none."""

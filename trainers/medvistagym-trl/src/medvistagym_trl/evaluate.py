@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medvistagym_core.report import Row, tally
-from medvistagym_core.rollout import rollout
-from medvistagym_core.trajectory import TrajectoryWriter
+from medvistagym_core.rollouts import rollout
+from medvistagym_core.trajectories import ResultRow, TrajectoryWriter, summarize
 from medvistagym_trl.environment import World
 from medvistagym_trl.families import Policy
 from medvistagym_trl.recipe import EvaluationRecipe
@@ -34,7 +33,7 @@ def evaluate(
     *,
     seed: int,
     keep: Path,
-) -> list[Row]:
+) -> list[ResultRow]:
     """Rows of one policy under one decoding.
 
     Args:
@@ -72,4 +71,4 @@ def evaluate(
     failed = next((t.outcome.reason for t in trajectories if t.outcome.ended == "policy_failed"), None)
     if failed is not None:
         raise RuntimeError(f"the policy {name} failed while it was evaluated: {failed}")
-    return tally(trajectories, name, label(temperature), world.task.families)
+    return summarize(trajectories, name, label(temperature), world.task.families)

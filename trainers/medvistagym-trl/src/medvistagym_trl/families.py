@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import PIL.Image
 
-from medvistagym_core.chat import probe
-from medvistagym_core.registry import SelectionError
+from medvistagym_core.plugins import SelectionError
+from medvistagym_core.protocol import inspect_chat_template
 from medvistagym_trl.processor import StillQwen3VLProcessor, register
 
 FAMILIES: Final = {
@@ -139,7 +139,7 @@ def _problem(processor: Any, schemas: Sequence[Mapping[str, Any]]) -> str | None
         return "its processor reads no images"
     # That a template rewrites earlier turns is asked of TRL below, which has training versions of some templates; and one
     # that shows a schema in words of its own can be trained with.
-    report = dataclasses.replace(probe(processor, schemas), appends=True, shortened=())
+    report = dataclasses.replace(inspect_chat_template(processor, schemas), prefix_preserving=True, schemas_abridged=())
     if report.problems:
         return report.problems[0]
     pictures = processor.image_processor(images=[PIL.Image.new("RGB", (64, 64))], return_tensors="pt")

@@ -19,7 +19,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from medvistagym_core.episode import Episode
+from medvistagym_core.environment import Episode
 from medvistagym_trl.environment import ToolEnvironment, World, environment_class
 from medvistagym_trl.families import Policy
 from medvistagym_trl.phase import ToolPhase

@@ -11,15 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from medvistagym_core.episode import Episode
-from medvistagym_core.policy import random_arguments
-from medvistagym_core.spec import ToolSpec
-from medvistagym_core.task import Case, Script
-from medvistagym_core.tool import ToolCall
-from medvistagym_core.trajectory import PolicyRecord, TrajectoryWriter
+from medvistagym_core.environment import Case, Episode, ToolScript
+from medvistagym_core.rollouts import sample_arguments
+from medvistagym_core.tools import ToolCall, ToolSpec
+from medvistagym_core.trajectories import PolicyRecord, TrajectoryWriter
 from medvistagym_trl.environment import World
 
-Demonstrator = Callable[[Case, np.random.Generator], Script]
+Demonstrator = Callable[[Case, np.random.Generator], ToolScript]
 
 
 def act_out(world: World, index: int, demonstrator: Demonstrator, seed: int) -> Episode:
@@ -36,17 +34,17 @@ def act_out(world: World, index: int, demonstrator: Demonstrator, seed: int) -> 
     try:
         call = next(script)
         while not episode.done:
-            pending = episode.advance(world.settings.protocol.render(calls=[call]))
+            pending = episode.submit_turn(world.settings.protocol.format_turn(calls=[call]))
             results = world.executor.run([(episode.store, pending)])[0]
-            episode.resolve(results)
+            episode.submit_results(results)
             call = script.send(results[0])
     except StopIteration as stop:
         if not episode.done:
-            episode.advance(world.settings.protocol.render(answer=stop.value))
+            episode.submit_turn(world.settings.protocol.format_turn(answer=stop.value))
     return episode
 
 
-def hesitant(script: Script, share: float, abstention: str, rng: np.random.Generator) -> Script:
+def hesitant(script: ToolScript, share: float, abstention: str, rng: np.random.Generator) -> ToolScript:
     """A script that gives up, with probability `share`, where it would make its first call."""
     try:
         call = next(script)
@@ -59,11 +57,11 @@ def hesitant(script: Script, share: float, abstention: str, rng: np.random.Gener
         return str(stop.value)
 
 
-def exploring(script: Script, tools: Sequence[ToolSpec], share: float, rng: np.random.Generator) -> Script:
+def exploring(script: ToolScript, tools: Sequence[ToolSpec], share: float, rng: np.random.Generator) -> ToolScript:
     """A script that, with probability `share`, first makes a random valid call of one of `tools`, whatever comes of it."""
     if tools and rng.random() < share:
         spec = tools[int(rng.integers(len(tools)))]
-        yield ToolCall(name=spec.name, arguments=random_arguments(spec.parameters, spec.images, 1, rng))
+        yield ToolCall(name=spec.name, arguments=sample_arguments(spec.parameters, spec.images, 1, rng))
     return (yield from script)
 
 
@@ -86,4 +84,4 @@ def write_lessons(
     with TrajectoryWriter(path, world.toolbox) as writer:
         for index in indices:
             episode = act_out(world, index, demonstrator, seed)
-            writer.write(episode.finish(record), episode.pictures())
+            writer.write(episode.to_trajectory(record), episode.rendered_images())

@@ -11,8 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final, get_args
 
-from medvistagym_core.episode import Episode
-from medvistagym_core.tool import ErrorCode
+from medvistagym_core.environment import Episode
+from medvistagym_core.tools import ErrorCode
 
 WIDTH: Final = 10
 """Steps that are averaged before they are compared."""
@@ -39,7 +39,7 @@ def count(episodes: Sequence[Episode]) -> dict[str, float]:
     for episode in episodes:
         for step in episode.steps:
             tools.update(call.name for call in step.turn.calls)
-            found = [step.turn.error, *(result.error for result in step.given)]
+            found = [step.turn.error, *(result.error for result in step.results)]
             errors.update(error.code for error in found if error is not None)
     metrics |= {f"tool/{name}": tools[name] / len(episodes) for name in episodes[0].toolbox}
     return metrics | {f"error/{code}": errors[code] / len(episodes) for code in get_args(ErrorCode)}
@@ -52,7 +52,7 @@ def _of(episodes: Sequence[Episode], prefix: str) -> dict[str, float]:
         f"{prefix}abstained": sum(each.grade.abstained for each in episodes) / n,
         f"{prefix}calls": sum(len(step.turn.calls) for each in episodes for step in each.steps) / n,
     }
-    known = [informed for each in episodes if (informed := each.final[0].informed) is not None]
+    known = [informed for each in episodes if (informed := each.final[0].had_required_information) is not None]
     return metrics | ({f"{prefix}informed": sum(known) / len(known)} if known else {})
 
 

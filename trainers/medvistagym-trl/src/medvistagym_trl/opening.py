@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.settings import Settings
-from medvistagym_core.task import Task
+from medvistagym_core.environment import EpisodeConfig, Task
+from medvistagym_core.tools import Toolbox
 from medvistagym_trl.families import Policy, UnsupportedModelError, load_policy
 from medvistagym_trl.recipe import Recipe, load_recipe
 from medvistagym_trl.sample import SampledPolicy
@@ -17,7 +16,7 @@ _FINAL = "grpo"
 
 def open_policy(
     path: Path, task: Task, toolbox: Toolbox, *, temperature: float | None, seed: int
-) -> tuple[SampledPolicy, Settings]:
+) -> tuple[SampledPolicy, EpisodeConfig]:
     """A policy and how its episodes are played, from a run folder, one of its checkpoints, or any supported
     checkpoint.
 

@@ -15,23 +15,23 @@ from typing import Any
 
 import torch
 
-from medvistagym_core.task import Look, Perceptual
+from medvistagym_core.environment import HasPerceptionItems, PerceptionItem
 from medvistagym_trl.batch import IGNORED, Conversation, assistant_labels, encode, image_cells, message
 from medvistagym_trl.environment import World
 from medvistagym_trl.muon import Muon32
 from medvistagym_trl.recipe import PerceptionRecipe
 
 
-def look_conversation(look: Look, world: World) -> Conversation:
+def look_conversation(look: PerceptionItem, world: World) -> Conversation:
     """A look as a chat of one question and its answer, under the prompt that episodes have."""
     side, prompt = world.settings.view_side, world.settings.prompt
     picture = None if look.image is None else look.image.to_pil(side).convert("RGB")
-    answer = world.settings.protocol.render(answer=look.answer)
+    answer = world.settings.protocol.format_turn(answer=look.answer)
     opening = [message("system", prompt)] if prompt else []
     return [*opening, message("user", look.question, picture), message("assistant", answer)]
 
 
-def cell_words(look: Look, rows: int, columns: int, unclear: float, rng: random.Random) -> list[str | None]:
+def cell_words(look: PerceptionItem, rows: int, columns: int, unclear: float, rng: random.Random) -> list[str | None]:
     """What each cell of a picture holds.
 
     A cell takes a region's word when the region covers nearly half of it (or of the region, if that is smaller); a
@@ -72,7 +72,7 @@ def cell_words(look: Look, rows: int, columns: int, unclear: float, rng: random.
 class LookCollator:
     """Turns indices of looks into model inputs and labels: the answer, and a word at every supervised image cell."""
 
-    def __init__(self, world: World, task: Perceptual, processor: Any, unclear: float) -> None:
+    def __init__(self, world: World, task: HasPerceptionItems, processor: Any, unclear: float) -> None:
         self._world, self._task, self._processor, self._unclear = world, task, processor, unclear
         self._token: Callable[[str], int] = cache(lambda word: int(processor.tokenizer(word)["input_ids"][0]))
 
@@ -85,12 +85,12 @@ class LookCollator:
         self.name_cells(looks, batch, labels, random.Random(indices[0]))
         return {**batch, "labels": labels}
 
-    def looks(self, indices: Sequence[int]) -> list[Look]:
+    def looks(self, indices: Sequence[int]) -> list[PerceptionItem]:
         """Looks of the training split."""
         return [self._task.look(self._world.split, index, self._world.seed) for index in indices]
 
     def name_cells(
-        self, looks: Sequence[Look], batch: dict[str, torch.Tensor], labels: torch.Tensor, rng: random.Random
+        self, looks: Sequence[PerceptionItem], batch: dict[str, torch.Tensor], labels: torch.Tensor, rng: random.Random
     ) -> None:
         """Add to `labels` what the cells of the pictures hold; the looks are the first rows of the batch."""
         grids = iter(batch.get("image_grid_thw", torch.zeros(0, 3, dtype=torch.long)).tolist())
@@ -114,7 +114,7 @@ def train_perception(
     model: Any,
     processor: Any,
     world: World,
-    task: Perceptual,
+    task: HasPerceptionItems,
     recipe: PerceptionRecipe,
     *,
     log: Callable[[dict[str, float]], None],
@@ -153,7 +153,7 @@ def train_perception(
 
 
 @torch.no_grad()
-def look_accuracy(model: Any, processor: Any, world: World, looks: Sequence[Look]) -> dict[str, float]:
+def look_accuracy(model: Any, processor: Any, world: World, looks: Sequence[PerceptionItem]) -> dict[str, float]:
     """Share of looks whose answer's first token is the most likely one, per question.
 
     Questions that carry a value are pooled under their first three words.

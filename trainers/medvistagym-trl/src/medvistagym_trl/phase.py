@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from medvistagym_core.execution import Job
-from medvistagym_core.tool import ToolResult
+from medvistagym_core.execution import CallRequest
+from medvistagym_core.tools import ToolResult
 
 Blocks = list[dict[str, Any]]
-Run = Callable[[Sequence[Job]], list[list[ToolResult]]]
+Run = Callable[[Sequence[CallRequest]], list[list[ToolResult]]]
 
 
 class ToolPhase:

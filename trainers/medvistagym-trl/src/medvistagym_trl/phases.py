@@ -11,12 +11,9 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from medvistagym_core.episode import Episode
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.report import Results, Row, table
-from medvistagym_core.spec import ToolSpec
-from medvistagym_core.task import Case, Demonstrated, Perceptual, Script, Task
-from medvistagym_core.trajectory import Sampling
+from medvistagym_core.environment import Case, Episode, HasDemonstrations, HasPerceptionItems, Task, ToolScript
+from medvistagym_core.tools import Toolbox, ToolSpec
+from medvistagym_core.trajectories import ResultRow, Results, SamplingParams, format_table
 from medvistagym_trl.diary import Diary
 from medvistagym_trl.environment import World
 from medvistagym_trl.evaluate import evaluate, temperatures
@@ -176,7 +173,7 @@ class Phases:
             self.run.save("perception", load_policy(recipe.model.path, self.world.schemas))
             return
         policy = build_policy(recipe.model, self.world, recipe.seed)
-        if isinstance(self.task, Perceptual) and recipe.perception.steps:
+        if isinstance(self.task, HasPerceptionItems) and recipe.perception.steps:
             train_perception(policy.model, policy.processor, self.world, self.task, recipe.perception, log=self._looked)
             split = "validation" if "validation" in self.task.splits else self.world.split
             looks = [self.task.look(split, index, recipe.seed) for index in range(256)]
@@ -206,7 +203,11 @@ class Phases:
             kept = self.run.folder / "trajectories" / "training-grpo.jsonl"
             if not resume:
                 kept.unlink(missing_ok=True)
-            sampling: Sampling = {"temperature": recipe.temperature, "max_tokens": recipe.max_completion, "seed": seed}
+            sampling: SamplingParams = {
+                "temperature": recipe.temperature,
+                "max_tokens": recipe.max_completion,
+                "seed": seed,
+            }
             logger = GrpoLogger(self.run, recipe, Diary(kept, sampling))
             trainer = train_grpo(
                 policy,
@@ -246,16 +247,17 @@ class Phases:
     def report(self) -> Results:
         """Write `results.json` and `results.png`; the results."""
         recipe = self.recipe
-        rows: list[Row] = []
+        rows: list[ResultRow] = []
         for decoding, _ in temperatures(recipe.evaluation, recipe.grpo.temperature):
             for phase in NAMES:
                 rows += [
-                    Row.model_validate(row) for row in json.loads(self._rows_file(phase, decoding).read_text("utf-8"))
+                    ResultRow.model_validate(row)
+                    for row in json.loads(self._rows_file(phase, decoding).read_text("utf-8"))
                 ]
         notes = [
             f"Recipe {recipe.name}; the policy was trained and is mainly judged at temperature {recipe.grpo.temperature:g}.",
             "The training reward uses the generator's knowledge of which call is informative."
-            if self.world.settings.reward.uses_truth
+            if self.world.settings.reward.uses_privileged_information
             else "The training reward uses the answer alone, not which call is informative.",
             "Wall seconds: " + ", ".join(f"{phase} {seconds:.0f}" for phase, seconds in self.run.seconds.items()) + ".",
         ]
@@ -264,7 +266,7 @@ class Phases:
         )
         results.save(self.run.folder / "results.json")
         plot(results, self.run.metrics(), self.run.folder / "results.png")
-        write(self.run.folder / "results.txt", table(results.rows) + "\n\n" + "\n".join(results.notes) + "\n")
+        write(self.run.folder / "results.txt", format_table(results.rows) + "\n\n" + "\n".join(results.notes) + "\n")
         return results
 
     def _supervise(
@@ -276,7 +278,7 @@ class Phases:
             keep = self.run.folder / "trajectories" / f"lessons-{phase}.jsonl"
             write_lessons(world, demonstrator, f"lessons of {NAMES[phase]}", shown, self.recipe.seed, keep)
             seen = None
-            if looks and isinstance(self.task, Perceptual):
+            if looks and isinstance(self.task, HasPerceptionItems):
                 seen = LookCollator(world, self.task, policy.processor, self.recipe.perception.unclear_cells)
             collator = TrajectoryCollator(world, policy.processor, demonstrator, offset, self.recipe.seed, seen, looks)
             folder = self.run.folder / "checkpoints" / f"{phase}_steps"
@@ -292,18 +294,20 @@ class Phases:
             )
         self.run.save(phase, policy)
 
-    def _demonstration(self, case: Case, rng: np.random.Generator) -> Script:
-        if not isinstance(self.task, Demonstrated):
+    def _demonstration(self, case: Case, rng: np.random.Generator) -> ToolScript:
+        if not isinstance(self.task, HasDemonstrations):
             return _answer_at_once(case, rng)
         script = self.task.demonstrate(case, rng, self.recipe.sft.skill)
         if self.task.abstention is not None:
             script = hesitant(script, self.recipe.sft.hesitation, self.task.abstention, rng)
         return exploring(script, self._strangers, CURIOSITY, rng)
 
-    def _any_call(self, case: Case, rng: np.random.Generator) -> Script:
+    def _any_call(self, case: Case, rng: np.random.Generator) -> ToolScript:
         """Calls that say nothing of their use, and then the right answer whatever they returned."""
         script = (
-            self.task.demonstrate(case, rng, 0.0) if isinstance(self.task, Demonstrated) else _answer_at_once(case, rng)
+            self.task.demonstrate(case, rng, 0.0)
+            if isinstance(self.task, HasDemonstrations)
+            else _answer_at_once(case, rng)
         )
         yield from exploring(script, self._strangers, CURIOSITY, rng)
         return case.answer.value
@@ -322,6 +326,6 @@ class Phases:
         return self.run.folder / "evaluation" / f"{phase}-{decoding.replace(' ', '')}.json"
 
 
-def _answer_at_once(case: Case, rng: np.random.Generator) -> Script:
+def _answer_at_once(case: Case, rng: np.random.Generator) -> ToolScript:
     yield from ()
     return case.answer.value

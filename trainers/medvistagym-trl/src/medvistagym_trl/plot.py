@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medvistagym_core.report import OVERALL, Results
+from medvistagym_core.trajectories import OVERALL, Results
 
 _WINDOW = 5
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
-from medvistagym_core.conversation import text_of
-from medvistagym_core.task import Demonstrated, Perceptual
+from medvistagym_core.environment import HasDemonstrations, HasPerceptionItems
+from medvistagym_core.protocol import message_text
 from medvistagym_trl.environment import World
 from medvistagym_trl.families import Policy
 from medvistagym_trl.lessons import act_out
@@ -47,15 +47,15 @@ def read_texts(world: World) -> Sequence[str]:
     """Texts that a policy will read: questions, looks, and what tools say."""
     texts: list[str] = []
     task = world.task
-    script = partial(task.demonstrate, skill=0.5) if isinstance(task, Demonstrated) else None
+    script = partial(task.demonstrate, skill=0.5) if isinstance(task, HasDemonstrations) else None
     for index in range(_SAMPLES):
-        if isinstance(task, Perceptual):
+        if isinstance(task, HasPerceptionItems):
             texts.append(task.look(world.split, index, world.seed).question)
         episode = world.episode(index) if script is None else act_out(world, index, script, world.seed)
         texts += [
             part
             for message in episode.messages
             if message["role"] in ("user", "tool")
-            for part in text_of([message]).splitlines()
+            for part in message_text([message]).splitlines()
         ]
     return [text for text in texts if text.strip()]

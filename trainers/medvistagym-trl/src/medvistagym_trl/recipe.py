@@ -9,8 +9,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medvistagym_core.registry import SelectionError
-from medvistagym_core.tool import nearest
+from medvistagym_core.plugins import SelectionError
+from medvistagym_core.tools import closest_match
 
 
 class RecipeError(SelectionError):
@@ -152,7 +152,7 @@ class Recipe(_Section):
                 target = target.get(section) if isinstance(target, dict) else None
             if not isinstance(target, dict) or last not in target:
                 names = setting_names(data)
-                near = nearest(path, names)
+                near = closest_match(path, names)
                 guess = f"did you mean {near}?" if near else f"settings are {', '.join(names)}"
                 raise RecipeError(f"the recipe has no setting {path!r}; {guess}")
             target[last] = value

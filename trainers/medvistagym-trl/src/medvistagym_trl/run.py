@@ -23,7 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medvistagym_core.registry import SelectionError, Toolbox, ToolboxLock
+from medvistagym_core.plugins import SelectionError
+from medvistagym_core.tools import Toolbox, ToolboxLock
 from medvistagym_trl.families import Policy, load_policy
 from medvistagym_trl.recipe import Recipe, dump_recipe, load_recipe
 

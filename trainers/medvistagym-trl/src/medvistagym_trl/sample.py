@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from medvistagym_core.episode import Observation
-from medvistagym_core.trajectory import Sampling
+from medvistagym_core.environment import Observation
+from medvistagym_core.trajectories import SamplingParams
 from medvistagym_trl.batch import encode
 from medvistagym_trl.families import Policy
 from medvistagym_trl.tokenizer import NEVER_SAMPLED
@@ -39,7 +39,7 @@ class SampledPolicy:
         self._policy, self._schemas, self._temperature = policy, list(schemas), temperature
         self._max_tokens = max_tokens
         self.name = name
-        self.sampling: Sampling = {
+        self.sampling: SamplingParams = {
             "temperature": 0.0 if temperature is None else temperature,
             "max_tokens": max_tokens,
             "seed": seed,

@@ -48,7 +48,7 @@ def end_with_parent() -> None:
 def main(arguments: list[str]) -> int:
     """Run the side phases of the folder named on the command line."""
     end_with_parent()
-    from medvistagym_core.registry import Registry
+    from medvistagym_core.plugins import Registry
     from medvistagym_trl.trainer import quiet
 
     quiet()

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from medvistagym_core.policy import Policy
-    from medvistagym_core.registry import Registry, Toolbox
-    from medvistagym_core.report import Results
-    from medvistagym_core.settings import Settings
-    from medvistagym_core.task import Task
+    from medvistagym_core.environment import EpisodeConfig, Task
+    from medvistagym_core.plugins import Registry
+    from medvistagym_core.rollouts import Policy
+    from medvistagym_core.tools import Toolbox
+    from medvistagym_core.trajectories import Results
 
 DEFAULT: Final = "scoutvqa"
 QUICK: Final[Mapping[str, Any]] = {
@@ -108,7 +108,7 @@ class TrlTrainer:
 
     def policy(
         self, path: str | Path, task: Task, toolbox: Toolbox, *, temperature: float | None = None, seed: int = 0
-    ) -> tuple[Policy, Settings]:
+    ) -> tuple[Policy, EpisodeConfig]:
         """Open a trained policy.
 
         Args:

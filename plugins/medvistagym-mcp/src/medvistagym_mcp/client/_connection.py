@@ -25,7 +25,7 @@ from mcp import Client, MCPError, types
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, INVALID_REQUEST, REQUEST_TIMEOUT
 
-from medvistagym_core.tool import ToolError
+from medvistagym_core.tools import ToolError
 from medvistagym_mcp.client._config import McpServerConfig
 from medvistagym_mcp.client._http import MAX_ANSWER, HttpStatus
 from medvistagym_mcp.client._process import StderrTail, process_streams

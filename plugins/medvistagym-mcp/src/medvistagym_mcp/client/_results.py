@@ -10,8 +10,8 @@ from typing import Any, Final, get_args
 
 from mcp import types
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import ErrorCode, ToolError, ToolResult
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import ErrorCode, ToolError, ToolResult
 
 MAX_TEXT: Final = 200_000
 MAX_IMAGE_BYTES: Final = 64 * 2**20

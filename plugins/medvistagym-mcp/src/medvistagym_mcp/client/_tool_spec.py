@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.signature import NAME
-from medvistagym_core.tool import ToolSpec
+from medvistagym_core.tools import TOOL_NAME_PATTERN, ToolSpec
 from medvistagym_mcp._json_schema import SchemaTooLargeError, inline_references, references
 from medvistagym_mcp.client._config import ImageEncoding, McpServerConfig, McpServerError
 
@@ -78,7 +77,7 @@ def to_identifiers(server: McpServerConfig, names: Iterable[str]) -> dict[str, s
         own = server.rename.get(name) or re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
         if len(own) > _MAX_NAME and name not in server.rename:
             own = f"{own[: _MAX_NAME - 9].rstrip('_')}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        if not NAME.match(own):
+        if not TOOL_NAME_PATTERN.match(own):
             shown = json.dumps(name[:80])
             raise McpServerError(
                 f"the MCP server {server.name} offers {shown}, of which no tool name can be made (a lower-case letter, then "

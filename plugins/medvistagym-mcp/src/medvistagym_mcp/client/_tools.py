@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from mcp import types
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import Tool, ToolResult
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import Tool, ToolResult
 from medvistagym_mcp.client._config import ImageEncoding, McpServerConfig, McpServerError
 from medvistagym_mcp.client._connection import ServerUnreachableError, connection_to
 from medvistagym_mcp.client._results import to_tool_result

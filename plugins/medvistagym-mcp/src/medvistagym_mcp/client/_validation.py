@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.tool import nearest
+from medvistagym_core.tools import closest_match
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -67,7 +67,7 @@ class JsonSchemaValidator:
 
     def _unknown(self, name: str) -> str:
         renamed = next((own for own, original in self.names.items() if original == name), None)
-        near = renamed or nearest(name, list(self.names))
+        near = renamed or closest_match(name, list(self.names))
         guess = f"; did you mean {near}?" if near else "."
         takes = self._takes()
         return f"there is no argument {name[:80]}{guess} {takes[0].upper()}{takes[1:]}"

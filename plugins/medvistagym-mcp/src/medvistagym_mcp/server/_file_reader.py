@@ -9,11 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, Self
 
-from medvistagym_core.execution import ImageStore
-from medvistagym_core.image import Image
-from medvistagym_core.isolation import IsolatedExecutor
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.tool import ToolCall, ToolError
+from medvistagym_core.execution import ImageStore, ProcessExecutor
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import Toolbox, ToolCall, ToolError
 from medvistagym_mcp._read_image_file import read_image_file
 from medvistagym_mcp.server._session import SessionLimits
 
@@ -36,8 +34,8 @@ class FileReader:
             "max_bytes": limits.session_bytes,
             "memory_bytes": _MEMORY_FACTOR * limits.session_bytes,
         }
-        reading = read_image_file.described(timeout_s=limits.read_s)
-        self._executor = IsolatedExecutor(Toolbox({reading.name: reading}), processes=_PROCESSES, cache_bytes=0)
+        reading = read_image_file.with_metadata(timeout_s=limits.read_s)
+        self._executor = ProcessExecutor(Toolbox({reading.name: reading}), processes=_PROCESSES, cache_bytes=0)
 
     def __call__(self, path: Path) -> list[Image]:
         """The images of a file or folder.

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
-from medvistagym_core.image import Image
-from medvistagym_core.tool import Tool, ToolError, nearest, tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import Tool, ToolError, closest_match, tool
 from medvistagym_mcp.server._results import redact_paths
 from medvistagym_mcp.server._session import SessionLimits
 
@@ -83,7 +83,7 @@ class _Folder:
         if parent is None or not parent.is_dir():
             raise ValueError(f"{said}; list_folder shows what there is")
         folders, files, _ = self._names(parent)
-        near = nearest(pure.name, [name.rstrip("/") for name in folders + files])
+        near = closest_match(pure.name, [name.rstrip("/") for name in folders + files])
         hint = f", but there is {str(pure.parent / near)!r}" if near else "; list_folder shows what there is"
         raise ValueError(f"{said}{hint}")
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from medvistagym_core.execution import LocalExecutor
-from medvistagym_core.image import Image
-from medvistagym_core.registry import Toolbox
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import Toolbox
 from medvistagym_mcp.server._http import AccessPolicy, serve_http, session_resolver
 from medvistagym_mcp.server._server import build_server
 from medvistagym_mcp.server._session import Session, SessionLimits, Sessions

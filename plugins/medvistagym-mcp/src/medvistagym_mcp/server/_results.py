@@ -18,10 +18,10 @@ from typing import Any, Final
 
 from mcp import types
 
-from medvistagym_core.conversation import cut
 from medvistagym_core.execution import ImageStore
-from medvistagym_core.image import Image
-from medvistagym_core.tool import ToolError, ToolResult
+from medvistagym_core.imaging import Image
+from medvistagym_core.protocol import truncate
+from medvistagym_core.tools import ToolError, ToolResult
 from medvistagym_mcp.server._session import PictureFormat, SessionLimits
 
 IMAGE_FACTS: Final = "medvistagym/image"
@@ -58,8 +58,8 @@ def to_call_result(result: ToolResult, store: ImageStore, limits: SessionLimits)
         error = ToolError(result.error.code, redact_paths(result.error.message))
         longest = min(limits.text, limits.result_bytes // 12)  # it is sent twice, and a character may take 6 bytes
         return types.CallToolResult(
-            content=[types.TextContent(text=cut(str(error), longest))],
-            structured_content={"error": {"code": error.code, "message": cut(error.message, longest)}},
+            content=[types.TextContent(text=truncate(str(error), longest))],
+            structured_content={"error": {"code": error.code, "message": truncate(error.message, longest)}},
             is_error=True,
         )
     texts, data = _texts(result, limits)
@@ -158,7 +158,7 @@ def _texts(result: ToolResult, limits: SessionLimits) -> tuple[list[str], dict[s
     """The texts and the data of a result, which take at most half of its size."""
     room = limits.result_bytes // 2
     longest = min(limits.text, room // 6)  # a control character takes 6 bytes in JSON
-    texts = [cut(result.text, longest)] if result.text else []
+    texts = [truncate(result.text, longest)] if result.text else []
     data = _json_values(result.data)
     size = _size(data)
     if size > room - _size(texts):

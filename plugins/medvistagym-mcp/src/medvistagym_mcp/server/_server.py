@@ -15,12 +15,9 @@ from mcp.server.lowlevel import Server
 from mcp_types import UNSUPPORTED_PROTOCOL_VERSION
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from medvistagym_core.conversation import cut
-from medvistagym_core.image import Image
-from medvistagym_core.registry import Toolbox
-from medvistagym_core.schema import render
-from medvistagym_core.spec import ToolSpec
-from medvistagym_core.tool import Tool, ToolCall, ToolResult, tool
+from medvistagym_core.imaging import Image
+from medvistagym_core.protocol import truncate
+from medvistagym_core.tools import Tool, Toolbox, ToolCall, ToolResult, ToolSpec, render_tool_schema, tool
 from medvistagym_mcp.server._client_schema import to_client_schema
 from medvistagym_mcp.server._results import to_call_result
 from medvistagym_mcp.server._session import Session
@@ -53,7 +50,7 @@ def add_server_tools(toolbox: Toolbox, more: Sequence[Tool]) -> Toolbox:
                 f"the server's own {own.name} and {toolbox[own.name].id} share a name; give the other an alias: "
                 f"--tools 'other_{own.name}={toolbox[own.name].id}'"
             )
-    return Toolbox({**toolbox, **{own.name: own.described(plugin="serve") for own in more}})
+    return Toolbox({**toolbox, **{own.name: own.with_metadata(plugin="serve") for own in more}})
 
 
 def build_server(
@@ -104,8 +101,8 @@ def build_server(
 
 def offered_tool(spec: ToolSpec) -> types.Tool:
     """A tool as clients see it."""
-    rendered: Any = render(spec, "mcp")
-    description = cut(spec.description, _MAX_DESCRIPTION)
+    rendered: Any = render_tool_schema(spec, "mcp")
+    description = truncate(spec.description, _MAX_DESCRIPTION)
     return types.Tool.model_validate(
         {**rendered, "description": description, "inputSchema": to_client_schema(spec.parameters)}
     )

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from anyio import Lock, to_thread
 
 from medvistagym_core.execution import Executor, ImageStore
-from medvistagym_core.image import Image
-from medvistagym_core.tool import ToolCall, ToolError, ToolResult
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import ToolCall, ToolError, ToolResult
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,44 @@
+"""How the command line words a failure."""
+
+from __future__ import annotations
+
+__all__ = ["CommandError", "UsageError", "format_error", "is_usage"]
+
+
+class UsageError(Exception):
+    """The command was used wrongly (exit code 2): the message says what is accepted."""
+
+
+class CommandError(Exception):
+    """The work itself failed (exit code 1): the message says why."""
+
+
+def is_usage(error: BaseException) -> bool:
+    """Return whether the person who typed the command can mend it by typing another."""
+    from medvistagym_core.plugins import SelectionError
+
+    return isinstance(error, UsageError | SelectionError)
+
+
+def format_error(error: BaseException) -> str:
+    """Return one line that says what `error` was.
+
+    An exception class that authors raise for a user's mistake speaks for itself; any other is named, since its message
+    alone rarely says enough.
+    """
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"{error.title}: {where}: {first['msg']}" if where else f"{error.title}: {first['msg']}"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])
+    else:
+        text = str(error)
+    text = " ".join(text.split())
+    plain = isinstance(error, UsageError | CommandError | ValueError | OSError | LookupError)
+    own = type(error).__module__.startswith("medvistagym_")
+    return text if text and (plain or own) else f"{type(error).__name__}: {text}" if text else type(error).__name__

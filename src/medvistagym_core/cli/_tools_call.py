@@ -1,0 +1,150 @@
+"""`medvistagym tools call`: one tool, run on image files, with a flag for each of its arguments.
+
+The call goes the way of a policy's: the files become handles 0, 1, ... of an image store, and the executor validates,
+resolves and runs. What a policy would read is what is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._options import (
+    add_command,
+    add_execution,
+    add_tools_from,
+    load_registry,
+    make_executor,
+    select_toolbox,
+)
+
+if TYPE_CHECKING:
+    from medvistagym_core.imaging import Image
+    from medvistagym_core.tools import Tool
+
+
+__all__ = ["ToolArgumentParser", "configure_call"]
+
+_EXAMPLE = """\
+medvistagym tools call window --image scan.dcm --center 40 --width 400 --out brain.png
+medvistagym tools call zoom --image scan.dcm --box 0,0,500,500 --out corner.png
+medvistagym tools call window --help"""
+
+
+class ToolArgumentParser(argparse.ArgumentParser):
+    """A parser that, for `tools call NAME`, learns the flags of the tool NAME before it parses."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse as argparse does, with the tool's flags added first."""
+        if args and self.get_default("execute") is _call and not args[0].startswith("-"):
+            self._add_tool_flags(list(args))
+        return super().parse_known_args(args, namespace)
+
+    def _add_tool_flags(self, args: list[str]) -> None:
+        from medvistagym_core.cli._schema_flags import add_flags, usage
+
+        peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        peek.add_argument("--plugins")
+        add_tools_from(peek)
+        add_execution(peek)
+        options, _ = peek.parse_known_args(args[1:])
+        registry = load_registry(options)
+        toolbox = select_toolbox(registry, args[0], options.device)
+        if len(toolbox) != 1:
+            raise UsageError(f"{args[0]!r} must name one tool, and is {', '.join(toolbox) or 'none'}")
+        (tool,) = toolbox.values()
+        add_flags(self, tool.spec)
+        images = " --image FILE" if tool.image_arguments else ""
+        out = " [--out FILE]" if "image" in tool.spec.returns else ""
+        self.usage = f"medvistagym tools call {args[0]}{images}{usage(tool.spec)}{out} [--json]"
+        self.description = textwrap.fill(tool.spec.description, 80)
+        self.set_defaults(registry=registry, toolbox=toolbox)
+
+
+def configure_call(commands: argparse._SubParsersAction[Any]) -> None:
+    """Add the command `call` to its group."""
+    call = add_command(commands, "call", "run one tool on image files", _EXAMPLE, json=True)
+    call.usage = "medvistagym tools call NAME [--image FILE ...] [--out FILE] [--ARGUMENT VALUE ...]"
+    call.add_argument("name", metavar="NAME", help="the tool's name or id; `tools call NAME --help` shows its flags")
+    call.add_argument(
+        "--image", metavar="FILE", nargs="+", type=Path, default=[], help="images, in the order of the tool's arguments"
+    )
+    call.add_argument("--out", metavar="FILE", type=Path, help="where to write the resulting image, as a picture")
+    call.add_argument("--arguments", metavar="JSON", help="arguments as one JSON object, beside or instead of flags")
+    add_tools_from(call)
+    add_execution(call)
+    call.set_defaults(execute=_call)
+
+
+def _call(options: argparse.Namespace) -> int:
+    from medvistagym_core.cli._image_files import check_picture_name, read_images, write_images
+    from medvistagym_core.cli._schema_flags import given_arguments, hint
+    from medvistagym_core.execution import ImageStore
+    from medvistagym_core.tools import ToolCall
+    from medvistagym_core.trajectories import ToolResultDocument
+
+    (tool,) = options.toolbox.values()
+    if options.out is not None:
+        if "image" not in tool.spec.returns:
+            raise UsageError(f"{tool.name} gives no image: leave out --out")
+        check_picture_name(options.out)
+    images = read_images(options.registry, options.image)
+    arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
+    with contextlib.closing(make_executor(options.registry, options.executor, options.toolbox)) as executor:
+        ((result,),) = executor.run([(ImageStore(images), [ToolCall(name=tool.name, arguments=arguments)])])
+    if result.error is not None:
+        if options.json:
+            print_json(ToolResultDocument.from_result(result).model_dump())
+        more = hint(tool.spec, result.error.message) if result.error.code == "bad_arguments" else ""
+        print_stderr(f"medvistagym: {result.error.message}{more}")
+        return 2 if result.error.code in ("bad_arguments", "malformed_call", "unknown_tool") else 1
+    files = write_images(result.images, options.out) if options.out is not None else []
+    if options.json:
+        print_json(ToolResultDocument.from_result(result, files).model_dump())
+        return 0
+    if result.text:
+        print(result.text)
+    for position, image in enumerate(result.images):
+        where = f"written to {files[position]}" if files else "--out FILE keeps it"
+        print_stderr(f"image {position}: {image.shape[1]} x {image.shape[0]}, {image.unit}; {where}")
+    return 0
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"--arguments is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"--arguments must be a JSON object such as '{{\"center\": 40}}', not {text}")
+    return value
+
+
+def _handles(tool: Tool, images: Sequence[Image]) -> dict[str, Any]:
+    """Give the images to the tool's image arguments in order; one that takes a list takes all that are left."""
+    left = list(range(len(images)))
+    given: dict[str, Any] = {}
+    for name in tool.image_arguments:
+        if not left:
+            break
+        if tool.spec.parameters["properties"][name].get("type") == "array":
+            given[name], left = left, []
+        else:
+            given[name] = left.pop(0)
+    if left:
+        raise UsageError(
+            f"{tool.name} takes {len(images) - len(left)} image{'' if len(images) - len(left) == 1 else 's'}, "
+            f"and the files given hold {len(images)}: name fewer files, or a folder of one series"
+        )
+    return given

@@ -1,0 +1,171 @@
+"""`medvistagym train`: a recipe, from sampling to the final table, in a run folder that can be resumed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._errors import CommandError, UsageError
+from medvistagym_core.cli._options import add_common, add_selection, load_registry, select_toolbox
+
+__all__ = ["configure"]
+
+RUNS: Final = Path("runs")
+_EXAMPLE = """\
+medvistagym train
+medvistagym train --quick --seed 1
+medvistagym train --tools 'window,zoom' --run runs/two-tools --set grpo.steps=50
+medvistagym train --run runs/two-tools --resume"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_common(parser, _EXAMPLE, json=True)
+    parser.add_argument(
+        "--recipe", metavar="NAME|FILE", help="a shipped recipe, or a YAML file (default: the trainer's)"
+    )
+    parser.add_argument("--task", metavar="NAME", help="train on this task instead of the recipe's")
+    add_selection(parser, default=None)
+    parser.add_argument("--model", metavar="PATH", help="train this local checkpoint, not a new tiny model")
+    parser.add_argument("--run", metavar="FOLDER", type=Path, help="the run folder (default: a new one in runs/)")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run (default: the newest)")
+    parser.add_argument("--quick", action="store_true", help="everything in about a minute; the figures mean nothing")
+    parser.add_argument("--seed", metavar="N", type=int, help="seed of the run (default: the recipe's)")
+    parser.add_argument(
+        "--set",
+        metavar="SETTING=VALUE",
+        action="append",
+        default=[],
+        help="change a setting of the recipe, such as grpo.steps=50; may be given again",
+    )
+    parser.add_argument("--trainer", metavar="NAME", help="which trainer, where several are installed")
+    parser.set_defaults(execute=_train)
+
+
+def _train(options: argparse.Namespace) -> int:
+    from medvistagym_core.trajectories import Results, format_table
+
+    changes = _recipe_overrides(options)
+    folder = _folder(options.run, resume=options.resume)
+    registry = load_registry(options)
+    trainer = registry.trainer(options.trainer)
+    if options.tools is not None:  # a selection that cannot be had stops here, before any work
+        select_toolbox(registry, options.tools)
+    if options.task is not None:
+        registry.task(options.task)
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
+    try:
+        # What a library prints is not what this command prints.
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _plugins_env(options.plugins):
+            trainer.train(
+                registry,
+                run=folder,
+                recipe=options.recipe,
+                changes=changes,
+                tools=options.tools,
+                model=options.model,
+                quick=options.quick,
+                resume=options.resume,
+            )
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(f"go on with `medvistagym train --run {shlex.quote(str(folder))} --resume`")
+        raise
+    finally:
+        for place in made:  # a recipe that cannot be had should leave nothing behind
+            if any(place.iterdir()):
+                break
+            place.rmdir()
+    file = folder / "results.json"
+    if not file.is_file():
+        raise CommandError(f"the run in {folder} ended without results")
+    results = Results.load(file)
+    if options.json:
+        print_json(results.model_dump())
+        return 0
+    print(format_table(results.rows))
+    for line in results.notes:
+        print(line)
+    print(f"all of it is in {folder}")
+    return 0
+
+
+class _PrefixedStream:
+    """A stream that says something of its own before the first thing that is written to it.
+
+    A trainer that refuses what it was asked writes nothing, so that its error is all there is to read.
+    """
+
+    def __init__(self, stream: TextIO, first: str) -> None:
+        self._stream, self._first = stream, first
+
+    def write(self, text: str) -> int:
+        first, self._first = self._first, ""
+        return self._stream.write(first + text) - len(first)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _plugins_env(plugins: str | None) -> Iterator[None]:
+    """Let processes that a trainer starts load the plugins of `--plugins` and no others."""
+    from medvistagym_core.plugins import ALLOW_VARIABLE
+
+    before = os.environ.get(ALLOW_VARIABLE)
+    if plugins is not None:
+        os.environ[ALLOW_VARIABLE] = plugins
+    try:
+        yield
+    finally:
+        if plugins is not None and before is None:
+            del os.environ[ALLOW_VARIABLE]
+        elif plugins is not None and before is not None:
+            os.environ[ALLOW_VARIABLE] = before
+
+
+def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
+    import json
+
+    changes: dict[str, Any] = {}
+    for text in options.set:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set takes SETTING=VALUE such as grpo.steps=50, not {text!r}")
+        try:
+            changes[name] = json.loads(value)
+        except ValueError:
+            changes[name] = value
+    if options.task is not None:
+        changes["task"] = options.task
+    if options.seed is not None:
+        changes["seed"] = options.seed
+    return changes
+
+
+def _folder(chosen: Path | None, *, resume: bool) -> Path:
+    """The run folder: a new one, or with `resume` one that is there."""
+    if resume:
+        if chosen is None:
+            runs = sorted((folder for folder in RUNS.glob("*") if folder.is_dir()), key=lambda f: f.stat().st_mtime)
+            if not runs:
+                raise UsageError(f"there is no run to resume in {RUNS}/; name one with --run")
+            print_stderr(f"resuming {runs[-1]}")
+            return runs[-1]
+        if not chosen.is_dir():
+            raise UsageError(f"{chosen}: there is no such run to resume")
+        return chosen
+    if chosen is None:
+        chosen = RUNS / time.strftime("%Y-%m-%d-%H%M%S")
+    elif chosen.is_dir() and any(chosen.iterdir()):
+        raise UsageError(f"{chosen} holds a run already: add --resume to go on with it, or name another folder")
+    return chosen

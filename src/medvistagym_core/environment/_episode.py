@@ -1,0 +1,431 @@
+"""An episode: one case, one conversation, bounded in turns, calls and tokens.
+
+`Episode` is the logic alone, without gymnasium and without an executor. A turn goes in with `advance`, which gives the calls to
+run; their results go in with `resolve`, which gives the messages the policy sees next. So a caller may run the calls of any
+number of episodes together: `step_episodes` does, in one `Executor.run`. A trainer that owns the loop and calls one tool at a
+time uses `call_blocks`.
+
+Whatever the policy writes, an episode goes on: a turn that cannot be read and a call that fails are observations, count against
+the budget and never raise. The right answer is in the case, in `outcome` and in the trajectory's outcome, and in nothing that a
+policy is shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from medvistagym_core.environment._capabilities import informative_call_check, required_tool
+from medvistagym_core.environment._config import EpisodeConfig, Limits
+from medvistagym_core.environment._episode_record import UNKNOWN_POLICY_RECORD, build_trajectory
+from medvistagym_core.environment._message_log import MessageLog
+from medvistagym_core.environment._observation import Observation
+from medvistagym_core.environment._reward import RewardBreakdown
+from medvistagym_core.environment._reward_terms import EpisodeOutcome
+from medvistagym_core.environment._step import Step
+from medvistagym_core.environment._task import Case, Task
+from medvistagym_core.environment.grading import Grade, grade
+from medvistagym_core.execution import Executor, ImageStore
+from medvistagym_core.imaging import RenderedImage, rendered_view
+from medvistagym_core.protocol import (
+    Block,
+    Message,
+    Turn,
+    blocks_with_images,
+    initial_blocks,
+    initial_text,
+    result_blocks,
+)
+from medvistagym_core.tools import ErrorCode, Toolbox, ToolCall, ToolError, ToolResult
+from medvistagym_core.trajectories import PolicyRecord, TerminationReason, Trajectory
+
+__all__ = ["Episode", "EpisodeConfig", "Limits", "Observation", "episode_id", "informative_call_check", "step_episodes"]
+
+_UNANSWERED: Final = Grade(answered=False)
+
+
+class Episode:
+    """One case, played.
+
+    Args:
+        case: The case.
+        toolbox: The tools that may be called.
+        settings: How it is played.
+        abstention: The task's word for "I cannot tell".
+        informed: Says of the calls that succeeded whether they tell something about the case; None where nobody knows.
+        needed: The tool that the case needs, empty when it needs none; None where nobody knows. For the record only.
+        seed: Seed the case was dealt with.
+        sample: Number of this episode among those of the same case.
+        **changes: Attributes of `settings` to change: `protocol`, `reward`, `limits`, `view_side`, `prompt`, ...
+
+    Attributes:
+        steps: The turns and what came of them.
+        calls: Number of calls made, turns that could not be read included.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        toolbox: Toolbox,
+        settings: EpisodeConfig | None = None,
+        *,
+        abstention: str | None = None,
+        informed: Callable[[Sequence[ToolCall]], bool] | None = None,
+        needed: str | None = None,
+        seed: int = 0,
+        sample: int = 0,
+        **changes: Any,
+    ) -> None:
+        self.case = case
+        self.toolbox = toolbox
+        settings = settings or EpisodeConfig()
+        self.settings = dataclasses.replace(settings, **changes) if changes else settings
+        self.abstention = abstention
+        self.needed = needed
+        self.seed = seed
+        self.sample = sample
+        self.id = episode_id(case.id, sample)
+        self.store = ImageStore(case.images)
+        self.termination: TerminationReason | None = None
+        self.reason: str | None = None
+        self.policy_state: dict[str, Any] = {}
+        self._informed = informed
+        self.steps: list[Step] = []
+        self._pending: tuple[ToolCall, ...] = ()
+        self.calls = self._tokens = 0
+        self._ready: list[tuple[str, list[Block]]] | None = None
+        self._score: RewardBreakdown | None = None
+        self._grade = _UNANSWERED
+        self._known: bool | None = None
+        # Written when somebody asks: a trainer wants messages, a vector of environments does not.
+        self._opening: list[Block] | None = None
+        self._transcript: MessageLog | None = None
+
+    @classmethod
+    def from_task(
+        cls,
+        task: Task,
+        split: str,
+        index: int,
+        toolbox: Toolbox,
+        settings: EpisodeConfig | None = None,
+        *,
+        seed: int = 0,
+        sample: int = 0,
+        **changes: Any,
+    ) -> Episode:
+        """An episode of a task's case, with the task's abstention and what it knows of informative calls."""
+        case = task.case(split, index, seed)
+        if changes:
+            settings = dataclasses.replace(settings or EpisodeConfig(), **changes)
+        episode = cls(case, toolbox, settings)  # what follows, given by name, would cost half as much again
+        episode.abstention, episode.seed = task.abstention, seed
+        episode._informed, episode.needed = informative_call_check(task, case), required_tool(task, case)
+        if sample:
+            episode.sample, episode.id = sample, episode_id(case.id, sample)
+        return episode
+
+    # -- what the policy sees
+
+    @property
+    def initial_blocks(self) -> list[Block]:
+        """The content blocks of the first observation, whose image blocks hold handles."""
+        if self._opening is None:
+            case, terse = self.case, self.settings.compact
+            self._opening = initial_blocks(case.question, case.options, len(case.images), terse)
+        return self._opening
+
+    @property
+    def initial_text(self) -> str:
+        """The texts of `news_blocks` before the first turn, a line each."""
+        case, settings = self.case, self.settings
+        text = initial_text(case.question, case.options, len(case.images), settings.compact)
+        return f"{settings.prompt}\n{text}" if settings.prompt else text
+
+    @property
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self.termination is not None
+
+    @property
+    def turns(self) -> int:
+        """Number of turns taken."""
+        return len(self.steps)
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation so far, as chat messages with RGB Pillow images."""
+        return list(self._conversation().messages)
+
+    @property
+    def new_messages(self) -> list[Message]:
+        """The messages since the policy's last turn: what it has not read yet."""
+        transcript = self._conversation()
+        return transcript.messages[transcript.first_new :]
+
+    @property
+    def new_blocks(self) -> list[Block]:
+        """The content blocks of `news`, whose image blocks hold handles."""
+        if self.steps:
+            return self.steps[-1].blocks
+        prompt = self.settings.prompt
+        return [{"type": "text", "text": prompt}, *self.initial_blocks] if prompt else self.initial_blocks
+
+    @property
+    def last_error(self) -> ErrorCode | None:
+        """Code of what went wrong in the last turn, or of its last call that did."""
+        return self.steps[-1].error if self.steps else None
+
+    def rendered(self, handle: int) -> RenderedImage:
+        """What the policy sees of an image."""
+        return rendered_view(self.store[handle], self.settings.view_side)
+
+    def observation(self) -> Observation:
+        """What a policy may know now."""
+        last = self.steps[-1] if self.steps else None
+        return Observation(
+            id=self.id,
+            seed=int.from_bytes(hashlib.sha256(f"{self.seed}/{self.id}".encode()).digest()[:6], "big"),
+            question=self.case.question,
+            options=self.case.options,
+            images=self.store.images,
+            results=last.results if last else (),
+            error=last.turn.error if last else None,
+            messages=tuple(self._conversation().messages),
+            num_turns=len(self.steps),
+            policy_state=self.policy_state,
+        )
+
+    # -- playing
+
+    @property
+    def pending(self) -> tuple[ToolCall, ...]:
+        """Calls of the last turn whose results are still to come."""
+        return self._pending
+
+    def submit_turn(self, said: str | Mapping[str, Any] | Turn, seconds: float = 0.0) -> tuple[ToolCall, ...]:
+        """Take the policy's turn.
+
+        Args:
+            said: What it wrote: text, an assistant's chat message, or a turn already read.
+            seconds: Wall time it took.
+
+        Returns:
+            The calls to run, whose results `resolve` expects in this order; empty when there is nothing to run.
+
+        Raises:
+            RuntimeError: The episode is over, or results of the last turn are missing.
+        """
+        if self.termination is not None:
+            raise RuntimeError(f"the episode {self.id} is over; reset to begin another one")
+        if self._pending:
+            raise RuntimeError(f"the episode {self.id} waits for {len(self._pending)} results; call resolve first")
+        settings, steps = self.settings, self.steps
+        limits = settings.limits
+        if type(said) is str and len(said) <= limits.max_text:  # what `_read` does with it
+            turn = settings.protocol.parse(said)
+        else:
+            turn = self._read(said)
+        calls = turn.calls
+        spent: TerminationReason | None = "turns" if len(steps) + 1 >= limits.max_turns else None
+        if limits.max_tokens is not None:
+            self._tokens += settings.count_tokens(turn.text)
+            spent = spent or ("tokens" if self._tokens >= limits.max_tokens else None)
+        refused: tuple[ToolResult, ...] = ()
+        if calls:
+            count = len(calls)
+            if spent or count > limits.max_calls - self.calls:
+                allowed = 0 if spent else max(limits.max_calls - self.calls, 0)
+                refused = (ToolResult(error=limits.exceeded_error(spent)),) * (count - allowed)
+                calls = calls[:allowed]
+            self.calls += count
+        elif turn.error is not None:
+            self.calls += 1
+        step = Step.of(turn, seconds, settings, refused)
+        steps.append(step)
+        self._pending = calls
+        if turn.answer is not None:
+            self.termination = "answered"
+        elif spent:
+            self.termination = spent
+        if not calls:
+            self._ready = None
+            if refused:
+                step.set_results(())
+        return calls
+
+    def submit_results(self, results: Sequence[ToolResult]) -> list[Message]:
+        """Take the results of the pending calls, in their order; the messages that the policy sees next.
+
+        Raises:
+            ValueError: There are not as many results as calls.
+        """
+        self._apply_results(results)
+        return self.new_messages
+
+    def call_tool(self, name: str, arguments: Mapping[str, Any], executor: Executor | None = None) -> list[Block]:
+        """The content blocks of one call's result, for a trainer that calls tools one at a time.
+
+        When the call belongs to the turn just resolved, its ready result is given, once. Otherwise the call is a turn of its
+        own and is run by `executor`.
+
+        Raises:
+            LookupError: The result is not ready and there is no executor.
+        """
+        key = _call_key(name, arguments)
+        pending = self._results()
+        for k, (ready, blocks) in enumerate(pending):
+            if ready == key:
+                del pending[k]
+                return blocks
+        if executor is None:
+            raise LookupError(
+                f"no result of {name} is ready in the episode {self.id}, and there is no executor to run it"
+            )
+        if self.done:
+            over = ToolResult(error=self.settings.limits.exceeded_error(self.termination))
+            return result_blocks(over, most=len(str(over.error)), terse=self.settings.compact)
+        call = {"name": name, "arguments": dict(arguments)}
+        calls = self.submit_turn({"role": "assistant", "content": "", "tool_calls": [call]})
+        self._apply_results(executor.run([(self.store, calls)])[0] if calls else [])
+        if self.steps[-1].feedback:
+            return list(self.steps[-1].feedback)
+        return self._results().pop(0)[1]
+
+    def stop(self, ended: TerminationReason = "stopped", reason: str | None = None) -> None:
+        """End the episode where it stands; nothing when it is over."""
+        if self.done:
+            return
+        unrun = ToolResult(error=ToolError("tool_failed", "The episode was stopped before this call ran."))
+        self._apply_results([unrun] * len(self._pending))
+        self.termination, self.reason = ended, reason
+
+    # -- what came of it
+
+    @property
+    def outcome(self) -> EpisodeOutcome:
+        """What the reward looks at."""
+        steps, case = self.steps, self.case
+        if self._score is None:
+            if self._informed is not None:
+                self._known = self._informed([call for step in steps for call in step.succeeded])
+            said = steps[-1].answer if steps else None
+            self._grade = grade(case.answer, said, options=case.options, abstention=self.abstention)
+        return EpisodeOutcome.from_steps(steps if self.termination else [*steps], self.calls, self._grade, self._known)
+
+    @property
+    def final(self) -> tuple[EpisodeOutcome, RewardBreakdown]:
+        """What the reward looked at, and what it gave, once the episode is over."""
+        outcome = self.outcome
+        if self._score is None:
+            self._score = self.settings.reward(outcome)
+        return outcome, self._score
+
+    @property
+    def score(self) -> RewardBreakdown:
+        """The reward and its terms; 0 of everything while the episode goes on.
+
+        Raises:
+            ValueError: The case's answer is none of its kind (`grading.grade`).
+        """
+        if self.termination is None:
+            return RewardBreakdown(0.0, {}, {})
+        return self._score or self.final[1]
+
+    @property
+    def grade(self) -> Grade:
+        """How the answer compares with the right one."""
+        return self.final[0].grade if self.done else _UNANSWERED
+
+    def to_trajectory(self, policy: PolicyRecord = UNKNOWN_POLICY_RECORD) -> Trajectory:
+        """The record of the episode; one that goes on is stopped."""
+        self.stop()
+        return build_trajectory(self, policy)
+
+    def rendered_images(self) -> dict[str, RenderedImage]:
+        """The pictures of all images by hash, for `TrajectoryWriter.write`."""
+        shown = (self.rendered(handle) for handle in range(len(self.store)))
+        return {picture.sha256: picture for picture in shown}
+
+    # -- inside
+
+    def _read(self, said: str | Mapping[str, Any] | Turn) -> Turn:
+        protocol, most = self.settings.protocol, self.settings.limits.max_text
+        if isinstance(said, str):
+            said = protocol.parse(said[: most + 1])
+        turn = said if isinstance(said, Turn) else protocol.parse_message(said)
+        if len(turn.text) <= most:
+            return turn
+        cut = ToolError("malformed_call", f"Your turn was cut at {most} characters; write less.")
+        return Turn(turn.text[:most], error=cut)
+
+    def _apply_results(self, results: Sequence[ToolResult]) -> None:
+        pending = self._pending
+        if len(results) != len(pending):
+            raise ValueError(f"{len(pending)} results are due, not {len(results)}")
+        if pending:
+            self.steps[-1].set_results(results)
+            self._pending = ()
+            self._ready = None
+
+    def _conversation(self) -> MessageLog:
+        """The transcript so far."""
+        if self._transcript is None:
+            settings = self.settings
+            self._transcript = MessageLog(settings.prompt, self.initial_blocks, settings.style, self._with_pictures)
+        self._transcript.extend(self.steps[:-1] if self._pending else self.steps)
+        return self._transcript
+
+    def _results(self) -> list[tuple[str, list[Block]]]:
+        """The last turn's results that `call_blocks` has not given yet, by call."""
+        if self._ready is None:
+            if not self.steps:
+                return []
+            step = self.steps[-1]
+            self._ready = [
+                (_call_key(call.name, call.arguments), self._with_pictures(blocks))
+                for call, blocks in zip(step.calls, step.result_blocks, strict=not self._pending)
+            ]
+        return self._ready
+
+    def _with_pictures(self, blocks: Sequence[Block]) -> list[Block]:
+        shown = {b["image"]: self.rendered(b["image"]).pil for b in blocks if b["type"] == "image"}
+        return blocks_with_images(blocks, shown)
+
+
+def step_episodes(
+    executor: Executor,
+    episodes: Sequence[Episode],
+    said: Sequence[str | Mapping[str, Any] | Turn],
+    seconds: float = 0.0,
+) -> None:
+    """One turn of several episodes: all their calls in one run of the executor.
+
+    Args:
+        executor: Runs the calls.
+        episodes: Episodes that are not over.
+        said: What the policy wrote, one an episode.
+        seconds: Wall time the policy took for all of them.
+    """
+    waiting: list[Episode] = []
+    jobs = []
+    for episode, text in zip(episodes, said, strict=True):
+        calls = episode.submit_turn(text, seconds)
+        if calls:
+            waiting.append(episode)
+            jobs.append((episode.store, calls))
+    if waiting:
+        for episode, results in zip(waiting, executor.run(jobs), strict=True):
+            episode._apply_results(results)  # noqa: SLF001 - `resolve` writes messages, which nobody may want
+
+
+def episode_id(case_id: str, sample: int) -> str:
+    """The name of an episode: that of its case, and the number of the sample when it is not the first."""
+    return f"{case_id}#{sample}" if sample else case_id
+
+
+def _call_key(name: str, arguments: Mapping[str, Any]) -> str:
+    return name + json.dumps(arguments, sort_keys=True, default=str)

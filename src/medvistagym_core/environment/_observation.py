@@ -1,0 +1,39 @@
+"""Observations: what a policy may know of an episode."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from medvistagym_core.imaging import Image
+from medvistagym_core.protocol import Message
+from medvistagym_core.tools import ToolError, ToolResult
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Observation:
+    """What a policy may know. Nothing here holds the right answer.
+
+    Attributes:
+        id: Name of the episode.
+        seed: A number that belongs to this episode, for a policy's own randomness.
+        question: The question.
+        options: Answers to choose from.
+        images: Every image so far, by handle.
+        results: What the last turn's calls gave.
+        error: Why the last turn could not be used, if so.
+        messages: The conversation so far, as chat messages.
+        turn: Number of turns taken.
+        memory: The policy's own notes on this episode; kept as long as the episode.
+    """
+
+    id: str
+    seed: int
+    question: str
+    options: tuple[str, ...]
+    images: tuple[Image, ...]
+    results: tuple[ToolResult, ...]
+    error: ToolError | None
+    messages: tuple[Message, ...]
+    num_turns: int
+    policy_state: dict[str, Any] = dataclasses.field(repr=False)

@@ -1,0 +1,100 @@
+"""Tasks: where cases come from, and what a task may know about solving them.
+
+A `Task` deals out `Case`s: a question, images, and an answer that stays hidden. Everything beyond that is optional and is a
+capability of its own, found with `isinstance`: a scripted expert (`Scripted`), demonstrations made with knowledge of the truth
+(`Demonstrated`), single-look perception items (`Perceptual`), which calls tell something (`Informed`), which tool is needed
+(`Directed`), an audit (`Audited`).
+A script is a generator: it yields `ToolCall`s, is sent each `ToolResult`, and returns the answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from medvistagym_core.imaging import Image
+
+if TYPE_CHECKING:
+    pass
+
+AnswerKind = Literal["exact", "yes_no", "choice", "number", "set", "box", "text"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The right answer, and how one is compared with it.
+
+    Attributes:
+        value: The answer as text.
+        kind: "exact" (normalised text), "yes_no", "choice" (one of the case's options), "number", "set" (all of several
+            items, in any order, written "a; b"), "box" (`[x0, y0, x1, y1]` on the 0-1000 grid), "text" (free text).
+        aliases: Other texts that are as right.
+        tolerance: Largest accepted absolute difference of a number, in `unit`.
+        unit: Unit of a number, such as "mm".
+        threshold: Least credit, above 0 and at most 1, that is right: the overlap (IoU) of a "box", 0.5 unless given, or the
+            F1 of a "text", 0.8 unless given.
+    """
+
+    value: str
+    kind: AnswerKind = "exact"
+    aliases: tuple[str, ...] = ()
+    tolerance: float | None = None
+    unit: str | None = None
+    threshold: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Case:
+    """One question about images. `answer` and `truth` never reach a policy.
+
+    Attributes:
+        id: Stable name of the case; says nothing about the answer.
+        task: Name of the task.
+        split: "train", "validation" or "test".
+        index: Position in the split.
+        family: Kind of question within the task, for reports.
+        question: The question as asked.
+        images: What the policy is shown, as handles 0, 1, ...
+        options: Answers to choose from, in the order shown; empty for an open question.
+        answer: The hidden answer.
+        truth: What the generator knows beyond the answer.
+    """
+
+    id: str
+    task: str
+    split: str
+    index: int
+    family: str
+    question: str
+    images: tuple[Image, ...]
+    answer: Answer = dataclasses.field(repr=False)
+    options: tuple[str, ...] = ()
+    truth: Any = dataclasses.field(default=None, repr=False)
+
+
+@runtime_checkable
+class Task(Protocol):
+    """A source of cases. Everything is deterministic in `(split, index, seed)`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def families(self) -> tuple[str, ...]: ...
+    @property
+    def splits(self) -> tuple[str, ...]: ...
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The tools it is meant to be solved with, as a toolbox selection."""
+        ...
+
+    @property
+    def abstention(self) -> str | None:
+        """The answer that says "I cannot tell", worth more than a wrong one; None when there is none."""
+        ...
+
+    def case(self, split: str, index: int, seed: int = 0) -> Case: ...
+    def vocabulary(self) -> tuple[str, ...]:
+        """Words and numbers that a purpose-built tokenizer should hold whole."""
+        ...

@@ -1,0 +1,10 @@
+from ._base import CallRequest as CallRequest
+from ._base import Executor as Executor
+from ._fork import register_fork_reset as register_fork_reset
+from ._image_store import ImageStore as ImageStore
+from ._image_store import StoredImage as StoredImage
+from ._local import LocalExecutor as LocalExecutor
+from ._local import referenced_handles as referenced_handles
+from ._process_executor import ProcessExecutor as ProcessExecutor
+from ._tool_reference import NotImportableToolError as NotImportableToolError
+from ._watchdog import Watchdog as Watchdog

@@ -1,0 +1,233 @@
+"""A worker process as its parent sees it, and the worker processes of an executor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from math import inf
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from medvistagym_core.execution._fork import register_fork_reset
+from medvistagym_core.execution._pickle_channel import TOOL_LOADED, UnpicklableMessageError, receive, send
+from medvistagym_core.execution._tool_reference import ToolReference
+from medvistagym_core.tools import ToolError, ToolResult
+
+START_S: Final = 120.0
+_LOOK_S: Final = 0.25
+
+
+class WorkerExitedError(Exception):
+    """The process ended, or was ended; `str` says how, as what its tool did."""
+
+
+class WorkerTimeoutError(Exception):
+    """The tool exceeded its limit; the process was ended."""
+
+
+class WorkerProcess:
+    """A process that runs tools, one call after another."""
+
+    def __init__(self) -> None:
+        here, there = Pipe()
+        reader, self._lifeline = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "medvistagym_core.execution._worker_main",
+                    str(there.fileno()),
+                    str(reader),
+                ],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(there.fileno(), reader),
+                start_new_session=True,  # Ctrl-C is for the parent, which knows what to do
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+            )
+        except BaseException:
+            here.close()
+            os.close(self._lifeline)
+            raise
+        finally:
+            there.close()
+            os.close(reader)
+        self._connection: Connection = here
+        self._known: set[str] = set()
+
+    def results(
+        self, name: str, origin: ToolReference, calls: Sequence[dict[str, Any]], limit: float | None, *, together: bool
+    ) -> Iterator[ToolResult]:
+        """The results of calls, each as soon as it is there.
+
+        Args:
+            name: The tool's name.
+            origin: Where it is from.
+            calls: Arguments with images in place of handles.
+            limit: Seconds allowed to each call; None for no limit.
+            together: Whether the tool's kernel takes them all at once.
+
+        Raises:
+            ToolError: `tool_failed`, since the tool cannot be loaded there, so that no call of it can succeed.
+            EndedError: The process ended before all results were there.
+            LateError: The call after those already given took too long.
+        """
+        whole = True
+        try:
+            send(self._connection, (name, None if name in self._known else origin, calls, together))
+            whole = False
+            self._begin(name)
+            if together:
+                yield from self._answer(name, None if limit is None else limit * len(calls), len(calls))
+            else:
+                for _ in calls:
+                    yield from self._answer(name, limit, 1)
+            whole = True
+        except (EOFError, OSError):
+            raise WorkerExitedError(self._end()) from None
+        finally:
+            if not whole and self.alive:  # what is still to come would be taken for the answer to the next request
+                self.kill()
+
+    def _begin(self, name: str) -> None:
+        try:
+            begun = self._next(START_S)
+        except (EOFError, OSError):
+            raise ToolError("tool_failed", f"{name} {self._end()} while it was loaded.") from None
+        except WorkerTimeoutError:
+            raise ToolError("tool_failed", f"{name} was not loaded within {START_S:g} s.") from None
+        if isinstance(begun, ToolError):
+            raise begun
+        if not (isinstance(begun, str) and begun == TOOL_LOADED):
+            raise ToolError("tool_failed", f"{name} broke its process while it was loaded.")
+        self._known.add(name)
+
+    def _answer(self, name: str, limit: float | None, count: int) -> list[ToolResult]:
+        try:
+            answer = self._next(limit)
+        except UnpicklableMessageError as error:
+            said = f"{name} gave a result that cannot be handed over: {error}."
+            return [ToolResult(error=ToolError("tool_failed", said))] * count
+        answers = answer if isinstance(answer, list) else [answer]
+        if len(answers) != count or not all(isinstance(one, ToolResult) for one in answers):
+            raise ToolError("tool_failed", f"{name} broke the connection to its process.")
+        return answers
+
+    def _next(self, limit: float | None) -> Any:
+        deadline = inf if limit is None else monotonic() + limit
+        while not self._connection.poll(max(0.0, min(_LOOK_S, deadline - monotonic()))):
+            if self._process.poll() is not None and not self._connection.poll(0):
+                raise EOFError  # what the tool started may hold the connection open
+            if monotonic() >= deadline:
+                self.kill()
+                raise WorkerTimeoutError
+        return receive(self._connection)
+
+    def kill(self) -> None:
+        """End it and whatever it started, at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Close what leads to it; it ends by itself."""
+        self._connection.close()
+        if self._lifeline >= 0:
+            os.close(self._lifeline)
+            self._lifeline = -1
+
+    def reset_after_fork(self) -> None:
+        """Leave it to the process that this one was forked from."""
+        self.disconnect()
+        self._process.returncode = 0  # it is no child of this one, which cannot wait for it
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be used."""
+        return self._process.poll() is None and not self._connection.closed
+
+    def _end(self) -> str:
+        """How it ended."""
+        deadline = monotonic() + 5
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(max(0.0, deadline - monotonic()))
+        code = self._process.returncode
+        self.kill()
+        if code is None:
+            return "broke off the connection to its process"
+        if code < 0:
+            with contextlib.suppress(ValueError):
+                return f"crashed its process ({signal.Signals(-code).name})"
+        return f"ended its process (exit code {code})"
+
+
+class WorkerProcessPool:
+    """At most `most` worker processes, started when they are needed and replaced when they end."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._free = threading.Semaphore(most)
+        self._idle: list[WorkerProcess] = []
+        self._all: set[WorkerProcess] = set()
+        self._lock = threading.Lock()
+        self._closed = False
+        register_fork_reset(self)
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a forked child, whose questions would get mixed with those of its parent."""
+        for process in self._all:
+            process.reset_after_fork()
+        self._free, self._lock = threading.Semaphore(self.most), threading.Lock()
+        self._idle, self._all = [], set()
+
+    @contextlib.contextmanager
+    def acquire(self) -> Iterator[WorkerProcess]:
+        """A process for the time being; waits for one when all are at work.
+
+        Raises:
+            ToolError: `tool_failed`, since the executor was closed or the system starts no process.
+        """
+        with self._free:
+            process = self._taken()
+            try:
+                yield process
+            finally:
+                with self._lock:
+                    if process.alive and not self._closed:
+                        self._idle.append(process)
+                    else:
+                        self._all.discard(process)
+
+    def _taken(self) -> WorkerProcess:
+        with self._lock:
+            while self._idle and not self._closed:
+                process = self._idle.pop()
+                if process.alive:
+                    return process
+                self._all.discard(process)
+                process.kill()
+            if self._closed:
+                raise ToolError("tool_failed", "The tools were closed before this call ran.")
+            try:
+                process = WorkerProcess()
+            except OSError as error:
+                raise ToolError("tool_failed", f"No process can be started for the tool: {error}.") from None
+            self._all.add(process)
+            return process
+
+    def close(self) -> None:
+        """End them all."""
+        with self._lock:
+            self._closed = True
+            processes, self._all, self._idle = list(self._all), set(), []
+        for process in processes:
+            process.kill()

@@ -1,0 +1,8 @@
+"""Pixels with units and geometry, and how they are displayed.
+
+May use nothing of the project.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

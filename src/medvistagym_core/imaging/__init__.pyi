@@ -1,0 +1,17 @@
+from ._box import BOX_GRID_SIZE as BOX_GRID_SIZE
+from ._box import Box as Box
+from ._buffer_pool import MAX_POOL_BYTES as MAX_POOL_BYTES
+from ._buffer_pool import pooled_empty as pooled_empty
+from ._grayscale import Function as Function
+from ._image import IDENTITY as IDENTITY
+from ._image import Affine as Affine
+from ._image import Image as Image
+from ._native import NATIVE_ENV_VAR as NATIVE_ENV_VAR
+from ._native import is_supported_array as is_supported_array
+from ._native import native_kernels as native_kernels
+from ._png import encode_png as encode_png
+from ._render_batch import render_batch as render_batch
+from ._rendered import RenderedImage as RenderedImage
+from ._rendered import rendered_view as rendered_view
+from ._voi_lut import LookupTable as LookupTable
+from ._voi_lut import Window as Window

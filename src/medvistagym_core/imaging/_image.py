@@ -1,0 +1,348 @@
+"""Images with units and geometry: what tools take and give.
+
+An `Image` carries pixels in their own unit (Hounsfield units, raw counts, 0-255 greys), the window they are displayed with,
+and an affine map back to the source image, so that every crop knows where it lies in source pixels and millimetres.
+What a policy sees is never the pixels but `Image.view`: an 8-bit picture of a chosen size.
+
+Coordinates are pixel edges: `(0, 0)` is the upper left corner of the upper left pixel, `(W, H)` the lower right corner of the
+lower right one. A `Box` lies on a grid of 0 to 1000 over the named image, so it means the same at any resolution.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Hashable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from medvistagym_core.imaging._buffer_pool import pooled_empty
+from medvistagym_core.imaging._grayscale import finite_range, render_display, render_min_max, render_rounded
+from medvistagym_core.imaging._resample import erode_mask, resize, resize_mask
+from medvistagym_core.imaging._voi_lut import LookupTable, Window
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+
+    Resample = Callable[[np.ndarray, int, int], np.ndarray]
+
+from medvistagym_core.imaging._box import BOX_GRID_SIZE, Box
+
+Affine = tuple[float, float, float, float, float, float]
+IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_MAX_PROVENANCE_STEPS = 32  # more of them take longer to compare than pixels
+_VALUE_COMPARED_FIELDS = frozenset(
+    {"window", "frame", "unit", "spacing", "modality", "photometric"}
+)  # attributes equal by value
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Image:
+    """Pixels with a unit, a display window and the way back to the source image. Immutable: its pixels are read-only.
+
+    Attributes:
+        pixels: `(H, W)`, `(N, H, W)` for frames or slices, and one more axis of 3 at the end when `photometric` is "RGB"; any
+            integer, boolean or real floating dtype. Anything that speaks DLPack or the array protocol is taken.
+        unit: Unit of the values: "HU", "raw" (counts without a physical scale), "grey" (0-255), ...
+        spacing: Distance between pixel centres in mm, `(row, column)` or `(slice, row, column)`; None when unknown.
+        modality: DICOM modality such as "CT"; None when unknown.
+        photometric: "MONOCHROME2" (low is dark), "MONOCHROME1" (low is bright) or "RGB".
+        window: How it is displayed, by a window or a lookup table; None shows the full range of its values (uint8 greys as
+            they are).
+        windows: All the windows its file offers.
+        overlay: `(H, W)` boolean graphics, drawn white with a black rim on views and never part of the pixels; or None.
+        to_source: `(a, b, c, d, e, f)`: `source_x = a x + b y + c`, `source_y = d x + e y + f`, in pixel-edge coordinates.
+        source_shape: `(H, W)` of the source image; its own when it is a source.
+        detail: The image that this one was resampled from, with the same values at a finer or native resolution; or None.
+        frame: The frame or slice shown by `view`, for stacks; the middle one when None.
+        attributes: De-identified facts about the acquisition.
+    """
+
+    pixels: np.ndarray
+    unit: str = "grey"
+    spacing: tuple[float, ...] | None = None
+    modality: str | None = None
+    photometric: Literal["MONOCHROME1", "MONOCHROME2", "RGB"] = "MONOCHROME2"
+    window: Window | LookupTable | None = None
+    windows: tuple[Window, ...] = ()
+    overlay: np.ndarray | None = None
+    to_source: Affine = IDENTITY
+    source_shape: tuple[int, int] | None = None
+    detail: Image | None = None
+    frame: int | None = None
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        import numpy as np
+
+        pixels: Any = self.pixels
+        if not isinstance(pixels, np.ndarray):
+            pixels = np.from_dlpack(pixels) if hasattr(pixels, "__dlpack__") else np.asarray(pixels)
+        colour = self.photometric == "RGB"
+        if pixels.dtype.kind not in "biuf":
+            raise ValueError(f"the pixels of an image are real numbers, not {pixels.dtype}")
+        if pixels.ndim - colour not in (2, 3) or (colour and pixels.shape[-1] != 3):
+            wanted = "(H, W, 3) or (N, H, W, 3)" if colour else "(H, W) or (N, H, W)"
+            raise ValueError(f"the pixels of a {self.photometric} image have shape {wanted}, not {pixels.shape}")
+        if pixels.size == 0:
+            raise ValueError(f"an image needs at least one pixel, not the shape {pixels.shape}")
+        view = pixels.view()
+        view.flags.writeable = False
+        object.__setattr__(self, "pixels", view)
+        if self.source_shape is None:
+            object.__setattr__(self, "source_shape", self.shape)
+        if self.spacing is not None:
+            if len(self.spacing) != (3 if self.is_stack else 2) and len(self.spacing) != 2:
+                raise ValueError(f"spacing has one value an axis in mm, not {self.spacing}")
+            if not all(math.isfinite(s) and s > 0 for s in self.spacing):
+                raise ValueError(f"spacing is positive, in mm, not {self.spacing}")
+        if self.overlay is not None and tuple(self.overlay.shape) != self.shape:
+            raise ValueError(f"the overlay has the image's shape {self.shape}, not {tuple(self.overlay.shape)}")
+        if self.frame is not None and not 0 <= self.frame < self.frames:
+            raise ValueError(f"frame {self.frame} does not exist; the image has frames 0 to {self.frames - 1}")
+
+    def __repr__(self) -> str:
+        size = "x".join(str(n) for n in self.pixels.shape)
+        return f"<image {size} {self.pixels.dtype} {self.unit}{f' {self.modality}' if self.modality else ''}>"
+
+    # -- what it is
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it has several frames or slices along a first axis."""
+        return self.pixels.ndim - (self.photometric == "RGB") == 3
+
+    @property
+    def frames(self) -> int:
+        """Number of frames or slices; 1 for a plain image."""
+        return int(self.pixels.shape[0]) if self.is_stack else 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(H, W)` of a frame."""
+        shape = self.pixels.shape
+        h, w = shape[-3:-1] if self.photometric == "RGB" else shape[-2:]
+        return h, w
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that a tool can read from the image, as hexadecimal text."""
+        import numpy as np
+
+        h = hashlib.sha256()
+        head = (
+            self.pixels.dtype.str, self.pixels.shape, self.unit, self.spacing, self.modality, self.photometric, self.window,
+            self.windows, self.to_source, self.source_shape, self.frame, sorted(self.attributes.items()),
+        )  # fmt: skip
+        h.update(repr(head).encode())
+        h.update(np.ascontiguousarray(self.pixels).data)
+        if self.overlay is not None:
+            h.update(np.ascontiguousarray(self.overlay).data)
+        if self.detail is not None:
+            h.update(self.detail.digest.encode())
+        return h.hexdigest()
+
+    @cached_property
+    def cache_key(self) -> Hashable:
+        """Equal for two images only if their digests are; quick to find for one that was cropped or resampled from another.
+
+        It is the digest, or for an image made by `replace`, `with_window`, `crop` or `resized` how it was made of which other.
+        Good within a process.
+        """
+        image, steps = self, list[Hashable]()
+        while "identity" not in image.__dict__ and (made := image.__dict__.get("_made")):
+            image, *how = made
+            # By their text, since 40 and 40.0 are equal and not the same to a tool that writes them.
+            steps.append(tuple(part if callable(part) else repr(part) for part in how))
+        self.__dict__.pop("_made", None)  # the other image is not kept any longer
+        if not steps:
+            return self.digest
+        first = image.cache_key if isinstance(image.cache_key, tuple) else (image.cache_key,)
+        return (*first, *reversed(steps)) if len(first) + len(steps) <= _MAX_PROVENANCE_STEPS else self.digest
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_made", "identity", "_pictures")}
+
+    # -- making another one of it
+
+    def replace(self, **changes: Any) -> Image:
+        """The same image with some attributes changed."""
+        new = dataclasses.replace(self, **changes)
+        if changes.keys() <= _VALUE_COMPARED_FIELDS:
+            new.__dict__["_made"] = self, tuple(sorted(changes.items()))
+        return new
+
+    def with_pixels(self, pixels: Any, **changes: Any) -> Image:
+        """Other values at the same places; the shape `(H, W)` must stay. Drops `detail`, whose values are no longer these."""
+        new = dataclasses.replace(self, pixels=pixels, detail=None, **changes)
+        if new.shape != self.shape:
+            raise ValueError(
+                f"with_pixels keeps the shape {self.shape}, not {new.shape}; use crop or resized for another one"
+            )
+        return new
+
+    def with_window(self, window: Window | LookupTable) -> Image:
+        """The same values, displayed otherwise."""
+        detail = self.detail.replace(window=window) if self.detail is not None else None
+        new = dataclasses.replace(self, window=window, detail=detail)
+        new.__dict__["_made"] = self, window
+        return new
+
+    def crop(self, x0: int, y0: int, x1: int, y1: int) -> Image:
+        """Columns `x0` to `x1` and rows `y0` to `y1` (exclusive), in pixels of this image.
+
+        Raises:
+            ValueError: The rectangle is empty or leaves the image.
+        """
+        h, w = self.shape
+        if not (0 <= x0 < x1 <= w and 0 <= y0 < y1 <= h):
+            raise ValueError(f"the rectangle {x0}, {y0}, {x1}, {y1} does not lie within the image of {w} x {h} pixels")
+        pixels = self.pixels[:, y0:y1, x0:x1] if self.is_stack else self.pixels[y0:y1, x0:x1]
+        overlay = None if self.overlay is None else self.overlay[y0:y1, x0:x1]
+        a, b, c, d, e, f = self.to_source
+        affine = (a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
+        made = self, x0, y0, x1, y1
+        return self._unchecked_copy(_made=made, pixels=pixels, overlay=overlay, to_source=affine, detail=None)
+
+    def resized(self, height: int, width: int, resample: Resample | None = None) -> Image:
+        """Resampled to `(height, width)`: area average where it shrinks, bilinear where it grows; float32 values.
+
+        Geometry and spacing follow; `detail` is the image it was made from.
+
+        Args:
+            height: New height in pixels.
+            width: New width in pixels.
+            resample: Makes the values instead, of the pixels, the height and the width.
+        """
+        h, w = self.shape
+        if (h, w) == (height, width):
+            return self
+        if resample is None:
+            pixels = resize(self.pixels, height, width, stack=self.is_stack)
+        else:
+            pixels = resample(self.pixels, height, width)
+        overlay = None if self.overlay is None else resize_mask(self.overlay, height, width)
+        spacing = None
+        if self.spacing is not None:
+            spacing = (*self.spacing[:-2], self.spacing[-2] * h / height, self.spacing[-1] * w / width)
+        a, b, c, d, e, f = self.to_source
+        wide, high = w / width, h / height
+        affine = (a * wide, b * high, c, d * wide, e * high, f)
+        pixels.flags.writeable = False
+        return self._unchecked_copy(
+            _made=None if getattr(resample, "__hash__", None) is None else (self, height, width, resample),
+            pixels=pixels, overlay=overlay, spacing=spacing, to_source=affine, detail=self.detail or self,
+        )  # fmt: skip
+
+    def _unchecked_copy(self, **changes: Any) -> Image:
+        """`replace` for what is right by construction: nothing is checked."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, **changes)
+        for stale in ("digest", "identity", "_pictures"):
+            new.__dict__.pop(stale, None)
+        return new
+
+    # -- places
+
+    def box_to_pixels(self, box: Box) -> tuple[int, int, int, int]:
+        """The least rectangle of whole pixels that covers `box`: `x0, y0, x1, y1`, the last two exclusive."""
+        h, w = self.shape
+        x0, y0 = box.x0 * w // BOX_GRID_SIZE, box.y0 * h // BOX_GRID_SIZE
+        return x0, y0, max(-(-box.x1 * w // BOX_GRID_SIZE), x0 + 1), max(-(-box.y1 * h // BOX_GRID_SIZE), y0 + 1)
+
+    def box_to_source(self, box: Box) -> tuple[float, float, float, float]:
+        """The smallest upright rectangle of the source image, in source pixels, that holds `box`."""
+        h, w = self.shape
+        a, b, c, d, e, f = self.to_source
+        corners = [(x * w / BOX_GRID_SIZE, y * h / BOX_GRID_SIZE) for x in (box.x0, box.x1) for y in (box.y0, box.y1)]
+        xs = [a * x + b * y + c for x, y in corners]
+        ys = [d * x + e * y + f for x, y in corners]
+        return min(xs), min(ys), max(xs), max(ys)
+
+    # -- looking at it
+
+    def view_shape(self, side: int | None = None) -> tuple[int, ...]:
+        """The shape of `view`."""
+        h, w = self.shape
+        scale = 1.0 if side is None else side / max(h, w)
+        size = (h, w) if scale == 1 else (max(1, round(h * scale)), max(1, round(w * scale)))
+        return (*size, 3) if self.photometric == "RGB" else size
+
+    def view(self, side: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """The picture of it: uint8 `(H, W)`, or `(H, W, 3)` in colour.
+
+        Args:
+            side: Length of the longer side in pixels, reached by area averaging or bilinear interpolation of the values
+                before they are windowed; the image's own size when None.
+            out: Where to write it: uint8 of the picture's shape; a new array when None.
+        """
+        pixels = self.pixels[self.frames // 2 if self.frame is None else self.frame] if self.is_stack else self.pixels
+        overlay = self.overlay
+        height, width, *_ = self.view_shape(side)
+        if (height, width) != self.shape:
+            pixels = resize(pixels, height, width, stack=False)
+            overlay = None if overlay is None else resize_mask(overlay, height, width)
+        grey = _to_grayscale(self, pixels, out)
+        if overlay is not None and overlay.any():
+            inner = erode_mask(overlay)
+            grey[overlay] = 0
+            grey[inner if inner.any() else overlay] = 255
+        return grey
+
+    def to_pil(self, side: int | None = None) -> PIL.Image.Image:
+        """`view` as a Pillow image."""
+        import PIL.Image
+
+        return PIL.Image.fromarray(self.view(side))
+
+    def save(self, path: str | Path, side: int | None = None) -> None:
+        """Write `view` to a file whose ending names the format; written aside first, then renamed."""
+        path = Path(path)
+        part = path.with_name(f".{path.stem}.part{path.suffix}")
+        try:
+            self.to_pil(side).save(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Image:
+        """Read a PNG, JPEG, TIFF or other raster file that Pillow knows; values keep their depth.
+
+        Raises:
+            ValueError: The file is missing, broken, or not a raster image.
+        """
+        import numpy as np
+        import PIL.Image
+
+        path = Path(path)
+        try:
+            with PIL.Image.open(path) as picture:
+                if picture.mode not in ("L", "I;16", "I", "F", "RGB"):
+                    picture = picture.convert("L" if picture.mode in ("1", "LA") else "RGB")  # type: ignore[assignment]
+                pixels = np.array(picture)
+        except FileNotFoundError:
+            raise ValueError(f"{path.name}: no such file") from None
+        except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+            reason = "it is not an image that can be read" if "identify" in str(error) else str(error).split("\n")[0]
+            raise ValueError(f"{path.name}: {reason}") from error
+        if pixels.ndim == 3:
+            return cls(pixels=pixels, photometric="RGB")
+        return cls(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
+
+
+def _to_grayscale(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    import numpy as np
+
+    grey = pooled_empty(pixels.shape, np.uint8) if out is None else out
+    window, inverted = image.window, image.photometric == "MONOCHROME1"
+    if window is not None:
+        render_display(pixels, grey, window, inverted=inverted)
+    elif image.pixels.dtype == np.uint8:
+        render_rounded(pixels, grey, inverted=inverted)
+    else:
+        render_min_max(pixels, grey, *finite_range(image.pixels), inverted=inverted)
+    return grey

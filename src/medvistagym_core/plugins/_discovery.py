@@ -1,0 +1,306 @@
+"""Plugins: what they may offer, and finding them so that none can harm another.
+
+A plugin is a module named by an entry point of the group `medvistagym`, with functions marked `@hookimpl`. Discovery
+reads the entry points, loads each inside a guard and asks it for what it offers; the outcome of each is a
+`PluginReport`. pluggy holds the hook specifications and checks implementations against them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import importlib.metadata
+import os
+import re
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pluggy
+
+from medvistagym_core.plugins._load_guard import LoadTimeoutError, ensure_not_nested, run_with_timeout
+
+if TYPE_CHECKING:
+    from medvistagym_core.tools import Tool
+
+from medvistagym_core.plugins._hooks import CONTRIBUTION_KINDS, GROUP, HookSpecs
+from medvistagym_core.tools import CORE, core_version
+
+ALLOW_VARIABLE: Final = "MEDVISTAGYM_PLUGINS"
+LIMIT_VARIABLE: Final = "MEDVISTAGYM_LOAD_SECONDS"
+LIMIT_S: Final = 10.0
+DistributionInfo = tuple[str, str, tuple[str, ...]]
+
+
+def _field(description: str, default: Any = dataclasses.MISSING) -> Any:
+    return dataclasses.field(default=default, metadata={"description": description})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PluginReport:
+    """What became of one installed plugin."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 pydantic reads it
+
+    name: str = _field("Name of its entry point.")
+    distribution: str = _field("Distribution that installed it.")
+    version: str = _field("Version of that distribution.")
+    state: Literal["loaded", "failed", "incompatible", "disabled"] = _field("What became of it.")
+    reason: str = _field("Why it is not loaded.", "")
+    fix: str = _field("What to do about it.", "")
+    location: str = _field("File and line in the plugin where it failed.", "")
+    tools: tuple[str, ...] = _field("Names of the tools it offers.", ())
+    tasks: tuple[str, ...] = _field("Names of the tasks it offers.", ())
+    trainers: tuple[str, ...] = _field("Names of the trainers it offers.", ())
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadedPlugin:
+    """A plugin's report, and what it offers by kind (`KINDS`); empty unless it is loaded."""
+
+    report: PluginReport
+    contributions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def allow_list(names: str | Iterable[str] | None = None) -> frozenset[str] | None:
+    """The allow-list: `names`, else the variable `MEDVISTAGYM_PLUGINS`; None when every plugin is allowed."""
+    if names is None:
+        names = os.environ.get(ALLOW_VARIABLE, "").strip() or None
+    if names is None:
+        return None
+    parts = names.split(",") if isinstance(names, str) else names
+    return frozenset(part.strip() for part in parts if part.strip())
+
+
+def discover(allow: str | Iterable[str] | None = None, *, limit_s: float | None = None) -> list[LoadedPlugin]:
+    """Every installed plugin, in the order of names, whatever the order of installation. Never raises for a plugin's fault.
+
+    Args:
+        allow: Entry-point or distribution names, comma-separated or as a sequence; the others are not imported.
+        limit_s: Seconds that one plugin may take to load; the variable `MEDVISTAGYM_LOAD_SECONDS`, else 10, when None.
+    """
+    ensure_not_nested()
+    allow = allow_list(allow)
+    limit_s = load_limit() if limit_s is None else limit_s
+    found = [(point, _distribution_info(point.dist)) for point in importlib.metadata.entry_points(group=GROUP)]
+    with _gc_paused():
+        return _offers(found, allow, limit_s)
+
+
+def _offers(
+    found: Iterable[tuple[importlib.metadata.EntryPoint, DistributionInfo]],
+    allow: frozenset[str] | None,
+    limit_s: float,
+) -> list[LoadedPlugin]:
+    seen: dict[str, str] = {}
+    offers = []
+    for point, (dist, version, requires) in sorted(found, key=lambda one: (one[0].name, one[1])):
+        report = PluginReport(name=point.name, distribution=dist, version=version, state="loaded")
+        if seen.get(point.name) == dist:
+            continue
+        if allow is not None and not {point.name, dist} & allow:
+            fix = f"add {point.name} to {ALLOW_VARIABLE} or --plugins"
+            offers.append(
+                LoadedPlugin(dataclasses.replace(report, state="disabled", reason="not on the allow-list", fix=fix))
+            )
+        elif wanted := _incompatible(requires):
+            changes: dict[str, Any] = {
+                "state": "incompatible",
+                "reason": f"it needs {wanted}, and this is {CORE} {core_version()}",
+            }
+            fix = f"pip install --upgrade {dist}, or install {wanted}"
+            offers.append(LoadedPlugin(dataclasses.replace(report, **changes, fix=fix)))
+        elif point.name in seen:
+            reason = f"{seen[point.name]} offers a plugin of the same name"
+            fix = f"uninstall one of {seen[point.name]} and {dist}, or disable one"
+            offers.append(LoadedPlugin(dataclasses.replace(report, state="failed", reason=reason, fix=fix)))
+        else:
+            seen[point.name] = dist
+            offers.append(load(point, report, limit_s=limit_s))
+    return offers
+
+
+@contextlib.contextmanager
+def _gc_paused() -> Iterator[None]:
+    """Without garbage collection: what loading makes is there to stay, and to look it over time and again costs a tenth."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def load(point: importlib.metadata.EntryPoint, report: PluginReport, *, limit_s: float | None = None) -> LoadedPlugin:
+    """What one plugin offers, asked inside the guard; its report says "failed" and why where it could not be had.
+
+    Args:
+        point: Names the plugin's module, or an object in it.
+        report: Its name, distribution and version, in the state "loaded".
+        limit_s: As for `discover`.
+    """
+    limit_s = load_limit() if limit_s is None else limit_s
+    try:
+        return run_with_timeout(lambda: _offer(point, report), limit_s)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and not _raised_in_plugin(error, point):
+            raise
+        return LoadedPlugin(dataclasses.replace(report, **_failure(error, point)))
+
+
+def _offer(point: importlib.metadata.EntryPoint, report: PluginReport) -> LoadedPlugin:
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(HookSpecs)
+    manager.register(point.load(), name=point.name)
+    manager.check_pending()
+    things = {kind: _call_hook(manager, kind) for kind in CONTRIBUTION_KINDS}
+    things["tools"] = _tools(things["tools"], report)
+    names: dict[str, Any] = {
+        "tools": tuple(tool.name for tool in things["tools"]),
+        "tasks": tuple(str(task.name) for task in things["tasks"]),
+        "trainers": tuple(str(trainer.name) for trainer in things["trainers"]),
+    }
+    return LoadedPlugin(dataclasses.replace(report, **names), things)
+
+
+def load_limit() -> float:
+    """Seconds that one plugin may take to load: the variable `MEDVISTAGYM_LOAD_SECONDS`, else 10.
+
+    Raises:
+        ValueError: The variable is not such a number.
+    """
+    said = os.environ.get(LIMIT_VARIABLE, "").strip()
+    try:
+        limit = float(said or LIMIT_S)
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit <= 86400:
+        raise ValueError(f"{LIMIT_VARIABLE} is a number of seconds above 0, not {said!r}")
+    return limit
+
+
+def _call_hook(manager: pluggy.PluginManager, kind: str) -> Any:
+    mapping = kind in ("rewards", "executors")
+    found: Any = {} if mapping else []
+    for answer in getattr(manager.hook, f"medvistagym_{kind}")():
+        if mapping and not isinstance(answer, Mapping):
+            raise TypeError(f"medvistagym_{kind} returns a mapping of names, not {type(answer).__name__}")
+        if not mapping and (isinstance(answer, str | bytes) or not isinstance(answer, Iterable)):
+            raise TypeError(f"medvistagym_{kind} returns a list, not {type(answer).__name__}")
+        found.update(answer) if mapping else found.extend(answer)
+    return found
+
+
+def _tools(found: Sequence[Any], report: PluginReport) -> list[Tool]:
+    from medvistagym_core.tools import Tool
+
+    for thing in found:
+        if not isinstance(thing, Tool):
+            raise TypeError(f"medvistagym_tools returned {type(thing).__name__} {thing!r:.60}; decorate it with @tool")
+    names = [thing.name for thing in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"it offers two tools named {name}; rename one with @tool(name=...)")
+    return [tool.with_metadata(plugin=report.name, version=report.version) for tool in found]
+
+
+def _plugin_frames(error: BaseException, point: importlib.metadata.EntryPoint) -> list[str]:
+    """The places in the plugin's own files that the error passed, as `file:line`, outermost first."""
+    top = point.module.split(".")[0]
+    stack = error.stack if isinstance(error, LoadTimeoutError) else traceback.extract_tb(error.__traceback__)
+    places = []
+    for frame in stack:
+        parts = Path(frame.filename).parts
+        inside = [k for k, part in enumerate(parts) if part in (top, f"{top}.py")]
+        if inside:
+            places.append(f"{'/'.join(parts[inside[-1] :])}:{frame.lineno}")
+    return places
+
+
+def _raised_in_plugin(error: BaseException, point: importlib.metadata.EntryPoint) -> bool:
+    return bool(_plugin_frames(error, point))
+
+
+def _failure(error: BaseException, point: importlib.metadata.EntryPoint) -> dict[str, Any]:
+    said = str(error).strip().split("\n")[0][:300]
+    top = point.module.split(".")[0]
+    places = _plugin_frames(error, point)
+    fix = "mend the plugin, or leave it out with --plugins"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        missing = error.name.split(".")[0]
+        fix = (
+            f"reinstall the plugin: its module {top} is missing"
+            if missing == top
+            else f"pip install what provides {missing}"
+        )
+    elif isinstance(error, SystemExit):
+        said = f"it called sys.exit({error.code!r}) while it was loaded"
+    elif isinstance(error, LoadTimeoutError):
+        fix = f"mend the plugin, leave it out with --plugins, or allow it more time with {LIMIT_VARIABLE}"
+    return {
+        "state": "failed",
+        "reason": f"{type(error).__name__}: {said}".rstrip(": "),
+        "fix": fix,
+        "location": places[-1] if places else "",
+    }
+
+
+def _distribution_info(dist: importlib.metadata.Distribution | None) -> DistributionInfo:
+    """Name, version and requirements, read without a parser of e-mail, which takes longer than everything else here."""
+    text = (dist.read_text("METADATA") if dist else None) or ""
+    fields: dict[str, list[str]] = {}
+    for line in text.partition("\n\n")[0].splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.lower(), []).append(value.strip())
+    if dist is not None and not {"name", "version"} <= fields.keys():
+        return str(dist.name or "unknown"), str(dist.version or "0"), tuple(dist.requires or ())
+    return fields.get("name", ["unknown"])[0], fields.get("version", ["0"])[0], tuple(fields.get("requires-dist", ()))
+
+
+_ON_CORE: Final = re.compile(r"medvistagym[-_.]+core\s*(?:\[[^\]]*\])?\s*\(?([^;()]*)\)?\s*(;.*)?", re.IGNORECASE)
+_PLAIN: Final = re.compile(r"(>=|<=|==|!=|>|<)\s*(\d+(?:\.\d+)*)")
+
+
+def _incompatible(requires: Sequence[str]) -> str:
+    """The requirement on the core that the installed core does not meet, or nothing."""
+    for line in requires:
+        asked = _ON_CORE.fullmatch(line.strip())
+        if asked is None or asked[2]:
+            continue
+        specifier, version = asked[1].strip(), core_version()
+        met = _plainly_met(specifier, version)
+        if met is None:
+            from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+            try:
+                met = SpecifierSet(specifier).contains(version, prereleases=True)
+            except InvalidSpecifier:
+                continue
+        if not met:
+            return f"{CORE}{','.join(part.replace(' ', '') for part in specifier.split(','))}"
+    return ""
+
+
+def _plainly_met(specifier: str, version: str) -> bool | None:
+    """Whether a plain version such as 1.2.0 meets a plain specifier such as >=1,<2; None where `packaging` must say (PEP 440).
+
+    Importing `packaging` takes longer than discovery itself.
+    """
+    clauses = [_PLAIN.fullmatch(part.strip()) for part in specifier.split(",") if part.strip()]
+    if not re.fullmatch(r"\d+(\.\d+)*", version) or not all(clauses):
+        return None
+
+    def release(text: str) -> tuple[int, ...]:
+        numbers = [int(part) for part in text.split(".")]
+        while numbers and numbers[-1] == 0:
+            numbers.pop()
+        return tuple(numbers)
+
+    have = release(version)
+    compared = {
+        ">=": have.__ge__, "<=": have.__le__, "==": have.__eq__, "!=": have.__ne__, ">": have.__gt__, "<": have.__lt__,
+    }  # fmt: skip
+    return all(compared[clause[1]](release(clause[2])) for clause in clauses if clause)

@@ -1,0 +1,133 @@
+"""The guard inside which foreign code is loaded, so that it cannot stall, garble or outlive the command that loads it.
+
+`guarded` runs a callable in a daemon thread with a time limit. Meanwhile stdout is stderr and stdin is empty, for Python code
+and for the file descriptors that C code and child processes use, and a thread that the callable starts is a daemon, so that the
+interpreter need not wait for it. What no guard within a process can stop is code that ends the process or never lets go of the
+interpreter lock; the conformance kit finds that in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+_turn: Final = threading.Lock()
+_inside = threading.local()
+
+
+class LoadTimeoutError(Exception):
+    """The callable was given up; `stack` is where it was, outermost frame first."""
+
+    def __init__(self, limit_s: float, stack: traceback.StackSummary) -> None:
+        super().__init__(f"it was not loaded within {limit_s:g} s")
+        self.stack = stack
+
+
+def run_with_timeout(work: Callable[[], T], limit_s: float) -> T:
+    """The value of `work()`, or the exception it raised, even `SystemExit` and `KeyboardInterrupt`.
+
+    Args:
+        work: Runs in another thread; given up, it is ended as soon as it returns to Python code.
+        limit_s: Seconds allowed.
+
+    Raises:
+        LoadTimeoutError: It took longer.
+        RuntimeError: It is called from within `work`.
+    """
+    ensure_not_nested()
+    outcome: list[tuple[T | None, BaseException | None]] = []
+
+    def run() -> None:
+        _inside.now = True
+        try:
+            outcome.append((work(), None))
+        except BaseException as error:  # noqa: BLE001 handed to the caller
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, name="medvistagym-load", daemon=True)
+    with _turn, _redirected_stdio(), _daemon_threads():
+        thread.start()
+        thread.join(limit_s)
+        if not outcome:
+            frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001 public but for its name
+            stack = traceback.extract_stack(frame) if frame else traceback.StackSummary()
+            _raise_in_thread(thread)
+            raise LoadTimeoutError(limit_s, stack)
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
+
+
+def ensure_not_nested() -> None:
+    """Raise `RuntimeError` when called by code that is being loaded, which would wait for itself."""
+    if getattr(_inside, "now", False):
+        raise RuntimeError("plugins cannot be discovered by a plugin that is being loaded")
+
+
+def _raise_in_thread(thread: threading.Thread) -> None:
+    """Let the thread find a `SystemExit` when it next runs Python code."""
+    import ctypes
+
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
+
+
+@contextlib.contextmanager
+def _daemon_threads() -> Iterator[None]:
+    start = threading.Thread.start
+
+    def start_as_daemon(thread: threading.Thread) -> None:
+        if getattr(_inside, "now", False) and thread.ident is None:
+            thread.daemon = True
+        start(thread)
+
+    threading.Thread.start = start_as_daemon  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _redirected_stdio() -> Iterator[None]:
+    stdin = sys.stdin
+    _flush()
+    with contextlib.ExitStack() as stack:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        stack.callback(os.close, nowhere)
+        for descriptor, other in ((0, nowhere), (1, 2 if _is_open(2) else nowhere)):
+            if _is_open(descriptor):
+                kept = os.dup(descriptor)
+                stack.callback(os.close, kept)
+                stack.callback(os.dup2, kept, descriptor)
+                os.dup2(other, descriptor)
+        stack.callback(_flush)
+        sys.stdin = io.StringIO()
+        stack.callback(setattr, sys, "stdin", stdin)
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.__stdout__):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()  # type: ignore[union-attr]
+    if "ctypes" in sys.modules:  # else nothing but the interpreter is likely to have printed through C
+        c: Any = sys.modules["ctypes"]
+        with contextlib.suppress(AttributeError, OSError, TypeError):
+            c.CDLL(None).fflush(None)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

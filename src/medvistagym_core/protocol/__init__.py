@@ -1,0 +1,8 @@
+"""What a policy writes and reads: turns, messages, prompts, chat templates.
+
+May use `tools` and below.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,250 @@
+"""The text protocol: what a policy writes, read as a turn.
+
+A turn is `<think>...</think>` and then either tool calls, `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, or
+`<answer>...</answer>`. Model text is untrusted: whatever it holds, `Protocol.parse` returns a `Turn`, and what is wrong with
+it is in `Turn.error`, a `malformed_call` of one sentence that says what to do. A turn with an error carries neither calls nor
+an answer, so nothing is half done. `Protocol.read` makes the same turn of a chat message whose calls were already parsed by a
+trainer or an endpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from medvistagym_core.protocol._call_parser import (
+    TOOL_CALL_EXAMPLE,
+    TOOL_CALL_TAGS,
+    MalformedCallError,
+    dumps,
+    format_structured_call,
+    parse_fast,
+    parse_structured_call,
+    parse_tagged_call,
+    replace_surrogates,
+)
+from medvistagym_core.protocol._turn import ReasoningMode, Turn
+from medvistagym_core.tools import ToolCall, ToolError
+
+THINK: Final = ("<think>", "</think>")
+ANSWER: Final = ("<answer>", "</answer>")
+_TAGS: Final = (*THINK, *TOOL_CALL_TAGS, *ANSWER)
+_new: Final = tuple.__new__  # that of a named tuple takes twice as long
+
+
+@dataclasses.dataclass(frozen=True)
+class TextProtocol:
+    """How a turn is written.
+
+    Attributes:
+        think: "required" (a turn without reasoning is malformed), "optional", or "off" (reasoning is read, but does not
+            conform).
+        max_calls_per_turn: Calls allowed in one turn; a turn with more is malformed and none of them is run.
+    """
+
+    think: ReasoningMode = "optional"
+    max_calls_per_turn: int = 1
+
+    def __post_init__(self) -> None:
+        if self.think not in ("required", "optional", "off"):
+            raise ValueError(f"think is 'required', 'optional' or 'off', not {self.think!r}")
+        if self.max_calls_per_turn < 1:
+            raise ValueError(f"max_calls_per_turn is at least 1, not {self.max_calls_per_turn}")
+
+    @property
+    def stop_strings(self) -> tuple[str, ...]:
+        """Texts that end a turn, for decoding; they belong to the turn."""
+        return (TOOL_CALL_TAGS[1], ANSWER[1]) if self.max_calls_per_turn == 1 else (ANSWER[1],)
+
+    @property
+    def instructions(self) -> str:
+        """How to write a turn, for the system prompt."""
+        think = {
+            "required": "Start every turn with <think>your reasoning</think>. Then",
+            "optional": "In every turn you may reason first in <think>...</think>. Then",
+            "off": "In every turn,",
+        }[self.think]
+        most = self.max_calls_per_turn
+        call = (
+            f"call a tool with {TOOL_CALL_EXAMPLE}"
+            if most == 1
+            else f"make up to {most} tool calls, each {TOOL_CALL_EXAMPLE}"
+        )
+        return f"{think} either {call} or end with <answer>your answer</answer>."
+
+    def parse(self, text: str) -> Turn:
+        """The turn that `text` is. Never raises."""
+        if not text.isascii():
+            text = replace_surrogates(text)
+        found = _FAST_PATH.fullmatch(text)
+        if found is None:
+            return self._parse_general(text)
+        # One call or an answer in the wire format, which is most of what a policy writes: a few times as fast as `_any`.
+        thought, name, arguments, whole, answer = found.groups()
+        think = None if thought is None else thought.strip() or None
+        if self.think == "optional" or (thought is None if self.think == "off" else think is not None):
+            if answer is None:
+                call = parse_fast(name, arguments or whole)
+                if call is not None:
+                    return _new(Turn, (text, think, (call,), None, None, True))
+            elif answer := answer.strip():
+                return _new(Turn, (text, think, (), answer, None, True))
+        return self._parse_general(text)
+
+    def _parse_general(self, text: str) -> Turn:
+        """The turn of any text."""
+        think: str | None = None
+        try:
+            think, at, conforms = self._think(text)
+            calls, answers, tidy = self._actions(text, at)
+            return self._turn(text, think, calls, answers, conforms and tidy)
+        except MalformedCallError as error:
+            return Turn(text, think, error=ToolError("malformed_call", str(error)))
+
+    def parse_message(self, message: Mapping[str, Any]) -> Turn:
+        """The turn in an assistant's chat message. Never raises.
+
+        Args:
+            message: `content` is text or a list of content blocks; `reasoning_content` or `reasoning`, if any, is the thinking;
+                `tool_calls` is a list of `{"id", "type": "function", "function": {"name", "arguments"}}` or of
+                `{"name", "arguments"}`, with arguments as an object or as JSON text. Calls may also stand in the text.
+        """
+        said = replace_surrogates(_content(message.get("content")))
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
+        if isinstance(reasoning, str) and reasoning.strip() and not _contains_tag(reasoning):
+            said = f"{THINK[0]}{replace_surrogates(reasoning)}{THINK[1]}{said}"
+        structured = message.get("tool_calls")
+        if not structured:
+            return self.parse(said)
+        think: str | None = None
+        text = said
+        try:
+            text = said + "".join(format_structured_call(call) for call in _sequence(structured))
+            think, at, conforms = self._think(said)
+            calls, answers, tidy = self._actions(said, at, bare=True)
+            calls += [parse_structured_call(call) for call in _sequence(structured)]
+            return self._turn(text, think, calls, answers, conforms and tidy)
+        except MalformedCallError as error:
+            return Turn(text, think, error=ToolError("malformed_call", str(error)))
+
+    def format_turn(self, think: str | None = None, calls: Sequence[ToolCall] = (), answer: str | None = None) -> str:
+        """The wire text of a turn; `parse` reads it back.
+
+        Raises:
+            ValueError: The parts are not a turn: both or neither of calls and answer, too many calls, or a tag inside a part.
+        """
+        if bool(calls) == (answer is not None):
+            raise ValueError("a turn has either tool calls or an answer")
+        for part in (think, answer):
+            if part is not None and _contains_tag(part):
+                raise ValueError(f"a tag of the protocol cannot stand inside a part: {part!r}")
+        text = f"{THINK[0]}{think}{THINK[1]}" if think and self.think != "off" else ""
+        text += "".join(
+            TOOL_CALL_TAGS[0] + dumps({"name": c.name, "arguments": c.arguments}) + TOOL_CALL_TAGS[1] for c in calls
+        )
+        if answer is not None:
+            text += f"{ANSWER[0]}{answer}{ANSWER[1]}"
+        turn = self.parse(text)
+        if turn.error is not None:
+            raise ValueError(turn.error.message)
+        return text
+
+    def _think(self, text: str) -> tuple[str | None, int, bool]:
+        """The reasoning at the head of a turn, where it ends, and whether nothing else stands there."""
+        start, end = text.find(THINK[0]), text.find(THINK[1])
+        if end < 0:
+            if start >= 0 and not text[:start].strip():
+                raise MalformedCallError("Close your reasoning with </think> before you act.")
+            if start >= 0:
+                raise MalformedCallError("Write <think>...</think> first, before any call or answer.")
+            return None, 0, True
+        # A chat template may have opened the reasoning in the prompt: then only its end is in the text.
+        opened = 0 <= start < end
+        head = text[:start] if opened else ""
+        think = text[start + len(THINK[0]) : end] if opened else text[:end]
+        if any(tag in head or (not opened and tag in think) for tag in (TOOL_CALL_TAGS[0], ANSWER[0])):
+            raise MalformedCallError("Write <think>...</think> first, before any call or answer.")
+        at = end + len(THINK[1])
+        if text.find(THINK[0], at) >= 0 or text.find(THINK[1], at) >= 0:
+            raise MalformedCallError("Write <think>...</think> once, at the start of the turn.")
+        return think.strip() or None, at, not head.strip() and self.think != "off"
+
+    def _actions(self, text: str, at: int, bare: bool = False) -> tuple[list[ToolCall], list[str], bool]:
+        """Calls and answers from `at` on, and whether nothing but white space stands between; `bare` expects none of them."""
+        calls: list[ToolCall] = []
+        answers: list[str] = []
+        tidy = True
+        length = len(text)
+        while at < length:
+            mark = text.find("<", at)
+            if mark < 0:
+                tidy = tidy and not text[at:].strip()
+                break
+            if mark > at and text[at:mark].strip():
+                tidy = False
+            if text.startswith(TOOL_CALL_TAGS[0], mark):
+                call, at = parse_tagged_call(text, mark + len(TOOL_CALL_TAGS[0]))
+                calls.append(call)
+            elif text.startswith(ANSWER[0], mark):
+                begin = mark + len(ANSWER[0])
+                end = text.find(ANSWER[1], begin)
+                if end < 0:
+                    raise MalformedCallError("Close your answer with </answer>.")
+                answer = text[begin:end].strip()
+                if _contains_tag(answer):
+                    raise MalformedCallError("Write only the answer between <answer> and </answer>.")
+                if not answer:
+                    raise MalformedCallError("Put your answer between <answer> and </answer>; it is empty.")
+                answers.append(answer)
+                at = end + len(ANSWER[1])
+            elif text.startswith(TOOL_CALL_TAGS[1], mark) or text.startswith(ANSWER[1], mark):
+                tag = TOOL_CALL_TAGS[0] if text.startswith(TOOL_CALL_TAGS[1], mark) else ANSWER[0]
+                raise MalformedCallError(f"There is a closing tag without {tag} before it.")
+            else:
+                tidy, at = False, mark + 1
+        # Text before structured calls is reasoning that a chat template has stripped of its tags.
+        return calls, answers, tidy or bare
+
+    def _turn(self, text: str, think: str | None, calls: list[ToolCall], answers: list[str], conforms: bool) -> Turn:
+        if calls and answers:
+            raise MalformedCallError("Either call a tool or answer in one turn, not both.")
+        if not calls and not answers:
+            raise MalformedCallError(f"End the turn with {TOOL_CALL_EXAMPLE} or <answer>...</answer>.")
+        if len(answers) > 1:
+            raise MalformedCallError(f"Give one <answer>, not {len(answers)}.")
+        if self.think == "required" and think is None:
+            raise MalformedCallError("Start the turn with <think>...</think>, then call a tool or answer.")
+        if len(calls) > self.max_calls_per_turn:
+            most = self.max_calls_per_turn
+            raise MalformedCallError(
+                f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {len(calls)}; none was run."
+            )
+        return Turn(text, think, tuple(calls), answers[0] if answers else None, None, conforms)
+
+
+_FAST_PATH: Final = re.compile(
+    r"\s*+(?:<think>([^<]*+)</think>\s*+)?(?:<tool_call>"
+    r'(?:\{"name": "([a-z0-9_]++)", "arguments": (\{.*\})\}|[ \t\r\n]*+(\{.*\})[ \t\r\n]*+)'
+    r"</tool_call>|<answer>([^<]*+)</answer>)\s*+",
+    re.DOTALL,
+)
+
+
+def _sequence(value: Any) -> Sequence[Any]:
+    if isinstance(value, list | tuple):
+        return value
+    raise MalformedCallError("tool_calls is a list of calls.")
+
+
+def _content(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list | tuple):
+        return "".join(str(block.get("text") or "") for block in content if isinstance(block, Mapping))
+    return ""
+
+
+def _contains_tag(text: str) -> bool:
+    return "<" in text and any(tag in text for tag in _TAGS)

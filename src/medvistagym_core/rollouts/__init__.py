@@ -1,0 +1,8 @@
+"""Who acts, many cases at once, and the same again.
+
+May use `environment` and below.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,201 @@
+"""A policy that is served by an OpenAI-compatible endpoint, such as a vLLM server.
+
+Calls and their schemas go through the API's own `tools`; a result's images follow it in a user's message, since the API takes
+text alone from a tool. What comes back is put into the wire format, so that records and rewards do not depend on who acted.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from medvistagym_core.environment import Observation
+from medvistagym_core.protocol import THINK, TOOL_CALL_TAGS, Block, Message, TextProtocol, ToolMessageStyle
+from medvistagym_core.rollouts._chat_completions import ChatCompletionsClient, EndpointError
+from medvistagym_core.rollouts._policy import PolicyUnavailableError
+from medvistagym_core.tools import Toolbox
+from medvistagym_core.trajectories import SamplingParams
+
+_THREADS: Final = 64
+
+
+class EndpointPolicy:
+    """Asks an endpoint for turns, many at once.
+
+    An episode whose request failed for good ends with the reason on record. When all requests of a batch fail because there is
+    no server, or because it refuses the key or the address, `act` raises `PolicyUnavailableError`, and the rollout stops there.
+
+    Args:
+        endpoint: Where the model is served.
+        model: Its name there.
+        toolbox: The tools that may be called.
+        protocol: How turns are written.
+        style: "tools" for a server that takes tools, "text" for one that does not; the episodes' settings have the same.
+        temperature: Sampling temperature; 0 is greedy.
+        top_p: Share of the probability that is sampled from.
+        max_tokens: Longest turn in tokens.
+        seed: Seed of the sampling, where the server heeds it.
+        name: What reports call it; the model's name unless given.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    def __init__(
+        self,
+        endpoint: ChatCompletionsClient,
+        model: str,
+        toolbox: Toolbox,
+        protocol: TextProtocol | None = None,
+        *,
+        style: ToolMessageStyle = "tools",
+        temperature: float = 0.7,
+        top_p: float = 1.0,
+        max_tokens: int = 1024,
+        seed: int = 0,
+        name: str | None = None,
+    ) -> None:
+        if temperature < 0 or not 0 < top_p <= 1 or max_tokens < 1:
+            given = f"{temperature}, {top_p} and {max_tokens}"
+            raise ValueError(f"temperature is at least 0, top_p in (0, 1] and max_tokens at least 1, not {given}")
+        self.name = name or model
+        self.sampling: SamplingParams = {
+            "endpoint": endpoint.url,
+            "model": model,
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_tokens": max_tokens,
+            "seed": seed,
+        }
+        self._endpoint = endpoint
+        self._protocol = protocol or TextProtocol()
+        self._seed = seed
+        self._body: dict[str, Any] = {
+            "model": model,
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_tokens": max_tokens,
+        }
+        if style == "tools" and len(toolbox):
+            self._body["tools"] = toolbox.schemas("openai")
+            if self._protocol.max_calls_per_turn == 1:
+                self._body["parallel_tool_calls"] = False
+        elif style == "text":
+            self._body["stop"] = [TOOL_CALL_TAGS[1]]
+
+    def act(self, observations: Sequence[Observation]) -> list[str | Exception]:
+        """A turn for each observation, or why there is none.
+
+        Raises:
+            PolicyUnavailableError: The endpoint cannot be used at all.
+        """
+        if not observations:
+            return []
+        said: list[str | Exception] = [EndpointError("not asked")] * len(observations)
+        todo = deque(enumerate(observations))
+
+        def work() -> None:
+            with contextlib.suppress(IndexError):  # nothing is left to do
+                while True:
+                    k, observation = todo.popleft()
+                    said[k] = self._guarded(observation)
+
+        # Daemons: a run that is interrupted does not wait for what is still being asked.
+        threads = [threading.Thread(target=work, daemon=True) for _ in observations[:_THREADS]]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            todo.clear()
+            self._endpoint.stop()
+            raise
+        failed = [turn for turn in said if isinstance(turn, EndpointError)]
+        if len(failed) == len(said) and all(error.fatal for error in failed):
+            raise PolicyUnavailableError(str(failed[0]))
+        return said
+
+    def _guarded(self, observation: Observation) -> str | Exception:
+        try:
+            return self._act(observation)
+        except Exception as error:  # noqa: BLE001 - one request that fails must not cost the others theirs
+            return error
+
+    def _act(self, observation: Observation) -> str:
+        named = repr((self._seed, observation.seed, observation.num_turns)).encode()
+        seed = int.from_bytes(hashlib.sha256(named).digest()[:4], "big") >> 1
+        messages = list(to_openai_messages(observation.messages, observation.policy_state.setdefault("pictures", {})))
+        return self._to_wire_text(self._endpoint.complete({**self._body, "messages": messages, "seed": seed}))
+
+    def _to_wire_text(self, message: dict[str, Any]) -> str:
+        """The turn in the wire format."""
+        content = message.get("content") or ""
+        if not isinstance(content, str):
+            return self._protocol.parse_message(message).text
+        if message.get("tool_calls") and content.strip() and "<" not in content and self._protocol.think != "off":
+            content = f"{THINK[0]}{content.strip()}{THINK[1]}"  # what a model says before a call is its reasoning
+        elif content.count(TOOL_CALL_TAGS[0]) > content.count(TOOL_CALL_TAGS[1]) and "stop" in self._body:
+            content += TOOL_CALL_TAGS[1]  # servers leave out the text that they stop at
+        return self._protocol.parse_message({**message, "content": content}).text
+
+
+def to_openai_messages(messages: Sequence[Message], pictures: dict[int, tuple[Any, str]]) -> Iterator[Message]:
+    """A conversation as the chat completions API takes it.
+
+    Args:
+        messages: Messages with Pillow images in their image blocks.
+        pictures: Pictures that were encoded before, by `id` of the image, beside the image itself; new ones are added.
+    """
+    calls, due = 0, 0
+    images: list[Block] = []
+    for message in messages:
+        content = [_to_openai_part(block, pictures) for block in message["content"]]
+        if message["role"] != "tool" and images:
+            yield {"role": "user", "content": images}
+            images = []
+        if message["role"] == "tool":
+            texts = [part["text"] for part in content if part["type"] == "text"]
+            yield {"role": "tool", "tool_call_id": f"call_{due}", "content": "\n".join(texts)}
+            due += 1
+            if len(texts) < len(content):
+                images += content
+        elif message["role"] == "assistant":
+            said: Message = {"role": "assistant", "content": "".join(part["text"] for part in content)}
+            if "tool_calls" in message:
+                due = calls
+                said["tool_calls"] = [
+                    _call(call["function"], calls + k) for k, call in enumerate(message["tool_calls"])
+                ]
+                calls += len(message["tool_calls"])
+            yield said
+        elif all(part["type"] == "text" for part in content):
+            yield {"role": message["role"], "content": "\n".join(part["text"] for part in content)}
+        else:
+            yield {"role": message["role"], "content": content}
+    if images:
+        yield {"role": "user", "content": images}
+
+
+def _call(function: dict[str, Any], number: int) -> dict[str, Any]:
+    arguments = json.dumps(function["arguments"], ensure_ascii=False)
+    return {"id": f"call_{number}", "type": "function", "function": {"name": function["name"], "arguments": arguments}}
+
+
+def _to_openai_part(block: Block, pictures: dict[int, tuple[Any, str]]) -> dict[str, Any]:
+    if block["type"] != "image":
+        return {"type": "text", "text": block["text"]}
+    image = block["image"]
+    if id(image) not in pictures:
+        with contextlib.closing(io.BytesIO()) as file:
+            image.save(file, "png")
+            text = base64.b64encode(file.getvalue()).decode()
+        pictures[id(image)] = image, f"data:image/png;base64,{text}"
+    return {"type": "image_url", "image_url": {"url": pictures[id(image)][1]}}

@@ -1,0 +1,265 @@
+"""The processes in which a plugin is inspected, seen from inside.
+
+`python -c "from medvistagym_core.testing._inspector import main; main()" importing|tools|worker` reads one request as JSON from
+stdin and writes one event a line to stdout, which the plugin cannot reach: its own stdout is stderr.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, Final
+
+from medvistagym_core.plugins import LoadedPlugin, discover
+from medvistagym_core.testing._finding import PASS, Check, Finding
+from medvistagym_core.testing._rules import HEAVY, RULES
+from medvistagym_core.testing._target import PluginUnderTest
+
+NEEDED: Final = ("hypothesis", "hypothesis_jsonschema", "jsonschema")
+CODE: Final = "from medvistagym_core.testing._inspector import main; main()"
+_WORKER_S: Final = 120.0
+
+
+def main() -> None:
+    """Serve one request."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    request = json.loads(sys.stdin.read())
+    with os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1) as events:
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+
+        def tell(**event: Any) -> None:
+            print(json.dumps(event), file=events, flush=True)
+
+        {"importing": _inspect_import, "tools": _tools, "worker": _worker}[sys.argv[1]](request, tell)
+
+
+EmitEvent = Callable[..., None]
+
+
+def _inspect_import(request: dict[str, Any], tell: EmitEvent) -> None:
+    """What loading the plugin costs and leaves behind, in an interpreter that has only the core."""
+    began, worked = time.perf_counter(), time.process_time()
+    import docstring_parser
+    import pydantic.fields
+
+    from medvistagym_core.plugins import Registry
+
+    docstring_parser.parse("The core reads docstrings."), Registry, pydantic.fields
+    # How much longer than its work a process takes on this machine just now, where others want the processor too.
+    busy = max(1.0, (time.perf_counter() - began) / max(time.process_time() - worked, 1e-3))
+    subject = PluginUnderTest.model_validate(request["subject"])
+    before = (set(sys.modules), os.getcwd(), dict(os.environ), set(threading.enumerate()))  # noqa: PTH109
+    began, worked = time.perf_counter(), time.process_time()
+    offer = subject.load()
+    seconds = max((time.perf_counter() - began) / busy, time.process_time() - worked)
+    heavy = sorted(name for name in set(sys.modules) - before[0] if name in HEAVY)
+    threads = sorted(t.name for t in threading.enumerate() if t not in before[3] and t.name != "medvistagym-load")
+    changed = ["the working folder"] if os.getcwd() != before[1] else []  # noqa: PTH109
+    changed += [f"the environment variable {name}" for name in sorted(before[2].keys() ^ os.environ.keys())]
+    changed += [
+        f"the environment variable {name}" for name, value in before[2].items() if os.environ.get(name, value) != value
+    ]
+    tell(report=dataclasses.asdict(offer.report), seconds=seconds, heavy=heavy, threads=threads, changed=changed)
+
+
+def _name_conflicts(subject: PluginUnderTest, offer: LoadedPlugin) -> list[str]:
+    from medvistagym_core.plugins import load_catalog
+
+    mine = set(offer.report.tools)
+    found = []
+    for other in discover():
+        if other.report.distribution != (subject.distribution or subject.name) and other.report.name != subject.name:
+            found += [f"{name} is a tool of {other.report.distribution}" for name in other.report.tools if name in mine]
+    for entry in load_catalog().entries:
+        if entry.distribution != subject.distribution:
+            found += [f"{tool.name} is a tool of {entry.distribution}" for tool in entry.tools if tool.name in mine]
+    return sorted(set(found))
+
+
+def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
+    """The checks of each tool, but for those that a process before this one ended in."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        tell(missing=missing)
+        return
+    subject = PluginUnderTest.model_validate(request["subject"])
+    offer = subject.load()
+    if not request["done"]:
+        tell(rivals=_name_conflicts(subject, offer))
+    for tool in offer.contributions.get("tools", ()):
+        if tool.name in request["done"]:
+            continue
+        tell(tool=tool.name)
+        checks = _checks(tool, request, tell)
+        for rule in RULES:
+            if rule.id in checks:
+                tell(check=rule.id, limit_s=request["limit_s"])
+                began = time.monotonic()
+                finding = _run_check(checks[rule.id])
+                tell(found=list(finding), seconds=time.monotonic() - began)
+    tell(end=True)
+
+
+def _run_check(check: Check) -> Finding:
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 a check that fails to check is an ERROR, not the plugin's fault
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(line.filename)}:{line.lineno}"  # noqa: PTH119
+        said = " ".join(str(error).split())[:300]
+        return Finding("ERROR", f"{type(error).__name__}: {said} ({where})", "Please report it to medvistagym-core.")
+
+
+def _checks(tool: Any, request: dict[str, Any], tell: EmitEvent) -> dict[str, Check]:
+    from functools import cache
+
+    from medvistagym_core.testing import _schema_checks as schema_checks
+    from medvistagym_core.testing._call_checks import ToolTrials
+    from medvistagym_core.testing._strategies import argument_strategy, with_images
+
+    def say(at: str, limit_s: float) -> None:
+        tell(at=at, limit_s=limit_s)
+
+    @cache
+    def valid_schema() -> bool:
+        return schema_checks.schema_valid(tool).status == "PASS"
+
+    @cache
+    def trial() -> ToolTrials:
+        return ToolTrials(tool, say, examples=request["examples"], limit_s=request["limit_s"])
+
+    @cache
+    def abroad() -> dict[str, Any]:
+        say("the same calls in another process", _WORKER_S)
+        return _in_other_process(tool, trial(), request)
+
+    def after_schema(check: Callable[[], Finding]) -> Check:
+        return lambda: check() if valid_schema() else Finding("SKIP", "its schema is not valid")
+
+    def some_valid() -> dict[str, Any]:
+        drawn: list[dict[str, Any]] = []
+
+        def seen(arguments: dict[str, Any]) -> None:
+            full = with_images(tool.spec, arguments)
+            with contextlib.suppress(Exception):
+                tool.validate(full)
+                drawn.append(full)
+
+        argument_strategy(tool.spec, 20, seen)
+        return max(drawn, key=len) if drawn else with_images(tool.spec, {})
+
+    def deterministic() -> Finding:
+        if not tool.spec.deterministic:
+            return Finding("SKIP", "it is declared not deterministic")
+        if not trial().samples:
+            return Finding("SKIP", "no call succeeded")
+        here = trial().repeated()
+        return here if here.status != "PASS" else Finding(*abroad()["repeats"])
+
+    def pickles() -> Finding:
+        return Finding(*abroad()["pickles"])
+
+    return {
+        "schema-valid": lambda: schema_checks.schema_valid(tool),
+        "arguments-described": lambda: schema_checks.arguments_described(tool),
+        "constraints-kept": lambda: schema_checks.constraints_kept(tool),
+        "schema-same": lambda: schema_checks.schema_same(tool),
+        "invalid-arguments": after_schema(lambda: schema_checks.invalid_arguments(tool, some_valid())),
+        "valid-calls": after_schema(lambda: trial().valid_calls()),
+        "input-unchanged": after_schema(lambda: trial().found("input")),
+        "declared-output": after_schema(lambda: trial().found("output")),
+        "lineage-inside": after_schema(lambda: trial().found("lineage")),
+        "deterministic": after_schema(deterministic),
+        "batch-equals-loop": after_schema(lambda: trial().batch_equals_loop()),
+        "pickles": after_schema(pickles),
+    }
+
+
+def _in_other_process(tool: Any, trial: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """The findings of another interpreter with another hash seed."""
+    samples = trial.chosen()
+    try:
+        packed = base64.b64encode(pickle.dumps(tool)).decode()
+    except Exception as error:  # noqa: BLE001 whatever stops it from being pickled
+        packed, reason = "", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    order = {
+        "subject": request["subject"], "tool": tool.name, "packed": packed,
+        "samples": [[sample.picture, sample.arguments, sample.digest] for sample in samples],
+    }  # fmt: skip
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, "worker"],
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        timeout=_WORKER_S,
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        check=False,
+    )
+    found: dict[str, Any] = {}
+    for line in done.stdout.splitlines():
+        found.update(json.loads(line))
+    lost = ["FAIL", f"the other process ended with exit code {done.returncode}"]
+    found = {"repeats": lost, "pickles": lost, **found}
+    if not packed:
+        found["pickles"] = ["FAIL", f"it cannot be pickled: {reason}"]
+    return found
+
+
+def _worker(request: dict[str, Any], tell: EmitEvent) -> None:
+    from medvistagym_core.testing._call_checks import TrialCall
+
+    samples = [TrialCall(*one) for one in request["samples"]]
+    tools = {
+        tool.name: tool
+        for tool in PluginUnderTest.model_validate(request["subject"]).load().contributions.get("tools", ())
+    }
+    try:
+        tell(repeats=_repeats(tools[request["tool"]], samples))
+    except Exception as error:  # noqa: BLE001
+        tell(repeats=["FAIL", f"in another process it raises {type(error).__name__}: {error}"])
+    try:
+        if request["packed"]:
+            tell(pickles=_unpacked(base64.b64decode(request["packed"]), tools[request["tool"]].id, samples))
+    except Exception as error:  # noqa: BLE001
+        said = " ".join(str(error).split())[:200]
+        tell(pickles=["FAIL", f"in another process it cannot be unpickled: {type(error).__name__}: {said}"])
+
+
+def _repeats(tool: Any, samples: Any) -> list[str]:
+    from medvistagym_core.testing._call_checks import digest, run
+
+    for sample in samples:
+        if digest(run(tool, sample)) != sample.digest:
+            return [
+                "FAIL",
+                f"{json.dumps(sample.arguments)} on {sample.picture} gives something else in another process",
+            ]
+    return list(PASS)
+
+
+def _unpacked(packed: bytes, name: str, samples: Any) -> list[str]:
+    from medvistagym_core.testing._call_checks import run
+
+    tool = pickle.loads(packed)
+    if tool.id != name:
+        return ["FAIL", f"it comes back from pickling as {tool.id} instead of {name}"]
+    for sample in samples[:1]:
+        result = run(tool, sample)
+        if result.error is not None:
+            return ["FAIL", f"it does not work after pickling: {result.error.message}"]
+    return list(PASS)

@@ -1,0 +1,136 @@
+"""Checks of what a tool says of itself: nothing here runs the tool."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from medvistagym_core.plugins import Registry
+from medvistagym_core.protocol import system_prompt
+from medvistagym_core.testing._finding import PASS, Finding, several
+from medvistagym_core.testing._strategies import invalid
+from medvistagym_core.tools import DIALECTS, Tool, Toolbox, ToolError, ToolSpec, normalize_schema, render_tool_schema
+
+_SENTENCE: Final = 500
+_EMPTY_WORDS: Final = re.compile(r"^(todo|tbd|fixme|xxx|\.+|-+|description|argument|the argument)\.?$", re.IGNORECASE)
+_KEYWORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ge": ("minimum",), "gt": ("exclusiveMinimum",), "le": ("maximum",), "lt": ("exclusiveMaximum",),
+    "multiple_of": ("multipleOf",), "min_length": ("minLength", "minItems", "minProperties"),
+    "max_length": ("maxLength", "maxItems", "maxProperties"), "pattern": ("pattern",),
+}  # fmt: skip
+
+
+def schema_valid(tool: Tool) -> Finding:
+    """The metaschema of draft 2020-12 accepts the parameters."""
+    import jsonschema
+
+    try:
+        jsonschema.Draft202012Validator.check_schema(tool.spec.parameters)
+    except jsonschema.SchemaError as error:
+        where = ".".join(str(part) for part in error.absolute_path) or "parameters"
+        return Finding("FAIL", f"{where}: {error.message}")
+    return PASS
+
+
+def arguments_described(tool: Tool) -> Finding:
+    """Tool and arguments have descriptions that say something."""
+    properties: Mapping[str, Any] = tool.spec.parameters.get("properties", {})
+    said = {"the tool itself": tool.spec.description}
+    said |= {name: str(schema.get("description", "")) for name, schema in properties.items()}
+    faults = [f"{name} is described by {text!r}" for name, text in said.items() if not _says_something(name, text)]
+    return several(faults)
+
+
+def _says_something(name: str, text: str) -> bool:
+    plain = re.sub(r"[\W_]+", " ", text).strip().lower()
+    return len(plain) > 1 and not _EMPTY_WORDS.match(text.strip()) and plain != name.replace("_", " ").lower()
+
+
+def constraints_kept(tool: Tool) -> Finding:
+    """Each bound, length and pattern of the arguments model is in the schema."""
+    faults = []
+    properties = tool.spec.parameters.get("properties", {})
+    for name, field in tool.arguments.model_fields.items():
+        schema = _followed(properties.get(name, {}), tool.spec.parameters.get("$defs", {}))
+        for mark in field.metadata:
+            for attribute, keywords in _KEYWORDS.items():
+                bound = getattr(mark, attribute, None)
+                if bound is not None and not any(_stated(schema, key, bound) for key in keywords):
+                    faults.append(
+                        f"{name} must have {attribute} {bound}, and its schema has no {' or '.join(keywords)} {bound}"
+                    )
+    return several(faults)
+
+
+def _followed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = definitions.get(str(schema.get("$ref", "")).rpartition("/")[2])
+    return {**found, **schema} if isinstance(found, Mapping) else schema
+
+
+def _stated(schema: Mapping[str, Any], key: str, bound: Any) -> bool:
+    return any(option.get(key) == bound for option in (schema, *schema.get("anyOf", ())))
+
+
+def schema_same(tool: Tool) -> Finding:
+    """Every consumer sees the parameters as they are."""
+    want = json.loads(json.dumps(tool.spec.parameters))
+    faults = [f"{who} shows another schema" for who, seen in _seen(tool) if seen != want]
+    return several(faults, most=4)
+
+
+def _seen(tool: Tool) -> Iterator[tuple[str, Any]]:
+    spec = tool.spec
+    if tool.arguments.model_config.get("extra") == "forbid":  # else a JSON Schema is its own validator
+        yield "the validator", json.loads(json.dumps(normalize_schema(tool.arguments.model_json_schema())))
+    for dialect in DIALECTS:
+        yield f"the dialect {dialect}", _parameters(render_tool_schema(spec, dialect))  # type: ignore[arg-type]
+    lines = [line for line in system_prompt([spec]).splitlines() if line.startswith("{")]
+    yield "the system prompt", _parameters(lines[-1]) if lines else None
+    if (offered := _offered(spec)) is not None:
+        yield "MCP", offered
+    toolbox = Toolbox({tool.name: tool})
+    for name, trainer in Registry.discover().trainers.items():
+        if hasattr(trainer, "tool_schemas"):
+            (shown,) = trainer.tool_schemas(toolbox)
+            yield f"the trainer {name}", _parameters(shown)
+
+
+def _parameters(rendered: Any) -> Any:
+    body = json.loads(rendered) if isinstance(rendered, str) else json.loads(json.dumps(rendered))
+    body = body.get("function", body)
+    return next((body[key] for key in ("parameters", "input_schema", "inputSchema") if key in body), None)
+
+
+def _offered(spec: ToolSpec) -> Any:
+    """What a client of MCP reads, where the package is installed."""
+    name = next((name for name in ("mcp_types", "mcp") if importlib.util.find_spec(name)), None)
+    if name is None:
+        return None
+    types: Any = importlib.import_module(name if name == "mcp_types" else "mcp.types")
+    text = types.Tool.model_validate(render_tool_schema(spec, "mcp")).model_dump_json(by_alias=True, exclude_none=True)
+    return _parameters(text)
+
+
+def invalid_arguments(tool: Tool, valid: Mapping[str, Any]) -> Finding:
+    """Each fault gives a `ToolError` of one line that names the argument and says what is accepted."""
+    faults = []
+    for arguments, culprit, accepted in invalid(tool.spec, valid):
+        shown = f"{culprit}={json.dumps(arguments[culprit])}" if culprit in arguments else f"without {culprit}"
+        try:
+            tool.validate(arguments)
+        except ToolError as error:
+            said = error.message
+            if error.code != "bad_arguments" or "\n" in said or len(said) > _SENTENCE:
+                faults.append(f"{shown} gives no short bad_arguments sentence but {error.code}: {said[:200]!r}")
+            elif culprit not in said:
+                faults.append(f"the error for {shown} does not name {culprit}: {said!r}")
+            elif accepted and not any(text in said for text in accepted):
+                faults.append(f"the error for {shown} does not say what is accepted: {said!r}")
+        except Exception as error:  # noqa: BLE001 that it is another exception is the finding
+            faults.append(f"{shown} raises {type(error).__name__} instead of ValueError")
+        else:
+            faults.append(f"{shown} is taken, though the schema does not allow it")
+    return several(faults)

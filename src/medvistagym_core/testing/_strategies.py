@@ -1,0 +1,161 @@
+"""Arguments for a tool, valid and invalid, made from its JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from medvistagym_core.imaging import BOX_GRID_SIZE
+from medvistagym_core.tools import Tool, ToolSpec
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+
+_WRONG: Final[Mapping[str, tuple[Any, ...]]] = {
+    "integer": ("some", 0.5, None, [1]),
+    "number": ("some", None, [1.0]),
+    "string": (7, None, ["some"]),
+    "boolean": ("some", 2, None),
+    "array": ("some", 7, None),
+    "object": ("some", 7, None),
+}
+
+
+class InvalidCase(NamedTuple):
+    """Arguments with one thing wrong.
+
+    Attributes:
+        arguments: The arguments.
+        culprit: The argument that the error must name.
+        accepted: Texts of which the error must hold at least one, since they say what is accepted; empty: not asked for.
+    """
+
+    arguments: dict[str, Any]
+    culprit: str
+    accepted: tuple[str, ...]
+
+
+def argument_strategy(spec: ToolSpec, examples: int, seen: Callable[[dict[str, Any]], None]) -> None:
+    """Call `seen` with arguments that the schema allows, without those that are images: least ones first, then at random.
+
+    Args:
+        spec: The tool's spec.
+        examples: About how many.
+        seen: Must not raise.
+    """
+    from hypothesis import HealthCheck, Phase, given, settings
+
+    # Hypothesis only draws here: what goes wrong is recorded by `seen`, and nothing is stored beside the project.
+    quietly = settings(
+        max_examples=examples,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+
+    def draw(arguments: dict[str, Any]) -> None:
+        seen(arguments)
+
+    quietly(given(_strategy(spec))(draw))()
+
+
+def _strategy(spec: ToolSpec) -> SearchStrategy[dict[str, Any]]:
+    from hypothesis import strategies as st
+
+    required = set(spec.parameters["required"])
+    definitions = spec.parameters.get("$defs", {})
+    always: dict[str, Any] = {}
+    sometimes: dict[str, Any] = {}
+    for name, schema in spec.parameters["properties"].items():
+        if name not in spec.images:
+            (always if name in required else sometimes)[name] = _values(schema, definitions)
+    return st.fixed_dictionaries(always, optional=sometimes)
+
+
+def _values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> SearchStrategy[Any]:
+    from hypothesis import strategies as st
+    from hypothesis_jsonschema import from_schema
+
+    if _is_box(schema):  # a schema cannot say that the corners are in order
+
+        def ends() -> SearchStrategy[Any]:
+            return st.lists(st.integers(0, BOX_GRID_SIZE), min_size=2, max_size=2, unique=True).map(sorted)
+
+        return st.tuples(ends(), ends()).map(lambda pair: [pair[0][0], pair[1][0], pair[0][1], pair[1][1]])
+    whole: Any = {**schema, "$defs": definitions} if definitions else schema
+    drawn: SearchStrategy[Any] = from_schema(whole)
+    return drawn
+
+
+def _is_box(schema: Mapping[str, Any]) -> bool:
+    items = schema.get("items", {})
+    size = (schema.get("minItems"), schema.get("maxItems"))
+    return size == (4, 4) and (items.get("type"), items.get("minimum"), items.get("maximum")) == (
+        "integer",
+        0,
+        BOX_GRID_SIZE,
+    )
+
+
+def with_images(spec: ToolSpec, arguments: Mapping[str, Any], several: int = 2) -> dict[str, Any]:
+    """The arguments with handles for the images: 0 for each, `several` handles for a list."""
+    handles: dict[str, Any] = {
+        name: list(range(several)) if spec.parameters["properties"][name].get("type") == "array" else 0
+        for name in spec.images
+    }
+    return {**handles, **arguments}
+
+
+def resolved(tool: Tool, arguments: Mapping[str, Any], images: Mapping[int, Any]) -> dict[str, Any]:
+    """Validated arguments with images in place of handles."""
+    out = dict(arguments)
+    for name in tool.image_arguments:
+        value = out[name]
+        out[name] = (
+            [images[handle] for handle in value]
+            if isinstance(value, list)
+            else None
+            if value is None
+            else images[value]
+        )
+    return out
+
+
+def invalid(spec: ToolSpec, valid: Mapping[str, Any]) -> Iterator[InvalidCase]:
+    """Arguments with one thing wrong each, made from valid ones."""
+    schema = spec.parameters
+    names = tuple(schema["properties"])
+    yield InvalidCase({**valid, "no_such_argument": 1}, "no_such_argument", names)
+    for name in schema["required"]:
+        yield InvalidCase({k: v for k, v in valid.items() if k != name}, name, ("missing", "required"))
+    for name, part in schema["properties"].items():
+        yield from (InvalidCase({**valid, name: value}, name, accepted) for value, accepted in _corrupted(part))
+
+
+def _corrupted(schema: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    kind = schema.get("type")
+    if "enum" in schema or "const" in schema:
+        choices = schema.get("enum", [schema.get("const")])
+        yield "no_such_choice", tuple(str(choice) for choice in choices)
+        return
+    if isinstance(kind, str):
+        for value in _WRONG.get(kind, ()):
+            yield value, (kind, *_WORDS.get(kind, ()))
+    for key, below in (("minimum", 1), ("exclusiveMinimum", 0), ("maximum", -1), ("exclusiveMaximum", 0)):
+        bound = schema.get(key)
+        if isinstance(bound, int | float) and not isinstance(bound, bool):
+            yield bound - below, (f"{bound:g}", str(bound), json.dumps(bound))
+
+
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "integer": ("int",),
+    "number": ("float", "integer"),
+    "string": ("text", "characters"),
+    "boolean": ("bool", "true"),
+    "array": ("list", "tuple", "items"),
+    "object": ("dict", "mapping"),
+}

@@ -1,0 +1,130 @@
+"""What is checked: an installed plugin by name, or a plugin in a folder or file that need not be installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medvistagym_core.plugins import GROUP, LoadedPlugin, PluginReport, load
+from medvistagym_core.tools import closest_match
+
+
+class SubjectError(ValueError):
+    """The name or path leads to no plugin; the sentence says what would."""
+
+
+class PluginUnderTest(BaseModel):
+    """A plugin to be checked, such that another process can load it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="Name of the plugin.")
+    distribution: str = Field(default="", description="Distribution it comes from; empty for a file.")
+    version: str = Field(default="0", description="Version of the distribution.")
+    value: str = Field(description="The module, or `module:object`, as in an entry point.")
+    paths: tuple[str, ...] = Field(default=(), description="Folders to import from before all others.")
+
+    def load(self) -> LoadedPlugin:
+        """What the plugin offers, loaded inside the guard in this process."""
+        import sys
+
+        sys.path[:0] = [path for path in self.paths if path not in sys.path]
+        point = importlib.metadata.EntryPoint(self.name, self.value, GROUP)
+        report = PluginReport(
+            name=self.name, distribution=self.distribution or self.name, version=self.version, state="loaded"
+        )
+        return load(point, report)
+
+
+def locate_plugin(target: str | Path) -> PluginUnderTest:
+    """The plugin called `target` (its own or its distribution's name, installed), or the one in the folder or file `target`.
+
+    Raises:
+        SubjectError: There is none, or more than one.
+    """
+    path = Path(target)
+    if isinstance(target, Path) or path.suffix == ".py" or len(path.parts) > 1 or (path / "pyproject.toml").is_file():
+        return _in_folder(path) if path.is_dir() else _in_file(path)
+    return _installed(target)
+
+
+def _installed(name: str) -> PluginUnderTest:
+    found = []
+    names: set[str] = set()
+    for point in importlib.metadata.entry_points(group=GROUP):
+        distribution = point.dist.name if point.dist else ""
+        names |= {point.name, distribution}
+        if _same(name, point.name) or _same(name, distribution):
+            version = point.dist.version if point.dist else "0"
+            found.append(
+                PluginUnderTest(name=point.name, distribution=distribution, version=version, value=point.value)
+            )
+    return _only(found, f"the distribution {name}", _absent(name, sorted(names - {""})))
+
+
+def _absent(name: str, names: list[str]) -> str:
+    near = closest_match(name, names)
+    meant = (
+        f"; did you mean {near}?" if near else f"; there are {', '.join(names)}." if names else "; none is installed."
+    )
+    return f"no installed plugin is called {name!r}{meant} A path names one that is not installed: ./{name}"
+
+
+def _in_folder(folder: Path) -> PluginUnderTest:
+    file = folder / "pyproject.toml"
+    if not file.is_file():
+        raise SubjectError(
+            f"{folder} has no pyproject.toml; name a plugin's folder, its module's file, or an installed plugin"
+        )
+    try:
+        project = tomllib.loads(file.read_text("utf-8")).get("project", {})
+    except tomllib.TOMLDecodeError as error:
+        raise SubjectError(f"{file} is not TOML: {error}") from None
+    points = project.get("entry-points", {}).get(GROUP, {})
+    found = [
+        PluginUnderTest(
+            name=name,
+            distribution=project.get("name", ""),
+            version=str(project.get("version", "0")),
+            value=value,
+            paths=(str(_root(folder, value)),),
+        )
+        for name, value in sorted(points.items())
+    ]
+    need = f'{file} declares no plugin; add the table [project.entry-points.{GROUP}] with a line name = "module"'
+    return _only(found, str(folder), need)
+
+
+def _root(folder: Path, value: str) -> Path:
+    """The folder to import the module from: `src`, else the project's own."""
+    top = value.partition(":")[0].partition(".")[0]
+    for root in (folder / "src", folder):
+        if (root / top).is_dir() or (root / f"{top}.py").is_file():
+            return root.resolve()
+    raise SubjectError(f"{folder} declares the module {top}, and holds it neither in src nor beside pyproject.toml")
+
+
+def _in_file(file: Path) -> PluginUnderTest:
+    if file.suffix != ".py" or not file.is_file():
+        raise SubjectError(f"{file} is neither a plugin's folder nor a Python file")
+    if not file.stem.isidentifier():
+        raise SubjectError(f"{file.name} cannot be imported: a module's name has letters, digits and _ only")
+    return PluginUnderTest(name=file.stem, value=file.stem, paths=(str(file.parent.resolve()),))
+
+
+def _only(found: Iterable[PluginUnderTest], where: str, absent: str) -> PluginUnderTest:
+    found = list(found)
+    if not found:
+        raise SubjectError(absent)
+    if len(found) > 1:
+        raise SubjectError(f"{where} has several plugins, name one: {', '.join(subject.name for subject in found)}")
+    return found[0]
+
+
+def _same(a: str, b: str) -> bool:
+    return re.sub(r"[-_.]+", "-", a).lower() == re.sub(r"[-_.]+", "-", b).lower()

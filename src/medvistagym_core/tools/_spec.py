@@ -1,0 +1,54 @@
+"""What a tool says of itself, and what a policy asks of it: the two documents of the tool protocol.
+
+They are apart from `tool`, which offers them under its name too, so that listing tools needs no pydantic.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pydantic.dataclasses
+from pydantic import BaseModel, ConfigDict, Field
+
+from medvistagym_core.tools._signature import LOCAL_PLUGIN, TOOL_NAME_PATTERN
+
+
+@pydantic.dataclasses.dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class ToolCall:
+    """What a policy asks for."""
+
+    name: str = Field(description="Name of the tool in the toolbox.")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="Arguments by name, as JSON values.")
+    id: str | None = Field(
+        default=None, description="Identifier given by the policy's protocol, returned with the result."
+    )
+
+
+class Made:
+    """A call while its fields are set: laid out as a `ToolCall`, but not frozen."""
+
+    __slots__ = ("arguments", "id", "name")
+
+
+class ToolSpec(BaseModel):
+    """What a tool says of itself: everything a prompt, a registry or a lock needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=TOOL_NAME_PATTERN.pattern, description="Name a policy calls it by.")
+    plugin: str = Field(default=LOCAL_PLUGIN, description="Plugin it comes from; `plugin:name` is its canonical id.")
+    version: str = Field(default="0", description="Version of the distribution it comes from.")
+    description: str = Field(min_length=1, description="What it does and when to use it, for the policy.")
+    parameters: dict[str, Any] = Field(description="JSON Schema (draft 2020-12) of its arguments.")
+    images: tuple[str, ...] = Field(default=(), description="Arguments that name images by handle.")
+    returns: tuple[Literal["image", "text", "data"], ...] = Field(description="What its result may hold.")
+    deterministic: bool = Field(default=True, description="Whether equal arguments always give equal results.")
+    timeout_s: float | None = Field(
+        default=30.0, gt=0, description="Seconds after which a call is given up; null for none."
+    )
+    modalities: tuple[str, ...] = Field(default=(), description="DICOM modalities it is meant for; empty for any.")
+
+    @property
+    def id(self) -> str:
+        """Canonical id, `plugin:name`."""
+        return f"{self.plugin}:{self.name}"

@@ -1,0 +1,72 @@
+"""The tools of a run, by the names that a policy uses."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from medvistagym_core.tools._devices import device_for_tool
+from medvistagym_core.tools._dialects import SchemaDialect, render_tool_schema, schema_hash
+from medvistagym_core.tools._tool import Tool
+from medvistagym_core.tools._version import core_version
+
+if TYPE_CHECKING:
+    from medvistagym_core.tools._lock import ToolboxLock
+    from medvistagym_core.tools._spec import ToolSpec
+
+
+class Toolbox(Mapping[str, Tool]):
+    """The tools of a run by the names a policy uses.
+
+    Args:
+        tools: The tools by name.
+        devices: Where tools are set up (`devices`); each stays where it is when None.
+    """
+
+    def __init__(self, tools: Mapping[str, Tool], devices: Mapping[str, str] | None = None) -> None:
+        self._tools = {
+            name: tool if tool.name == name else tool.with_metadata(name=name)
+            for name, tool in sorted(tools.items(), key=lambda item: (item[1].id, item[0]))
+        }
+        self._ids = {name: tools[name].id for name in self._tools}
+        if devices is not None:
+            for name, tool in self._tools.items():
+                self._tools[name] = tool.on_device(device_for_tool(name, self._ids[name], devices))
+
+    def __getitem__(self, name: str) -> Tool:
+        return self._tools[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tools)
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __repr__(self) -> str:
+        return f"<toolbox {', '.join(self) or 'without tools'}>"
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """The specs, in order."""
+        return tuple(tool.spec for tool in self._tools.values())
+
+    def schemas(self, dialect: SchemaDialect = "huggingface") -> list[Any]:
+        """The specs in a dialect, in order."""
+        return [render_tool_schema(spec, dialect) for spec in self.specs]
+
+    @functools.cached_property
+    def lock_hash(self) -> str:
+        """SHA-256 of the lock, as hexadecimal text."""
+        return hashlib.sha256(self.lock().model_dump_json().encode()).hexdigest()
+
+    def lock(self) -> ToolboxLock:
+        """The lock of this toolbox."""
+        from medvistagym_core.tools._lock import ToolboxLock, ToolPin
+
+        tools = tuple(
+            ToolPin(name=name, id=self._ids[name], version=tool.spec.version, fingerprint=schema_hash(tool.spec))
+            for name, tool in self._tools.items()
+        )
+        return ToolboxLock(core=core_version(), tools=tools)

@@ -1,0 +1,8 @@
+"""What happened: records, trajectory files, results.
+
+May use `plugins` and below.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,270 @@
+"""Trajectory files: one writer a file, appended line by line, readable at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Final, Self
+
+from pydantic import ValidationError
+
+from medvistagym_core.imaging import RenderedImage, encode_png
+from medvistagym_core.tools import Toolbox, ToolboxLock
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+from medvistagym_core.trajectories._trajectory import Trajectory
+
+_FAILED: Final = b'"policy_failed"'
+
+
+class FileInUseError(ValueError):
+    """A trajectory file that another run is writing."""
+
+
+class TrajectoryWriter:
+    """Appends trajectories to a file; what another run left there stays.
+
+    A line that a killed run left unfinished is dropped when the file is opened. Whatever happens later, every line but the last
+    is whole.
+
+    Args:
+        path: The file, ending in `.jsonl`; its folder is made.
+        toolbox: The toolbox of the run; its lock is written beside a new file.
+
+    Raises:
+        LockMismatchError: The file was begun with another toolbox.
+        FileInUseError: Another writer has the file.
+    """
+
+    def __init__(self, path: str | Path, toolbox: Toolbox) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.images = self.path.parent / "images"
+        self.images.mkdir(exist_ok=True)
+        self._folder = os.path.join(self.images, "")  # noqa: PTH118
+        self._have = {entry.stem for entry in self.images.glob("*.png")}
+        self._rejected_path = self.path.with_suffix(".rejected")
+        self._file = _open_exclusive(self.path)
+        try:
+            _write_lock(self.path.with_suffix(".lock.json"), toolbox)
+            _truncate_partial_line(self.path)
+            _truncate_partial_line(self._rejected_path)
+            _remove_stale_parts(self.images)
+            self.path.resolve().with_suffix(".part").unlink(missing_ok=True)
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def recorded_ids(self) -> set[str]:
+        """Ids of the episodes that are in the file, or were rejected."""
+        rejected = self._rejected_path.read_text().split("\n") if self._rejected_path.exists() else []
+        return {t.id for t in TrajectoryReader(self.path)} | {line for line in rejected if line}
+
+    def write(self, trajectory: Trajectory, pictures: Mapping[str, RenderedImage]) -> None:
+        """Append an episode; its pictures first, so that no line names a picture that is not there.
+
+        Raises:
+            OSError: There is no room, or no more right; nothing of the line is left.
+        """
+        for sha, picture in pictures.items():
+            if sha not in self._have:
+                _save(picture, f"{self._folder}{sha}.png")
+                self._have.add(sha)
+        line = memoryview(trajectory.model_dump_json(round_trip=True).encode() + b"\n")
+        begin = os.fstat(self._file.fileno()).st_size
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except BaseException:
+            self._file.truncate(begin)
+            raise
+
+    def reject(self, trajectory: Trajectory) -> None:
+        """Note that an episode was run and is not kept, so that a resumed run does not repeat it."""
+        with self._rejected_path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(trajectory.id + "\n")
+
+    def remove_failed(self, unwanted: Callable[[Trajectory], bool]) -> int:
+        """Take episodes in which the policy failed out of the file, so that they can be played again; how many there were.
+
+        The file is written anew aside and renamed: killed on the way, it is as it was.
+
+        Args:
+            unwanted: Says of an episode in which the policy failed whether it goes.
+
+        Raises:
+            OSError: There is no room for a second file; nothing was changed.
+        """
+        path, going = self.path.resolve(), set[int]()
+        with path.open("rb") as file:
+            for number, line in enumerate(file):
+                if _FAILED in line and (t := _parsed(line)) and t.outcome.ended == "policy_failed" and unwanted(t):
+                    going.add(number)
+        if not going:
+            return 0
+        part = path.with_suffix(".part")
+        with contextlib.ExitStack() as undo:
+            undo.callback(part.unlink, missing_ok=True)
+            with path.open("rb") as file, part.open("wb") as new:
+                new.writelines(line for number, line in enumerate(file) if number not in going)
+                new.flush()
+                os.fsync(new.fileno())
+            shutil.copymode(path, part)
+            kept = undo.enter_context(part.open("ab", buffering=0))
+            _claim(kept, path)
+            part.replace(path)
+            undo.pop_all()
+        self._file.close()
+        self._file = kept
+        return len(going)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class TrajectoryReader:
+    """Reads the trajectories of a file, one at a time; a last line that was never finished is left out.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield Trajectory.model_validate_json(line)
+                except ValidationError as error:
+                    first = error.errors(include_url=False, include_input=False)[0]
+                    where = ".".join(str(part) for part in first["loc"])
+                    raise ValueError(
+                        f"{self.path.name}, line {number}: {where or 'the line'}: {first['msg']}"
+                    ) from None
+
+    def load_image(self, sha256: str) -> PIL.Image.Image:
+        """A picture by its hash, in RGB.
+
+        Raises:
+            ValueError: Its file is missing.
+        """
+        import PIL.Image
+
+        path = self.path.parent / "images" / f"{sha256}.png"
+        try:
+            with PIL.Image.open(path) as image:
+                return image.convert("RGB")
+        except FileNotFoundError:
+            raise ValueError(f"{path.name} is missing from {path.parent.name}/ beside {self.path.name}") from None
+
+    def lock(self) -> ToolboxLock:
+        """The lock of the toolbox that the file was made with."""
+        return ToolboxLock.model_validate_json(self.path.with_suffix(".lock.json").read_bytes())
+
+
+def _parsed(line: bytes) -> Trajectory | None:
+    try:
+        return Trajectory.model_validate_json(line)
+    except ValidationError:  # which a reader will name
+        return None
+
+
+def _write_lock(path: Path, toolbox: Toolbox) -> None:
+    if path.exists():
+        ToolboxLock.model_validate_json(path.read_bytes()).check(toolbox)
+        return
+    part = path.with_suffix(".part")
+    try:
+        part.write_text(toolbox.lock().model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _open_exclusive(path: Path) -> IO[bytes]:
+    """A file to append to that nobody else writes."""
+    while True:
+        with contextlib.ExitStack() as undo:
+            file = undo.enter_context(path.open("ab", buffering=0))
+            _claim(file, path)
+            # A run that had the file may have put another in its place before it let go of this one.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    undo.pop_all()
+                    return file
+
+
+def _claim(file: IO[bytes], path: Path) -> None:
+    """Let no other process, and no other writer of this one, write the file until it is closed; a killed run lets go of it."""
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        return
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileInUseError(
+            f"{path.name} is being written by another run; wait for it, or write to another folder"
+        ) from None
+
+
+def _truncate_partial_line(path: Path) -> None:
+    """Drop a last line without its end."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        at = end
+        while at > 0:
+            begin = max(0, at - 65536)
+            file.seek(begin)
+            found = file.read(at - begin).rfind(b"\n")
+            if found >= 0:
+                at = begin + found + 1
+                break
+            at = begin
+        if at != end:
+            file.truncate(at)
+
+
+def _save(picture: RenderedImage, path: str) -> None:
+    part = f"{path}.{os.getpid()}.part"  # another file's run may be saving the same picture
+    try:
+        with open(part, "wb") as file:  # noqa: PTH123 - a path object takes a third of the time of writing
+            file.write(encode_png(picture.pixels))
+        os.replace(part, path)  # noqa: PTH105
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def _remove_stale_parts(images: Path) -> None:
+    """Remove what runs that were killed had begun to save."""
+    for part in images.glob("*.part"):
+        try:
+            os.kill(int(part.name.split(".")[-2]), 0)
+        except ProcessLookupError:
+            part.unlink(missing_ok=True)
+        except (ValueError, IndexError, OSError):  # not ours, or another user's run
+            continue
