@@ -212,22 +212,18 @@ def test_no_installed_tool_tells(everything, folder, tmp_path, capfd, caplog):
 
 @pytest.mark.filterwarnings("ignore")
 def test_no_answer_to_a_client_of_the_server_tells(registry, folder, capfd, caplog):
-    pytest.importorskip("mcp")
     from mcp import Client
 
-    from medvistagym_core.serving.folder import folder_tools
-    from medvistagym_core.serving.server import show_image, tool_server, with_tools
-    from medvistagym_core.serving.session import Limits as Share
-    from medvistagym_core.serving.session import Session
+    from medvistagym_mcp.server import Session, SessionLimits, add_server_tools, build_server, folder_tools, show_image
 
     caplog.set_level(logging.DEBUG)
-    own = [tool.with_metadata(plugin="serve") for tool in (show_image, *folder_tools(folder, dicom.read, Share()))]
-    toolbox, answers = with_tools(registry.toolbox("*"), own), []
+    own = [show_image, *folder_tools(folder, dicom.read, SessionLimits())]
+    toolbox, answers = add_server_tools(registry.toolbox("*"), own), []
 
     async def ask(executor):
         images = [dicom.read_one(folder / FILES[0])]
-        session = Session(executor, images, Share())
-        server = tool_server(toolbox, images, lambda ctx: session, stateless=True)
+        session = Session(executor, images, SessionLimits())
+        server = build_server(toolbox, images, lambda ctx: session, stateless=True)
         async with Client(server) as client:
             answers.extend([client.instructions, (await client.list_tools()).model_dump_json()])
             asked = [("open_image", {"path": name}) for name in (*FILES, BROKEN, "nothing.dcm")]

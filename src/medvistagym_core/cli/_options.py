@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_stderr
 from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._mcp import import_mcp
 
 if TYPE_CHECKING:
     from medvistagym_core.execution import Executor
@@ -202,13 +203,9 @@ def _tools_in(file: Path) -> list[Tool]:
 
 def _tools_of_servers(file: Path) -> list[Tool]:
     """The tools of the MCP servers that a file names."""
+    client = import_mcp("client")
     try:
-        from medvistagym_core.remote.tools import mcp_tools
-    except ModuleNotFoundError as error:
-        raise UsageError("--tools-from-mcp needs the extra `mcp`: pip install 'medvistagym-core[mcp]'") from error
-    from medvistagym_core.remote.config import RemoteServerError, read_servers
-
-    try:
-        return mcp_tools(read_servers(file))
-    except RemoteServerError as error:
+        tools: list[Tool] = client.mcp_tools(client.read_servers(file))
+    except client.McpServerError as error:
         raise UsageError(str(error)) from error
+    return tools

@@ -1,4 +1,4 @@
-"""`medvistagym serve`: the toolbox as an MCP server."""
+"""`medvistagym serve`: the toolbox as an MCP server, which `medvistagym-mcp` is."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import argparse
 import contextlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.cli._console import print_stderr
 from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._mcp import import_mcp
 from medvistagym_core.cli._options import add_common, add_device, add_selection, load_registry, select_toolbox
 
 if TYPE_CHECKING:
     import socket
 
     from medvistagym_core.imaging import Image
-    from medvistagym_core.serving.http import Guard
-    from medvistagym_core.serving.session import Limits
     from medvistagym_core.tools import Toolbox
-
 
 __all__ = ["configure"]
 
@@ -34,8 +32,6 @@ medvistagym serve --http --port 8765 --root studies"""
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    from medvistagym_core.serving.session import Limits
-
     add_common(parser, _EXAMPLE)
     add_selection(parser)
     add_device(parser)
@@ -63,72 +59,62 @@ def configure(parser: argparse.ArgumentParser) -> None:
     web.add_argument("--no-token", action="store_true", help="let every program of this machine connect")
     web.add_argument(
         "--allow-host",
-        metavar="NAME",
+        metavar="NAME[:PORT]",
         action="append",
         default=[],
-        help="a host name that clients use; may be given again",
+        help="a host name that clients use, with its port where that is not --port (* for any); may be given again",
+    )
+    pictures = parser.add_argument_group("pictures")
+    pictures.add_argument(
+        "--side", metavar="PIXELS", type=int, default=1024, help="longest side of a picture sent (default: 1024)"
+    )
+    pictures.add_argument(
+        "--picture-format",
+        choices=("auto", "png", "jpeg", "webp"),
+        default="auto",
+        help="how pictures are sent; auto: as PNG where the result is small enough, else as JPEG (default: auto)",
+    )
+    pictures.add_argument(
+        "--quality",
+        metavar="N",
+        type=int,
+        default=90,
+        help="of JPEG and WebP, 1 to 100; less where a result would be too large (default: 90)",
     )
     limits = parser.add_argument_group("limits")
-    usual = Limits()
     limits.add_argument(
-        "--side",
-        metavar="PIXELS",
-        type=int,
-        default=usual.side,
-        help=f"longest side of a picture sent (default: {usual.side})",
-    )
-    limits.add_argument(
-        "--memory",
-        metavar="MIB",
-        type=int,
-        default=usual.session_bytes >> 20,
-        help=f"images of a session (default: {usual.session_bytes >> 20})",
-    )
-    limits.add_argument(
-        "--calls",
+        "--result-bytes",
         metavar="N",
         type=int,
-        default=usual.calls,
-        help=f"calls of a session in a minute (default: {usual.calls})",
+        default=1_000_000,
+        help="size of a result; pictures are made to fit (default: 1000000, what desktop clients take)",
     )
+    limits.add_argument("--memory", metavar="MIB", type=int, default=512, help="images of a session (default: 512)")
     limits.add_argument(
-        "--sessions",
-        metavar="N",
-        type=int,
-        default=usual.sessions,
-        help=f"sessions at a time (default: {usual.sessions})",
+        "--calls", metavar="N", type=int, default=600, help="calls of a session in a minute (default: 600)"
     )
+    limits.add_argument("--sessions", metavar="N", type=int, default=32, help="sessions at a time (default: 32)")
     limits.add_argument(
-        "--idle",
-        metavar="MINUTES",
-        type=float,
-        default=usual.idle_s / 60,
-        help=f"after which a session ends (default: {usual.idle_s / 60:g})",
+        "--idle", metavar="MINUTES", type=float, default=60, help="after which a session ends (default: 60)"
     )
     parser.set_defaults(execute=_serve)
 
 
 def _serve(options: argparse.Namespace) -> int:
+    server = import_mcp("server")
+    limits = _limits(server, options)
     try:
-        import mcp  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError("serving needs the extra `mcp`: pip install 'medvistagym-core[mcp]'") from error
-    try:
-        return _answer(options, _limits(options))
+        if options.http:
+            _over_http(server, options, limits)
+        else:
+            _over_stdio(server, options, limits)
     except KeyboardInterrupt as interrupt:
         interrupt.add_note("the server has stopped")
         raise
+    return 0
 
 
-def _answer(options: argparse.Namespace, limits: Limits) -> int:
-    if options.http:
-        with contextlib.closing(_listener(options)) as listener:
-            guard = _guard(options, listener)
-            toolbox, images = _offer(options, limits)
-            return _over_http(toolbox, images, limits, guard, listener)
-
-    from medvistagym_core.serving.stdio import private_wire
-
+def _over_stdio(server: Any, options: argparse.Namespace, limits: Any) -> None:
     for flag, given in (
         ("--token-file", options.token_file),
         ("--no-token", options.no_token),
@@ -136,17 +122,33 @@ def _answer(options: argparse.Namespace, limits: Limits) -> int:
     ):
         if given:
             raise UsageError(f"{flag} goes with --http")
-    with private_wire() as wire:
-        toolbox, images = _offer(options, limits)
-        return _over_stdio(toolbox, images, limits, wire)
+    with server.claim_stdio() as fds, _offer(server, options, limits) as (toolbox, images):
+        print_stderr(f"medvistagym: serving {', '.join(toolbox) or 'no tools'} on stdin and stdout")
+        server.run_stdio(toolbox, images, limits, fds)
 
 
-def _limits(options: argparse.Namespace) -> Limits:
-    from medvistagym_core.serving.session import Limits
-
+def _over_http(server: Any, options: argparse.Namespace, limits: Any) -> None:
     try:
-        return Limits(
+        listener = server.bind_socket(options.host, options.port)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    with contextlib.closing(listener):
+        policy = _policy(server, options, listener)
+        with _offer(server, options, limits) as (toolbox, images):
+
+            def ready() -> None:
+                print_stderr(f"medvistagym: serving {', '.join(toolbox) or 'no tools'} at {server.url_of(listener)}")
+
+            server.run_http(toolbox, images, limits, policy, listener, ready)
+
+
+def _limits(server: Any, options: argparse.Namespace) -> Any:
+    try:
+        return server.SessionLimits(
             side=options.side,
+            picture_format=options.picture_format,
+            quality=options.quality,
+            result_bytes=options.result_bytes,
             session_bytes=options.memory << 20,
             calls=options.calls,
             sessions=options.sessions,
@@ -156,70 +158,28 @@ def _limits(options: argparse.Namespace) -> Limits:
         raise UsageError(str(error)) from error
 
 
-def _offer(options: argparse.Namespace, limits: Limits) -> tuple[Toolbox, list[Image]]:
+@contextlib.contextmanager
+def _offer(server: Any, options: argparse.Namespace, limits: Any) -> Iterator[tuple[Toolbox, list[Image]]]:
+    """The toolbox with the server's own tools, and the images of `--image`."""
     from medvistagym_core.cli._image_files import read_images
-    from medvistagym_core.serving.folder import folder_tools
-    from medvistagym_core.serving.server import show_image, with_tools
 
     registry = load_registry(options)
     toolbox = select_toolbox(registry, options.tools, options.device)
     images = read_images(registry, options.image)
-    try:
-        own = [show_image.with_metadata(plugin="serve")] if images else []
-        if options.root is not None:
-            own += folder_tools(options.root, lambda path: read_images(registry, [path]), limits)
-        return with_tools(toolbox, own), images
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    with contextlib.ExitStack() as stack:
+        try:
+            own = [server.show_image] if images or options.root else []
+            if options.root is not None:
+                reader = stack.enter_context(server.FileReader(options.plugins, limits))
+                own += server.folder_tools(options.root, reader, limits)
+            whole: Toolbox = server.add_server_tools(toolbox, own)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        yield whole, images
 
 
-def _over_stdio(toolbox: Toolbox, images: Sequence[Image], limits: Limits, wire: tuple[int, int]) -> int:
-    import asyncio
-
-    from medvistagym_core.execution import LocalExecutor
-    from medvistagym_core.serving.server import tool_server
-    from medvistagym_core.serving.session import Session
-    from medvistagym_core.serving.stdio import serve_stdio
-
-    with LocalExecutor(toolbox, cache_bytes=0) as executor:
-        session = Session(executor, images, limits)
-        print_stderr(f"medvistagym: serving {', '.join(toolbox) or 'no tools'} on stdin and stdout")
-        asyncio.run(serve_stdio(tool_server(toolbox, images, lambda ctx: session, stateless=True), wire))
-    return 0
-
-
-def _over_http(toolbox: Toolbox, images: Sequence[Image], limits: Limits, guard: Guard, listener: socket.socket) -> int:
-    import asyncio
-
-    from medvistagym_core.execution import LocalExecutor
-    from medvistagym_core.serving.http import address_of, serve_http, session_of
-    from medvistagym_core.serving.server import tool_server
-    from medvistagym_core.serving.session import Sessions
-
-    with LocalExecutor(toolbox, cache_bytes=0) as executor:
-        sessions = Sessions(executor, images, limits)
-        server = tool_server(toolbox, images, session_of(sessions), stateless=False)
-
-        def ready() -> None:
-            print_stderr(f"medvistagym: serving {', '.join(toolbox) or 'no tools'} at {address_of(listener)}")
-
-        asyncio.run(serve_http(server, sessions, guard, listener, ready))
-    return 0
-
-
-def _listener(options: argparse.Namespace) -> socket.socket:
-    from medvistagym_core.serving.http import listen
-
-    try:
-        return listen(options.host, options.port)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _guard(options: argparse.Namespace, listener: socket.socket) -> Guard:
-    from medvistagym_core.serving.http import Guard, is_loopback
-
-    loopback = is_loopback(listener)
+def _policy(server: Any, options: argparse.Namespace, listener: socket.socket) -> Any:
+    loopback = server.is_loopback(listener)
     token = _given_token(options)
     if token is None and not loopback:
         raise UsageError(
@@ -229,13 +189,12 @@ def _guard(options: argparse.Namespace, listener: socket.socket) -> Guard:
     if token is None and not options.no_token:
         token = secrets.token_urlsafe(24)
         print_stderr(f"medvistagym: clients must send the header `Authorization: Bearer {token}`")
-    names: list[Any] = ["localhost", *options.allow_host]
     if not loopback:
         print_stderr(
             "medvistagym: this is not encrypted; put a server with TLS before it on a network that is not your own"
         )
     try:
-        return Guard(token, frozenset(name.lower() for name in names), loopback and not options.allow_host)
+        return server.access_policy(listener, token, [name.lower() for name in options.allow_host])
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -245,8 +204,9 @@ def _given_token(options: argparse.Namespace) -> str | None:
         raise UsageError("--token-file and --no-token exclude each other")
     if options.token_file is not None:
         try:
-            token: str = options.token_file.read_text().strip()
-        except OSError as error:
-            raise UsageError(f"--token-file {options.token_file}: {error.strerror}") from error
+            token: str = options.token_file.read_text("utf-8-sig").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            said = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+            raise UsageError(f"--token-file {options.token_file}: {said}") from error
         return token
     return None if options.no_token else os.environ.get(TOKEN_VARIABLE, "").strip() or None

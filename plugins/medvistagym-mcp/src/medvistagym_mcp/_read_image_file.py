@@ -1,0 +1,105 @@
+"""Reading a file in a process of its own: what runs there.
+
+It stands outside of the rooms, so that such a process imports neither them nor the `mcp` SDK.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medvistagym_core.imaging import Image
+from medvistagym_core.plugins import Registry
+from medvistagym_core.tools import tool
+
+
+@tool(deterministic=False)
+def read_image_file(
+    path: str, max_pixels: int, max_bytes: int, memory_bytes: int, plugins: str | None = None
+) -> list[Image]:
+    """Read a file or folder; run in a process of its own.
+
+    Args:
+        path: Where it is.
+        max_pixels: Width times height of a picture file.
+        max_bytes: Memory of the images.
+        memory_bytes: Memory that reading may take beyond what the process has.
+        plugins: Which plugins are loaded; all when left out.
+    """
+    registry = _registry(plugins)
+    _limit_memory(memory_bytes)
+    place = Path(path)
+    if place.is_file():
+        _check_pixels(place, max_pixels)
+    try:
+        images: list[Any] = [*_read(registry, place)]  # of a reader that may give anything
+    except (MemoryError, ValueError):
+        raise
+    except Exception as error:  # whatever a reader raises says why the file cannot be read
+        raise ValueError(str(error).strip() or type(error).__name__) from error
+    if stray := next((image for image in images if not isinstance(image, Image)), None):
+        raise ValueError(f"its reader gave a {type(stray).__name__} in place of an image")
+    size = sum(image.pixels.nbytes for image in images)
+    if size > max_bytes:
+        most = f"{max_bytes / 2**20:.0f} MiB that a session may hold"
+        raise ValueError(f"its images take {size / 2**20:.0f} MiB, more than the {most}")
+    return images
+
+
+def _read(registry: Registry, place: Path) -> Sequence[Any]:
+    for reader in registry.readers:
+        images = reader(place)
+        if images is not None:
+            return images
+    if place.is_dir():
+        raise ValueError("no plugin that is loaded reads this folder")
+    if _is_dicom(place):
+        raise ValueError("it is DICOM, and no plugin that is loaded reads that")
+    return [Image.open(place)]
+
+
+def _is_dicom(place: Path) -> bool:
+    with place.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+@functools.cache
+def _registry(plugins: str | None) -> Registry:
+    return Registry.discover(plugins)
+
+
+def _limit_memory(more: int) -> None:
+    """Let this process allocate `more` bytes beyond what it has; Linux keeps to it, other systems have no such limit."""
+    import resource
+
+    try:
+        status = Path("/proc/self/status").read_text("ascii")
+    except OSError:
+        return
+    (kibibytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = int(kibibytes) * 1024 + more
+    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _check_pixels(place: Path, max_pixels: int) -> None:
+    """Refuse a picture file that is too large, by its header.
+
+    Raises:
+        ValueError: It has more pixels than allowed.
+    """
+    import PIL.Image
+
+    try:
+        if _is_dicom(place):
+            return  # its preamble may look like a picture's
+        with PIL.Image.open(place) as picture:
+            width, height = picture.size
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError, Warning):
+        return  # no picture, or one that its reader will refuse with a better sentence
+    if width * height > max_pixels:
+        raise ValueError(
+            f"it has {width} x {height} pixels, more than the {max_pixels / 1e6:g} million that may be opened"
+        )

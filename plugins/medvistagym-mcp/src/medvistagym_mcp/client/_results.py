@@ -1,0 +1,97 @@
+"""What a server answers, as a tool's result; what is too large or not what it says is a `ToolError`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+from typing import Any, Final, get_args
+
+from mcp import types
+
+from medvistagym_core.imaging import Image
+from medvistagym_core.tools import ErrorCode, ToolError, ToolResult
+
+MAX_TEXT: Final = 200_000
+MAX_IMAGE_BYTES: Final = 64 * 2**20
+MAX_PIXELS: Final = 80_000_000
+MAX_IMAGES: Final = 64
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
+
+def to_tool_result(tool: str, answer: types.CallToolResult) -> ToolResult:
+    """The result that an answer holds.
+
+    Pictures are images; text, the text of embedded resources and links are the text, and so are the data where there is
+    no text; what cannot be read, such as sound, is named in the text.
+
+    Args:
+        tool: Name of the tool, for errors.
+        answer: The server's answer.
+
+    Raises:
+        ToolError: The server reports an error, or its answer cannot be used.
+    """
+    texts: list[str] = []
+    images: list[Image] = []
+    for block in answer.content:
+        if isinstance(block, types.TextContent):
+            texts.append(block.text)
+        elif isinstance(block, types.ImageContent):
+            images.append(_image(tool, block.data))
+        elif isinstance(block, types.EmbeddedResource) and isinstance(block.resource, types.TextResourceContents):
+            texts.append(block.resource.text)
+        elif isinstance(block, types.EmbeddedResource) and (block.resource.mime_type or "").startswith("image/"):
+            images.append(_image(tool, getattr(block.resource, "blob", "")))
+        elif isinstance(block, types.ResourceLink):
+            texts.append(f"[{block.name}: {block.uri}]")
+        else:
+            texts.append(f"[{block.type}, which is not read]")
+        if sum(map(len, texts)) > MAX_TEXT or len(images) > MAX_IMAGES:
+            raise ToolError(
+                "tool_failed", f"{tool} returned more than the {MAX_TEXT} characters or {MAX_IMAGES} images taken."
+            )
+    data = answer.structured_content
+    written = json.dumps(data)
+    if len(written) > MAX_TEXT:
+        raise ToolError("tool_failed", f"{tool} returned more than the {MAX_TEXT} characters of data that are taken.")
+    if answer.is_error:
+        raise _to_tool_error(tool, " ".join(" ".join(texts).split()), data)
+    if data is not None and not any(texts):
+        texts = [written]
+    return ToolResult(
+        images=tuple(images),
+        text="\n".join(texts),
+        data=None if data is None else data if isinstance(data, dict) else {"value": data},
+    )
+
+
+def _to_tool_error(tool: str, said: str, data: Any) -> ToolError:
+    """The error that a server reports; its code where it gives one of ours, as this project's server does."""
+    error = data.get("error") if isinstance(data, dict) else None
+    if isinstance(error, dict) and error.get("code") in get_args(ErrorCode) and isinstance(error.get("message"), str):
+        return ToolError(error["code"], error["message"][:1000])
+    said = said[:500] or "it gives no reason"
+    return ToolError("tool_failed", f"{tool} failed: {said}{'' if said[-1] in '.!?' else '.'}")
+
+
+def _image(tool: str, text: str) -> Image:
+    import numpy as np
+    import PIL.Image
+
+    if len(text) > MAX_IMAGE_BYTES * 4 // 3:
+        raise ToolError("tool_failed", f"{tool} returned an image of more than {MAX_IMAGE_BYTES >> 20} MiB.")
+    try:
+        with PIL.Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=_FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                said = f"{tool} returned an image of {picture.width} x {picture.height} pixels, which is too large."
+                raise ToolError("tool_failed", said)
+            if picture.mode not in ("L", "I;16", "I", "F", "RGB"):
+                picture = picture.convert("L" if picture.mode in ("1", "LA") else "RGB")  # type: ignore[assignment]
+            pixels = np.array(picture)
+    except (binascii.Error, OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError, Warning) as error:
+        raise ToolError("tool_failed", f"{tool} returned an image that cannot be read.") from error
+    if pixels.ndim == 3:
+        return Image(pixels=pixels, photometric="RGB")
+    return Image(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
