@@ -100,7 +100,7 @@ def test_a_case_is_shown_without_its_answer(printed: Run, tmp_path: Path) -> Non
         (["sample", "--task", "scoutvqa", "--policy", "expert", "--temperature", "1", "--out", "x"], "for a model"),
         (["sample", "--task", "scoutvqa", "--model", "no/such/run", "--out", "x"], "no such run"),
         (["sample", "--task", "scoutvqa", "--out", "x"], "one of the arguments"),
-        (["eval", "--task", "scoutvqa", "--policy", "demonstration"], "invalid choice"),
+        (["eval", "--task", "scoutvqa", "--policy", "demonstration"], "there is no policy 'demonstration'"),
         (["eval", "--task", "scoutvqa", "--policy", "expert", "--out", "no/such/r.json"], "does not exist"),
         (["eval", "--task", "scoutvqa", "--policy", "expert", "--tools", "zom"], "did you mean zoom"),
     ],

@@ -27,6 +27,15 @@ class Trainer:
     name = "standin"
     description = "Writes what it was asked to do."
 
+    def recipes(self):
+        return {}
+
+    def tool_schemas(self, toolbox):
+        return toolbox.schemas()
+
+    def load_policy(self, registry, path, task, toolbox, *, temperature=None, seed=0):
+        raise NotImplementedError
+
     def train(self, registry, *, run, recipe, changes, tools, model, quick, resume):
         if recipe == "unknown":
             raise SelectionError("there is no recipe 'unknown'")

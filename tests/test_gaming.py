@@ -63,6 +63,11 @@ def gaming(task):
     return {
         "answers everything": Gaming(final=options),
         "answers everything after the right call": Gaming(good, final=options),
+        "hedges": Gaming(good, final="upper left or upper right, or lower left or lower right"),
+        "names every letter": Gaming(good, final="A, B, C, D"),
+        "boxes every option": Gaming(good, final="".join(f"\\boxed{{{option}}}" for option in options.split("; "))),
+        "denies every option": Gaming(good, final="none of upper left, upper right, lower left, lower right"),
+        "is not sure of any": Gaming(good, final="possibly upper left, possibly upper right"),
         "copies the options": Gaming(final=lambda o: "Options: " + "; ".join(o.options)),
         "copies the question": Gaming(final=lambda o: o.question),
         "always says the same": Gaming(final="upper left"),
@@ -100,6 +105,11 @@ def test_gaming_earns_less_than_honesty(task, toolbox, executor, preset):
     assert max(value for name, value in earned.items() if name not in tolerated) < fair
     hopeless = {
         "answers everything",
+        "hedges",
+        "names every letter",
+        "boxes every option",
+        "denies every option",
+        "is not sure of any",
         "copies the options",
         "copies the question",
         "never answers",

@@ -130,6 +130,8 @@ def load_registry(options: argparse.Namespace) -> Registry:
             print_stderr(
                 f"medvistagym: plugin {report.name} is not loaded: {report.reason} (see `medvistagym plugins list`)"
             )
+        for fault in report.faults:
+            print_stderr(f"medvistagym: plugin {report.name}: left out: {fault}")
     for file in getattr(options, "tools_from", []):
         for tool in _tools_in(file):
             registry.add_tool(tool)

@@ -65,6 +65,8 @@ def _list(options: argparse.Namespace) -> int:
         if report.state in ("failed", "incompatible"):
             where = f" at {report.location}" if report.location else ""
             print(f"\n{report.name} is not loaded: {report.reason}{where}\n  to do: {report.fix}")
+        for fault in report.faults:
+            print(f"\n{report.name} offers something that is left out: {fault}")
     return 0
 
 

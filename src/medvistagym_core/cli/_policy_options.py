@@ -33,7 +33,9 @@ def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str],
         split: Default split.
     """
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--policy", choices=policies, help="one of the policies that need no model")
+    who.add_argument(
+        "--policy", metavar="NAME", help=f"a policy that needs no model: {', '.join(policies)}, or a plugin's"
+    )
     who.add_argument("--model", metavar="PATH", type=Path, help="a run folder, or a checkpoint")
     who.add_argument(
         "--endpoint",
@@ -70,6 +72,11 @@ def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str],
         "--reward",
         metavar="NAME",
         help="a preset, and weights of terms to change or add, as paper,calls=0.1 (default: scout, or as a model was trained)",
+    )
+    parser.add_argument(
+        "--action-format",
+        metavar="NAME",
+        help="how turns are written: text, or a plugin's (default: text, or as trained)",
     )
     parser.add_argument("--task", metavar="NAME", required=True, help="the task")
     add_selection(parser, default=None)
@@ -113,8 +120,8 @@ def make_policy(
         UsageError: The task has none of this kind, or the model does not exist.
     """
     from medvistagym_core.environment import EpisodeConfig, Reward
+    from medvistagym_core.environment.grading import with_builtin_graders
     from medvistagym_core.protocol import system_prompt
-    from medvistagym_core.rollouts import DemonstrationPolicy, ExpertPolicy, RandomPolicy
 
     try:
         reward = Reward.parse(options.reward, terms=registry.rewards) if options.reward else None
@@ -123,29 +130,50 @@ def make_policy(
     if options.model is not None:
         if not options.model.exists():
             raise UsageError(f"{options.model}: there is no such run or checkpoint")
-        opened: tuple[Policy, EpisodeConfig] = registry.trainer(options.trainer).policy(
-            options.model, task, toolbox, temperature=options.temperature, seed=options.seed
+        opened: tuple[Policy, EpisodeConfig] = registry.trainer(options.trainer).load_policy(
+            registry, options.model, task, toolbox, temperature=options.temperature, seed=options.seed
         )
-        model, settings = opened
-        return model, dataclasses.replace(settings, reward=reward) if reward else settings
-    settings = EpisodeConfig()
+        model, config = opened
+        config = dataclasses.replace(config, graders=with_builtin_graders(registry.graders))
+        return model, dataclasses.replace(config, reward=reward) if reward else config
+    config = EpisodeConfig(graders=with_builtin_graders(registry.graders))
+    if options.action_format is not None:
+        config = dataclasses.replace(config, protocol=registry.action_format(options.action_format))
     prompt = system_prompt(
-        toolbox.specs, rules=settings.protocol.instructions, abstention=task.abstention, tools=options.endpoint is None
+        toolbox.specs, rules=config.protocol.instructions, abstention=task.abstention, tools=options.endpoint is None
     )
-    settings = EpisodeConfig(prompt=prompt, reward=reward or settings.reward)
+    config = dataclasses.replace(config, prompt=prompt, reward=reward or config.reward)
     if options.endpoint is not None:
-        return _served(options, toolbox), settings
+        return _served(options, toolbox), config
     if options.temperature is not None:
         raise UsageError(f"--temperature is for a model; the policy {options.policy} has none")
     try:
-        if options.policy == "expert":
-            return ExpertPolicy(task, settings.protocol, seed=options.seed), settings
-        if options.policy == "demonstration":
-            return DemonstrationPolicy(task, options.skill, settings.protocol, seed=options.seed), settings
+        return _make_named_policy(options, registry, task, toolbox, config), config
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
-    answers = (task.abstention,) if task.abstention else ("unclear",)
-    return RandomPolicy(toolbox, answers, protocol=settings.protocol, seed=options.seed), settings
+
+
+def _make_named_policy(
+    options: argparse.Namespace, registry: Registry, task: Task, toolbox: Toolbox, config: EpisodeConfig
+) -> Policy:
+    from medvistagym_core.rollouts import DemonstrationPolicy, ExpertPolicy, RandomPolicy
+    from medvistagym_core.tools import closest_match
+
+    name, seed = options.policy, options.seed
+    if name == "expert":
+        return ExpertPolicy(task, config.protocol, seed=seed)
+    if name == "demonstration" and hasattr(options, "skill"):
+        return DemonstrationPolicy(task, options.skill, config.protocol, seed=seed)
+    if name == "random":
+        answers = (task.abstention,) if task.abstention else ("unclear",)
+        return RandomPolicy(toolbox, answers, protocol=config.protocol, seed=seed)
+    if name in registry.policies:
+        return registry.policies[name](task, toolbox, config, seed=seed)
+    names = ["expert", *(["demonstration"] if hasattr(options, "skill") else []), "random", *sorted(registry.policies)]
+    near = closest_match(name, names)
+    raise ValueError(
+        f"there is no policy {name!r}; " + (f"did you mean {near}?" if near else f"choose one of {', '.join(names)}")
+    )
 
 
 def _served(options: argparse.Namespace, toolbox: Toolbox) -> Policy:

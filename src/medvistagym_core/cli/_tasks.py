@@ -58,7 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> int:
     from medvistagym_core.environment import HasAudit, HasDemonstrations, HasExpert, HasPerceptionItems
 
-    capabilities = {
+    capabilities: dict[str, type[object]] = {
         "expert": HasExpert,
         "demonstrations": HasDemonstrations,
         "looks": HasPerceptionItems,

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_table
+from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_command, add_selection, add_tools_from, load_registry, select_toolbox
 from medvistagym_core.cli._tools_call import ToolArgumentParser, configure_call
 
@@ -39,8 +40,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     from medvistagym_core.tools import DIALECTS
 
+    dialects = ", ".join(DIALECTS)
     show.add_argument("name", metavar="NAME", help="the tool's name, id or a pattern")
-    show.add_argument("--format", choices=DIALECTS, help="print the schema in this dialect")
+    show.add_argument(
+        "--format", metavar="DIALECT", help=f"print the schema in this dialect: {dialects}, or a plugin's"
+    )
     add_tools_from(show)
     show.set_defaults(execute=_show)
 
@@ -65,14 +69,18 @@ def _list(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     from medvistagym_core.tools import render_tool_schema
 
-    specs = select_toolbox(load_registry(options), options.name).specs
+    registry = load_registry(options)
+    specs = select_toolbox(registry, options.name).specs
     shown: list[Any]
     if options.format is None and not options.json:
         for position, spec in enumerate(specs):
             print(("\n" if position else "") + _described(spec))
         return 0
     if options.format is not None:
-        shown = [render_tool_schema(spec, options.format) for spec in specs]
+        try:
+            shown = [render_tool_schema(spec, options.format, registry.dialects) for spec in specs]
+        except ValueError as error:
+            raise UsageError(f"--format: {error}") from error
     else:
         shown = [spec.model_dump(mode="json") for spec in specs]
     if all(isinstance(one, str) for one in shown):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from medvistagym_core.environment._reward import Reward
-from medvistagym_core.protocol import TextProtocol, ToolMessageStyle
+from medvistagym_core.environment.grading import GRADERS, Grader
+from medvistagym_core.protocol import ActionFormat, TextProtocol, ToolMessageStyle
 from medvistagym_core.tools import ToolError
 
 
@@ -58,6 +59,7 @@ class EpisodeConfig:
     Attributes:
         protocol: How a turn is written.
         reward: What an episode is worth.
+        graders: How answers are compared, by kind of answer; those of a registry, where plugins bring some.
         limits: What it may take.
         view_side: Longer side of the pictures shown, in pixels; None shows images at their own size.
         prompt: The system prompt, or None for none.
@@ -67,8 +69,9 @@ class EpisodeConfig:
         tokens: Counts the tokens of what a policy wrote, such as its tokenizer; a rough count unless given.
     """
 
-    protocol: TextProtocol = dataclasses.field(default_factory=TextProtocol)
+    protocol: ActionFormat = dataclasses.field(default_factory=TextProtocol)
     reward: Reward = dataclasses.field(default_factory=lambda: Reward.preset("scout"))
+    graders: Mapping[str, Grader] = dataclasses.field(default_factory=lambda: GRADERS, repr=False)
     limits: Limits = dataclasses.field(default_factory=Limits)
     view_side: int | None = None
     prompt: str | None = None

@@ -332,7 +332,13 @@ class Episode:
             if self._informed is not None:
                 self._known = self._informed([call for step in steps for call in step.succeeded])
             said = steps[-1].answer if steps else None
-            self._grade = grade(case.answer, said, options=case.options, abstention=self.abstention)
+            self._grade = grade(
+                case.answer,
+                said,
+                options=case.options,
+                abstention=self.abstention,
+                graders=self.settings.graders,
+            )
         turns = tuple(step.turn for step in steps)
         return EpisodeOutcome(turns, tuple(step.results for step in steps), self._grade, self._known)
 

@@ -7,6 +7,7 @@ front of the id, or an import of this module, is how gymnasium gets to know the 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,6 +76,7 @@ def make_vector(*, task: str, num_envs: int = 1, plugins: str | None = None, **o
 def _parts(name: str, plugins: str | None, options: dict[str, Any]) -> dict[str, Any]:
     from medvistagym_core.environment._config import EpisodeConfig
     from medvistagym_core.environment._reward import Reward
+    from medvistagym_core.environment.grading import with_builtin_graders
     from medvistagym_core.protocol import system_prompt
 
     options = dict(options)
@@ -83,9 +85,11 @@ def _parts(name: str, plugins: str | None, options: dict[str, Any]) -> dict[str,
     tools, reward = options.pop("tools", None), options.pop("reward", "scout")
     toolbox = registry.toolbox(task.tools if tools is None else tools)
     if options.get("settings") is None:
-        settings = EpisodeConfig(reward=Reward.parse(reward, terms=registry.rewards))
+        settings = EpisodeConfig(
+            reward=Reward.parse(reward, terms=registry.rewards), graders=with_builtin_graders(registry.graders)
+        )
         prompt = system_prompt(toolbox.specs, rules=settings.protocol.instructions, abstention=task.abstention)
-        options["settings"] = EpisodeConfig(reward=settings.reward, prompt=prompt)
+        options["settings"] = dataclasses.replace(settings, prompt=prompt)
     return {"task": task, "toolbox": toolbox, **options}
 
 

@@ -50,8 +50,8 @@ def accuracy(outcome: EpisodeOutcome) -> float:
 
 
 def credit(outcome: EpisodeOutcome) -> float:
-    """How right the answer is, in 0 to 1 (`Grade.credit`): 1 or 0 but for sets, boxes and free texts."""
-    return outcome.grade.credit
+    """How right the answer is, in 0 to 1 (`Grade.partial_credit`): 1 or 0 but for sets and boxes."""
+    return outcome.grade.partial_credit
 
 
 def wrong(outcome: EpisodeOutcome) -> float:

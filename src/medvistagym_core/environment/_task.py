@@ -26,17 +26,18 @@ class Answer:
 
     Attributes:
         value: The answer as text.
-        kind: "exact" (normalised text), "yes_no", "choice" (one of the case's options), "number", "set" (all of several
-            items, in any order, written "a; b"), "box" (`[x0, y0, x1, y1]` on the 0-1000 grid), "text" (free text).
+        kind: How it is compared, by one of the core's graders or a plugin's: "exact" (normalised text), "yes_no", "choice"
+            (one of the case's options), "number", "set" (all of several items, in any order, written "a; b"), "box"
+            (`[x0, y0, x1, y1]` on the 0-1000 grid), "text" (a sentence, right when it says the same).
         aliases: Other texts that are as right.
         tolerance: Largest accepted absolute difference of a number, in `unit`.
         unit: Unit of a number, such as "mm".
-        threshold: Least credit, above 0 and at most 1, that is right: the overlap (IoU) of a "box", 0.5 unless given, or the
-            F1 of a "text", 0.8 unless given.
+        threshold: Least partial credit, above 0 and at most 1, that is right: the overlap (IoU) of a "box", 0.5 unless given,
+            or the F1 of the items of a "set", 1 unless given. Nothing else has degrees of right.
     """
 
     value: str
-    kind: AnswerKind = "exact"
+    kind: AnswerKind | str = "exact"
     aliases: tuple[str, ...] = ()
     tolerance: float | None = None
     unit: str | None = None

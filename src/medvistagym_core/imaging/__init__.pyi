@@ -2,6 +2,8 @@ from ._box import BOX_GRID_SIZE as BOX_GRID_SIZE
 from ._box import Box as Box
 from ._buffer_pool import MAX_POOL_BYTES as MAX_POOL_BYTES
 from ._buffer_pool import pooled_empty as pooled_empty
+from ._file_formats import Reader as Reader
+from ._file_formats import Writer as Writer
 from ._grayscale import Function as Function
 from ._image import IDENTITY as IDENTITY
 from ._image import Affine as Affine
@@ -12,5 +14,7 @@ from ._native import is_supported_array as is_supported_array
 from ._native import native_kernels as native_kernels
 from ._render_batch import render_batch as render_batch
 from ._rendered import RenderedImage as RenderedImage
+from ._segmenter import SegmentationPrompt as SegmentationPrompt
+from ._segmenter import Segmenter as Segmenter
 from ._voi_lut import LookupTable as LookupTable
 from ._voi_lut import Window as Window

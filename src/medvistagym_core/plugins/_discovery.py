@@ -23,7 +23,7 @@ from medvistagym_core.plugins._load_guard import LoadTimeoutError, ensure_not_ne
 if TYPE_CHECKING:
     from medvistagym_core.tools import Tool
 
-from medvistagym_core.plugins._hooks import CONTRIBUTION_KINDS, GROUP, HookSpecs
+from medvistagym_core.plugins._hooks import BY_NAME, CONTRIBUTION_KINDS, GROUP, HookSpecs, check_contribution
 from medvistagym_core.tools import CORE, core_version
 
 ALLOW_VARIABLE: Final = "MEDVISTAGYM_PLUGINS"
@@ -52,11 +52,12 @@ class PluginReport:
     tools: tuple[str, ...] = _field("Names of the tools it offers.", ())
     tasks: tuple[str, ...] = _field("Names of the tasks it offers.", ())
     trainers: tuple[str, ...] = _field("Names of the trainers it offers.", ())
+    faults: tuple[str, ...] = _field("What it offers and is left out, and why; a sentence each.", ())
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedPlugin:
-    """A plugin's report, and what it offers by kind (`KINDS`); empty unless it is loaded."""
+    """A plugin's report, and what it offers by kind (`CONTRIBUTION_KINDS`); empty unless it is loaded."""
 
     report: PluginReport
     contributions: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -141,14 +142,37 @@ def _offer(point: importlib.metadata.EntryPoint, report: PluginReport) -> Loaded
     manager.add_hookspecs(HookSpecs)
     manager.register(point.load(), name=point.name)
     manager.check_pending()
-    things = {kind: _call_hook(manager, kind) for kind in CONTRIBUTION_KINDS}
-    things["tools"] = _tools(things["tools"], report)
+    contributions: dict[str, Any] = {}
+    faults: list[str] = []
+    for kind in CONTRIBUTION_KINDS:
+        offered = _call_hook(manager, kind)
+        contributions[kind] = _without_faults(kind, offered, faults) if kind != "tools" else _tools(offered, report)
     names: dict[str, Any] = {
-        "tools": tuple(tool.name for tool in things["tools"]),
-        "tasks": tuple(str(task.name) for task in things["tasks"]),
-        "trainers": tuple(str(trainer.name) for trainer in things["trainers"]),
+        "tools": tuple(tool.name for tool in contributions["tools"]),
+        "tasks": tuple(str(task.name) for task in contributions["tasks"]),
+        "trainers": tuple(str(trainer.name) for trainer in contributions["trainers"]),
+        "faults": tuple(faults),
     }
-    return LoadedPlugin(dataclasses.replace(report, **names), things)
+    return LoadedPlugin(dataclasses.replace(report, **names), contributions)
+
+
+def _without_faults(kind: str, offered: Any, faults: list[str]) -> Any:
+    """What was offered without what cannot be what it is offered as, which costs the plugin nothing else."""
+
+    def usable(name: str, thing: Any) -> bool:
+        fault = check_contribution(kind, name, thing)
+        if fault:
+            faults.append(f"medvistagym_{kind}: {fault}")
+        return not fault
+
+    if isinstance(offered, Mapping):
+        return {name: thing for name, thing in offered.items() if usable(str(name), thing)}
+    return [thing for thing in offered if usable(_name_of(thing), thing)]
+
+
+def _name_of(thing: Any) -> str:
+    name = getattr(thing, "name", None) or getattr(thing, "__name__", None)
+    return name if isinstance(name, str) else f"{type(thing).__name__} object"
 
 
 def load_limit() -> float:
@@ -168,7 +192,7 @@ def load_limit() -> float:
 
 
 def _call_hook(manager: pluggy.PluginManager, kind: str) -> Any:
-    mapping = kind in ("rewards", "executors")
+    mapping = kind in BY_NAME
     found: Any = {} if mapping else []
     for answer in getattr(manager.hook, f"medvistagym_{kind}")():
         if mapping and not isinstance(answer, Mapping):

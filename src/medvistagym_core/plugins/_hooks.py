@@ -1,24 +1,26 @@
-"""The hooks that a plugin may implement."""
+"""The hooks that a plugin may implement. What each returns is a contract of the core's public face."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
 if TYPE_CHECKING:
-    from medvistagym_core.imaging import Image
-    from medvistagym_core.tools import Tool
+    from medvistagym_core.environment import RewardTerm, Task
+    from medvistagym_core.environment.grading import Grader
+    from medvistagym_core.execution import Executor
+    from medvistagym_core.imaging import Reader, Segmenter, Writer
+    from medvistagym_core.protocol import ActionFormat
+    from medvistagym_core.rollouts import PolicyFactory, Trainer
+    from medvistagym_core.tools import SchemaDialect, Tool
 
 GROUP: Final = "medvistagym"
 """The entry-point group of plugins, and the name of pluggy's project."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
-Reader = Callable[[Path], "Sequence[Image] | None"]
-CONTRIBUTION_KINDS: Final = ("tools", "tasks", "rewards", "executors", "trainers", "readers")
 
 
 class HookSpecs:
@@ -30,26 +32,105 @@ class HookSpecs:
         raise NotImplementedError
 
     @hookspec
-    def medvistagym_tasks(self) -> Sequence[Any]:
-        """Objects that satisfy `medvistagym_core.environment.Task`."""
+    def medvistagym_tasks(self) -> Sequence[Task]:
+        """Tasks: sources of cases."""
         raise NotImplementedError
 
     @hookspec
-    def medvistagym_rewards(self) -> Mapping[str, Any]:
-        """Reward terms by name (`medvistagym_core.environment.RewardTerm`)."""
+    def medvistagym_rewards(self) -> Mapping[str, RewardTerm]:
+        """Reward terms by name."""
         raise NotImplementedError
 
     @hookspec
-    def medvistagym_executors(self) -> Mapping[str, Any]:
-        """Factories of executors by name: `factory(toolbox) -> Executor`."""
-        raise NotImplementedError
-
-    @hookspec
-    def medvistagym_trainers(self) -> Sequence[Any]:
-        """Trainers: objects with a `name`, `train` and `evaluate`."""
+    def medvistagym_graders(self) -> Mapping[str, Grader]:
+        """Graders by the kind of answer that they compare."""
         raise NotImplementedError
 
     @hookspec
     def medvistagym_readers(self) -> Sequence[Reader]:
-        """Functions that read a file into images, or return None for a file that is not theirs."""
+        """What reads files into images; each returns None for a file that is not of its kind."""
         raise NotImplementedError
+
+    @hookspec
+    def medvistagym_writers(self) -> Sequence[Writer]:
+        """What writes images to files of a kind."""
+        raise NotImplementedError
+
+    @hookspec
+    def medvistagym_segmenters(self) -> Mapping[str, Segmenter]:
+        """Segmenters by name; the names become choices of the segmenting tools."""
+        raise NotImplementedError
+
+    @hookspec
+    def medvistagym_executors(self) -> Mapping[str, Callable[..., Executor]]:
+        """What makes executors, by name: `factory(toolbox)`, or `factory(toolbox, argument)` for `NAME:ARGUMENT`."""
+        raise NotImplementedError
+
+    @hookspec
+    def medvistagym_trainers(self) -> Sequence[Trainer]:
+        """Trainers."""
+        raise NotImplementedError
+
+    @hookspec
+    def medvistagym_policies(self) -> Mapping[str, PolicyFactory]:
+        """What makes policies, by the name that `--policy` takes."""
+        raise NotImplementedError
+
+    @hookspec
+    def medvistagym_action_formats(self) -> Mapping[str, ActionFormat]:
+        """Action formats by name."""
+        raise NotImplementedError
+
+    @hookspec
+    def medvistagym_dialects(self) -> Mapping[str, SchemaDialect]:
+        """Schema dialects by the name that `--format` takes."""
+        raise NotImplementedError
+
+
+BY_NAME: Final = frozenset(("rewards", "graders", "segmenters", "executors", "policies", "action_formats", "dialects"))
+"""The kinds that are offered as a mapping of names; the others are offered as a list."""
+CONTRIBUTION_KINDS: Final = tuple(
+    name.removeprefix("medvistagym_") for name in vars(HookSpecs) if name.startswith("medvistagym_")
+)
+
+
+def check_contribution(kind: str, name: str, thing: Any) -> str:
+    """Why a thing cannot be what it is offered as, in a few words; nothing where it can.
+
+    Args:
+        kind: One of `CONTRIBUTION_KINDS`, but for tools, which are told by their type.
+        name: Its name, or what stands for it.
+        thing: What a hook gave.
+    """
+    missing = [member for member in _MEMBERS.get(kind, ()) if not _has(thing, member)]
+    if missing:
+        return f"{name} ({type(thing).__name__}) has no {', '.join(missing)}"
+    if kind in _CALLABLE and not callable(thing):
+        return f"{name} ({type(thing).__name__}) cannot be called"
+    return ""
+
+
+_CALLABLE: Final = frozenset(("rewards", "graders", "readers", "executors", "policies", "dialects"))
+_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "tasks": ("name", "description", "families", "splits", "tools", "abstention", "case", "vocabulary"),
+    "writers": ("suffixes", "write"),
+    "segmenters": ("segment",),
+    "trainers": ("name", "description", "recipes", "tool_schemas", "train", "load_policy"),
+    "action_formats": (
+        "think",
+        "max_calls_per_turn",
+        "stop_strings",
+        "instructions",
+        "parse",
+        "parse_message",
+        "format_turn",
+    ),
+}
+
+
+def _has(thing: Any, member: str) -> bool:
+    """Whether a thing has a member; one that raises when it is looked at has it, and is reported when it is used."""
+    try:
+        return hasattr(thing, member)
+    except Exception:  # noqa: BLE001 a property of a foreign object
+        return True

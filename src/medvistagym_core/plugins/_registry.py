@@ -12,18 +12,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from medvistagym_core.plugins._discovery import LoadedPlugin, PluginReport, discover
-from medvistagym_core.plugins._hooks import Reader
-from medvistagym_core.tools import (
-    TOOL_NAME_PATTERN,
-    Tool,
-    closest_match,
-)
+from medvistagym_core.tools import DIALECTS, TOOL_NAME_PATTERN, Tool, Toolbox, closest_match
 
 if TYPE_CHECKING:
+    from medvistagym_core.environment import RewardTerm, Task
+    from medvistagym_core.environment.grading import Grader
     from medvistagym_core.execution import Executor
+    from medvistagym_core.imaging import Reader, Segmenter, Writer
     from medvistagym_core.plugins._catalog import CatalogEntry
-
-from medvistagym_core.tools import Toolbox
+    from medvistagym_core.protocol import ActionFormat
+    from medvistagym_core.rollouts import PolicyFactory, Trainer
+    from medvistagym_core.tools import SchemaDialect
 
 ContributionKind = Literal["tool", "task", "trainer"]
 
@@ -35,17 +34,23 @@ class SelectionError(ValueError):
 class Registry:
     """Everything that the loaded plugins offer, and what was registered by hand."""
 
-    def __init__(self, offers: Iterable[LoadedPlugin] = ()) -> None:
-        offers = list(offers)
-        self.reports: tuple[PluginReport, ...] = tuple(offer.report for offer in offers)
+    def __init__(self, plugins: Iterable[LoadedPlugin] = ()) -> None:
+        plugins = list(plugins)
+        self.reports: tuple[PluginReport, ...] = tuple(plugin.report for plugin in plugins)
         self._tools: dict[str, Tool] = {
-            tool.id: tool for offer in offers for tool in offer.contributions.get("tools", ())
+            tool.id: tool for plugin in plugins for tool in plugin.contributions.get("tools", ())
         }
-        self._tasks = _index_by_name(offers, "tasks")
-        self._trainers = _index_by_name(offers, "trainers")
-        self.rewards: dict[str, Any] = _index_by_name(offers, "rewards")
-        self.executors: dict[str, Any] = _index_by_name(offers, "executors")
-        self.readers: tuple[Reader, ...] = tuple(r for o in offers for r in o.contributions.get("readers", ()))
+        self._tasks: dict[str, Task] = _index_by_name(plugins, "tasks")
+        self._trainers: dict[str, Trainer] = _index_by_name(plugins, "trainers")
+        self.rewards: dict[str, RewardTerm] = _index_by_name(plugins, "rewards")
+        self.graders: dict[str, Grader] = _index_by_name(plugins, "graders")
+        self.segmenters: dict[str, Segmenter] = _index_by_name(plugins, "segmenters")
+        self.executors: dict[str, Callable[..., Executor]] = _index_by_name(plugins, "executors")
+        self.policies: dict[str, PolicyFactory] = _index_by_name(plugins, "policies")
+        self._action_formats: dict[str, ActionFormat] = _index_by_name(plugins, "action_formats")
+        self._dialects: dict[str, SchemaDialect] = _index_by_name(plugins, "dialects")
+        self.readers: tuple[Reader, ...] = _gather(plugins, "readers")
+        self.writers: tuple[Writer, ...] = _gather(plugins, "writers")
 
     @classmethod
     def discover(cls, allow: str | Iterable[str] | None = None) -> Registry:
@@ -167,11 +172,11 @@ class Registry:
     # -- tasks and trainers
 
     @property
-    def tasks(self) -> dict[str, Any]:
+    def tasks(self) -> dict[str, Task]:
         """Tasks by name, in order."""
         return dict(sorted(self._tasks.items()))
 
-    def task(self, name: str) -> Any:
+    def task(self, name: str) -> Task:
         """The task called `name`, or `plugin:name` where two plugins offer one of that name.
 
         Raises:
@@ -181,17 +186,17 @@ class Registry:
             raise SelectionError(self._not_found_message("task", name, sorted(self._tasks)))
         return self._tasks[name]
 
-    def add_task(self, task: Any) -> Any:
+    def add_task(self, task: Task) -> Task:
         """Add a task of a script or notebook, in place of any of the same name."""
         self._tasks[task.name] = task
         return task
 
     @property
-    def trainers(self) -> dict[str, Any]:
+    def trainers(self) -> dict[str, Trainer]:
         """Trainers by name, in order."""
         return dict(sorted(self._trainers.items()))
 
-    def trainer(self, name: str | None = None) -> Any:
+    def trainer(self, name: str | None = None) -> Trainer:
         """The trainer called `name` (`plugin:name` where two plugins offer one of that name), or the only one there is.
 
         Raises:
@@ -205,31 +210,61 @@ class Registry:
             raise SelectionError(self._not_found_message("trainer", str(name), sorted(self._trainers)))
         return self._trainers[name]
 
-    # -- executors
+    # -- what the core has some of, too
 
-    def executor(self, name: str) -> Callable[[Toolbox], Executor]:
-        """What makes the executor called `name` for a toolbox: "local", "process" (isolated), or one that a plugin offers.
+    @property
+    def dialects(self) -> dict[str, SchemaDialect]:
+        """Schema dialects by name: the core's, and those of plugins, which take no name of the core's."""
+        return {**self._dialects, **DIALECTS}
+
+    def action_format(self, name: str) -> ActionFormat:
+        """The action format called `name`: "text", or one that a plugin offers.
 
         Raises:
             SelectionError: There is none.
         """
-        if name in self.executors:
-            factory: Callable[[Toolbox], Executor] = self.executors[name]
-            return factory
-        if name == "local":
-            from medvistagym_core.execution import LocalExecutor
+        from medvistagym_core.protocol import TextProtocol
 
-            return LocalExecutor
-        if name == "process":
-            from medvistagym_core.execution import ProcessExecutor
+        formats: dict[str, ActionFormat] = {**self._action_formats, "text": TextProtocol()}
+        if name not in formats:
+            raise SelectionError(_unknown("action format", name, formats))
+        return formats[name]
 
-            return ProcessExecutor
-        known = sorted({"local", "process", *self.executors})
-        near = closest_match(name, known)
-        raise SelectionError(
-            f"no executor is called {name!r}"
-            + (f"; did you mean {near}?" if near else f"; there are: {', '.join(known)}.")
-        )
+    def executor(self, name: str) -> Callable[[Toolbox], Executor]:
+        """What makes an executor for a toolbox: "local", "process" (tools in their own processes), or a plugin's.
+
+        Args:
+            name: Its name, or `NAME:ARGUMENT` for one that takes an argument, such as an address.
+
+        Raises:
+            SelectionError: There is none.
+        """
+        from medvistagym_core.execution import LocalExecutor, ProcessExecutor
+
+        factories: dict[str, Callable[..., Executor]] = {
+            **self.executors,
+            "local": LocalExecutor,
+            "process": ProcessExecutor,
+        }
+        if name in factories:
+            return factories[name]
+        bare, colon, argument = name.partition(":")
+        if colon and bare in self.executors:
+            factory = self.executors[bare]
+            return lambda toolbox: factory(toolbox, argument)
+        raise SelectionError(_unknown("executor", name, factories))
+
+
+def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
+    known = sorted(names)
+    near = closest_match(name, known)
+    return f"no {kind} is called {name!r}" + (
+        f"; did you mean {near}?" if near else f"; there are: {', '.join(known)}."
+    )
+
+
+def _gather(plugins: Iterable[LoadedPlugin], kind: str) -> tuple[Any, ...]:
+    return tuple(thing for plugin in plugins for thing in plugin.contributions.get(kind, ()))
 
 
 def _index_by_name(offers: Iterable[LoadedPlugin], kind: str) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+from ._action_format import ActionFormat as ActionFormat
 from ._call_parser import TOOL_CALL_TAGS as TOOL_CALL_TAGS
 from ._chat_template import ChatTemplateReport as ChatTemplateReport
 from ._chat_template import inspect_chat_template as inspect_chat_template
@@ -21,4 +22,5 @@ from ._system_prompt import system_prompt as system_prompt
 from ._text_protocol import ANSWER as ANSWER
 from ._text_protocol import THINK as THINK
 from ._text_protocol import TextProtocol as TextProtocol
+from ._turn import ReasoningMode as ReasoningMode
 from ._turn import Turn as Turn

@@ -7,6 +7,7 @@ from ._expert import ExpertPolicy as ExpertPolicy
 from ._full_resolution import FullResolutionReplayer as FullResolutionReplayer
 from ._policy import OraclePolicy as OraclePolicy
 from ._policy import Policy as Policy
+from ._policy import PolicyFactory as PolicyFactory
 from ._policy import PolicyUnavailableError as PolicyUnavailableError
 from ._random import RandomPolicy as RandomPolicy
 from ._random import sample_arguments as sample_arguments
@@ -15,4 +16,5 @@ from ._replay import ReplayReport as ReplayReport
 from ._replay import verify as verify
 from ._rollout import Progress as Progress
 from ._rollout import rollout as rollout
+from ._trainer import Trainer as Trainer
 from ._transformers_policy import TransformersPolicy as TransformersPolicy

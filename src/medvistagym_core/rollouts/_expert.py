@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.environment import Case, HasDemonstrations, HasExpert, Observation, ToolScript
-from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.protocol import ActionFormat, TextProtocol
 from medvistagym_core.tools import ToolResult
 from medvistagym_core.trajectories import SamplingParams
 
@@ -28,13 +28,13 @@ class ExpertPolicy:
         TypeError: The task has no expert.
     """
 
-    def __init__(self, task: Any, protocol: TextProtocol | None = None, *, seed: int = 0) -> None:
+    def __init__(self, task: Any, protocol: ActionFormat | None = None, *, seed: int = 0) -> None:
         if not isinstance(task, HasExpert):
             raise TypeError(f"the task {getattr(task, 'name', task)} has no scripted expert")
         self.name = "expert"
         self.sampling: SamplingParams = {"seed": seed}
         self._task = task
-        self._protocol = protocol or TextProtocol()
+        self._protocol: ActionFormat = protocol or TextProtocol()
         self._seed = seed
 
     def act(self, observations: Sequence[Observation]) -> list[str | Exception]:
@@ -63,7 +63,7 @@ class DemonstrationPolicy:
         ValueError: The skill is no probability.
     """
 
-    def __init__(self, task: Any, skill: float, protocol: TextProtocol | None = None, *, seed: int = 0) -> None:
+    def __init__(self, task: Any, skill: float, protocol: ActionFormat | None = None, *, seed: int = 0) -> None:
         if not isinstance(task, HasDemonstrations):
             raise TypeError(f"the task {getattr(task, 'name', task)} has no demonstrations")
         if not 0 <= skill <= 1:
@@ -72,7 +72,7 @@ class DemonstrationPolicy:
         self.sampling: SamplingParams = {"seed": seed, "skill": skill}
         self._task = task
         self._skill = skill
-        self._protocol = protocol or TextProtocol()
+        self._protocol: ActionFormat = protocol or TextProtocol()
         self._seed = seed
 
     def observe_case(self, case: Case, memory: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ def _act_or_error(act: Callable[[Observation], str], observation: Observation) -
         return error
 
 
-def _script_turn(script: ToolScript, observation: Observation, protocol: TextProtocol) -> str:
+def _script_turn(script: ToolScript, observation: Observation, protocol: ActionFormat) -> str:
     """The script's next turn, after it was sent what its last call gave."""
     thought = f"I look at what turn {observation.num_turns} gave." if observation.num_turns else "I look at the images."
     think = thought if protocol.think == "required" else None

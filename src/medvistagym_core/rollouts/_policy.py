@@ -9,13 +9,12 @@ has that method.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-from medvistagym_core.environment import Case, Observation
+from medvistagym_core.environment import Case, EpisodeConfig, Observation, Task
+from medvistagym_core.protocol import Turn
+from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import SamplingParams
-
-if TYPE_CHECKING:
-    pass
 
 
 @runtime_checkable
@@ -32,8 +31,26 @@ class Policy(Protocol):
         """The settings it samples with, for the record."""
         ...
 
-    def act(self, observations: Sequence[Observation]) -> Sequence[str | Exception]:
-        """A turn for each observation, as text in the wire format; an exception where it failed on one of them alone."""
+    def act(self, observations: Sequence[Observation]) -> Sequence[str | Turn | Exception]:
+        """A turn for each observation: its text, or already read; an exception where it failed on one of them alone."""
+        ...
+
+
+class PolicyFactory(Protocol):
+    """Makes a policy for `--policy NAME`; a plugin offers some by the hook `medvistagym_policies`."""
+
+    def __call__(self, task: Task, toolbox: Toolbox, config: EpisodeConfig, *, seed: int = 0) -> Policy:
+        """The policy.
+
+        Args:
+            task: What it will play.
+            toolbox: The tools that it may call.
+            config: How its episodes are played.
+            seed: Of its own randomness.
+
+        Raises:
+            TypeError: It cannot play this task.
+        """
         ...
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.environment import Observation
-from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.protocol import ActionFormat, TextProtocol
 from medvistagym_core.tools import Toolbox, ToolCall
 from medvistagym_core.trajectories import SamplingParams
 
@@ -35,7 +35,7 @@ class RandomPolicy:
         answers: Sequence[str] = ("unclear",),
         *,
         call_probability: float = 0.5,
-        protocol: TextProtocol | None = None,
+        protocol: ActionFormat | None = None,
         seed: int = 0,
     ) -> None:
         self.name = "random"
@@ -43,7 +43,7 @@ class RandomPolicy:
         self._specs = toolbox.specs
         self._answers = tuple(answers)
         self._probability = call_probability
-        self._protocol = protocol or TextProtocol()
+        self._protocol: ActionFormat = protocol or TextProtocol()
         self._seed = seed
 
     def act(self, observations: Sequence[Observation]) -> list[str]:

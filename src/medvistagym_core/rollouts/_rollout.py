@@ -26,6 +26,7 @@ from medvistagym_core.environment import (
     step_episodes,
 )
 from medvistagym_core.execution import Executor, LocalExecutor
+from medvistagym_core.protocol import Turn
 from medvistagym_core.rollouts._policy import OraclePolicy, Policy, PolicyUnavailableError
 from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryWriter
@@ -218,11 +219,11 @@ def _step_all(policy: Policy, executor: Executor, live: Sequence[Episode]) -> No
         said = [error] * len(live)
     seconds = time.perf_counter() - began
     able: list[Episode] = []
-    texts: list[str] = []
+    turns: list[str | Turn] = []
     for episode, text in zip(live, said, strict=True):
-        if isinstance(text, str):
+        if isinstance(text, str | Turn):
             able.append(episode)
-            texts.append(text)
+            turns.append(text)
         else:
             shown = (
                 f"{type(text).__name__}: {text}"
@@ -230,4 +231,4 @@ def _step_all(policy: Policy, executor: Executor, live: Sequence[Episode]) -> No
                 else f"it wrote {type(text).__name__}, not text"
             )
             episode.stop("policy_failed", shown[:500])
-    step_episodes(executor, able, texts, seconds)
+    step_episodes(executor, able, turns, seconds)

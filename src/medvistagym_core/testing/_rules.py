@@ -84,7 +84,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     _rule(
         "schema-same", "tool", "blocks",
-        "validator, prompt, every dialect, the trainer and MCP show the same schema",
+        "validator, prompt, every dialect and the trainer show the same schema",
         "Let @tool make the schema; do not set `parameters` by hand.",
         "loads",
     ),

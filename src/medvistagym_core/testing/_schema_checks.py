@@ -85,7 +85,7 @@ def _seen(tool: Tool) -> Iterator[tuple[str, Any]]:
     if tool.arguments.model_config.get("extra") == "forbid":  # else a JSON Schema is its own validator
         yield "the validator", json.loads(json.dumps(normalize_schema(tool.arguments.model_json_schema())))
     for dialect in DIALECTS:
-        yield f"the dialect {dialect}", _parameters(render_tool_schema(spec, dialect))  # type: ignore[arg-type]
+        yield f"the dialect {dialect}", _parameters(render_tool_schema(spec, dialect))
     lines = [line for line in system_prompt([spec]).splitlines() if line.startswith("{")]
     yield "the system prompt", _parameters(lines[-1]) if lines else None
     toolbox = Toolbox({tool.name: tool})

@@ -1,4 +1,4 @@
-"""One schema, every dialect: tool specs as each consumer expects them, and the system prompt.
+"""One schema, every dialect: tool specs as each consumer expects them.
 
 All of them carry `ToolSpec.parameters` unchanged, the very schema that the validator's model gives; a test renders them all and
 proves them equal.
@@ -8,36 +8,73 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from medvistagym_core.tools._errors import closest_match
 
 if TYPE_CHECKING:
     from medvistagym_core.tools._spec import ToolSpec
 
-SchemaDialect = Literal["huggingface", "openai", "anthropic", "mcp", "text"]
-DIALECTS: Final[tuple[str, ...]] = get_args(SchemaDialect)
+
+class SchemaDialect(Protocol):
+    """Renders specs as one kind of consumer expects them; a plugin offers some by the hook `medvistagym_dialects`."""
+
+    def __call__(self, spec: ToolSpec) -> dict[str, Any] | str:
+        """A spec: a dict for programs, or text for models whose chat template knows no tools."""
+        ...
 
 
-def render_tool_schema(spec: ToolSpec, dialect: SchemaDialect) -> dict[str, Any] | str:
-    """A spec in a dialect: a dict for programs, or text for models whose chat template knows no tools.
+def _huggingface(spec: ToolSpec) -> dict[str, Any]:
+    return {"type": "function", "function": _named(spec, "parameters")}
+
+
+def _openai(spec: ToolSpec) -> dict[str, Any]:
+    strict = {"strict": True} if _openai_strict_compatible(spec.parameters) else {}
+    return {"type": "function", "function": {**_named(spec, "parameters"), **strict}}
+
+
+def _anthropic(spec: ToolSpec) -> dict[str, Any]:
+    return _named(spec, "input_schema")
+
+
+def _mcp(spec: ToolSpec) -> dict[str, Any]:
+    hints = {"readOnlyHint": True, "idempotentHint": spec.deterministic, "openWorldHint": False}
+    return {**_named(spec, "inputSchema"), "annotations": hints}
+
+
+def _text(spec: ToolSpec) -> str:
+    return json.dumps(_named(spec, "parameters"), ensure_ascii=False)
+
+
+DIALECTS: Final[Mapping[str, SchemaDialect]] = {
+    "huggingface": _huggingface,
+    "openai": _openai,
+    "anthropic": _anthropic,
+    "mcp": _mcp,
+    "text": _text,
+}
+"""The dialects that come with the core, by name."""
+
+
+def render_tool_schema(
+    spec: ToolSpec, dialect: str, dialects: Mapping[str, SchemaDialect] = DIALECTS
+) -> dict[str, Any] | str:
+    """A spec in a dialect.
+
+    Args:
+        spec: The spec.
+        dialect: Name of the dialect.
+        dialects: The dialects there are.
 
     Raises:
-        ValueError: The dialect is not one of `DIALECTS`.
+        ValueError: There is no such dialect.
     """
-    if dialect == "huggingface":
-        return {"type": "function", "function": _named(spec, "parameters")}
-    if dialect == "openai":
-        function = _named(spec, "parameters")
-        if _openai_strict_compatible(spec.parameters):
-            function["strict"] = True
-        return {"type": "function", "function": function}
-    if dialect == "anthropic":
-        return _named(spec, "input_schema")
-    if dialect == "mcp":
-        hints = {"readOnlyHint": True, "idempotentHint": spec.deterministic, "openWorldHint": False}
-        return {**_named(spec, "inputSchema"), "annotations": hints}
-    if dialect == "text":
-        return json.dumps(_named(spec, "parameters"), ensure_ascii=False)
-    raise ValueError(f"{dialect!r} is not a dialect; choose one of {', '.join(DIALECTS)}")
+    if dialect not in dialects:
+        near = closest_match(dialect, list(dialects))
+        guess = f"did you mean {near}?" if near else f"choose one of {', '.join(dialects)}"
+        raise ValueError(f"{dialect!r} is not a dialect; {guess}")
+    return dialects[dialect](spec)
 
 
 def _named(spec: ToolSpec, key: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.tools._devices import device_for_tool
-from medvistagym_core.tools._dialects import SchemaDialect, render_tool_schema, schema_hash
+from medvistagym_core.tools._dialects import render_tool_schema, schema_hash
 from medvistagym_core.tools._tool import Tool
 from medvistagym_core.tools._version import core_version
 
@@ -52,7 +52,7 @@ class Toolbox(Mapping[str, Tool]):
         """The specs, in order."""
         return tuple(tool.spec for tool in self._tools.values())
 
-    def schemas(self, dialect: SchemaDialect = "huggingface") -> list[Any]:
+    def schemas(self, dialect: str = "huggingface") -> list[Any]:
         """The specs in a dialect, in order."""
         return [render_tool_schema(spec, dialect) for spec in self.specs]
 

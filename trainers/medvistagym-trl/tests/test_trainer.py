@@ -68,7 +68,7 @@ def test_a_run_goes_from_nothing_to_the_table(registry: Any, task: Any, recipe_f
     assert verify(diary, registry, LocalExecutor).same
 
     toolbox = registry.toolbox("shade,mirror")
-    policy, settings = TrlTrainer().policy(run, task, toolbox, temperature=0)
+    policy, settings = TrlTrainer().load_policy(registry, run, task, toolbox, temperature=0)
     played = list(rollout(policy, task, toolbox, "test", range(4), settings, batch=4))
     row = results.row("SFT + GRPO", decoding="greedy")
     assert sum(trajectory.outcome.correct for trajectory in played) == row.correct

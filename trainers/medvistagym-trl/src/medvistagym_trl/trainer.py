@@ -106,12 +106,20 @@ class TrlTrainer:
         opened = Run.resume(run, toolbox) if resume else Run.begin(run, settled, toolbox)
         return Phases(opened, task).go()
 
-    def policy(
-        self, path: str | Path, task: Task, toolbox: Toolbox, *, temperature: float | None = None, seed: int = 0
+    def load_policy(
+        self,
+        registry: Registry,
+        path: str | Path,
+        task: Task,
+        toolbox: Toolbox,
+        *,
+        temperature: float | None = None,
+        seed: int = 0,
     ) -> tuple[Policy, EpisodeConfig]:
         """Open a trained policy.
 
         Args:
+            registry: What is installed.
             path: A run folder (its final policy), or a checkpoint in one, or any supported checkpoint.
             task: The task to play.
             toolbox: The tools it is given, which need not be those it was trained with.

@@ -1,0 +1,171 @@
+"""Texts in one form, in which two are equal when they say the same in the same words."""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+from typing import Final
+
+from medvistagym_core.environment.grading._form import MAX_ANSWER_CHARS, unwrap_answer
+from medvistagym_core.environment.grading._words import american_spelling, replace_number_words, words
+
+_MAX_CACHED_CHARS: Final = 256
+
+# -- characters
+
+_RAISED_DIGITS: Final = re.compile("(?<=\\d)(⁻?[⁰¹²³⁴-⁹]+)")
+_RAISED: Final = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+_FRACTIONS: Final = re.compile("(?<=\\d)(?=[¼½¾⅐-⅞])")
+_LOOKALIKES: Final = str.maketrans(
+    {"−": "-", "‐": "-", "‑": "-", "⁄": "/", "≈": "~", "∼": "~", "≦": "≤", "≧": "≥", "⩽": "≤", "⩾": "≥", "’": "'", "‘": "'",
+     "“": '"', "”": '"', "∶": ":", "×": "x", "µ": "μ", "✕": "x"}
+)  # fmt: skip
+_DASHES: Final = re.compile(r"(?<=\w)[–—](?=\d)|(?<=\d) [–—] (?=\d)|(?<=\d)[–—](?=[A-Za-z]\d)|(?<!\w)–(?=\d)")
+
+
+def fold_characters(text: str) -> str:
+    """Unicode compatibility forms, dashes, comparison signs and fractions in one way each, without loss of meaning.
+
+    `NFKC` alone makes 103 of 10³ and 21/2 of 2½.
+    """
+    if not text.isascii():
+        text = _RAISED_DIGITS.sub(lambda m: "^" + m[0].translate(_RAISED), text)
+        text = _FRACTIONS.sub(" ", text)
+        text = unicodedata.normalize("NFKC", text)[:MAX_ANSWER_CHARS].translate(
+            _LOOKALIKES
+        )  # one character may become 18
+        text = _DASHES.sub("-", text)
+    if "=" in text:
+        text = text.replace("<=", "≤").replace(">=", "≥")
+    return text.replace("+/-", "±") if "+/-" in text else text
+
+
+# -- normalisation
+
+# After these words an "a" names something: hepatitis A, type A, group A.
+_NAMING: Final = words(
+    """type types grade hepatitis influenza vitamin group class factor stage category segment level zone option choice
+    part panel figure image series haemophilia hemophilia apolipoprotein immunoglobulin child weber plan view
+    protein blood adenovirus virus point line lesion sequence phase arm cohort"""
+)
+_ARTICLE: Final = re.compile(r"(?<![\w-])(?:the|an|a(?=[ ][\w<>≤≥~\"'(]))(?![\w'+*-])")
+_THOUSANDS: Final = re.compile(r"(?<![\w.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_POSSESSIVE: Final = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])")
+_VE: Final = re.compile(r"(?<!\w)([+-])ve(?!\w)")
+_VERTEBRAE: Final = re.compile(r"(?<!\w)([ctls])(\d{1,2})\s?[-/]\s?\1?(\d{1,2})(?!\w)")
+_POWER: Final = re.compile(r"(?<=[^\W\d_])\^(?=\d)")
+_LOOSE_RANGE: Final = re.compile(r"(?<=\d) - (?=\d)")
+_SIGN_IN_BRACKETS: Final = re.compile(r"\s?[(\[]\s?([+-])\s?[)\]]")
+_LATE_SIGN: Final = re.compile(r"(?<=\w) ([+-])(?=\s?(?:[,;.)]|\Z))")
+_HYPHEN: Final = re.compile(r"(?<=[^\W\d])-(?=\w)|(?<=\*)-(?=\w)|(?<=\d)-(?=[^\W\d])")
+_COMPARISON: Final = re.compile(r"\s?([<>≤≥~±])\s?")
+_SLASH: Final = re.compile(r"\s?/\s?")
+_SYMBOL: Final = re.compile(r"[^\w\s]|_")
+_BLANKS: Final = re.compile(r"[^\S\n]+")
+
+
+def normalize_answer(text: str) -> str:
+    """SQuAD's normalisation, but for what carries meaning: lower case, no articles, no punctuation, single spaces.
+
+    Signs (+ - < > ≤ ≥ ~ ± % ° *), other symbols, question marks, decimal points, and hyphens, slashes and colons between digits
+    stay; so does the A of "hepatitis A". At most `MAX_ANSWER_CHARS` are read.
+
+    >>> normalize_answer("The upper-left  lobe.")
+    'upper left lobe'
+    >>> normalize_answer("HER2-, <3 cm")
+    'her2- <3 cm'
+    """
+    if len(text) <= _MAX_CACHED_CHARS:
+        return _normalize_cached(text)
+    return _normalize(text[:MAX_ANSWER_CHARS])
+
+
+def _normalize(text: str) -> str:
+    text = _BLANKS.sub(" ", fold_characters(text).casefold()).strip()
+    if (text.isalpha() and text.isascii()) or text in ("+", "-"):
+        return text
+    bare = _symbols(_ARTICLE.sub(_article, text))
+    return bare or _symbols(text)
+
+
+_normalize_cached = functools.lru_cache(8192)(_normalize)
+
+
+def _article(match: re.Match[str]) -> str:
+    if match[0] == "a":
+        before = match.string[max(0, match.start() - 20) : match.start()].split()
+        if before and before[-1] in _NAMING:
+            return "a"
+    return " "
+
+
+def _symbols(text: str) -> str:
+    text = _THOUSANDS.sub(lambda m: m[0].replace(",", ""), text)
+    text = _POSSESSIVE.sub("", text)
+    text = _VE.sub(lambda m: "positive" if m[1] == "+" else "negative", text)
+    text = _VERTEBRAE.sub(r"\1\2-\3", text)
+    text = _POWER.sub("", text)
+    text = _LOOSE_RANGE.sub("-", text)
+    text = _SIGN_IN_BRACKETS.sub(r"\1 ", text)
+    text = _LATE_SIGN.sub(r"\1", text)
+    text = _HYPHEN.sub(" ", text)
+    text = _COMPARISON.sub(r" \1", text)
+    text = _SLASH.sub("/", text)
+    return " ".join(_SYMBOL.sub(_symbol, text).split())
+
+
+def _symbol(match: re.Match[str]) -> str:
+    """What becomes of one character that is no letter, digit or space."""
+    sign, text = match[0], match.string
+    before = text[match.start() - 1] if match.start() else " "
+    after = text[match.end()] if match.end() < len(text) else " "
+    if sign == "-":
+        return sign if _in_word(before) or after.isdigit() or after == "." else " "
+    if sign in ".:":
+        return sign if after.isdigit() and (sign == "." or before.isdigit()) else " "
+    if sign == ",":
+        return sign if before.isdigit() and after.isdigit() else " "
+    if sign == "*":
+        return sign if _in_word(before) else " "
+    if sign in "+<>≤≥~±%/^":
+        return sign
+    if sign == "?":
+        return " ? "
+    if sign == "&":
+        return " and "
+    if sign in "=_|$`´" or unicodedata.category(sign)[0] in "PZC":
+        return " "
+    return sign
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character in "*+"
+
+
+# -- the key that decides whether two texts are the same
+
+_UNIT: Final = r"(?:mm|cm|m|um|μm|ml|l|kg|g|mg|hu|ms|s|gy|mgy|cgy|mhz|t)[23]?(?!\w)"
+_NUMBER_AND_UNIT: Final = re.compile(rf"(?<![\w.])(\d{{1,20}}(?:\.\d{{1,20}})?)(?={_UNIT})")
+_DECIMAL_COMMA: Final = re.compile(rf"(?<![\w.,])(\d{{1,20}}),(\d{{1,2}})(?=\s?(?:{_UNIT}|%))")
+_TRAILING_ZEROS: Final = re.compile(r"(?<![\w.-])(-?\d{1,20})\.(\d{0,20}?)0+(?![\w.])")
+_MARKER: Final = re.compile(r"(?<!\S)([^\W\d_]\w{0,20})([+-])(?!\S)")
+_SPACED_SYMBOL: Final = re.compile(r" (?=[°%])")
+
+
+def answer_key(text: str) -> str:
+    """`normalize_answer` of the unwrapped text, with numbers in digits, units apart, one spelling, and "HER2+" in words."""
+    return _key_cached(text) if len(text) <= _MAX_CACHED_CHARS else _key(text[:MAX_ANSWER_CHARS])
+
+
+def _key(text: str) -> str:
+    text = replace_number_words(normalize_answer(unwrap_answer(text)))
+    text = _DECIMAL_COMMA.sub(r"\1.\2", text)
+    text = _NUMBER_AND_UNIT.sub(r"\1 ", text)
+    text = _TRAILING_ZEROS.sub(lambda m: f"{m[1]}.{m[2]}" if m[2] else m[1], text)
+    text = _MARKER.sub(lambda m: f"{m[1]} {'positive' if m[2] == '+' else 'negative'}", text)
+    text = _SPACED_SYMBOL.sub("", text)
+    return " ".join(map(american_spelling, text.split()))
+
+
+_key_cached = functools.lru_cache(8192)(_key)

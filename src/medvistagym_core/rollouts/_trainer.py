@@ -1,0 +1,92 @@
+"""What a trainer is: it trains a policy on a task with a toolbox, and opens policies that were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from medvistagym_core.environment import EpisodeConfig, Task
+from medvistagym_core.rollouts._policy import Policy
+from medvistagym_core.tools import Toolbox
+from medvistagym_core.trajectories import Results
+
+if TYPE_CHECKING:
+    from medvistagym_core.plugins import Registry
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Trains policies; a plugin offers some by the hook `medvistagym_trainers`, and `medvistagym train` calls it."""
+
+    @property
+    def name(self) -> str:
+        """What `--trainer` calls it."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One line."""
+        ...
+
+    def recipes(self) -> Mapping[str, str]:
+        """The recipes that come with it, with a line about each."""
+        ...
+
+    def tool_schemas(self, toolbox: Toolbox) -> Sequence[Mapping[str, Any]]:
+        """The schemas that it shows a policy for a toolbox, in order; the conformance kit compares them."""
+        ...
+
+    def train(
+        self,
+        registry: Registry,
+        *,
+        run: Path,
+        recipe: str | Path | None = None,
+        changes: Mapping[str, Any] | None = None,
+        tools: str | None = None,
+        model: str | Path | None = None,
+        quick: bool = False,
+        resume: bool = False,
+    ) -> Results:
+        """Train, evaluate, and leave everything in a run folder.
+
+        Args:
+            registry: What is installed: tasks, tools, reward terms, graders, readers and executors come from here.
+            run: The run folder.
+            recipe: Name of one of `recipes`, or a file; the trainer's own default when None.
+            changes: Settings of the recipe to change, by dotted name.
+            tools: Toolbox selection; the recipe's, or else the task's own, when None.
+            model: A checkpoint to train.
+            quick: A run of about a minute that shows only that everything runs.
+            resume: Go on with the run in `run`.
+
+        Raises:
+            SelectionError: Something that was asked for cannot be had; a sentence says why. Nothing was written.
+        """
+        ...
+
+    def load_policy(
+        self,
+        registry: Registry,
+        path: str | Path,
+        task: Task,
+        toolbox: Toolbox,
+        *,
+        temperature: float | None = None,
+        seed: int = 0,
+    ) -> tuple[Policy, EpisodeConfig]:
+        """Open a trained policy.
+
+        Args:
+            registry: What is installed.
+            path: A run folder, or a checkpoint.
+            task: The task to play.
+            toolbox: The tools it is given, which need not be those it was trained with.
+            temperature: Of sampling; 0 is greedy; None is the temperature it was trained with, or 1.
+            seed: Of sampling.
+
+        Returns:
+            The policy, and how its episodes are played.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Grading: the answer kinds, and what edits of an answer do to its grade."""

@@ -1,0 +1,1 @@
+"""Scoring by protocol: worked examples of each rule, and the numbers that they add up to."""
