@@ -7,8 +7,8 @@ endif
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-DISTRIBUTIONS := .[mcp,testing] $(patsubst %/pyproject.toml,./%,$(sort $(wildcard plugins/*/pyproject.toml trainers/*/pyproject.toml)))
-SOURCES := src $(sort $(wildcard plugins/*/src trainers/*/src))
+DISTRIBUTIONS := .[mcp,testing] $(patsubst %/pyproject.toml,./%,$(sort $(wildcard native/*/pyproject.toml plugins/*/pyproject.toml trainers/*/pyproject.toml)))
+SOURCES := src $(sort $(wildcard native/*/src plugins/*/src trainers/*/src))
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := $(CURDIR)/constraints.txt
@@ -20,7 +20,7 @@ export HF_HUB_OFFLINE := 1
 install: $(INSTALLED)
 
 # torch goes first, and pinned: left to a dependency's range, pip may take a larger build of a newer version.
-$(INSTALLED): constraints.txt requirements-dev.txt pyproject.toml $(wildcard plugins/*/pyproject.toml trainers/*/pyproject.toml plugins/*/setup.py plugins/*/src/*/*.c)
+$(INSTALLED): constraints.txt requirements-dev.txt pyproject.toml $(wildcard native/*/pyproject.toml native/*/setup.py native/*/src/*/*.c plugins/*/pyproject.toml trainers/*/pyproject.toml)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3.11, python3 is." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint $(CONSTRAINTS) torch

@@ -14,7 +14,7 @@ one thread: OMP_NUM_THREADS=1, OMP_WAIT_POLICY=passive, torch.set_num_threads(1)
 - `zoom`: the tool itself, which enlarges to the side of the scan (512). ms a call.
 - `clahe`: the tool `enhance_contrast` on uint8 512 x 512, a loop over OpenCV, kornia on the whole batch and slice by slice,
   scikit-image. ms a slice.
-- `mask to box`: 512 x 512 masks: `boxes_of`, MONAI's generate_spatial_bounding_box, the algorithm of torchvision's
+- `mask to box`: 512 x 512 masks: `bounding_boxes`, MONAI's generate_spatial_bounding_box, the algorithm of torchvision's
   masks_to_boxes (written down here: torchvision itself is not installed), and C. ms a mask.
 """
 
@@ -57,7 +57,11 @@ GAZE = (
     "openai>=2.40,<3",
     "tenacity<10",
 )
-SOURCES = ("src", *(f"plugins/medvistagym-{name}/src" for name in ("dicom", "kornia", "native", "segment")))
+SOURCES = (
+    "src",
+    "native/medvistagym-native/src",
+    *(f"plugins/medvistagym-{name}/src" for name in ("dicom", "kornia", "segment")),
+)
 
 PASSES = """
 #include <stdint.h>
@@ -312,7 +316,7 @@ def box_rows(batch: int, rounds: int) -> list[dict[str, Any]]:
     import torch
     from monai.transforms.utils import generate_spatial_bounding_box
 
-    from medvistagym_segment.masks import boxes_of
+    from medvistagym_core.mask import bounding_boxes
 
     rng = np.random.default_rng(2)
     masks = np.zeros((batch, SIDE, SIDE), np.uint8)
@@ -336,8 +340,8 @@ def box_rows(batch: int, rounds: int) -> list[dict[str, Any]]:
     passes = compiled()
     if passes is not None:
         peers["C"] = each(batch, lambda: passes.boxes(masks.ctypes.data, out.ctypes.data, batch, SIDE, SIDE))
-    rows = compare("mask to box", batch, "ms", each(batch, lambda: boxes_of(inside)), peers, rounds)
-    assert np.array_equal(boxes_of(inside)[:, :2], torchvisions().numpy()[:, :2])
+    rows = compare("mask to box", batch, "ms", each(batch, lambda: bounding_boxes(inside)), peers, rounds)
+    assert np.array_equal(bounding_boxes(inside)[:, :2], torchvisions().numpy()[:, :2])
     return rows
 
 

@@ -26,8 +26,8 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-OURS = [REPOSITORY, *sorted(REPOSITORY.glob("plugins/*/")), *sorted(REPOSITORY.glob("trainers/*/"))]
-OURS = [folder for folder in OURS if (folder / "pyproject.toml").is_file()]
+PROJECTS = (REPOSITORY.glob(f"{part}/*/pyproject.toml") for part in ("native", "plugins", "trainers"))
+OURS = [REPOSITORY, *(file.parent for files in PROJECTS for file in sorted(files))]
 SCAN = Path(str(pydicom.data.get_testdata_file("CT_small.dcm")))
 
 PROJECT = """

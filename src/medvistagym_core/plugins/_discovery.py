@@ -29,6 +29,7 @@ from medvistagym_core.tools import CORE, core_version
 ALLOW_VARIABLE: Final = "MEDVISTAGYM_PLUGINS"
 LIMIT_VARIABLE: Final = "MEDVISTAGYM_LOAD_SECONDS"
 LIMIT_S: Final = 10.0
+SEGMENTATION_TOOLS: Final = "segmentation_tools"
 DistributionInfo = tuple[str, str, tuple[str, ...]]
 
 
@@ -84,7 +85,33 @@ def discover(allow: str | Iterable[str] | None = None, *, limit_s: float | None 
     allow = allow_list(allow)
     limit_s = load_limit() if limit_s is None else limit_s
     found = [(point, _distribution_info(point.dist)) for point in importlib.metadata.entry_points(group=GROUP)]
-    return _offers(found, allow, limit_s)
+    return _with_segmentation_tools(_offers(found, allow, limit_s), limit_s)
+
+
+def _with_segmentation_tools(plugins: list[LoadedPlugin], limit_s: float) -> list[LoadedPlugin]:
+    """The plugins, those with segmentation tools asked once more when there are segmenters of others."""
+    segmenters = {name: one for p in plugins for name, one in p.contributions.get("segmenters", {}).items()}
+    if not segmenters:
+        return plugins
+    return [
+        _ask_for_segmentation_tools(plugin, segmenters, limit_s)
+        if SEGMENTATION_TOOLS in plugin.contributions
+        else plugin
+        for plugin in plugins
+    ]
+
+
+def _ask_for_segmentation_tools(plugin: LoadedPlugin, segmenters: Mapping[str, Any], limit_s: float) -> LoadedPlugin:
+    hook = plugin.contributions[SEGMENTATION_TOOLS]
+    try:
+        answers = run_with_timeout(lambda: hook(segmenters=segmenters), limit_s)
+        tools = _tools([tool for answer in answers for tool in answer], plugin.report)
+    except Exception as error:  # noqa: BLE001 the plugin's tools without the new segmenters are still there
+        fault = f"medvistagym_{SEGMENTATION_TOOLS}: {type(error).__name__}: {str(error)[:200]}"
+        report = dataclasses.replace(plugin.report, faults=(*plugin.report.faults, fault))
+        return dataclasses.replace(plugin, report=report)
+    by_name = {tool.name: tool for tool in [*plugin.contributions["tools"], *tools]}
+    return dataclasses.replace(plugin, contributions={**plugin.contributions, "tools": list(by_name.values())})
 
 
 def _offers(
@@ -147,6 +174,8 @@ def _offer(point: importlib.metadata.EntryPoint, report: PluginReport) -> Loaded
     for kind in CONTRIBUTION_KINDS:
         offered = _call_hook(manager, kind)
         contributions[kind] = _without_faults(kind, offered, faults) if kind != "tools" else _tools(offered, report)
+    if manager.hook.medvistagym_segmentation_tools.get_hookimpls():
+        contributions[SEGMENTATION_TOOLS] = manager.hook.medvistagym_segmentation_tools
     names: dict[str, Any] = {
         "tools": tuple(tool.name for tool in contributions["tools"]),
         "tasks": tuple(str(task.name) for task in contributions["tasks"]),

@@ -24,7 +24,7 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 
 
 class HookSpecs:
-    """What a plugin may offer. Every hook takes no argument, is called once, and must be quick."""
+    """What a plugin may offer. Every hook is called once, without an argument unless it names one, and must be quick."""
 
     @hookspec
     def medvistagym_tools(self) -> Sequence[Tool]:
@@ -62,6 +62,17 @@ class HookSpecs:
         raise NotImplementedError
 
     @hookspec
+    def medvistagym_segmentation_tools(self, segmenters: Mapping[str, Segmenter]) -> Sequence[Tool]:
+        """Tools that let a policy choose among segmenters; asked again once those of all plugins are there.
+
+        A tool takes the place of the plugin's tool of the same name.
+
+        Args:
+            segmenters: What the plugins offer, by name.
+        """
+        raise NotImplementedError
+
+    @hookspec
     def medvistagym_executors(self) -> Mapping[str, Callable[..., Executor]]:
         """What makes executors, by name: `factory(toolbox)`, or `factory(toolbox, argument)` for `NAME:ARGUMENT`."""
         raise NotImplementedError
@@ -90,7 +101,9 @@ class HookSpecs:
 BY_NAME: Final = frozenset(("rewards", "graders", "segmenters", "executors", "policies", "action_formats", "dialects"))
 """The kinds that are offered as a mapping of names; the others are offered as a list."""
 CONTRIBUTION_KINDS: Final = tuple(
-    name.removeprefix("medvistagym_") for name in vars(HookSpecs) if name.startswith("medvistagym_")
+    name.removeprefix("medvistagym_")
+    for name in vars(HookSpecs)
+    if name.startswith("medvistagym_") and name != "medvistagym_segmentation_tools"
 )
 
 

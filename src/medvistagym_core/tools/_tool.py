@@ -180,6 +180,11 @@ class Tool:
         return self._arguments.model
 
     @property
+    def function(self) -> Callable[..., Any]:
+        """The author's function or class."""
+        return self._function
+
+    @property
     def plugin(self) -> str:
         """The plugin it comes from."""
         return self._options.plugin

@@ -1,6 +1,6 @@
 """Enhancement of pictures for MedVistaGym: orient, sharpen, denoise, contrast, edges, morphology, difference.
 
-For research only; nothing here is for clinical use.
+The tools; uses the core alone. For research only; nothing here is for clinical use.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from medvistagym_core import Tool, hookimpl
-from medvistagym_kornia.enhancing import Denoise, Edges, EnhanceContrast, Morphology, Sharpen
-from medvistagym_kornia.orienting import orient
-from medvistagym_kornia.registration import difference
+from medvistagym_kornia.tools import Denoise, Edges, EnhanceContrast, Morphology, Sharpen, difference, orient
 
 __all__ = ["Denoise", "Edges", "EnhanceContrast", "Morphology", "Sharpen", "difference", "orient"]
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
 """Text burned into pictures: read what is harmless, withhold and hide what may identify a person.
 
-For research only; nothing here is for clinical use.
+The tools; uses the core alone. For research only; nothing here is for clinical use.
 """
 
 from __future__ import annotations

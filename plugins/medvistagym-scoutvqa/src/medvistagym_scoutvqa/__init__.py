@@ -1,6 +1,7 @@
 """ScoutVQA: visual question answering on real DICOM slices, with truth by construction. For research only.
 
-Importing this module loads neither NumPy nor SimpleITK; slices are read when the first case is asked for.
+The two tasks; uses the core and the tools of medvistagym-dicom. Importing it loads neither NumPy nor a reader: slices are read
+when the first case is asked for.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medvistagym_core import hookimpl
-from medvistagym_scoutvqa.task import CHAIN, SCOUTVQA, ScoutVQA
+from medvistagym_scoutvqa._task import CHAIN, SCOUTVQA, ScoutVQA
 
 if TYPE_CHECKING:
     from medvistagym_core.environment import Task

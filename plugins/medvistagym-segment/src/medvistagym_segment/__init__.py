@@ -1,18 +1,35 @@
 """Segmentation-guided cropping for MedVistaGym: `segment`, `crop_to_mask`, and both in one, `segment_crop`.
 
+The tools, what a segmenter is, and the segmenters that the environment names, for other plugins. Uses the core alone.
 For research only; nothing here is for clinical use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from medvistagym_core import Tool, hookimpl
-from medvistagym_segment.segmenters import Segmenter, Where
-from medvistagym_segment.tools import Segment, SegmentCrop, crop_to_mask
+from medvistagym_core.imaging import Segmenter
+from medvistagym_segment._catalog import (
+    SEGMENTERS_ENV_VAR,
+    configured_bundles,
+    load_bundle,
+    load_segmenter,
+    segmenter_names,
+)
+from medvistagym_segment.tools import Segment, SegmentCrop, crop_to_mask, with_segmenters
 
-__all__ = ["Segment", "SegmentCrop", "Segmenter", "Where", "crop_to_mask"]
+__all__ = [
+    "SEGMENTERS_ENV_VAR",
+    "Segment",
+    "SegmentCrop",
+    "configured_bundles",
+    "crop_to_mask",
+    "load_bundle",
+    "load_segmenter",
+    "segmenter_names",
+]
 __version__ = "0.1.0"
 
 
@@ -20,3 +37,9 @@ __version__ = "0.1.0"
 def medvistagym_tools() -> Sequence[Tool]:
     """The tools."""
     return cast(list[Tool], [Segment, crop_to_mask, SegmentCrop])
+
+
+@hookimpl
+def medvistagym_segmentation_tools(segmenters: Mapping[str, Segmenter]) -> Sequence[Tool]:
+    """The tools that segment, with the segmenters of other plugins among their methods."""
+    return with_segmenters(segmenters)

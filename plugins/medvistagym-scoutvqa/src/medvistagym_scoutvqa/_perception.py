@@ -1,0 +1,142 @@
+"""Perception items: what there is to see on the scout, and on what a tool returns, with words for parts of the picture."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from medvistagym_core.environment import PerceptionItem
+from medvistagym_core.imaging import Box, Image
+from medvistagym_scoutvqa._argument_grid import (
+    CENTERS_HU,
+    MEASURE_SIZE,
+    NARROW_WIDTHS_HU,
+    WIDTHS_HU,
+    ZOOM_SIZE,
+    CanvasBox,
+    intersect,
+    nearest_box,
+    shift_box,
+    to_box,
+    to_canvas,
+)
+from medvistagym_scoutvqa._demonstrations import MAX_JITTER_STEPS, box_call, informative_call, window_call
+from medvistagym_scoutvqa._informativeness import reveals_bars, reveals_contrast
+from medvistagym_scoutvqa._scenes import ABSTENTION, QUESTIONS, TISSUE_CENTERS_HU, SceneGroundTruth
+from medvistagym_scoutvqa._tool_calls import tool_image, tool_text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from medvistagym_core.tools import ToolCall
+
+WHICH_TISSUE: Final = "Which tissue are the nodules?"
+WHICH_WINDOW: Final = "Window of the nodules?"
+WHICH_PLATE: Final = "Which tissue is the plate?"
+WHERE_PLATE: Final = "Where is the plate?"
+BOX_PLATE: Final = "Box of the plate?"
+BOX_MARKER: Final = "Box of the marker?"
+PERCEPTION_QUESTIONS: Final = (WHICH_TISSUE, WHICH_WINDOW, WHICH_PLATE, WHERE_PLATE, BOX_PLATE, BOX_MARKER)
+"""Questions that only perception items ask."""
+FAMILY_SCHEDULE: Final = ("window", "measure", "zoom", "direct", "window", "window", "zoom", "measure")
+"""Families of items, by index: what is harder to see comes more often."""
+
+
+def make_perception_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator) -> PerceptionItem:
+    """An item of a scene: its scout, or what an informative (or, rarer, an uninformative) call returns."""
+    return _ITEM_MAKERS[truth.family](image, truth, rng)
+
+
+def _nodule_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator) -> PerceptionItem:
+    tissue = truth.tissue or ABSTENTION
+    kind = rng.random()
+    if kind < 0.35:
+        regions = tuple((to_box(_shrink(nodule)), tissue) for nodule in truth.inserts)
+        if kind < 0.2:
+            return PerceptionItem(image, WHICH_WINDOW, _window_text(TISSUE_CENTERS_HU[tissue]), regions)
+        return PerceptionItem(image, WHICH_TISSUE, tissue, regions)
+    call = _draw_window_call(TISSUE_CENTERS_HU[tissue], rng)
+    windowed = tool_image(call, image)
+    if not reveals_contrast(truth, call.arguments):
+        return PerceptionItem(windowed, QUESTIONS["window"], ABSTENTION)
+    return PerceptionItem(
+        windowed, QUESTIONS["window"], truth.answer, ((to_box(_shrink(truth.target)), truth.quadrant),)
+    )
+
+
+def _plate_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator) -> PerceptionItem:
+    regions = ((to_box(truth.inserts[0]), truth.quadrant),)
+    kind = rng.random()
+    if kind < 0.15:
+        return PerceptionItem(image, WHERE_PLATE, truth.quadrant, regions)
+    if kind < 0.35:
+        return PerceptionItem(image, BOX_PLATE, _box_text(nearest_box(truth.target, ZOOM_SIZE)), regions)
+    if truth.tissue and kind < 0.5:
+        return PerceptionItem(image, WHICH_PLATE, truth.tissue, ((to_box(truth.inserts[0]), truth.tissue),))
+    box = _draw_zoom_box(truth, rng, near=rng.random() < 0.8)
+    piece = tool_image(box_call("zoom", box), image)
+    can_tell = reveals_bars(truth, box)
+    if truth.family == "chain":
+        call = _draw_window_call(TISSUE_CENTERS_HU[truth.tissue or "lung"], rng)
+        piece = tool_image(call, piece)
+        can_tell = can_tell and reveals_contrast(truth, call.arguments)
+    if not can_tell:
+        return PerceptionItem(piece, QUESTIONS[truth.family], ABSTENTION)
+    frame = to_canvas(box)
+    visible = intersect(frame, truth.target) or truth.target
+    within = (visible[0] - frame[0], visible[1] - frame[1], visible[2] - frame[0], visible[3] - frame[1])
+    side = frame[2] - frame[0]
+    return PerceptionItem(piece, QUESTIONS[truth.family], truth.answer, ((to_box(within, round(side)), truth.answer),))
+
+
+def _patch_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator) -> PerceptionItem:
+    return PerceptionItem(None, f"{QUESTIONS['measure']} {tool_text(informative_call(truth), image)}", truth.answer)
+
+
+def _marker_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator) -> PerceptionItem:
+    regions = ((to_box(truth.target), truth.quadrant),)
+    if rng.random() < 0.5:
+        return PerceptionItem(image, BOX_MARKER, _box_text(nearest_box(truth.target, MEASURE_SIZE)), regions)
+    return PerceptionItem(image, QUESTIONS["direct"], truth.answer, regions)
+
+
+def _draw_window_call(center_hu: int, rng: np.random.Generator) -> ToolCall:
+    """A narrow window around a centre, the narrowest three times of four; or, 15 times of 100, any window."""
+    call = window_call(center_hu, NARROW_WIDTHS_HU[int(rng.random() < 0.25)])
+    if rng.random() < 0.15:
+        call = window_call(int(rng.choice(CENTERS_HU)), int(rng.choice(WIDTHS_HU)))
+    return call
+
+
+def _draw_zoom_box(truth: SceneGroundTruth, rng: np.random.Generator, *, near: bool) -> Box:
+    """A zoom box on the grid: the nearest to the bars or one that still shows them, or one that may miss."""
+    nearest = nearest_box(truth.target, ZOOM_SIZE)
+    steps = 1 if near else MAX_JITTER_STEPS
+    box = shift_box(nearest, *(int(v) for v in rng.integers(-steps, steps + 1, 2)))
+    return box if not near or reveals_bars(truth, box) else nearest
+
+
+def _shrink(rectangle: CanvasBox) -> CanvasBox:
+    """The middle 85 % of a rectangle: what a word is surely true of."""
+    y0, x0, y1, x1 = rectangle
+    dy, dx = (y1 - y0) * 0.075, (x1 - x0) * 0.075
+    return y0 + dy, x0 + dx, y1 - dy, x1 - dx
+
+
+def _window_text(center_hu: int) -> str:
+    """A narrow window as its arguments are written in a call."""
+    return json.dumps({"center": center_hu, "width": NARROW_WIDTHS_HU[0]})
+
+
+def _box_text(box: Box) -> str:
+    """A box as it is written in a call."""
+    return str(list(box))
+
+
+_ITEM_MAKERS: Final = {
+    "window": _nodule_item,
+    "zoom": _plate_item,
+    "chain": _plate_item,
+    "measure": _patch_item,
+    "direct": _marker_item,
+}

@@ -1,0 +1,105 @@
+"""Perception items show what the real tools show, and say what is true of it."""
+
+from __future__ import annotations
+
+import collections
+import json
+
+import numpy as np
+import pytest
+
+from medvistagym_core import Box, ImageStore, LocalExecutor, ToolCall
+from medvistagym_scoutvqa import CHAIN, SCOUTVQA, ScoutVQA
+from medvistagym_scoutvqa._demonstrations import informative_call, plausible_call
+from medvistagym_scoutvqa._perception import PERCEPTION_QUESTIONS
+from medvistagym_scoutvqa._scenes import QUESTIONS, TISSUE_CENTERS_HU
+from medvistagym_scoutvqa._script_runner import build_toolbox
+from medvistagym_scoutvqa._tool_calls import tool_image, tool_text
+
+ITEMS = [SCOUTVQA.look("train", index) for index in range(320)]
+
+
+def test_an_item_shows_what_a_call_shows() -> None:
+    rng = np.random.default_rng(0)
+    with LocalExecutor(build_toolbox()) as executor:
+        for index in range(30):
+            case = SCOUTVQA.case("test", index)
+            for call in (informative_call(case.truth), plausible_call(case.truth, SCOUTVQA.tools, rng)):
+                ((result,),) = executor.run([(ImageStore(case.images), [call])])
+                if call.name == "measure":
+                    assert tool_text(call, case.images[0]) == result.text
+                else:
+                    assert tool_image(call, case.images[0]).digest == result.images[0].digest
+
+
+def test_a_measurement_is_asked_about_as_the_tool_words_it() -> None:
+    case = SCOUTVQA.case("train", 2)
+    text = tool_text(informative_call(case.truth), case.images[0])
+    items = [item for item in ITEMS if item.image is None]
+    assert items
+    for item in items:
+        assert item.question.startswith(QUESTIONS["measure"] + " mean ")
+        assert item.question.count(",") == text.count(",")
+
+
+def test_every_kind_of_item_comes_up() -> None:
+    questions = collections.Counter(item.question for item in ITEMS)
+    assert {QUESTIONS["window"], QUESTIONS["zoom"], QUESTIONS["direct"]} < set(questions)
+    assert set(PERCEPTION_QUESTIONS) - {"Which tissue is the plate?"} < set(questions)
+    for question in (QUESTIONS["window"], QUESTIONS["zoom"]):
+        unclear = [item.answer == "unclear" for item in ITEMS if item.question == question]
+        assert 0 < np.mean(unclear) < 0.4
+
+
+@pytest.mark.parametrize("task", [SCOUTVQA, CHAIN], ids=lambda task: task.name)
+def test_regions_lie_in_the_picture_and_say_the_answer(task: ScoutVQA) -> None:
+    for index in range(100):
+        item = task.look("test", index)
+        for box, word in item.regions:
+            assert Box.from_list(list(box)) == box
+            assert word in task.vocabulary()
+            assert item.answer[0] in "[{" or word == item.answer
+        assert bool(item.regions) == (item.image is not None and item.answer != item.background)
+
+
+def test_a_box_is_answered_as_a_call_writes_it() -> None:
+    answers = [item.answer for item in ITEMS if item.question.startswith("Box of")]
+    assert answers
+    for answer in answers:
+        corners = json.loads(answer)
+        assert answer == json.dumps(corners)
+        assert all(corner % 125 == 0 for corner in corners)
+
+
+def test_a_window_is_answered_as_a_call_writes_it() -> None:
+    items = [item for item in ITEMS if item.question == "Window of the nodules?"]
+    assert items
+    for item in items:
+        arguments = json.loads(item.answer)
+        assert item.answer == json.dumps(arguments)
+        view = tool_image(ToolCall(name="window", arguments=arguments), item.image).view(64)
+        places = [((box.x0 + box.x1) * 64 // 2000, (box.y0 + box.y1) * 64 // 2000) for box, _ in item.regions]
+        greys = sorted(float(np.median(view[y - 3 : y + 4, x - 3 : x + 4])) for x, y in places)
+        assert greys[3] - greys[2] > 100
+        assert greys[2] - greys[0] < 30
+        assert {tissue for _, tissue in item.regions} < set(TISSUE_CENTERS_HU)
+
+
+def test_the_bars_are_where_the_region_says() -> None:
+    items = [item for item in ITEMS if item.question == QUESTIONS["zoom"] and item.answer in ("horizontal", "vertical")]
+    assert items
+    for item in items:
+        ((box, word),) = item.regions
+        view = item.image.view(64).astype(float)
+        x0, y0, x1, y1 = (round(v * 64 / 1000) for v in box)
+        bars = view[y0:y1, x0:x1]
+        down, across = np.abs(np.diff(bars, axis=0)).mean(), np.abs(np.diff(bars, axis=1)).mean()
+        assert (down > 4 * across) == (word == "horizontal")
+
+
+def test_the_dense_nodule_is_where_the_region_says() -> None:
+    items = [item for item in ITEMS if item.question == QUESTIONS["window"] and item.regions]
+    for item in items:
+        ((box, word),) = item.regions
+        x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+        assert word == f"{'upper' if y < 500 else 'lower'} {'left' if x < 500 else 'right'}"

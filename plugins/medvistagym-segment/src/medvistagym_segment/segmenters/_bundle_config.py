@@ -1,0 +1,235 @@
+"""What a MONAI bundle's configuration asks for: metadata, network, preprocessing and inferer, read from its JSON files.
+
+A bundle's configuration can hold Python to be evaluated. None is: the network must be one of `monai.networks.nets` with literal
+arguments, and the preprocessing must be made of the transforms listed here. Anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+# What reads files or changes only the container, and what places the axes, which the segmenter does itself.
+_IGNORED_TRANSFORMS: Final = frozenset(
+    {"LoadImaged", "EnsureChannelFirstd", "EnsureTyped", "ToTensord", "CastToTyped", "Orientationd", "Spacingd"}
+)
+_INTENSITY_TRANSFORMS: Final = frozenset(
+    {"ScaleIntensityRanged", "ScaleIntensityd", "NormalizeIntensityd", "ScaleIntensityRangePercentilesd"}
+)
+_READ_TRANSFORMS: Final = _INTENSITY_TRANSFORMS | {"Orientationd", "Spacingd"}
+_INFERER_KEYS: Final = ("_target_", "roi_size", "sw_batch_size", "mode", "overlap", "padding_mode", "sigma_scale")
+_BLENDING_KEYS: Final = ("mode", "overlap", "padding_mode", "sigma_scale")
+_MAX_REFERENCES: Final = 20  # followed one after the other
+
+
+@dataclasses.dataclass(frozen=True)
+class Spacing:
+    """A step of preprocessing: resampling to a spacing in mm, axes x, y, z."""
+
+    pixdim: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Intensity:
+    """A step of preprocessing: a transform of `monai.transforms`, without the final d, and its arguments."""
+
+    transform: str
+    options: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class BundleConfig:
+    """A bundle's configuration, checked.
+
+    Attributes:
+        name: The bundle's, for sentences.
+        metadata: configs/metadata.json.
+        network: Class in `monai.networks.nets`.
+        network_options: Its arguments.
+        steps: The preprocessing, in order.
+        flip: Whether x and y are turned, since the bundle takes RAS and DICOM's slices are LPS.
+        axes: 2 or 3, those of the network's input.
+        sigmoid: Whether each channel is thresholded for itself.
+        roi_size: Size of a sliding window; None for the whole image at once.
+        blending: Other arguments of the sliding-window inferer.
+        max_windows: How many windows the bundle runs at once.
+    """
+
+    name: str
+    metadata: Mapping[str, Any]
+    network: str
+    network_options: Mapping[str, Any]
+    steps: tuple[Spacing | Intensity, ...]
+    flip: bool
+    axes: int
+    sigmoid: bool
+    roi_size: tuple[int, ...] | None
+    blending: Mapping[str, Any]
+    max_windows: int
+
+    def label_channels(self, channels: int, *, each: bool) -> list[tuple[int, str]]:
+        """The channels of the network's output that are labels, with their names: all but the background.
+
+        Args:
+            channels: How many there are.
+            each: Whether each channel is a mask of its own, and channel 0 not the background by its place.
+        """
+        names = self.metadata["network_data_format"]["outputs"]["pred"].get("channel_def", {})
+        if channels == 1:  # a bundle with one channel may name its background all the same
+            return [(0, next((str(name) for name in names.values() if name != "background"), "label 0"))]
+        labels = [(k, " ".join(str(names.get(str(k), f"label {k}")).split()) or f"label {k}") for k in range(channels)]
+        return [(k, name) for k, name in labels if name.lower() != "background" and (each or k > 0)]
+
+
+def refuse_bundle(name: str, reason: str) -> ValueError:
+    """The error that says why a bundle is not used."""
+    return ValueError(f"the bundle {name} cannot be used: {reason}")
+
+
+def read_bundle_config(folder: Path) -> BundleConfig:
+    """The configuration of the bundle in a folder.
+
+    Raises:
+        ValueError: Something is missing, or is not what is taken; the sentence says what.
+    """
+    name = folder.name
+    metadata = _checked_metadata(name, _read_json(name, folder / "configs" / "metadata.json"))
+    content = _Content(name, _read_json(name, folder / "configs" / "inference.json"))
+    network, network_options = _network(content)
+    steps, flip = _preprocessing(content)
+    inferer = _inferer(content)
+    roi_size = inferer.get("roi_size")
+    return BundleConfig(
+        name=name,
+        metadata=metadata,
+        network=network,
+        network_options=network_options,
+        steps=steps,
+        flip=flip,
+        axes=len(metadata["network_data_format"]["inputs"]["image"].get("spatial_shape", [])) or 3,
+        sigmoid=any(
+            str(step.get("_target_", "")).endswith("Activationsd") and step.get("sigmoid") is True
+            for step in content.transforms("postprocessing")
+        ),
+        roi_size=None if roi_size is None else tuple(int(n) for n in roi_size),
+        blending={key: inferer[key] for key in _BLENDING_KEYS if key in inferer},
+        max_windows=int(inferer.get("sw_batch_size", 1)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """configs/inference.json."""
+
+    name: str
+    config: Mapping[str, Any]
+
+    def refuse(self, reason: str) -> ValueError:
+        return refuse_bundle(self.name, reason)
+
+    def transforms(self, key: str) -> list[dict[str, Any]]:
+        """The transforms of a section, as they are written."""
+        section = self.config.get(key, {})
+        transforms = section.get("transforms", []) if isinstance(section, Mapping) else []
+        if isinstance(transforms, str):
+            transforms = self.literal(transforms, key)
+        return [transform for transform in transforms if isinstance(transform, dict)]
+
+    def literal(self, value: Any, section: str, depth: int = 0) -> Any:
+        """The value with `@references` followed; refused where it would have to be evaluated as Python."""
+        if depth > _MAX_REFERENCES:
+            raise self.refuse(f"{section} refers to itself")
+        if isinstance(value, str) and value.startswith("$"):
+            raise self.refuse(f"{section} holds Python to be evaluated ({value[:40]}), which is never done")
+        if isinstance(value, str) and value.startswith("@"):
+            target: Any = self.config
+            for key in value[1:].replace("::", "#").split("#"):
+                try:
+                    target = target[int(key)] if isinstance(target, Sequence) else target[key]
+                except (KeyError, IndexError, ValueError, TypeError):
+                    raise self.refuse(f"{section} refers to {value}, which is not there") from None
+            return self.literal(target, section, depth + 1)
+        if isinstance(value, dict):
+            return {key: self.literal(part, section, depth + 1) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self.literal(part, section, depth + 1) for part in value]
+        return value
+
+
+def _read_json(name: str, file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise refuse_bundle(name, f"it has no {file.parent.name}/{file.name}") from None
+    except ValueError as error:
+        raise refuse_bundle(name, f"{file.name} is not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise refuse_bundle(name, f"{file.name} holds no object")
+    return content
+
+
+def _checked_metadata(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    for key in ("version", "monai_version", "task", "network_data_format"):
+        if key not in metadata:
+            raise refuse_bundle(name, f"its metadata has no {key}")
+    try:
+        inputs = metadata["network_data_format"]["inputs"]
+        (input_name,) = inputs
+        channels = inputs[input_name]["num_channels"]
+        metadata["network_data_format"]["outputs"]["pred"]["num_channels"]
+    except (KeyError, TypeError, ValueError):
+        raise refuse_bundle(name, "its metadata does not describe one input and the output pred") from None
+    if input_name != "image" or channels != 1:
+        raise refuse_bundle(name, f"it takes {channels} channels of {input_name}; one channel of image is given")
+    return metadata
+
+
+def _preprocessing(content: _Content) -> tuple[tuple[Spacing | Intensity, ...], bool]:
+    """The steps in the bundle's order, and whether it takes RAS."""
+    steps: list[Spacing | Intensity] = []
+    flip = False
+    for transform in content.transforms("preprocessing"):
+        kind = str(transform.get("_target_", "")).rsplit(".", 1)[-1]
+        if transform.get("_disabled_") is True:
+            continue
+        # what is ignored need not be literal: EnsureTyped may name a device
+        options = content.literal(transform, "preprocessing") if kind in _READ_TRANSFORMS else {}
+        if kind == "Spacingd":
+            pixdim = [float(n) for n in options["pixdim"]]
+            if min(pixdim) <= 0:
+                raise content.refuse(f"its Spacingd asks for {pixdim}; positive millimetres are taken")
+            steps.append(Spacing(tuple(pixdim)))
+        elif kind == "Orientationd":
+            if options.get("axcodes") not in ("RAS", "LPS"):
+                raise content.refuse(f"its Orientationd asks for {options.get('axcodes')}; RAS and LPS are taken")
+            flip = options["axcodes"] == "RAS"
+        elif kind in _INTENSITY_TRANSFORMS:
+            left_out = ("_target_", "keys", "allow_missing_keys")
+            steps.append(Intensity(kind[:-1], {k: v for k, v in options.items() if k not in left_out}))
+        elif kind not in _IGNORED_TRANSFORMS:
+            raise content.refuse(f"its preprocessing has {kind or 'an unnamed step'}, which is not one of those taken")
+    return tuple(steps), flip
+
+
+def _inferer(content: _Content) -> dict[str, Any]:
+    section = content.config.get("inferer", {})
+    if not isinstance(section, Mapping):
+        raise content.refuse("its inferer is not written out")
+    inferer: dict[str, Any] = content.literal({key: section[key] for key in _INFERER_KEYS if key in section}, "inferer")
+    kind = str(inferer.get("_target_", "SimpleInferer")).rsplit(".", 1)[-1]
+    if kind not in ("SlidingWindowInferer", "SimpleInferer"):
+        raise content.refuse(f"its inferer is {kind}; SlidingWindowInferer and SimpleInferer are taken")
+    return inferer
+
+
+def _network(content: _Content) -> tuple[str, dict[str, Any]]:
+    """The class's name in `monai.networks.nets`, whether or not there is one of it, and its arguments."""
+    definition = content.literal(content.config.get("network_def"), "network_def")
+    target = str((definition or {}).get("_target_", ""))
+    module, _, name = target.rpartition(".")
+    if module not in ("", "monai.networks.nets") or not name:
+        raise content.refuse(f"its network is {target or 'not given'}; those of monai.networks.nets are taken")
+    return name, {key: value for key, value in definition.items() if not key.startswith("_")}
