@@ -90,6 +90,7 @@ def _rotate_quarter(image: Image, turn: OrientOperation) -> Image:
         spacing = (*spacing[:-2], spacing[-1], spacing[-2])
     return image.replace(
         pixels=_rotate_pixels(image.pixels, turn, 1 if image.is_stack else 0),
+        window="keep",
         overlay=None if image.overlay is None else _rotate_pixels(image.overlay, turn, 0),
         spacing=spacing,
         to_source=compose_affine(image.to_source, _inverse_affine(turn, h, w)),

@@ -50,7 +50,8 @@ def test_a_table_follows_the_image_through_crops_and_sizes() -> None:
     assert (
         image.crop(0, 0, 2, 2).window
         == image.resized(8, 8).window
-        == image.with_pixels(image.pixels * 2).window
+        == image.with_pixels(image.pixels[::-1]).window
+        == image.with_pixels(image.pixels * 2, window="keep").window
         == TABLE
     )
     assert image.with_window(Window(0, 4)).window == Window(0, 4)

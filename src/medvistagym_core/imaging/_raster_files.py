@@ -1,0 +1,189 @@
+"""Reading pictures: PNG, JPEG, TIFF and the like, decoded by Pillow, and arrays in NumPy's files.
+
+What a file claims is checked before its pixels are decoded: the memory that they take against `_limits`. Only raster formats
+are tried, none that is a program (EPS) or a container of other files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final
+
+from medvistagym_core.imaging._image import Image
+from medvistagym_core.imaging._image_description import ImageDescription, is_description
+from medvistagym_core.imaging._limits import MAX_FRAMES, check_decoded_size
+from medvistagym_core.imaging._raster_decoding import Page, decode_page, decoding_bytes, is_beside
+
+FORMATS: Final = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "AVIF", "PPM")
+_WITH_PAGES: Final = ("TIFF", "PNG", "GIF", "WEBP", "AVIF")  # of the pictures in one JPEG (MPO) the first is the photo
+_NUMPY: Final = b"\x93NUMPY"
+_FILES: Final = "which medvistagym-files reads: pip install medvistagym-files"
+# Where files that are often taken for pictures have their magic bytes, and what they are.
+_OTHERS: Final[tuple[tuple[int, bytes, str], ...]] = (
+    (0, b"PK\x03\x04", "it is a ZIP archive; unpack it, and give its files"),
+    (0, b"\x1f\x8b", f"it is a gzip file; a NIfTI volume may be in one, {_FILES}"),
+    (344, b"n+1\0", f"it is a NIfTI volume, {_FILES}"),
+    (344, b"ni1\0", f"it is the header of a NIfTI volume, {_FILES}"),
+    (0, b"NRRD00", f"it is an NRRD volume, {_FILES}"),
+    (0, b"ObjectType", f"it is a MetaImage volume, {_FILES}"),
+    (128, b"DICM", "it is DICOM, which medvistagym-dicom reads: pip install medvistagym-dicom"),
+    (0, b"%PDF", "it is a PDF document; give the pictures in it"),
+)
+
+
+def read_raster(source: str | Path | bytes | IO[bytes], *, page: int | None = None) -> list[Image]:
+    """The images of a picture file: one, with a frame a page; or, where its pages differ in size or kind, one a page.
+
+    Args:
+        source: A path, the bytes of a file, or a file that is open for reading.
+        page: Which page to read, from 0; all of them unless given.
+
+    Raises:
+        ValueError: The file is missing, broken, too large, or not a picture.
+    """
+    name = _name(source)
+    try:
+        with _opened(source) as file:
+            return _read(file, page)
+    except FileNotFoundError:
+        raise ValueError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise ValueError(f"{name}: it is a folder") from None
+    except MemoryError:
+        raise
+    except Exception as error:
+        first, *_ = str(error).strip().split("\n")
+        reason = (
+            first if isinstance(error, ValueError) and first else f"it is damaged ({first or type(error).__name__})"
+        )
+        raise ValueError(f"{name}: {reason}") from error
+
+
+def _name(source: object) -> str:
+    name = source if isinstance(source, str | Path) else getattr(source, "name", None)
+    return Path(name).name if isinstance(name, str | Path) else "the picture"
+
+
+@contextmanager
+def _opened(source: str | Path | bytes | IO[bytes]) -> Iterator[IO[bytes]]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+    elif isinstance(source, str | Path):
+        with Path(source).open("rb") as file:
+            yield file
+    else:
+        yield source if source.seekable() else io.BytesIO(source.read())
+
+
+def _read(file: IO[bytes], page: int | None) -> list[Image]:
+    stored_bytes = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(512)
+    file.seek(0)
+    if not head:
+        raise ValueError("the file is empty")
+    if head.startswith(_NUMPY):
+        from medvistagym_core.imaging._array_files import read_array
+
+        return [read_array(file, stored_bytes)]
+    picture = _identify(file, head, stored_bytes)
+    pages = list(_decode_pages(picture, head, stored_bytes, page))
+    if len({page.kind for page in pages}) > 1:
+        pages = _in_colour(pages)
+    return [_image(pages)] if len({page.kind for page in pages}) == 1 else [_image([page]) for page in pages]
+
+
+def _identify(file: IO[bytes], head: bytes, stored_bytes: int) -> Any:
+    """The picture in a file, its header read and nothing decoded."""
+    import PIL.Image
+
+    PIL.Image.init()
+    for kind in FORMATS:
+        factory, accepts = PIL.Image.OPEN.get(kind, (None, None))
+        if factory is None or accepts is None or accepts(head[:16]) is not True:
+            continue
+        if kind == "WEBP":  # its decoder takes memory for the canvas at once
+            _check_webp_canvas(head, stored_bytes)
+        # Not PIL.Image.open: the only limit that knows is one of pixels, and it warns of what is within.
+        open_picture: Callable[[IO[bytes], str], Any] = factory
+        return open_picture(file, "")
+    for offset, magic, what in _OTHERS:
+        if head[offset:].startswith(magic):
+            raise ValueError(what)
+    raise ValueError(f"it is not an image that can be read; pictures are {', '.join(FORMATS)}")
+
+
+def _check_webp_canvas(head: bytes, stored_bytes: int) -> None:
+    """Refuse a canvas that is too large (RFC 9649, 2.5 to 2.7)."""
+    if head[12:16] == b"VP8X":
+        width, height = (1 + int.from_bytes(head[at : at + 3], "little") for at in (24, 27))
+    elif head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = (int.from_bytes(head[at : at + 2], "little") & 0x3FFF for at in (26, 28))
+    check_decoded_size(16 * width * height, stored_bytes, f"it has {width:,} x {height:,} pixels")
+
+
+def _decode_pages(picture: Any, head: bytes, stored_bytes: int, page: int | None) -> Iterator[Page]:
+    size_bytes, count = 0, 0
+    for number in range(MAX_FRAMES + 1):
+        if number and not (picture.format in _WITH_PAGES and _seek(picture, number)):
+            break
+        if count and page is None and picture.format == "TIFF" and is_beside(picture):
+            continue
+        count += 1
+        if page is not None and number != page:
+            continue
+        if number == MAX_FRAMES:
+            raise ValueError(f"it has more than {MAX_FRAMES:,} pages, and that is the most that is read")
+        size_bytes += decoding_bytes(picture)
+        pages = f"its first {count} pages have" if count > 1 else "it has"
+        what = f"{pages} {picture.width:,} x {picture.height:,} pixels"
+        check_decoded_size(size_bytes, stored_bytes, what, _advice(picture))
+        yield decode_page(picture, head)
+        if page is not None:
+            return
+    if page is not None:
+        raise ValueError(f"it has {count} page{'s' * (count != 1)}, counted from 0, and no page {page}")
+
+
+def _seek(picture: Any, number: int) -> bool:
+    try:
+        picture.seek(number)
+    except EOFError:
+        return False
+    return True
+
+
+def _advice(picture: Any) -> str:
+    if picture.format == "TIFF":
+        return "of a tiled TIFF medvistagym-files opens a region (pip install medvistagym-files; read_region, --image-region)"
+    return "save it smaller, or as a tiled TIFF, of which medvistagym-files opens a region"
+
+
+def _in_colour(pages: list[Page]) -> list[Page]:
+    """Pages of an animation, some of which are 8-bit greys and others colours, all in colour."""
+    import numpy as np
+
+    return [
+        page._replace(pixels=np.repeat(page.pixels[..., None], 3, 2), photometric="RGB")
+        if page.pixels.dtype == np.uint8 and page.pixels.ndim == 2
+        else page
+        for page in pages
+    ]
+
+
+def _image(pages: list[Page]) -> Image:
+    """The image of pages of one kind."""
+    import numpy as np
+
+    first = pages[0]
+    pixels = first.pixels if len(pages) == 1 else np.stack([page.pixels for page in pages])
+    if first.description is not None and is_description(first.description):
+        return ImageDescription.from_json(first.description).restore(pixels)
+    unit = "" if pixels.dtype == np.uint8 else "raw"
+    return Image(pixels=pixels, unit=unit, photometric=first.photometric, attributes=first.attributes)
