@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_json, print_stderr
 from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._image_files import (
+    add_reading_options,
+    check_output_name,
+    describe_output,
+    read_images,
+    write_images,
+)
 from medvistagym_core.cli._options import (
     add_command,
     add_execution,
@@ -78,15 +85,17 @@ def configure_call(commands: argparse._SubParsersAction[Any]) -> None:
     call.add_argument(
         "--image", metavar="FILE", nargs="+", type=Path, default=[], help="images, in the order of the tool's arguments"
     )
-    call.add_argument("--out", metavar="FILE", type=Path, help="where to write the resulting image, as a picture")
+    call.add_argument(
+        "--out", metavar="FILE", type=Path, help="where to write the resulting image; its ending says how"
+    )
     call.add_argument("--arguments", metavar="JSON", help="arguments as one JSON object, beside or instead of flags")
+    add_reading_options(call)
     add_tools_from(call)
     add_execution(call)
     call.set_defaults(execute=_call)
 
 
 def _call(options: argparse.Namespace) -> int:
-    from medvistagym_core.cli._image_files import check_picture_name, read_images, write_images
     from medvistagym_core.cli._schema_flags import given_arguments, hint
     from medvistagym_core.execution import ImageStore
     from medvistagym_core.tools import ToolCall
@@ -96,8 +105,8 @@ def _call(options: argparse.Namespace) -> int:
     if options.out is not None:
         if "image" not in tool.spec.returns:
             raise UsageError(f"{tool.name} gives no image: leave out --out")
-        check_picture_name(options.out)
-    images = read_images(options.registry, options.image)
+        check_output_name(options.registry, options.out)
+    images = read_images(options.registry, options.image, options)
     arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
     with contextlib.closing(make_executor(options.registry, options.executor, options.toolbox)) as executor:
         ((result,),) = executor.run([(ImageStore(images), [ToolCall(name=tool.name, arguments=arguments)])])
@@ -107,15 +116,14 @@ def _call(options: argparse.Namespace) -> int:
         more = hint(tool.spec, result.error.message) if result.error.code == "bad_arguments" else ""
         print_stderr(f"medvistagym: {result.error.message}{more}")
         return 2 if result.error.code in ("bad_arguments", "malformed_call", "unknown_tool") else 1
-    files = write_images(result.images, options.out) if options.out is not None else []
+    files = write_images(options.registry, result.images, options.out) if options.out is not None else []
     if options.json:
         print_json(ToolResultDocument.from_result(result, files).model_dump())
         return 0
     if result.text:
         print(result.text)
     for position, image in enumerate(result.images):
-        where = f"written to {files[position]}" if files else "--out FILE keeps it"
-        print_stderr(f"image {position}: {image.shape[1]} x {image.shape[0]}, {image.unit}; {where}")
+        print_stderr(f"image {position}: {describe_output(image, files[position] if files else None)}")
     return 0
 
 

@@ -4,7 +4,6 @@ from ._box import Box as Box
 from ._buffer_pool import MAX_POOL_BYTES as MAX_POOL_BYTES
 from ._buffer_pool import pooled_empty as pooled_empty
 from ._file_formats import Reader as Reader
-from ._file_formats import RegionReader as RegionReader
 from ._file_formats import Writer as Writer
 from ._file_formats import file_suffix as file_suffix
 from ._file_formats import holds_values as holds_values

@@ -32,26 +32,6 @@ class Reader(Protocol):
 
 
 @runtime_checkable
-class RegionReader(Reader, Protocol):
-    """A reader that also opens a part of a picture which is too large as a whole."""
-
-    def read_region(self, path: Path, region: tuple[int, int, int, int]) -> Image | None:
-        """A part of the picture in a file, at full resolution.
-
-        Args:
-            path: It exists.
-            region: `(x0, y0, x1, y1)` in pixels, the last two exclusive.
-
-        Returns:
-            The part; None for a file that is not of this reader's kind, or that other readers open as a whole.
-
-        Raises:
-            ValueError: The file cannot be read, or the region is empty, too large, or leaves the picture.
-        """
-        ...
-
-
-@runtime_checkable
 class Writer(Protocol):
     """Writes images to files of a kind; a plugin offers some by the hook `medvistagym_writers`."""
 

@@ -406,21 +406,22 @@ class Image:
         Args:
             source: A path, the bytes of a file, or a file that is open for reading.
             page: Which page to read, from 0; all of them unless given.
-            region: `(x0, y0, x1, y1)`, the part to keep, in pixels, the last two exclusive.
+            region: `(x0, y0, x1, y1)`, the part to keep, in pixels, the last two exclusive. Of a large TIFF, such as a
+                whole-slide picture, only this is decoded; without one it is opened at a lower resolution that it holds.
 
         Raises:
             ValueError: The file is missing, broken, too large, not a picture, or its pages are of several kinds.
         """
         from medvistagym_core.imaging._raster_files import read_raster
 
-        images = read_raster(source, page=page)
+        images = read_raster(source, page=page, region=region)
         if len(images) > 1:
             sizes = ", ".join(f"{image.shape[1]} x {image.shape[0]}" for image in images[:4])
             more = ", ..." if len(images) > 4 else ""
             raise ValueError(
                 f"its {len(images)} pages differ in size or kind ({sizes}{more}); give one of them by page=0, 1, ..."
             )
-        return images[0] if region is None else images[0].crop(*region)
+        return images[0]
 
 
 def _to_grayscale(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.ndarray:

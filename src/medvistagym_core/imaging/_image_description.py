@@ -6,6 +6,7 @@ A file may come from anywhere, so what it says is checked field by field: sizes 
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -119,8 +120,8 @@ class ImageDescription(BaseModel):
         )
 
     def to_json(self) -> str:
-        """As JSON on one line, without what is at its default."""
-        return self.model_dump_json(exclude_defaults=True)
+        """As JSON on one line of ASCII, without what is at its default."""
+        return json.dumps(self.model_dump(mode="json", exclude_defaults=True), separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ImageDescription:

@@ -55,14 +55,14 @@ def decoding_bytes(picture: Any) -> int:
     array = 11 if "transparency" in picture.info else _ARRAY_BYTES.get(picture.mode, 11)
     size: int = picture.width * picture.height * (_MODE_BYTES.get(picture.mode, 4) + array + codec)
     if picture.format == "TIFF":  # a tile may be larger than the picture
-        tile = _numbers(picture.tag_v2.get(_TILE_WIDTH, 0)) + _numbers(picture.tag_v2.get(_TILE_LENGTH, 0))
-        size += max(tile, default=0) * min(tile, default=0) * sum(_numbers(picture.tag_v2.get(_BITS, 8))) // 8
+        tile = as_numbers(picture.tag_v2.get(_TILE_WIDTH, 0)) + as_numbers(picture.tag_v2.get(_TILE_LENGTH, 0))
+        size += max(tile, default=0) * min(tile, default=0) * sum(as_numbers(picture.tag_v2.get(_BITS, 8))) // 8
     return size
 
 
 def is_beside(picture: Any) -> bool:
     """Whether a page of a TIFF is a reduced copy or a mask of another one (TIFF 6.0, NewSubfileType)."""
-    return any(kind & 0b101 for kind in _numbers(picture.tag_v2.get(_SUBFILE_TYPE, 0)))
+    return any(kind & 0b101 for kind in as_numbers(picture.tag_v2.get(_SUBFILE_TYPE, 0)))
 
 
 def decode_page(picture: Any, head: bytes) -> Page:
@@ -75,7 +75,7 @@ def decode_page(picture: Any, head: bytes) -> Page:
     import numpy as np
 
     tags = picture.tag_v2 if picture.format == "TIFF" else {}
-    bits, formats = _numbers(tags.get(_BITS)), _numbers(tags.get(_SAMPLE_FORMAT))
+    bits, formats = as_numbers(tags.get(_BITS)), as_numbers(tags.get(_SAMPLE_FORMAT))
     is_deep = len(bits) > 1 and max(bits) > 8
     if picture.format == "PNG":
         is_deep = head[24:26] in _PNG_16_BIT
@@ -97,8 +97,8 @@ def decode_page(picture: Any, head: bytes) -> Page:
     )
 
 
-def _numbers(value: Any) -> tuple[int, ...]:
-    """The whole numbers of a tag."""
+def as_numbers(value: Any) -> tuple[int, ...]:
+    """The whole numbers of a tag, one or several; none of one that is not there."""
     values = value if isinstance(value, tuple) else (value,)
     return tuple(one for one in values if isinstance(one, int))
 

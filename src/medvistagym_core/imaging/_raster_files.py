@@ -14,11 +14,14 @@ from typing import IO, Any, Final
 
 from medvistagym_core.imaging._image import Image
 from medvistagym_core.imaging._image_description import ImageDescription, is_description
-from medvistagym_core.imaging._limits import MAX_FRAMES, check_decoded_size
+from medvistagym_core.imaging._limits import MAX_DECODED_BYTES, MAX_FRAMES, MAX_INFLATED_BYTES, check_decoded_size
 from medvistagym_core.imaging._raster_decoding import Page, decode_page, decoding_bytes, is_beside
+from medvistagym_core.imaging._tiff_directory import check_tiff_directories
+from medvistagym_core.imaging._tiff_region import Region, cut_tiff, tiff_levels, tiff_spacing
 
 FORMATS: Final = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "AVIF", "PPM")
 _WITH_PAGES: Final = ("TIFF", "PNG", "GIF", "WEBP", "AVIF")  # of the pictures in one JPEG (MPO) the first is the photo
+_BYTES_A_PIXEL: Final = 8  # of a picture in colours while it is decoded
 _NUMPY: Final = b"\x93NUMPY"
 _FILES: Final = "which medvistagym-files reads: pip install medvistagym-files"
 # Where files that are often taken for pictures have their magic bytes, and what they are.
@@ -34,20 +37,25 @@ _OTHERS: Final[tuple[tuple[int, bytes, str], ...]] = (
 )
 
 
-def read_raster(source: str | Path | bytes | IO[bytes], *, page: int | None = None) -> list[Image]:
+def read_raster(
+    source: str | Path | bytes | IO[bytes], *, page: int | None = None, region: Region | None = None
+) -> list[Image]:
     """The images of a picture file: one, with a frame a page; or, where its pages differ in size or kind, one a page.
+
+    A TIFF that is too large is opened at a lower resolution that it holds, which its attribute `reduced` says.
 
     Args:
         source: A path, the bytes of a file, or a file that is open for reading.
         page: Which page to read, from 0; all of them unless given.
+        region: `(x0, y0, x1, y1)`, the part to keep, in pixels, the last two exclusive; of a large TIFF only this is decoded.
 
     Raises:
-        ValueError: The file is missing, broken, too large, or not a picture.
+        ValueError: The file is missing, broken, too large, or not a picture, or the region leaves it.
     """
     name = _name(source)
     try:
         with _opened(source) as file:
-            return _read(file, page)
+            return _read(file, page, region)
     except FileNotFoundError:
         raise ValueError(f"{name}: no such file") from None
     except IsADirectoryError:
@@ -55,11 +63,14 @@ def read_raster(source: str | Path | bytes | IO[bytes], *, page: int | None = No
     except MemoryError:
         raise
     except Exception as error:
-        first, *_ = str(error).strip().split("\n")
-        reason = (
-            first if isinstance(error, ValueError) and first else f"it is damaged ({first or type(error).__name__})"
-        )
-        raise ValueError(f"{name}: {reason}") from error
+        raise ValueError(f"{name}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    first, *_ = str(error).strip().split("\n")
+    if first == "unknown pixel mode":
+        return "its pixels are of a kind that is not read, such as 64-bit floats, or channels that are no colours"
+    return first if isinstance(error, ValueError) and first else f"it is damaged ({first or type(error).__name__})"
 
 
 def _name(source: object) -> str:
@@ -78,7 +89,7 @@ def _opened(source: str | Path | bytes | IO[bytes]) -> Iterator[IO[bytes]]:
         yield source if source.seekable() else io.BytesIO(source.read())
 
 
-def _read(file: IO[bytes], page: int | None) -> list[Image]:
+def _read(file: IO[bytes], page: int | None, region: Region | None) -> list[Image]:
     stored_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(512)
@@ -88,8 +99,55 @@ def _read(file: IO[bytes], page: int | None) -> list[Image]:
     if head.startswith(_NUMPY):
         from medvistagym_core.imaging._array_files import read_array
 
-        return [read_array(file, stored_bytes)]
+        return _cropped([read_array(file, stored_bytes)], region)
     picture = _identify(file, head, stored_bytes)
+    if picture.format == "TIFF" and decoding_bytes(picture) > MAX_INFLATED_BYTES:
+        part = _part_of_tiff(picture, file, stored_bytes, page, region)
+        if part is not None:
+            return [part]
+    return _cropped(_images(picture, head, stored_bytes, page), region)
+
+
+def _cropped(images: list[Image], region: Region | None) -> list[Image]:
+    return images if region is None else [image.crop(*region) for image in images]
+
+
+def _part_of_tiff(
+    picture: Any, file: IO[bytes], stored_bytes: int, page: int | None, region: Region | None
+) -> Image | None:
+    """A region of a TIFF, or the whole of one that is too large at a lower resolution; None where it can be read as it is."""
+    if page and not _seek(picture, page):
+        return None  # the pages are counted when they are read
+    levels = tiff_levels(picture, file)
+    width, height = levels[0].width, levels[0].height
+    level, scale = levels[0], 1.0
+    if region is None:
+        fitting = [one for one in levels if one.width * one.height * _BYTES_A_PIXEL <= MAX_INFLATED_BYTES]
+        if decoding_bytes(picture) <= MAX_DECODED_BYTES or not fitting:
+            return None
+        level = fitting[0]
+        scale = width / level.width
+        region = (0, 0, level.width, level.height)
+    x0, y0, x1, y1 = region
+    if not (0 <= x0 < x1 <= level.width and 0 <= y0 < y1 <= level.height):
+        raise ValueError(f"the region {x0}, {y0}, {x1}, {y1} does not lie within its {width:,} x {height:,} pixels")
+    what = f"the region has {x1 - x0:,} x {y1 - y0:,} pixels"
+    check_decoded_size((x1 - x0) * (y1 - y0) * _BYTES_A_PIXEL, stored_bytes, what, "open a smaller one")
+    content, left, top = cut_tiff(level, file, region)
+    cut = _identify(io.BytesIO(content), content[:512], len(content))
+    check_decoded_size(decoding_bytes(cut), stored_bytes, f"its tiles there have {cut.width:,} x {cut.height:,} pixels")
+    decoded = decode_page(cut, content[:512])
+    spacing = tiff_spacing(levels[0])
+    image = _image([decoded._replace(pixels=decoded.pixels[top : top + y1 - y0, left : left + x1 - x0])])
+    return image.replace(
+        to_source=(scale, 0.0, x0 * scale, 0.0, height / level.height, y0 * scale),
+        source_shape=(height, width),
+        spacing=None if spacing is None else (spacing * scale, spacing * scale),
+        attributes={**image.attributes, **({"reduced": f"1/{scale:.4g} of {width} x {height}"} if scale > 1 else {})},
+    )
+
+
+def _images(picture: Any, head: bytes, stored_bytes: int, page: int | None) -> list[Image]:
     pages = list(_decode_pages(picture, head, stored_bytes, page))
     if len({page.kind for page in pages}) > 1:
         pages = _in_colour(pages)
@@ -107,6 +165,9 @@ def _identify(file: IO[bytes], head: bytes, stored_bytes: int) -> Any:
             continue
         if kind == "WEBP":  # its decoder takes memory for the canvas at once
             _check_webp_canvas(head, stored_bytes)
+        if kind == "TIFF":
+            check_tiff_directories(file)
+            file.seek(0)
         # Not PIL.Image.open: the only limit that knows is one of pixels, and it warns of what is within.
         open_picture: Callable[[IO[bytes], str], Any] = factory
         return open_picture(file, "")
@@ -160,9 +221,8 @@ def _seek(picture: Any, number: int) -> bool:
 
 
 def _advice(picture: Any) -> str:
-    if picture.format == "TIFF":
-        return "of a tiled TIFF medvistagym-files opens a region (pip install medvistagym-files; read_region, --image-region)"
-    return "save it smaller, or as a tiled TIFF, of which medvistagym-files opens a region"
+    region = "a region=(x0, y0, x1, y1), --image-region X0,Y0,X1,Y1"
+    return f"open {region}" if picture.format == "TIFF" else f"save it smaller, or as a tiled TIFF and open {region}"
 
 
 def _in_colour(pages: list[Page]) -> list[Page]:
