@@ -7,6 +7,7 @@ from ._file_formats import Reader as Reader
 from ._file_formats import Writer as Writer
 from ._file_formats import file_suffix as file_suffix
 from ._file_formats import holds_values as holds_values
+from ._file_formats import read_raster as read_raster
 from ._file_formats import writable_suffixes as writable_suffixes
 from ._file_formats import write_image as write_image
 from ._fitting_window import HU_WINDOW as HU_WINDOW
@@ -50,7 +51,6 @@ from ._patient_geometry import geometry_attributes as geometry_attributes
 from ._patient_geometry import patient_geometry as patient_geometry
 from ._patient_geometry import slice_spacing as slice_spacing
 from ._picture_files import encode_png as encode_png
-from ._raster_files import read_raster as read_raster
 from ._render_batch import render_batch as render_batch
 from ._rendered import RenderedImage as RenderedImage
 from ._segmenter import SegmentationPrompt as SegmentationPrompt

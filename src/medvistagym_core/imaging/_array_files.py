@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from medvistagym_core.imaging._atomic_file import write_aside
-from medvistagym_core.imaging._image import Image
 from medvistagym_core.imaging._image_description import ImageDescription
 from medvistagym_core.imaging._limits import MAX_DECODED_BYTES
 
@@ -17,12 +16,14 @@ if TYPE_CHECKING:
     import numpy as np
     import PIL.Image
 
+    from medvistagym_core.imaging._image import Image
+
 _MAX_DESCRIPTION_BYTES: Final = 2**20
 _MAX_TIFF_BYTES: Final = 2**32 - 2**20  # offsets have 32 bits
 
 
-def read_array(file: IO[bytes], stored_bytes: int) -> Image:
-    """The image in a file of NumPy (`.npy`), as the description beside it says.
+def read_array(file: IO[bytes], stored_bytes: int) -> dict[str, Any]:
+    """The attributes of the image in a file of NumPy (`.npy`), as the description beside it says.
 
     Args:
         file: At its beginning.
@@ -51,11 +52,11 @@ def read_array(file: IO[bytes], stored_bytes: int) -> Image:
     name = getattr(file, "name", None)
     beside = Path(f"{name}.json") if isinstance(name, str | Path) else None
     if beside is None or not beside.is_file():
-        return Image(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
+        return {"pixels": pixels, "unit": "" if pixels.dtype == np.uint8 else "raw"}
     if beside.stat().st_size > _MAX_DESCRIPTION_BYTES:
         raise ValueError(f"{beside.name} has more than {_MAX_DESCRIPTION_BYTES:,} bytes")
     try:
-        return ImageDescription.from_json(beside.read_bytes()).restore(pixels)
+        return ImageDescription.from_json(beside.read_bytes()).image_fields(pixels)
     except ValueError as error:
         raise ValueError(f"{beside.name} does not go with it: {error}") from error
 

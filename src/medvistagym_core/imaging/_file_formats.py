@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import IO, Final, Protocol, runtime_checkable
 
 from medvistagym_core.imaging._image import Image
 from medvistagym_core.imaging._picture_files import PICTURE_SUFFIXES, write_picture
@@ -48,6 +48,23 @@ class Writer(Protocol):
             OSError: The file cannot be written.
         """
         ...
+
+
+def read_raster(source: str | Path | bytes | IO[bytes], region: tuple[int, int, int, int] | None = None) -> list[Image]:
+    """The images of a picture file: that of `Image.open`; or, where its pages differ in size or kind, one a page.
+
+    Args:
+        source: A path, the bytes of a file, or a file that is open for reading.
+        region: As for `Image.open`.
+
+    Raises:
+        ValueError: The file is missing, broken, too large, or not a picture, or the region leaves it.
+    """
+    from medvistagym_core.imaging._raster_files import read_raster_file
+
+    found = read_raster_file(source, None, region)
+    images = [Image(**fields) for fields in found.images]
+    return images if found.region is None else [image.crop(*found.region) for image in images]
 
 
 def writable_suffixes(writers: Iterable[Writer] = ()) -> tuple[str, ...]:

@@ -412,16 +412,17 @@ class Image:
         Raises:
             ValueError: The file is missing, broken, too large, not a picture, or its pages are of several kinds.
         """
-        from medvistagym_core.imaging._raster_files import read_raster
+        from medvistagym_core.imaging._raster_files import read_raster_file
 
-        images = read_raster(source, page=page, region=region)
+        found = read_raster_file(source, page, region)
+        images = [cls(**fields) for fields in found.images]
         if len(images) > 1:
             sizes = ", ".join(f"{image.shape[1]} x {image.shape[0]}" for image in images[:4])
             more = ", ..." if len(images) > 4 else ""
             raise ValueError(
                 f"its {len(images)} pages differ in size or kind ({sizes}{more}); give one of them by page=0, 1, ..."
             )
-        return images[0]
+        return images[0] if found.region is None else images[0].crop(*found.region)
 
 
 def _to_grayscale(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.ndarray:

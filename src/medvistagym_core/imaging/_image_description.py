@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, ValidationError
 
-from medvistagym_core.imaging._image import IDENTITY, Image
 from medvistagym_core.imaging._voi_lut import LookupTable, Window
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from medvistagym_core.imaging._image import Image
 
 
 GEOMETRY_ATTRIBUTES: Final = ("direction", "position_mm", "slice_offsets_mm", "slice_spacing", "slices", "shear_deg")
@@ -70,7 +71,7 @@ class ImageDescription(BaseModel):
     window: _WindowDescription | _TableDescription | None = None
     value_range: tuple[_Float, _Float] | None = None
     windows: Annotated[tuple[_WindowDescription, ...], Field(max_length=64)] = ()
-    to_source: tuple[_Float, _Float, _Float, _Float, _Float, _Float] = IDENTITY
+    to_source: tuple[_Float, _Float, _Float, _Float, _Float, _Float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     source_shape: tuple[PositiveInt, PositiveInt] | None = None
     frame: Annotated[int, Field(ge=0)] | None = None
     attributes: Annotated[dict[Annotated[str, Field(pattern=_KEY)], _Text], Field(max_length=_MAX_ATTRIBUTES)] = {}
@@ -137,12 +138,11 @@ class ImageDescription(BaseModel):
             place = ".".join(map(str, first["loc"])) or "the text"
             raise ValueError(f"what it says of its values is damaged: {place}: {first['msg'][:120]}") from None
 
-    def restore(self, pixels: np.ndarray, **changes: Any) -> Image:
-        """The image of some pixels that is so described.
+    def image_fields(self, pixels: np.ndarray) -> dict[str, Any]:
+        """The attributes of the `Image` that is so described.
 
         Args:
-            pixels: The values.
-            changes: Attributes in place of those described, such as a geometry that the file states itself.
+            pixels: Its values.
 
         Raises:
             ValueError: The pixels are not those that were described.
@@ -156,13 +156,13 @@ class ImageDescription(BaseModel):
             window = LookupTable(self.window.first, base64.b64decode(self.window.entries), self.window.max_output)
         elif self.window is not None:
             window = Window(**self.window.model_dump())
-        fields: dict[str, Any] = {
-            "unit": self.unit, "spacing": self.spacing, "modality": self.modality, "photometric": self.photometric,
-            "window": window, "value_range": self.value_range, "to_source": self.to_source, "source_shape": self.source_shape,
+        return {
+            "pixels": pixels, "unit": self.unit, "spacing": self.spacing, "modality": self.modality,
+            "photometric": self.photometric, "window": window, "value_range": self.value_range, "to_source": self.to_source,
+            "source_shape": self.source_shape,
             "windows": tuple(Window(**one.model_dump()) for one in self.windows), "frame": self.frame,
             "attributes": self.attributes,
         }  # fmt: skip
-        return Image(pixels=pixels, **{**fields, **changes})
 
 
 def _describe_window(window: Window) -> _WindowDescription:

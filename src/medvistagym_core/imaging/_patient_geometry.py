@@ -93,7 +93,9 @@ def geometry_attributes(geometry: PatientGeometry, frames: int) -> dict[str, str
 def slice_spacing(geometry: PatientGeometry) -> tuple[float, float, float]:
     """Distance of slices along their normal, of rows and of columns, in mm: the spacing of a volume."""
     row, column, step = geometry.steps
-    return abs(_dot(step, _unit(_cross(row, column)))), math.hypot(*column), math.hypot(*row)
+    lengths = (abs(_dot(step, _unit(_cross(row, column)))), math.hypot(*column), math.hypot(*row))
+    slices, rows, columns = (float(f"{length:.7g}") for length in lengths)  # files hold float32
+    return slices, rows, columns
 
 
 class AxisOrder(NamedTuple):

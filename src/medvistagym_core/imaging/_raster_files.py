@@ -10,15 +10,15 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
-from medvistagym_core.imaging._image import Image
 from medvistagym_core.imaging._image_description import ImageDescription, is_description
 from medvistagym_core.imaging._limits import MAX_DECODED_BYTES, MAX_FRAMES, MAX_INFLATED_BYTES, check_decoded_size
 from medvistagym_core.imaging._raster_decoding import Page, decode_page, decoding_bytes, is_beside
 from medvistagym_core.imaging._tiff_directory import check_tiff_directories
 from medvistagym_core.imaging._tiff_region import Region, cut_tiff, tiff_levels, tiff_spacing
 
+Source = str | Path | bytes | IO[bytes]
 FORMATS: Final = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "AVIF", "PPM")
 _WITH_PAGES: Final = ("TIFF", "PNG", "GIF", "WEBP", "AVIF")  # of the pictures in one JPEG (MPO) the first is the photo
 _BYTES_A_PIXEL: Final = 8  # of a picture in colours while it is decoded
@@ -37,9 +37,19 @@ _OTHERS: Final[tuple[tuple[int, bytes, str], ...]] = (
 )
 
 
-def read_raster(
-    source: str | Path | bytes | IO[bytes], *, page: int | None = None, region: Region | None = None
-) -> list[Image]:
+class RasterImages(NamedTuple):
+    """What a picture file holds.
+
+    Attributes:
+        images: The attributes of each `Image`.
+        region: The part of them that is still to be cut out.
+    """
+
+    images: list[dict[str, Any]]
+    region: Region | None
+
+
+def read_raster_file(source: Source, page: int | None, region: Region | None) -> RasterImages:
     """The images of a picture file: one, with a frame a page; or, where its pages differ in size or kind, one a page.
 
     A TIFF that is too large is opened at a lower resolution that it holds, which its attribute `reduced` says.
@@ -79,7 +89,7 @@ def _name(source: object) -> str:
 
 
 @contextmanager
-def _opened(source: str | Path | bytes | IO[bytes]) -> Iterator[IO[bytes]]:
+def _opened(source: Source) -> Iterator[IO[bytes]]:
     if isinstance(source, bytes):
         yield io.BytesIO(source)
     elif isinstance(source, str | Path):
@@ -89,7 +99,7 @@ def _opened(source: str | Path | bytes | IO[bytes]) -> Iterator[IO[bytes]]:
         yield source if source.seekable() else io.BytesIO(source.read())
 
 
-def _read(file: IO[bytes], page: int | None, region: Region | None) -> list[Image]:
+def _read(file: IO[bytes], page: int | None, region: Region | None) -> RasterImages:
     stored_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(512)
@@ -99,22 +109,18 @@ def _read(file: IO[bytes], page: int | None, region: Region | None) -> list[Imag
     if head.startswith(_NUMPY):
         from medvistagym_core.imaging._array_files import read_array
 
-        return _cropped([read_array(file, stored_bytes)], region)
+        return RasterImages([read_array(file, stored_bytes)], region)
     picture = _identify(file, head, stored_bytes)
     if picture.format == "TIFF" and decoding_bytes(picture) > MAX_INFLATED_BYTES:
         part = _part_of_tiff(picture, file, stored_bytes, page, region)
         if part is not None:
-            return [part]
-    return _cropped(_images(picture, head, stored_bytes, page), region)
-
-
-def _cropped(images: list[Image], region: Region | None) -> list[Image]:
-    return images if region is None else [image.crop(*region) for image in images]
+            return RasterImages([part], None)
+    return RasterImages(_images(picture, head, stored_bytes, page), region)
 
 
 def _part_of_tiff(
     picture: Any, file: IO[bytes], stored_bytes: int, page: int | None, region: Region | None
-) -> Image | None:
+) -> dict[str, Any] | None:
     """A region of a TIFF, or the whole of one that is too large at a lower resolution; None where it can be read as it is."""
     if page and not _seek(picture, page):
         return None  # the pages are counted when they are read
@@ -138,20 +144,24 @@ def _part_of_tiff(
     check_decoded_size(decoding_bytes(cut), stored_bytes, f"its tiles there have {cut.width:,} x {cut.height:,} pixels")
     decoded = decode_page(cut, content[:512])
     spacing = tiff_spacing(levels[0])
-    image = _image([decoded._replace(pixels=decoded.pixels[top : top + y1 - y0, left : left + x1 - x0])])
-    return image.replace(
-        to_source=(scale, 0.0, x0 * scale, 0.0, height / level.height, y0 * scale),
-        source_shape=(height, width),
-        spacing=None if spacing is None else (spacing * scale, spacing * scale),
-        attributes={**image.attributes, **({"reduced": f"1/{scale:.4g} of {width} x {height}"} if scale > 1 else {})},
-    )
+    fields = _image_fields([decoded._replace(pixels=decoded.pixels[top : top + y1 - y0, left : left + x1 - x0])])
+    if scale > 1:
+        fields["attributes"] = {**fields["attributes"], "reduced": f"1/{scale:.4g} of {width} x {height}"}
+    return {
+        **fields,
+        "to_source": (scale, 0.0, x0 * scale, 0.0, height / level.height, y0 * scale),
+        "source_shape": (height, width),
+        "spacing": None if spacing is None else (spacing * scale, spacing * scale),
+    }
 
 
-def _images(picture: Any, head: bytes, stored_bytes: int, page: int | None) -> list[Image]:
+def _images(picture: Any, head: bytes, stored_bytes: int, page: int | None) -> list[dict[str, Any]]:
     pages = list(_decode_pages(picture, head, stored_bytes, page))
     if len({page.kind for page in pages}) > 1:
         pages = _in_colour(pages)
-    return [_image(pages)] if len({page.kind for page in pages}) == 1 else [_image([page]) for page in pages]
+    if len({page.kind for page in pages}) == 1:
+        return [_image_fields(pages)]
+    return [_image_fields([page]) for page in pages]
 
 
 def _identify(file: IO[bytes], head: bytes, stored_bytes: int) -> Any:
@@ -237,13 +247,13 @@ def _in_colour(pages: list[Page]) -> list[Page]:
     ]
 
 
-def _image(pages: list[Page]) -> Image:
-    """The image of pages of one kind."""
+def _image_fields(pages: list[Page]) -> dict[str, Any]:
+    """The attributes of the image of pages of one kind."""
     import numpy as np
 
     first = pages[0]
     pixels = first.pixels if len(pages) == 1 else np.stack([page.pixels for page in pages])
     if first.description is not None and is_description(first.description):
-        return ImageDescription.from_json(first.description).restore(pixels)
+        return ImageDescription.from_json(first.description).image_fields(pixels)
     unit = "" if pixels.dtype == np.uint8 else "raw"
-    return Image(pixels=pixels, unit=unit, photometric=first.photometric, attributes=first.attributes)
+    return {"pixels": pixels, "unit": unit, "photometric": first.photometric, "attributes": first.attributes}
