@@ -96,12 +96,18 @@ def refit_display(image: Image, pixels: np.ndarray) -> Display:
     shown = _is_shown(current, before)
     line = _fit_line(before, after)
     if line.explained > _EXACT:
-        is_kept = abs(line.slope - 1) <= 0.1 and abs(line.at(center) - center) <= 0.1 * width
-        return current if is_kept else _widened(_moved(current, line), shown, after)
+        is_same = abs(line.slope - 1) <= 0.1 and abs(line.at(center) - center) <= 0.1 * width
+        return current if is_same else _moved(current, line)
+    changed = after != before
+    if changed.mean() < 0.95 and np.ptp(after[changed]) == 0:  # a part was filled with a value
+        is_visible = _are_greys(current, after[~changed]).mean() > 0.02
+        return current if is_visible else Display(_spanning_window(after[~changed]))
     if _have_same_distribution(before, after):
         return current
-    shift = float(np.median(after[shown] - before[shown]))
-    if line.explained > 0.5 and abs(line.slope - 1) < 0.25 and abs(shift) < 0.25 * width:
+    if _is_two_valued(after) and not _is_two_valued(before):
+        return Display(_spanning_window(after))
+    shift = float(np.median(after[shown] - before[shown]))  # that of places, since edges overshoot to both sides
+    if line.explained > 0.25 and 0.75 < line.slope < 2 and abs(shift) < 0.25 * width:
         return _widened(current, shown, after)
     line = _fit_line(before[shown], after[shown])
     if line.explained > 0.5 and not isinstance(current.window, LookupTable):
@@ -129,7 +135,7 @@ def _fit_line(before: np.ndarray, after: np.ndarray) -> _Line:
         return _Line(0.0, 0.0, 0.0)
     x, y = before - before.mean(), after - after.mean()
     with np.errstate(over="ignore", invalid="ignore"):
-        xx, yy, xy = float(x @ x), float(y @ y), float(x @ y)
+        xx, yy, xy = float((x * x).sum()), float((y * y).sum()), float((x * y).sum())
     if not (0 < xx < math.inf and 0 < yy < math.inf and math.isfinite(xy)):
         return _Line(0.0, 0.0, 0.0)
     slope = xy / xx
@@ -184,12 +190,16 @@ def _is_shown(display: Display, values: np.ndarray) -> np.ndarray:
     return greys if greys.mean() > 0.01 else np.ones(values.shape, bool)
 
 
+def _is_two_valued(values: np.ndarray) -> bool:
+    return bool(((values == values.min()) | (values == values.max())).all())
+
+
 def _have_same_distribution(before: np.ndarray, after: np.ndarray) -> bool:
     """Whether about the same values occur as often, be it in other places, as in a mirror image, or less noisy."""
     import numpy as np
 
-    steps = np.linspace(1, 99, 50)
-    first, second = np.percentile(before, steps), np.percentile(after, steps)
+    ranks = np.linspace(0.01, 0.99, 50) * (before.size - 1)
+    first, second = (np.sort(values)[ranks.astype(np.intp)] for values in (before, after))
     return bool(np.abs(first - second).max() <= 0.02 * (first[-1] - first[0]))
 
 
