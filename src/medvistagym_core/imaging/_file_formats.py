@@ -62,9 +62,7 @@ def read_raster(source: str | Path | bytes | IO[bytes], region: tuple[int, int, 
     """
     from medvistagym_core.imaging._raster_files import read_raster_file
 
-    found = read_raster_file(source, None, region)
-    images = [Image(**fields) for fields in found.images]
-    return images if found.region is None else [image.crop(*found.region) for image in images]
+    return read_raster_file(Image, source, None, region)
 
 
 def writable_suffixes(writers: Iterable[Writer] = ()) -> tuple[str, ...]:

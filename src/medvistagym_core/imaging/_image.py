@@ -414,15 +414,14 @@ class Image:
         """
         from medvistagym_core.imaging._raster_files import read_raster_file
 
-        found = read_raster_file(source, page, region)
-        images = [cls(**fields) for fields in found.images]
+        images = read_raster_file(cls, source, page, region)
         if len(images) > 1:
             sizes = ", ".join(f"{image.shape[1]} x {image.shape[0]}" for image in images[:4])
             more = ", ..." if len(images) > 4 else ""
             raise ValueError(
                 f"its {len(images)} pages differ in size or kind ({sizes}{more}); give one of them by page=0, 1, ..."
             )
-        return images[0] if found.region is None else images[0].crop(*found.region)
+        return images[0]
 
 
 def _to_grayscale(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.ndarray:

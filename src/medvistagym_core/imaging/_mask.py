@@ -151,12 +151,14 @@ def to_boolean(mask: Image) -> np.ndarray:
     """Booleans `(H, W)` or `(N, H, W)`: where a mask is not 0.
 
     Raises:
-        ValueError: It is no mask: it is in colour, or has more than two values and neither unit "mask" nor "label".
+        ValueError: It is no mask: it is in colour, or has more than two values or a physical unit, and is neither a "mask" nor
+            a "label" by its unit.
     """
     pixels = mask.pixels
     if pixels.dtype == bool and mask.photometric != "RGB":
         return pixels
-    if mask.photometric == "RGB" or not (mask.unit in ("mask", "label") or _has_two_values(pixels)):
+    is_mask = mask.unit in ("mask", "label") or (mask.physical_unit is None and _has_two_values(pixels))
+    if mask.photometric == "RGB" or not is_mask:
         raise ValueError(f"the mask is an image of {mask.unit} values; give one that segment made")
     booleans: np.ndarray = pixels != 0
     return booleans
@@ -251,8 +253,8 @@ def _in_axes_of(mask: Image, image: Image) -> Image:
 
 
 def _has_two_values(pixels: np.ndarray) -> bool:
-    """Whether it is what a file of a mask holds: 8 bits, 0 and one other value."""
-    return pixels.dtype.str == "|u1" and bool(((pixels == 0) | (pixels == pixels.max())).all())
+    """Whether it is what a file of a mask holds: 0 and one other value, of any dtype."""
+    return bool(((pixels == 0) | (pixels == pixels.max())).all())
 
 
 def _show_same_region(a: Image, b: Image) -> bool:

@@ -10,13 +10,16 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from medvistagym_core.imaging._image_description import ImageDescription, is_description
 from medvistagym_core.imaging._limits import MAX_DECODED_BYTES, MAX_FRAMES, MAX_INFLATED_BYTES, check_decoded_size
 from medvistagym_core.imaging._raster_decoding import Page, decode_page, decoding_bytes, is_beside
 from medvistagym_core.imaging._tiff_directory import check_tiff_directories
 from medvistagym_core.imaging._tiff_region import Region, cut_tiff, tiff_levels, tiff_spacing
+
+if TYPE_CHECKING:
+    from medvistagym_core.imaging._image import Image
 
 Source = str | Path | bytes | IO[bytes]
 FORMATS: Final = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "AVIF", "PPM")
@@ -37,24 +40,15 @@ _OTHERS: Final[tuple[tuple[int, bytes, str], ...]] = (
 )
 
 
-class RasterImages(NamedTuple):
-    """What a picture file holds.
-
-    Attributes:
-        images: The attributes of each `Image`.
-        region: The part of them that is still to be cut out.
-    """
-
-    images: list[dict[str, Any]]
-    region: Region | None
-
-
-def read_raster_file(source: Source, page: int | None, region: Region | None) -> RasterImages:
+def read_raster_file(
+    build: Callable[..., Image], source: Source, page: int | None = None, region: Region | None = None
+) -> list[Image]:
     """The images of a picture file: one, with a frame a page; or, where its pages differ in size or kind, one a page.
 
     A TIFF that is too large is opened at a lower resolution that it holds, which its attribute `reduced` says.
 
     Args:
+        build: `Image`, which is not imported here since it opens files by this function.
         source: A path, the bytes of a file, or a file that is open for reading.
         page: Which page to read, from 0; all of them unless given.
         region: `(x0, y0, x1, y1)`, the part to keep, in pixels, the last two exclusive; of a large TIFF only this is decoded.
@@ -65,7 +59,9 @@ def read_raster_file(source: Source, page: int | None, region: Region | None) ->
     name = _name(source)
     try:
         with _opened(source) as file:
-            return _read(file, page, region)
+            found, left = _read(file, page, region)
+        images = [build(**fields) for fields in found]
+        return images if left is None else [image.crop(*left) for image in images]
     except FileNotFoundError:
         raise ValueError(f"{name}: no such file") from None
     except IsADirectoryError:
@@ -99,7 +95,8 @@ def _opened(source: Source) -> Iterator[IO[bytes]]:
         yield source if source.seekable() else io.BytesIO(source.read())
 
 
-def _read(file: IO[bytes], page: int | None, region: Region | None) -> RasterImages:
+def _read(file: IO[bytes], page: int | None, region: Region | None) -> tuple[list[dict[str, Any]], Region | None]:
+    """The attributes of each image, and the region that is still to be cut out of them."""
     stored_bytes = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(512)
@@ -109,13 +106,13 @@ def _read(file: IO[bytes], page: int | None, region: Region | None) -> RasterIma
     if head.startswith(_NUMPY):
         from medvistagym_core.imaging._array_files import read_array
 
-        return RasterImages([read_array(file, stored_bytes)], region)
+        return [read_array(file, stored_bytes)], region
     picture = _identify(file, head, stored_bytes)
     if picture.format == "TIFF" and decoding_bytes(picture) > MAX_INFLATED_BYTES:
         part = _part_of_tiff(picture, file, stored_bytes, page, region)
         if part is not None:
-            return RasterImages([part], None)
-    return RasterImages(_images(picture, head, stored_bytes, page), region)
+            return [part], None
+    return _images(picture, head, stored_bytes, page), region
 
 
 def _part_of_tiff(

@@ -125,7 +125,7 @@ def _axes(header: Mapping[str, Any], sides: Sequence[int]) -> _Axes:
         if kind in _SPATIAL and not without[axis] and not (axis == 0 and has_colours)
     ]
     listed = [axis for axis in range(int(has_colours), len(sides)) if axis not in spatial]
-    if len(spatial) == 4 and vectors is None:  # nothing says that the fourth is not a place: it is one after another
+    if len(spatial) == 4:  # the fourth place is a time, or the like
         spatial, listed = spatial[:3], [*listed, spatial[3]]
     if len(spatial) not in (2, 3) or (listed and min(listed) < max(spatial)):
         said = ", ".join(f"{side} {kind or '?'}" for side, kind in zip(sides, kinds, strict=False))
