@@ -145,7 +145,8 @@ from medvistagym_files import _reading
 
 def spent():
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime
+    peak = open("/proc/self/status").read().split("VmHWM:")[1].split()[0]  # ru_maxrss would be that of the parent too
+    return int(peak) / 1024, usage.ru_utime + usage.ru_stime
 
 before = spent()
 try:
@@ -158,7 +159,8 @@ print(*(after - first for after, first in zip(spent(), before)))
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_takes_little_memory_and_time(tmp_path: Path, name: str) -> None:
-    pytest.importorskip("resource")
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak of the memory is read from /proc, which this system has not")
     block = gzip.compress(bytes(2**26), 9)
     (tmp_path / name).write_bytes(BOMBS[name](block * 5))
     done = subprocess.run([sys.executable, "-c", MEASURE, tmp_path / name], capture_output=True, text=True, check=True)
