@@ -12,7 +12,7 @@ import pytest
 from medvistagym_core.cli import main
 from medvistagym_core.testing import RULES, ConformanceReport, SubjectError, check_plugin, conformance
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FIRST_PARTY = sorted(
     path.parent.name for part in ("plugins", "trainers") for path in ROOT.glob(f"{part}/*/pyproject.toml")
 )
