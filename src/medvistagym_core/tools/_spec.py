@@ -22,6 +22,9 @@ class ToolCall:
     id: str | None = Field(
         default=None, description="Identifier given by the policy's protocol, returned with the result."
     )
+    repairs: tuple[str, ...] = Field(
+        default=(), description="What had to be mended in its form before it could be read, by name; empty for none."
+    )
 
 
 class ToolSpec(BaseModel):
