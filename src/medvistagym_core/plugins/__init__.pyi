@@ -8,8 +8,15 @@ from ._discovery import PluginReport as PluginReport
 from ._discovery import discover as discover
 from ._discovery import load as load
 from ._discovery import load_limit as load_limit
+from ._hooks import BY_NAME as BY_NAME
+from ._hooks import CONTRIBUTION_KINDS as CONTRIBUTION_KINDS
 from ._hooks import GROUP as GROUP
+from ._hooks import contribution_name as contribution_name
 from ._hooks import hookimpl as hookimpl
+from ._installed import Environment as Environment
+from ._installed import InstalledPlugin as InstalledPlugin
+from ._installed import normalize_name as normalize_name
+from ._installed import scan_environment as scan_environment
 from ._load_guard import LoadTimeoutError as LoadTimeoutError
 from ._load_guard import ensure_not_nested as ensure_not_nested
 from ._load_guard import run_with_timeout as run_with_timeout
@@ -17,3 +24,10 @@ from ._registry import Registry as Registry
 from ._registry import SelectionError as SelectionError
 from ._scaffold import ScaffoldError as ScaffoldError
 from ._scaffold import write_package as write_package
+from ._tolerant_metadata import tolerate_broken_metadata as tolerate_broken_metadata
+from ._tools_file import FILES_VARIABLE as FILES_VARIABLE
+from ._tools_file import MCP_MISSING as MCP_MISSING
+from ._tools_file import ToolsFileError as ToolsFileError
+from ._tools_file import hand_to_processes as hand_to_processes
+from ._tools_file import load_module as load_module
+from ._tools_file import load_tools as load_tools

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medvistagym_core.plugins import GROUP, LoadedPlugin, PluginReport, load
+from medvistagym_core.plugins import GROUP, LoadedPlugin, PluginReport, load, normalize_name, scan_environment
 from medvistagym_core.tools import closest_match
 
 
@@ -56,13 +55,12 @@ def locate_plugin(target: str | Path) -> PluginUnderTest:
 def _installed(name: str) -> PluginUnderTest:
     found = []
     names: set[str] = set()
-    for point in importlib.metadata.entry_points(group=GROUP):
-        distribution = point.dist.name if point.dist else ""
+    for plugin in scan_environment().plugins:
+        point, distribution = plugin.point, plugin.distribution
         names |= {point.name, distribution}
-        if _same(name, point.name) or _same(name, distribution):
-            version = point.dist.version if point.dist else "0"
+        if normalize_name(name) in (normalize_name(point.name), normalize_name(distribution)):
             found.append(
-                PluginUnderTest(name=point.name, distribution=distribution, version=version, value=point.value)
+                PluginUnderTest(name=point.name, distribution=distribution, version=plugin.version, value=point.value)
             )
     return _only(found, f"the distribution {name}", _absent(name, sorted(names - {""})))
 
@@ -124,7 +122,3 @@ def _only(found: Iterable[PluginUnderTest], where: str, absent: str) -> PluginUn
     if len(found) > 1:
         raise SubjectError(f"{where} has several plugins, name one: {', '.join(subject.name for subject in found)}")
     return found[0]
-
-
-def _same(a: str, b: str) -> bool:
-    return re.sub(r"[-_.]+", "-", a).lower() == re.sub(r"[-_.]+", "-", b).lower()

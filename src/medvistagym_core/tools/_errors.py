@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -16,13 +17,18 @@ if TYPE_CHECKING:
 
 
 _MAX_WORD = 100
+_MAX_CHAIN = 10
 ErrorCode = Literal[
     "unknown_tool", "malformed_call", "bad_arguments", "bad_value", "tool_failed", "timeout", "budget_exhausted"
 ]  # fmt: skip
 
 
 class ToolError(Exception):
-    """A call that gave no result, as one sentence that a policy can act on."""
+    """A call that gave no result, as one sentence that a policy can act on.
+
+    Its `__cause__` is the exception of the tool's author that it stands for, where there was one: for whoever mends the tool
+    (`--debug`), never for a policy.
+    """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(code, message)
@@ -48,12 +54,26 @@ def wrap_exception(tool: str, error: Exception) -> ToolError:
     """An author's exception as an error of the call: `bad_value` for a ValueError, else `tool_failed`."""
     if isinstance(error, ToolError):
         return error
-    if is_out_of_memory(error):
+    if is_out_of_memory(error):  # its traceback would keep alive what had been allocated
         return OutOfMemoryToolError(tool)
     said = str(error).strip().split("\n")[0][:300]
     if isinstance(error, ValueError) and said:
-        return ToolError("bad_value", f"{tool}: {said}{'' if said.endswith('.') else '.'}")
-    return ToolError("tool_failed", f"{tool} failed with {type(error).__name__}{': ' + said if said else ''}.")
+        wrapped = ToolError("bad_value", f"{tool}: {said}{'' if said.endswith('.') else '.'}")
+    else:
+        wrapped = ToolError("tool_failed", f"{tool} failed with {type(error).__name__}{': ' + said if said else ''}.")
+    wrapped.__cause__ = error
+    _release_locals(error)
+    return wrapped
+
+
+def _release_locals(error: BaseException) -> None:
+    """Let go of what the frames of an exception hold, such as images; where it was raised is still told."""
+    chain: BaseException | None = error
+    for _ in range(_MAX_CHAIN):
+        if chain is None:
+            return
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
 
 
 def from_validation_error(
