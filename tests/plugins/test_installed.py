@@ -244,7 +244,7 @@ def test_every_command_lives_in_such_an_environment(tmp_path: Path) -> None:
         done = run(*argv)
         assert done.returncode == 0, done.stderr
     # From here on pydantic, gymnasium and others read the metadata of every distribution for themselves.
-    assert run("tools", "call", "probe", "--n", "3").stdout == "3\n"
+    assert run("tools", "call", "probe:probe", "--n", "3").stdout == "3\n"
     assert run("tasks", "list").returncode == 0
     played = run("eval", "--task", "scoutvqa", "--policy", "random", "--cases", "2", "--json")
     assert json.loads(played.stdout)["rows"][-1]["n"] == 2, played.stderr

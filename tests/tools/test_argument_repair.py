@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from medvistagym_core import Box, Image, ImageStore, LocalExecutor, Toolbox, ToolCall, ToolError, ToolSpec, tool
-from medvistagym_core.tools import Tool
+from medvistagym_core.tools import Tool, repair_arguments
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 
@@ -118,6 +118,12 @@ def test_valid_arguments_are_never_touched() -> None:
 def test_the_error_is_that_of_what_cannot_be_repaired() -> None:
     with pytest.raises(ToolError, match=r'count must be a valid integer.*got "some"'):
         shade.validate({"image": "0", "width": "40", "count": "some"})
+
+
+def test_a_choice_that_is_none_is_no_repair() -> None:
+    arguments, repairs = repair_arguments({"image": 0, "preset": "lungs"}, shade.spec.parameters)
+    assert arguments["preset"] == "lungs"
+    assert repairs == ()
 
 
 @pytest.mark.parametrize("reference", ["#/$defs/size", "#/properties/other"])

@@ -16,8 +16,9 @@ import re
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TextIO
 
 from medvistagym_core.cli._console import print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError, format_error, is_usage
@@ -65,6 +66,7 @@ def run_program() -> None:
     from medvistagym_core.plugins import tolerate_broken_metadata
 
     tolerate_broken_metadata()
+    warnings.showwarning = _show_warning
     code = main()
     left = [
         thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
@@ -74,6 +76,16 @@ def run_program() -> None:
             stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    file: TextIO | None = None, line: str | None = None,
+) -> None:  # fmt: skip
+    from medvistagym_core.plugins import PluginWarning
+
+    where = "" if issubclass(category, PluginWarning) else f"{category.__name__} at {filename}:{lineno}: "
+    print_stderr(f"medvistagym: {where}{message}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

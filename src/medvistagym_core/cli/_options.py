@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_stderr
-from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._errors import CommandError, UsageError
 
 if TYPE_CHECKING:
     from medvistagym_core.execution import Executor
@@ -202,8 +202,16 @@ def make_executor(registry: Registry, name: str, toolbox: Toolbox) -> Executor:
 
     Raises:
         UsageError: There is none, or it cannot run a tool of the toolbox.
+        CommandError: It is a plugin's, and cannot be made.
     """
+    make = registry.executor(name)
     try:
-        return registry.executor(name)(toolbox)
+        executor = make(toolbox)
     except ValueError as error:
         raise UsageError(f"--executor {name}: {error}") from error
+    except (Exception, SystemExit) as error:  # a plugin's fault
+        raise CommandError(f"the executor {name} cannot be made: {type(error).__name__}: {error}") from error
+    missing = [member for member in ("run", "close", "toolbox") if not hasattr(executor, member)]
+    if missing:
+        raise CommandError(f"the executor {name} gave {type(executor).__name__}, which has no {', '.join(missing)}")
+    return executor

@@ -50,7 +50,7 @@ def _list(options: argparse.Namespace) -> int:
     reports = Registry.discover(options.plugins).reports
     check_allow_list(options.plugins, reports)
     for fault in scan_environment().faults:
-        print_stderr(f"medvistagym: no plugin, but not as it should be: {fault}")
+        print_stderr(f"medvistagym: another distribution is broken: {fault}")
     if options.json:
         print_json([asdict(report) for report in reports])
         return 0

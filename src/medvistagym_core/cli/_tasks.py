@@ -64,18 +64,22 @@ def _list(options: argparse.Namespace) -> int:
         "looks": HasPerceptionItems,
         "audit": HasAudit,
     }
-    tasks: list[dict[str, Any]] = [
-        {
-            "name": task.name,
-            "description": task.description,
-            "families": list(task.families),
-            "splits": list(task.splits),
-            "tools": list(task.tools),
-            "abstention": task.abstention,
-            "offers": [name for name, protocol in capabilities.items() if isinstance(task, protocol)],
-        }
-        for task in load_registry(options).tasks.values()
-    ]
+    tasks: list[dict[str, Any]] = []
+    for name, task in load_registry(options).tasks.items():
+        try:
+            tasks.append(
+                {
+                    "name": str(task.name),
+                    "description": str(task.description),
+                    "families": list(task.families),
+                    "splits": list(task.splits),
+                    "tools": list(task.tools),
+                    "abstention": task.abstention,
+                    "offers": [offer for offer, protocol in capabilities.items() if isinstance(task, protocol)],
+                }
+            )
+        except Exception as error:  # noqa: BLE001 a task that cannot say what it is harms no other
+            print_stderr(f"medvistagym: the task {name} cannot be described: {type(error).__name__}: {error}")
     if options.json:
         print_json(tasks)
     elif tasks:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
-from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_command, add_selection, add_tools_from, load_registry, select_toolbox
 from medvistagym_core.cli._tools_call import ToolArgumentParser, configure_call
 
@@ -87,6 +87,8 @@ def _show(options: argparse.Namespace) -> int:
             shown = [render_tool_schema(spec, options.format, registry.dialects) for spec in specs]
         except ValueError as error:
             raise UsageError(f"--format: {error}") from error
+        except Exception as error:  # a plugin's fault
+            raise CommandError(f"the dialect {options.format} fails: {type(error).__name__}: {error}") from error
     else:
         shown = [spec.model_dump(mode="json") for spec in specs]
     if all(isinstance(one, str) for one in shown):

@@ -258,9 +258,26 @@ class _State:
 def _group_key(tool: Tool, images: Sequence[Any], place: tuple[int, int]) -> Hashable:
     """Equal for calls that run as one item."""
     if tool.batched:
-        shapes = [(one.pixels.shape, one.pixels.dtype.str) if isinstance(one, Image) else one for one in images]
-        return tool.name, *shapes
+        return tool.name, *_shapes(images)
     return (tool.name, *(place if tool.concurrent else ()))
+
+
+def batch_key(tool: Tool, arguments: Mapping[str, Any]) -> Hashable:
+    """Equal for the calls of a tool that its batched kernel is given together: their images agree in shape and type of value.
+
+    Args:
+        tool: The tool.
+        arguments: Of a call, with images in place of handles.
+    """
+    images: list[Any] = []
+    for name in tool.image_arguments:
+        value = arguments[name]
+        images += [len(value), *value] if isinstance(value, list) else [value]
+    return tuple(_shapes(images))
+
+
+def _shapes(images: Sequence[Any]) -> list[Any]:
+    return [(one.pixels.shape, one.pixels.dtype.str) if isinstance(one, Image) else one for one in images]
 
 
 def _named_handles(tool: Tool, sent: Mapping[str, Any]) -> Iterator[int]:

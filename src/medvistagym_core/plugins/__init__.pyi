@@ -8,6 +8,8 @@ from ._discovery import PluginReport as PluginReport
 from ._discovery import discover as discover
 from ._discovery import load as load
 from ._discovery import load_limit as load_limit
+from ._guarded_reader import GuardedReader as GuardedReader
+from ._guarded_reader import PluginWarning as PluginWarning
 from ._hooks import BY_NAME as BY_NAME
 from ._hooks import CONTRIBUTION_KINDS as CONTRIBUTION_KINDS
 from ._hooks import GROUP as GROUP
@@ -29,5 +31,6 @@ from ._tools_file import FILES_VARIABLE as FILES_VARIABLE
 from ._tools_file import MCP_MISSING as MCP_MISSING
 from ._tools_file import ToolsFileError as ToolsFileError
 from ._tools_file import hand_to_processes as hand_to_processes
-from ._tools_file import load_module as load_module
+from ._tools_file import import_file as import_file
 from ._tools_file import load_tools as load_tools
+from ._tools_file import tools_of_module as tools_of_module

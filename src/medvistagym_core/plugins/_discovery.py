@@ -8,13 +8,12 @@ reads the entry points, loads each inside a guard and asks it for what it offers
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
 import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import pluggy
 
@@ -183,7 +182,25 @@ def _offers(installed: Iterable[InstalledPlugin], allow: frozenset[str] | None, 
     return offers
 
 
-def load(point: importlib.metadata.EntryPoint, report: PluginReport, *, limit_s: float | None = None) -> LoadedPlugin:
+class PluginSource(Protocol):
+    """Names a plugin's module, or an object in it; `importlib.metadata.EntryPoint` is one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the plugin."""
+        ...
+
+    @property
+    def module(self) -> str:
+        """Name of its module."""
+        ...
+
+    def load(self) -> Any:
+        """The module or object."""
+        ...
+
+
+def load(point: PluginSource, report: PluginReport, *, limit_s: float | None = None) -> LoadedPlugin:
     """What one plugin offers, asked inside the guard; its report says "failed" and why where it could not be had.
 
     Args:
@@ -200,7 +217,7 @@ def load(point: importlib.metadata.EntryPoint, report: PluginReport, *, limit_s:
         return LoadedPlugin(dataclasses.replace(report, **_failure(error, point)))
 
 
-def _offer(point: importlib.metadata.EntryPoint, report: PluginReport) -> LoadedPlugin:
+def _offer(point: PluginSource, report: PluginReport) -> LoadedPlugin:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(HookSpecs)
     manager.register(point.load(), name=point.name)
@@ -280,7 +297,7 @@ def _tools(found: Sequence[Any], report: PluginReport) -> list[Tool]:
     return [tool.with_metadata(plugin=report.name, version=report.version) for tool in found]
 
 
-def _plugin_frames(error: BaseException, point: importlib.metadata.EntryPoint) -> list[str]:
+def _plugin_frames(error: BaseException, point: PluginSource) -> list[str]:
     """The places in the plugin's own files that the error passed, as `file:line`, outermost first."""
     top = point.module.split(".")[0]
     stack = error.stack if isinstance(error, LoadTimeoutError) else traceback.extract_tb(error.__traceback__)
@@ -293,11 +310,11 @@ def _plugin_frames(error: BaseException, point: importlib.metadata.EntryPoint) -
     return places
 
 
-def _raised_in_plugin(error: BaseException, point: importlib.metadata.EntryPoint) -> bool:
+def _raised_in_plugin(error: BaseException, point: PluginSource) -> bool:
     return bool(_plugin_frames(error, point))
 
 
-def _failure(error: BaseException, point: importlib.metadata.EntryPoint) -> dict[str, Any]:
+def _failure(error: BaseException, point: PluginSource) -> dict[str, Any]:
     said = str(error).strip().split("\n")[0][:300]
     top = point.module.split(".")[0]
     places = _plugin_frames(error, point)

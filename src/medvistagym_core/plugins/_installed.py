@@ -71,8 +71,12 @@ def scan_environment() -> Environment:
         lines = list(parse_entry_points(text))
         ours = [line for line in lines if line.group == GROUP]
         if not ours:
-            faults += [f"{line.fault(distribution)}" for line in lines if not line.valid]
-            faults += [f"{_where(distribution, 'entry_points.txt')} {encoding_fault}"] * bool(encoding_fault)
+            malformed = [line for line in lines if not line.valid]
+            if malformed:
+                more = f" (and {len(malformed) - 1} more)" if len(malformed) > 1 else ""
+                faults.append(f"{malformed[0].fault(distribution)}{more}")
+            elif encoding_fault:
+                faults.append(f"{_where(distribution, 'entry_points.txt')} {encoding_fault}")
             continue
         label, version, requires, notes = _metadata(distribution, name)
         notes += [f"{_where(distribution, 'entry_points.txt')} {encoding_fault}"] * bool(encoding_fault)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medvistagym_core.plugins._discovery import LoadedPlugin, PluginReport, discover
+from medvistagym_core.plugins._guarded_reader import GuardedReader
 from medvistagym_core.plugins._tools_file import FILES_VARIABLE, ToolsFileError, files_from_environment, load_tools
 from medvistagym_core.tools import DIALECTS, TOOL_NAME_PATTERN, Tool, Toolbox, closest_match
 
@@ -51,7 +52,11 @@ class Registry:
         self.policies: dict[str, PolicyFactory] = _index_by_name(plugins, "policies")
         self._action_formats: dict[str, ActionFormat] = _index_by_name(plugins, "action_formats")
         self._dialects: dict[str, SchemaDialect] = _index_by_name(plugins, "dialects")
-        self.readers: tuple[Reader, ...] = _gather(plugins, "readers")
+        self.readers: tuple[Reader, ...] = tuple(
+            GuardedReader(reader, plugin.report.name)
+            for plugin in plugins
+            for reader in plugin.contributions.get("readers", ())
+        )
         self.writers: tuple[Writer, ...] = _gather(plugins, "writers")
 
     @classmethod

@@ -47,11 +47,11 @@ def load_tools(files: Iterable[Path]) -> list[Tool]:
     return [tool for tool, _ in found.values()]
 
 
-def load_module(file: Path) -> ModuleType:
+def import_file(file: Path) -> ModuleType:
     """The module that a Python file is, under a name of its own, so that files of one name do not take each other's place.
 
     Raises:
-        ToolsFileError: It is no Python file, or cannot be imported.
+        ToolsFileError: It is no Python file.
     """
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
     name = f"medvistagym_tools_from_{re.sub(r'[^0-9A-Za-z_]', '_', file.stem)}_{digest}"
@@ -64,22 +64,30 @@ def load_module(file: Path) -> ModuleType:
     sys.modules[name] = module  # so that what it defines can be pickled to a worker process
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:
+    except BaseException:
         del sys.modules[name]
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        places = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        where = f", line {places[-1]}" if places else ""
-        raise ToolsFileError(f"{file}{where} cannot be imported: {type(error).__name__}: {error}") from error
+        raise
     return module
 
 
+def tools_of_module(module: ModuleType) -> list[Tool]:
+    """The tools that a module has under public names, each once."""
+    named = vars(module).items()
+    return list({id(value): value for name, value in named if isinstance(value, Tool) and name[0] != "_"}.values())
+
+
 def _tools_of_module(file: Path) -> list[Tool]:
-    named = vars(load_module(file)).items()
-    found = {id(value): value for name, value in named if isinstance(value, Tool) and not name.startswith("_")}
+    try:
+        found = tools_of_module(import_file(file))
+    except (ToolsFileError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # the author's code, SystemExit too
+        places = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+        where = f", line {places[-1]}," if places else ""
+        raise ToolsFileError(f"{file}{where} cannot be imported: {type(error).__name__}: {error}") from error
     if not found:
         raise ToolsFileError(f"{file} defines no tool; decorate a typed function with @tool")
-    return list(found.values())
+    return found
 
 
 def _tools_of_servers(file: Path) -> list[Tool]:

@@ -1,3 +1,4 @@
+from ._argument_repair import repair_arguments as repair_arguments
 from ._arguments import CheckedArguments as CheckedArguments
 from ._arguments import normalize_schema as normalize_schema
 from ._decorator import tool as tool

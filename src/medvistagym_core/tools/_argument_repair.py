@@ -60,7 +60,7 @@ def _repair(value: Any, schema: Any, repairs: set[str]) -> Any:
     types = accepted_types(schema)
     if isinstance(value, str) and types and not _takes_text(value, schema):
         parsed = _parse_text(value)
-        if parsed is None or _fits(parsed, types):
+        if not isinstance(parsed, str) and (parsed is None or _fits(parsed, types)):
             repairs.add("text_value")
             value = parsed
     if isinstance(value, float) and value.is_integer() and "integer" in types and "number" not in types:
