@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_text
-from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import (
     add_command,
     add_execution,
@@ -28,7 +28,8 @@ from medvistagym_core.cli._options import (
 from medvistagym_core.cli._parser import CommandParser
 
 if TYPE_CHECKING:
-    from medvistagym_core.imaging import Image
+    from medvistagym_core.imaging import Image, Writer
+    from medvistagym_core.plugins import Registry
     from medvistagym_core.tools import Tool, ToolError
 
 
@@ -110,7 +111,8 @@ def _call(options: argparse.Namespace) -> int:
     if options.out is not None:
         if "image" not in tool.spec.returns:
             raise UsageError(f"{tool.name} gives no image: leave out --out")
-        check_picture_name(options.out)
+        if _writer_of(options.registry, options.out) is None:
+            check_picture_name(options.out)
     images = read_images(options.registry, options.image)
     _warn_of_modality(tool, images)
     arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
@@ -124,7 +126,14 @@ def _call(options: argparse.Namespace) -> int:
         more = hint(tool.spec, result.error.message) if result.error.code == "bad_arguments" else ""
         print_stderr(f"medvistagym: {result.error.message}{more}")
         return 2 if result.error.code in ("bad_arguments", "malformed_call", "unknown_tool") else 1
-    files = write_images(result.images, options.out) if options.out is not None else []
+    files: list[Path] = []
+    if options.out is not None:
+        writer = _writer_of(options.registry, options.out)
+        files = (
+            write_images(result.images, options.out)
+            if writer is None
+            else _write_with(writer, result.images, options.out)
+        )
     if options.json:
         print_json(ToolResultDocument.from_result(result, files).model_dump())
         return 0
@@ -134,6 +143,30 @@ def _call(options: argparse.Namespace) -> int:
         where = f"written to {files[position]}" if files else "--out FILE keeps it"
         print_stderr(f"image {position}: {image.shape[1]} x {image.shape[0]}, {image.unit}; {where}")
     return 0
+
+
+def _writer_of(registry: Registry, path: Path) -> Writer | None:
+    """The writer of a plugin for files of this name; None where it is left to the core."""
+    return next((writer for writer in registry.writers if path.name.lower().endswith(tuple(writer.suffixes))), None)
+
+
+def _write_with(writer: Writer, images: Sequence[Image], path: Path) -> list[Path]:
+    """Write each image; several are numbered, `out-0.nii`, `out-1.nii`."""
+    if not path.parent.is_dir():
+        raise UsageError(f"{path}: the folder {path.parent} does not exist")
+    suffix = next(path.name[-len(one) :] for one in writer.suffixes if path.name.lower().endswith(one))
+    stem = path.name[: -len(suffix)]
+    several = len(images) > 1
+    paths = [path.with_name(f"{stem}-{k}{suffix}") if several else path for k in range(len(images))]
+    for image, target in zip(images, paths, strict=True):
+        try:
+            writer.write(image, target)
+        except (ValueError, OSError) as error:
+            raise CommandError(str(error)) from error
+        except Exception as error:  # a plugin's fault
+            said = f"{type(error).__name__}: {error}"
+            raise CommandError(f"the writer {type(writer).__name__} fails for {target.name}: {said}") from error
+    return paths
 
 
 def _show_traceback(error: ToolError, executor: str) -> None:

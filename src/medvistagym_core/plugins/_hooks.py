@@ -110,7 +110,10 @@ CONTRIBUTION_KINDS: Final = tuple(
 
 
 def contribution_name(thing: Any) -> str:
-    """What a thing that a hook gave is called: its `name`, that of its function or class, or itself where it is a name."""
+    """What a thing that a hook gave is called: its `name`, that of its function or class, or itself where it is a name.
+
+    A thing without one is called by its type.
+    """
     if isinstance(thing, str):
         return thing
     for attribute in ("name", "__name__"):
@@ -120,7 +123,7 @@ def contribution_name(thing: Any) -> str:
             continue
         if isinstance(name, str) and name:
             return name
-    return f"{type(thing).__name__} object"
+    return type(thing).__name__
 
 
 def check_contribution(kind: str, name: str, thing: Any) -> str:
@@ -134,7 +137,7 @@ def check_contribution(kind: str, name: str, thing: Any) -> str:
         thing: What a hook gave.
     """
     if inspect.isclass(thing) and kind not in _CALLABLE:
-        return f"{name} is a class; offer an instance of it: {name}()"
+        return f"{thing.__name__} is a class; offer an instance of it: {thing.__name__}()"
     missing = [member for member in _MEMBERS.get(kind, ()) if not _has(thing, member)]
     if missing:
         return f"{name} ({type(thing).__name__}) has no {', '.join(missing)}"

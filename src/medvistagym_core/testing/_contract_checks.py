@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.environment import Answer, Case, Episode, EpisodeConfig, EpisodeOutcome
 from medvistagym_core.environment.grading import Grade, grade, with_builtin_graders
+from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import Turn
 from medvistagym_core.testing._file_checks import check_reader, check_segmenter, check_writer
 from medvistagym_core.testing._finding import PASS, Finding, Say, several
@@ -54,7 +55,7 @@ def contract_check(kind: str, name: str, thing: Any, offer: LoadedPlugin, say: S
     """
     say(f"{kind} {name}", _START_S)
     checks: Mapping[str, Callable[[], Finding]] = {
-        "tasks": lambda: check_task(thing, offer.contributions.get("graders", {})),
+        "tasks": lambda: check_task(thing, {**Registry.discover().graders, **offer.contributions.get("graders", {})}),
         "rewards": lambda: check_reward(thing),
         "graders": lambda: check_grader(name, thing),
         "readers": lambda: check_reader(thing),
