@@ -39,7 +39,7 @@ GROUPS: Final[dict[str, str]] = {
     "serve": "offer the toolbox to MCP clients, over stdio or HTTP",
 }
 
-_NEGATIVE: Final = re.compile(r"-\.?\d[\d.,;eE+\s-]*|-(inf|infinity|nan)", re.IGNORECASE)
+_NEGATIVE: Final = re.compile(r"-\.?\d[\d.,;eE+\s-]*(°|deg(rees?)?)?|-(inf|infinity|nan)", re.IGNORECASE)
 
 
 def build_parser(group: str) -> argparse.ArgumentParser:

@@ -28,7 +28,8 @@ _DEGREES: Final = re.compile(r"\s*(°|deg|degrees?)$", re.IGNORECASE)
 def flags_of(spec: ToolSpec) -> dict[str, str]:
     """The flags of a tool's arguments: `box` is `--box`; one that the command itself uses is prefixed, `--arg-out`."""
     taken, flags = set(RESERVED), {}
-    for name in sorted(spec.parameters["properties"], key=lambda name: (name.startswith("arg"), name)):
+    # Those that keep their own name come first, so that no prefixed one takes it: `arg_out` before `out`.
+    for name in sorted(spec.parameters["properties"], key=lambda name: (name in RESERVED, name)):
         flag = name.replace("_", "-")
         while flag in taken:
             flag = f"arg-{flag}"
