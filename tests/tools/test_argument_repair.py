@@ -79,6 +79,10 @@ def shade(
         ({"level": 1.5}, {"level": 1.5}, ""),
         ({"margin": "{'mm': '2', 'sides': [1.0]}"}, {"margin": Margin(mm=2, sides=[1])}, "text_value whole_number"),
         ({"margin": {"mm": 2, "sides": "[3]"}}, {"margin": Margin(mm=2, sides=[3])}, "text_value"),
+        ({"explanation": "I look."}, {}, "note_left_out"),
+        ({"reason": "why", "width": "40"}, {"width": 40.0}, "note_left_out text_value"),
+        ({"explanation": 3}, None, ""),
+        ({"level_name": "x"}, None, ""),
         ({"word": "40"}, {"word": "40"}, ""),
         ({"word": "None"}, {"word": "None"}, ""),
         ({"count": 1.5}, None, ""),
@@ -175,5 +179,5 @@ def test_the_executor_runs_a_repaired_call_as_the_call_that_was_meant() -> None:
 def test_every_repair_of_the_page_is_tried_here() -> None:
     table = re.search(r"<!-- values -->\n(.*?)<!-- /values -->", PAGE.read_text("utf-8"), re.DOTALL)
     assert table is not None
-    tried = {"text_value", "whole_number", "null_value"}
+    tried = {"text_value", "whole_number", "null_value", "note_left_out"}
     assert set(re.findall(r"^\| `(\w+)`", table[1], re.MULTILINE)) == tried

@@ -83,7 +83,7 @@ def test_the_schema_says_all_that_the_signature_says():
         ({"image": None}, "image must be a valid integer, got null; images are named by their numbers"),
         ({"image": "image_0"}, "images are named by their numbers, such as 0"),
         ({"image": 0, "bbox": [0, 0, 9, 9]}, "no argument bbox; did you mean box?"),
-        ({"image": 0, "explanation": "look"}, "it takes image, preset, width, box, steps, and nothing else"),
+        ({"image": 0, "colour": "red"}, "it takes image, preset, width, box, steps, and nothing else"),
         ({"image": 0, "box": [0.1, 0.1, 0.5, 0.5]}, "integers on the grid of 0 to 1000"),
         ({"image": 0, "width": "wide"}, 'got "wide"'),
         ({"image": 0, "width": [400]}, "got [400]"),

@@ -6,16 +6,19 @@ docs/protocol.md:
 - null, for an argument that may be left out and has no null of its own, leaves it out (`null_value`);
 - text, where the schema takes no text or has other choices, is read as JSON or as a Python literal, if that gives a type
   the schema takes (`text_value`);
-- a number without a fraction, where the schema takes integers only, is that integer (`whole_number`).
+- a number without a fraction, where the schema takes integers only, is that integer (`whole_number`);
+- a text called `NOTES` that the tool does not take, which agents add to every call to say why they make it, is left out
+  (`note_left_out`).
 
-It holds for nested values too, and nothing else is changed: names are never guessed, and nothing is dropped. Arguments that
-the schema allows as they are never come here. Whether what it gives is allowed is for the validator to say.
+It holds for nested values too (but for notes), and nothing else is changed: names are never guessed, and no other argument is
+dropped. Arguments that the schema allows as they are never come here. Whether what it gives is allowed is for the validator to
+say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from medvistagym_core.tools._json_schema import accepted_types, alternatives, json_type, stated_types
 from medvistagym_core.tools._json_text import parse_literal
@@ -34,8 +37,16 @@ def repair_arguments(
         The arguments, and the names of the repairs, sorted; without any the arguments are as they were.
     """
     repairs: set[str] = set()
-    repaired = _repair_object(arguments, parameters, repairs)
+    properties = parameters.get("properties", {})
+    notes = {name for name, value in arguments.items() if name in NOTES - properties.keys() and isinstance(value, str)}
+    if notes:
+        repairs.add("note_left_out")
+    sent = {name: value for name, value in arguments.items() if name not in notes}
+    repaired = _repair_object(sent, parameters, repairs)
     return repaired, tuple(sorted(repairs))
+
+
+NOTES: Final = frozenset({"comment", "explanation", "rationale", "reason", "reasoning", "thought", "thoughts"})
 
 
 def _repair_object(values: Mapping[str, Any], schema: Mapping[str, Any], repairs: set[str]) -> dict[str, Any]:
