@@ -259,7 +259,9 @@ def _group_key(tool: Tool, images: Sequence[Any], place: tuple[int, int]) -> Has
     """Equal for calls that run as one item."""
     if tool.batched:
         return tool.name, *_shapes(images)
-    return (tool.name, *(place if tool.concurrent else ()))
+    if tool.light or not tool.concurrent:  # one after another, in one thread
+        return (tool.name,)
+    return tool.name, *place
 
 
 def batch_key(tool: Tool, arguments: Mapping[str, Any]) -> Hashable:

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, cast, get_args, get_origin
 
 from medvistagym_core.imaging import Box, Image
 from medvistagym_core.tools._argument_repair import repair_arguments
@@ -18,7 +18,7 @@ from medvistagym_core.tools._signature import ToolDefinitionError, is_image_list
 if TYPE_CHECKING:
     import inspect
 
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
 
 class Arguments(Protocol):
@@ -173,12 +173,10 @@ class SignatureArguments:
         Raises:
             ToolError: `bad_arguments`, naming the argument and what is accepted.
         """
-        from pydantic import ValidationError
-
         try:
             model = self.model.model_validate_json(text)
-        except ValidationError as error:
-            raise from_validation_error(tool, self.model, error, self.images) from None
+        except ValueError as error:  # pydantic's ValidationError, whose import nothing else here waits for
+            raise from_validation_error(tool, self.model, cast("ValidationError", error), self.images) from None
         return {name: getattr(model, name) for name in self._fields}
 
 

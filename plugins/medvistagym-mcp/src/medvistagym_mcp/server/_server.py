@@ -127,4 +127,3 @@ def instructions(images: Sequence[Image]) -> str:
 
 def _answer(session: Session, call: ToolCall) -> types.CallToolResult:
     return to_call_result(session.call(call), session.store, session.limits)
-
