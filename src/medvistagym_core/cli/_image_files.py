@@ -192,6 +192,10 @@ def write_images(registry: Registry, images: Sequence[Image], path: Path) -> lis
             write_image(image, target, registry.writers)
         except ValueError as error:
             raise CommandError(f"{target.name}: {error}") from error
+        except OSError:
+            raise
+        except Exception as error:  # a plugin's fault
+            raise CommandError(f"{target.name}: its writer failed: {type(error).__name__}: {error}") from error
     return paths
 
 

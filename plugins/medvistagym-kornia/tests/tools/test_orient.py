@@ -305,7 +305,7 @@ def test_what_cannot_be_turned_is_refused_with_what_can(refusal: Callable[..., s
     huge = Image(pixels=np.broadcast_to(np.uint8(0), (100_000, 100_000)))
     assert "10,000,000,000 pixels" in refusal(orient, image=huge, angle=5.0)
     calls = [
-        ToolCall(name="orient", arguments={"image": 0, "angle": a}) for a in (180.5, -181, math.nan, math.inf, "x")
+        ToolCall(name="orient", arguments={"image": 0, "angle": a}) for a in (360.5, -361, math.nan, math.inf, "x")
     ]
     with LocalExecutor(Registry.discover(allow=["kornia"]).toolbox(["orient"]), workers=1) as executor:
         (results,) = executor.run([(ImageStore([image]), calls)])

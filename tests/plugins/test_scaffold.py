@@ -79,7 +79,7 @@ def test_a_new_package_installs_tests_itself_and_shows_in_the_prompt(tmp_path: P
     bin_ = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     site = next((tmp_path / "venv").rglob("site-packages"))
     (site / "borrowed.pth").write_text("".join(f"{path}\n" for path in sys.path if path.endswith("site-packages")))
-    (site / "core.pth").write_text(f"{Path(__file__).parents[1] / 'src'}\n")
+    (site / "core.pth").write_text(f"{Path(__file__).parents[2] / 'src'}\n")
 
     def ran(*argv: str) -> str:
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MEDVISTAGYM_PLUGINS")}

@@ -8,7 +8,7 @@ from pathlib import Path
 from medvistagym_core.cli import GROUPS
 from medvistagym_core.cli._reference import reference
 
-DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
 
 def test_the_reference_has_not_drifted() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from medvistagym_core.plugins import build_catalog, load_catalog
 
-HERE = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parents[2]
 ENTRIES = sorted((HERE / "registry").glob("*.toml"))
 
 MINIMAL = """

@@ -17,6 +17,8 @@ from medvistagym_core.cli import main
 TRAINER = """
 import json
 import os
+import subprocess
+import sys
 
 from medvistagym_core import hookimpl
 from medvistagym_core.plugins import SelectionError
@@ -43,6 +45,10 @@ class Trainer:
         asked = {"recipe": recipe, "changes": changes, "tools": tools, "model": model, "quick": quick, "resume": resume}
         if recipe == "allowed":
             (run / "allowed.txt").write_text(os.environ.get("MEDVISTAGYM_PLUGINS", "all"))
+        if recipe == "second":
+            program = "from medvistagym_core import Registry; print(sorted(Registry.discover('none').tools))"
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+            (run / "tools.txt").write_text(done.stdout)
         if recipe == "missing":
             raise ValueError("there is no recipe 'missing'")
         (run / "asked.json").write_text(json.dumps(asked))
@@ -194,3 +200,20 @@ def test_processes_of_the_trainer_obey_the_allow_list(
     assert (tmp_path / "one" / "allowed.txt").read_text() == "standin"
     assert train("--run", "two", "--recipe", "allowed") == 0
     assert (tmp_path / "two" / "allowed.txt").read_text() == "all"
+
+
+def test_processes_of_the_trainer_have_the_tools_of_files_too(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "my_tools.py"
+    file.write_text(
+        "from medvistagym_core import Image, tool\n\n@tool\ndef nothing(image: Image) -> str:\n"
+        '    """Say nothing.\n\n    Args:\n        image: Any.\n    """\n    return ""\n',
+        "utf-8",
+    )
+    assert train("--run", "one", "--recipe", "second", "--tools-from", "my_tools.py", "--tools", "nothing") == 0
+    assert (tmp_path / "one" / "tools.txt").read_text() == "['local:nothing']\n"
+    assert train("--run", "two", "--recipe", "second") == 0
+    assert (tmp_path / "two" / "tools.txt").read_text() == "[]\n"
+    assert train("--run", "three", "--recipe", "endless", "--tools-from", "my_tools.py") == 130
+    assert "--run three --resume --tools-from my_tools.py" in capsys.readouterr().err

@@ -15,6 +15,7 @@ import pydicom.data
 import pytest
 
 from medvistagym_core.cli import main
+from medvistagym_core.plugins import Environment
 
 TOOLS = '''
 from typing import Annotated, Literal
@@ -295,10 +296,8 @@ def test_without_a_reader_the_plugin_to_install_is_named(call: Run, scan: Path) 
 
 
 def test_a_known_tool_that_is_not_installed_names_its_distribution(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-
-    import importlib.metadata
-
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_: ())
+    nothing = Environment((), (), (), frozenset())
+    monkeypatch.setattr("medvistagym_core.plugins._discovery.scan_environment", lambda: nothing)
     answer = run("tools", "show", "zoom")
     assert answer.code == 2
     assert "pip install medvistagym-dicom" in answer.err
@@ -322,9 +321,19 @@ def test_an_unknown_command_suggests_one(run: Run) -> None:
     assert run("--version").out.startswith("medvistagym ")
 
 
-def test_debug_shows_the_traceback(run: Run) -> None:
-    with pytest.raises(Exception, match="no tool matches"):
-        run("tools", "show", "no_such_tool", "--debug")
+def test_debug_shows_the_traceback_before_the_sentence(run: Run) -> None:
+    said = run("tools", "show", "no_such_tool", "--debug")
+    assert said.code == 2
+    assert "Traceback (most recent call last)" in said.err
+    assert said.err.splitlines()[-1].startswith("medvistagym: no tool matches 'no_such_tool'")
+
+
+def test_debug_shows_where_a_tool_failed(call: Run, picture: Path, tools_file: Path) -> None:
+    said = call("burst", picture, "--debug")
+    assert said.code == 1
+    assert f'File "{tools_file}", line' in said.err
+    assert said.err.splitlines()[-1] == "medvistagym: burst failed with RuntimeError: no luck."
+    assert "Traceback" not in call("burst", picture).err
 
 
 def test_listing_tools_imports_nothing_heavy() -> None:
@@ -335,3 +344,175 @@ def test_listing_tools_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+# -- what was probably meant
+
+
+CLASHING = '''
+from medvistagym_core import Image, tool
+
+
+@tool(modalities=["MG"])
+def clash(
+    image: Image, device: str = "d", executor: str = "e", out: str = "o", arg_out: str = "a", files: str = "f", name: str = "n"
+) -> str:
+    """Say what was given.
+
+    Args:
+        image: The image.
+        device: A word.
+        executor: A word.
+        out: A word.
+        arg_out: A word.
+        files: A word.
+        name: A word.
+    """
+    return f"{device} {executor} {out} {arg_out} {files} {name}"
+'''
+
+
+def test_arguments_named_like_the_commands_own_flags(run: Run, tmp_path: Path, picture: Path) -> None:
+    file = tmp_path / "clash.py"
+    file.write_text(CLASHING)
+    said = run(
+        "tools", "call", "clash", picture, "--tools-from", file, "--arg-device", "1", "--arg-executor", "2",
+        "--device", "cpu", "--executor", "local", "--arg-arg-out", "3", "--arg-out", "4", "--files", "5", "--name", "6",
+    )  # fmt: skip
+    assert said.out == "1 2 3 4 5 6\n", said.err
+    shown = run("tools", "call", "clash", "--help", "--tools-from", file).out
+    assert "--arg-device TEXT" in shown
+    assert "--device DEVICE" in shown
+
+
+def test_every_flag_of_the_command_is_reserved() -> None:
+    from medvistagym_core.cli import build_parser
+    from medvistagym_core.cli._reference import _commands
+    from medvistagym_core.cli._schema_flags import RESERVED
+
+    (call,) = (command for command in _commands(build_parser("tools")) if command.prog.endswith("call"))
+    flags = {flag.removeprefix("--") for action in call._actions for flag in action.option_strings if flag[1] == "-"}
+    assert flags == RESERVED
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["{0}", "{1}", "{2}"],
+        ["--image", "{0}", "--image", "{1}", "{2}"],
+        ["--image={0}", "--image={1}", "--image={2}"],
+        ["{0}", "--json", "{1}", "--executor", "local", "{2}"],
+        ["{0}", "--image", "{1}", "{2}"],
+    ],
+)
+def test_files_may_stand_anywhere_and_flags_may_be_given_again(call: Run, picture: Path, argv: list[str]) -> None:
+    files = [picture.with_name(f"{k}.png") for k in range(3)]
+    for file in files:
+        file.write_bytes(picture.read_bytes())
+    said = call("compare", *(part.format(*files) for part in argv))
+    assert said.code == 0, said.err
+    assert "1 and 2" in said.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (
+            ["tools", "call", "zoom", "--bocks", "0,0,5,5"],
+            "unrecognized arguments: --bocks 0,0,5,5; did you mean --box?",
+        ),
+        (["tools", "call", "window", "--centre=4"], "--centre=4; did you mean --center?"),
+        (["tools", "list", "--plugin", "dicom"], "did you mean --plugins?"),
+        (["eval", "--task", "scoutvqa", "--policy", "expert", "--temprature", "0"], "did you mean --temperature?"),
+        (["plugins", "lst"], "did you mean list?"),
+        (["tools", "list", "--plugins", "dicomm"], "--plugins: there is no plugin 'dicomm'; did you mean dicom?"),
+        (["plugins", "list", "--plugins", "dicom,medvistagym-trll"], "did you mean medvistagym-trl?"),
+        (["tools", "list", "--plugins", "xyzzy"], "there are: dicom, kornia"),
+    ],
+)
+def test_a_mistyped_flag_command_or_plugin_gets_the_nearest(run: Run, argv: list[str], said: str) -> None:
+    answer = run(*argv)
+    assert answer.code == 2
+    assert said in answer.err
+
+
+def test_a_plugin_that_the_variable_names_and_nobody_has_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDVISTAGYM_PLUGINS", "dicom,dicomm")
+    said = run("tools", "list")
+    assert said.code == 0
+    assert "MEDVISTAGYM_PLUGINS names 'dicomm', and there is no such plugin; did you mean dicom?" in said.err
+    assert run("tools", "list", "--plugins", "none") == Said(
+        0, "", "No plugin offers a tool; `medvistagym plugins search` shows plugins that would.\n"
+    )
+
+
+# -- tools from files
+
+
+ONE = '''
+from medvistagym_core import Image, tool
+
+@tool
+def {name}(image: Image) -> str:
+    """Say a word about an image.
+
+    Args:
+        image: The image.
+    """
+    return "{word}"
+'''
+
+
+@pytest.mark.parametrize("executor", ["local", "process"])
+def test_two_files_of_one_name_do_not_take_each_others_place(
+    run: Run, tmp_path: Path, picture: Path, executor: str
+) -> None:
+    files = [tmp_path / "a" / "my-tools.py", tmp_path / "b" / "my-tools.py"]
+    for number, file in enumerate(files):
+        file.parent.mkdir()
+        file.write_text(ONE.format(name=f"word_{number}", word=number))
+    argv = ["--tools-from", files[0], "--tools-from", files[1], "--tools-from", files[0]]
+    for number in range(2):
+        said = run("tools", "call", f"word_{number}", picture, *argv, "--executor", executor)
+        assert said.out == f"{number}\n", said.err
+    files[1].write_text(ONE.format(name="word_0", word="other"))
+    said = run("tools", "list", *argv)
+    assert said.code == 2
+    assert f"{files[0]} and {files[1]} both offer a tool named word_0; rename one" in said.err
+
+
+def test_a_file_that_cannot_be_imported_names_the_line(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "odd.py"
+    file.write_text("x = 1\nimport sys\nsys.exit(3)\n")
+    said = run("tools", "list", "--tools-from", file)
+    assert said.code == 2
+    assert f"{file}, line 3, cannot be imported: SystemExit: 3" in said.err
+
+
+# -- modalities and angles
+
+
+def test_tools_are_listed_for_a_modality(run: Run, tmp_path: Path, picture: Path) -> None:
+    file = tmp_path / "clash.py"
+    file.write_text(CLASHING)
+
+    def names(*argv: str) -> set[str]:
+        return {spec["name"] for spec in run("tools", "list", "--tools-from", file, "--json", *argv).json}
+
+    assert "clash" in names("--modality", "mg")
+    assert "clash" not in names("--modality", "CT")
+    assert names("--modality", "CT") >= {"window", "zoom"}
+    scan = pydicom.data.get_testdata_file("CT_small.dcm")
+    said = run("tools", "call", "clash", "--tools-from", file, scan)
+    assert said.code == 0
+    assert "clash is made for MG; this is CT" in said.err
+    assert "is made for" not in run("tools", "call", "clash", "--tools-from", file, picture).err
+
+
+@pytest.mark.parametrize("angle", ["-90", "270", "-90°", "270deg", "270 degrees", "\N{MINUS SIGN}90", "-9e1"])
+def test_angles_are_taken_as_people_write_them(run: Run, picture: Path, tmp_path: Path, angle: str) -> None:
+    for name, argv in (("right", ["--turn", "right"]), ("angle", ["--angle", angle])):
+        said = run("tools", "call", "orient", picture, *argv, "--out", tmp_path / f"{name}.png")
+        assert said.code == 0, said.err
+    with PIL.Image.open(tmp_path / "right.png") as right, PIL.Image.open(tmp_path / "angle.png") as turned:
+        assert np.array_equal(np.asarray(right), np.asarray(turned))

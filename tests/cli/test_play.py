@@ -184,6 +184,22 @@ def test_eval_prints_the_document_it_writes(printed: Run, tmp_path: Path) -> Non
     assert printed(*argv) == printed(*argv)
 
 
+def test_a_reward_that_is_asked_for_is_told(printed: Run, refused: Run) -> None:
+    argv = ["eval", "--task", "scoutvqa", "--policy", "random", "--cases", "8"]
+    plain = json.loads(printed(*argv, "--json"))
+    assert "reward" not in plain["rows"][0]
+    assert "reward" not in printed(*argv)
+    rows = {
+        reward: json.loads(printed(*argv, "--reward", reward, "--json"))["rows"][-1]
+        for reward in ("scout", "scout,calls=1")
+    }
+    assert rows["scout"]["reward"] - rows["scout,calls=1"]["reward"] == pytest.approx(
+        plain["rows"][-1]["calls_per_question"]
+    )
+    assert "reward" in printed(*argv, "--reward", "paper").splitlines()[0]
+    assert "did you mean repairs" in refused(*argv, "--reward", "paper,repair=1")[1]
+
+
 def test_a_strangers_tool_from_a_file_takes_part(printed: Run, tmp_path: Path) -> None:
     file = tmp_path / "tools.py"
     file.write_text(

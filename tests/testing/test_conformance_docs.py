@@ -6,7 +6,7 @@ from pathlib import Path
 from medvistagym_core.testing import RULES
 from medvistagym_core.testing._rules import RULESET_VERSION
 
-PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
+PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
 
 def table() -> str:

@@ -13,7 +13,7 @@ import pytest
 from medvistagym_core.cli import main
 from medvistagym_core.testing import RULES, ConformanceReport, SubjectError, check_plugin, conformance
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FIRST_PARTY = sorted(
     path.parent.name
     for part in ("plugins", "trainers")
@@ -106,6 +106,132 @@ BAD = {
 }  # fmt: skip
 
 
+def offering(hook: str, what: str, head: str = "") -> str:
+    """A plugin that offers one thing by a hook."""
+    return f"""{HEAD}
+from medvistagym_core.tools import ToolCall, ToolResult
+{head}
+@hookimpl
+def medvistagym_{hook}():
+    return {what}
+"""
+
+
+TASK = """
+from medvistagym_core.environment import Answer, Case
+
+class Quiz:
+    name = "quiz"
+    description = "Is it a quiz?"
+    families = ("plain",)
+    splits = ("train",)
+    tools = ()
+    abstention = None
+
+    def case(self, split, index, seed=0):
+        if index > 2:
+            raise IndexError("there are three cases")
+        return Case(id=f"{split}-{index}", task="quiz", split=split, index=index, family="plain", question="Is it?",
+                    images=(), answer=Answer("yes", kind="yes_no"))
+
+    def vocabulary(self):
+        return ("yes", "no")
+"""
+POLICY = """
+class Silent:
+    name = "silent"
+    sampling = {}
+
+    def act(self, observations):
+        return ["<answer>yes</answer>" for _ in observations]
+
+def make(task, toolbox, config, *, seed=0):
+    return Silent()
+"""
+TRAINER = """
+class Idle:
+    name = "idle"
+    description = "Does nothing."
+
+    def recipes(self):
+        return {"nothing": "Nothing."}
+
+    def tool_schemas(self, toolbox):
+        return toolbox.schemas()
+
+    def train(self, registry, *, run, recipe=None, changes=None, tools=None, model=None, quick=False, resume=False):
+        raise NotImplementedError
+
+    def load_policy(self, registry, path, task, toolbox, *, temperature=None, seed=0):
+        raise NotImplementedError
+"""
+WRITER = """
+class Notes:
+    suffixes = (".note",)
+
+    def write(self, image, path):
+        if image.is_stack:
+            raise ValueError("one slice only")
+        path.write_text(str(image.shape))
+"""
+SEGMENTER = """
+class Bright:
+    def segment(self, image, prompt):
+        import numpy as np
+        if image.photometric == "RGB":
+            raise ValueError("grey images only")
+        return np.nan_to_num(image.pixels.astype(float)) > 0
+"""
+READER = """
+def read_notes(path):
+    if path.suffix != ".note":
+        return None
+    raise ValueError(f"{path.name} holds no image")
+"""
+FORMAT = """
+from medvistagym_core.protocol import TextProtocol
+"""
+# For each kind: a good plugin, and what to put in the place of what so that it breaks the rule.
+OFFERS = {
+    "contracts": (offering("tasks", "[Quiz()]", TASK), 'description = "Is it a quiz?"', "", "quiz (Quiz) has no description"),
+    "task-cases": (
+        offering("tasks", "[Quiz()]", TASK), "question=",
+        "question=str(__import__('time').perf_counter_ns()) +", "another one when it is dealt again",
+    ),
+    "reward-finite": (
+        offering("rewards", "{'brief': lambda outcome: -float(len(outcome.turns))}"), "len(outcome.turns)",
+        "outcome.turns[0].text.count('a')", "for no turn it raises IndexError",
+    ),
+    "grader-grades": (
+        offering("graders", "{'same': lambda answer, text, options: Grade(correct=text == answer.value)}",
+                 "from medvistagym_core.environment.grading import Grade"),
+        "text == answer.value", "True", "is graded right",
+    ),
+    "reader-declines": (offering("readers", "[read_notes]", READER), "return None", "return 3", "it gives int, not images"),
+    "writer-writes": (
+        offering("writers", "[Notes()]", WRITER), "path.write_text(", "path.with_suffix('.part').write_text(",
+        "leaves image.part behind",
+    ),
+    "segmenter-masks": (offering("segmenters", "{'bright': Bright()}", SEGMENTER), "> 0", "* 1", "not booleans of (24, 32)"),
+    "executor-runs": (
+        offering("executors", "{'here': LocalExecutor}", "from medvistagym_core.execution import LocalExecutor"),
+        "{'here': LocalExecutor}", "{'here': lambda toolbox: LocalExecutor({})}", "unknown_tool",
+    ),
+    "trainer-shows": (offering("trainers", "[Idle()]", TRAINER), "resume=False):", "again=False):", "train cannot be called"),
+    "policy-acts": (
+        offering("policies", "{'silent': make}", POLICY), "for _ in observations", "for _ in (1, 2)", "for 3 observations",
+    ),
+    "format-round-trip": (
+        offering("action_formats", "{'plain': TextProtocol()}", FORMAT), "{'plain': TextProtocol()}",
+        "{'plain': type('Odd', (TextProtocol,), {'parse': lambda self, text: None})()}", "it raises AttributeError",
+    ),
+    "dialect-renders": (
+        offering("dialects", "{'terse': lambda spec: {'name': spec.name, **spec.parameters}}"), "**spec.parameters",
+        "'arguments': {3, 4}", "is not JSON",
+    ),
+}  # fmt: skip
+
+
 @pytest.fixture
 def plugin(tmp_path: Path) -> Write:
     def write(source: str) -> Path:
@@ -121,7 +247,95 @@ def failed(report: ConformanceReport) -> set[str]:
 
 
 def test_there_is_a_bad_plugin_for_every_check() -> None:
-    assert list(BAD) == [rule.id for rule in RULES]
+    assert {*BAD, *OFFERS} == {rule.id for rule in RULES}
+
+
+def test_what_a_plugin_offers_besides_tools_is_held_to_its_contract(plugin: Write) -> None:
+    offers = {rule: offer for rule, offer in OFFERS.items() if rule != "contracts"}
+    good = check_plugin(plugin("\n".join(source for source, *_ in offers.values())))
+    assert good.exit_code == 0, str(good)
+    assert {o.check for o in good.outcomes if o.status == "PASS" and o.kind} == set(offers), str(good)
+    assert all(part in source for source, part, *_ in offers.values())
+    bad = check_plugin(plugin("\n".join(source.replace(part, broken) for source, part, broken, _ in offers.values())))
+    assert failed(bad) == set(offers), str(bad)
+    assert bad.exit_code == 1
+    details = {outcome.check: outcome.detail for outcome in bad.outcomes}
+    for rule, (*_, said) in offers.items():
+        assert said in details[rule], details[rule]
+
+
+def test_what_lacks_a_member_of_its_contract_is_a_failure_by_name(plugin: Write) -> None:
+    source, part, broken, said = OFFERS["contracts"]
+    report = check_plugin(plugin(source.replace(part, broken)))
+    assert failed(report) == {"contracts"}, str(report)
+    assert said in str(report)
+
+
+def test_a_plugin_that_offers_nothing_does_not_conform(plugin: Write) -> None:
+    report = check_plugin(plugin("x = 1"))
+    assert failed(report) == {"loads"}
+    assert "it offers nothing" in report.outcomes[0].detail
+
+
+BARE = good().replace(HOOK, "")
+
+
+def test_a_file_without_hooks_is_checked_for_its_tools(plugin: Write, tmp_path: Path) -> None:
+    path = plugin(BARE).rename(tmp_path / "my-tools.py")
+    report = check_plugin(path, examples=1)
+    assert report.exit_code == 0, str(report)
+    assert report.tools == ("shade",)
+    path.write_text(BARE.replace("    return image\n", "    raise RuntimeError('never')\n"))
+    assert failed(check_plugin(path, examples=1)) == {"valid-calls"}
+    path.write_text(BARE.replace("    return image\n", "    raise ValueError('no, thank you')\n"))
+    refusing = check_plugin(path, examples=1)
+    assert refusing.exit_code == 3
+    assert "it takes none of the sample pictures; 2-D uint8: shade: no, thank you." in str(refusing)
+
+
+MAMMOGRAM = good(
+    '    if image.modality != "MG":\n        raise ValueError("only mammograms")\n    return image', decorator="@tool{}"
+)
+
+
+def test_a_tool_that_declines_all_but_its_own_kind_is_tried_on_that(plugin: Write, tmp_path: Path) -> None:
+    undeclared = plugin(MAMMOGRAM.replace("{}", ""))
+    report = check_plugin(undeclared, examples=1)
+    assert report.exit_code == 3, str(report)
+    assert "--image FILE" in str(report)
+    declared = check_plugin(plugin(MAMMOGRAM.replace("{}", '(modalities=["MG"])')), examples=1)
+    assert declared.exit_code == 0, str(declared)
+
+
+def test_an_authors_own_pictures_are_tried_first(plugin: Write, tmp_path: Path) -> None:
+    import numpy as np
+    import PIL.Image
+
+    PIL.Image.fromarray(np.full((77, 5), 9, np.uint8)).save(tmp_path / "strip.png")
+    source = good('    if image.shape != (77, 5):\n        raise ValueError("only strips")\n    return image')
+    path = plugin(source)
+    assert check_plugin(path, examples=1).exit_code == 3
+    assert check_plugin(path, examples=1, images=[tmp_path / "strip.png"]).exit_code == 0
+    path.write_text(source.replace("(77, 5)", "(78, 5)"))
+    assert failed(check_plugin(path, examples=1, images=[tmp_path / "strip.png"])) == {"valid-calls"}
+    with pytest.raises(SubjectError, match="no such file"):
+        check_plugin(path, images=[tmp_path / "missing.png"])
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(SubjectError, match="broken"):
+        check_plugin(path, images=[tmp_path / "broken.png"])
+
+
+def test_a_batched_kernel_gets_images_that_agree_in_shape_and_type(plugin: Write) -> None:
+    kernel = """
+@shade.batch
+def stacked(calls):
+    import numpy as np
+    pixels = np.stack([call["image"].pixels for call in calls])
+    assert len({call["image"].pixels.dtype for call in calls}) == 1
+    return [call["image"].with_pixels(one) for call, one in zip(calls, pixels, strict=True)]
+@hookimpl"""
+    report = check_plugin(plugin(GOOD.replace("@hookimpl", kernel)), examples=2)
+    assert [o.status for o in report.outcomes if o.check == "batch-equals-loop"] == ["PASS"], str(report)
 
 
 @pytest.mark.parametrize("broken", BAD)
@@ -230,7 +444,8 @@ def test_one_line_makes_test_cases(plugin: Write, tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
-    assert f"1 failed, {len(RULES) - 2} passed, 1 skipped" in done.stdout
+    others = [rule for rule in RULES if rule.scope not in ("plugin", "tool")]
+    assert f"1 failed, {len(RULES) - 2 - len(others)} passed, {1 + len(others)} skipped" in done.stdout
     assert "test_conformance[lineage-inside]" in done.stdout
     assert "image.crop" in done.stdout
 
