@@ -67,7 +67,8 @@ def write_slide(
             254: (4, long(int(page > 0))), 256: (4, long(width)), 257: (4, long(height)), 258: (3, short(8, 8, 8)),
             259: (3, short(compression)), 262: (3, short(6 if compression == 7 else 2)), 270: (2, DESCRIPTION),
             277: (3, short(3)), 284: (3, short(1)), 322: (4, long(TILE)), 323: (4, long(TILE)),
-            324: (4, long(*(at for at, _ in tiles))), 325: (4, long(*(size for _, size in tiles))), **({530: (3, short(2, 2))} if compression == 7 else {}),
+            324: (4, long(*(at for at, _ in tiles))), 325: (4, long(*(size for _, size in tiles))),
+            **({530: (3, short(2, 2))} if compression == 7 else {}),
         }  # fmt: skip
         entries = b""
         for tag, (kind, content) in tags.items():
