@@ -64,7 +64,9 @@ def test_a_checkpoint_plays(folder, task, toolbox):
     texts = [[[turn.text for turn in t.turns] for t in sorted(run, key=lambda t: t.index)] for run in runs]
     assert texts[0] == texts[1]
     assert all(t.outcome.ended in ("turns", "answered") for t in runs[0])
-    assert not any("<|" in text or "<image>" in text or "<pad>" in text for turns in texts[0] for text in turns)
+    special = [turn for t in runs[0] for turn in t.turns if "<|" in turn.text or "<image>" in turn.text]
+    assert special  # random weights write anything
+    assert all(turn.error.code == "malformed_call" for turn in special)
     assert runs[0][0].policy.sampling == {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 12, "seed": 0}
     other = TransformersPolicy.load(folder, toolbox, temperature=1.0, max_new_tokens=12, batch=3, seed=1)
     assert texts[0] != [

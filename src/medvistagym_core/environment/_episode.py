@@ -40,7 +40,7 @@ from medvistagym_core.protocol import (
     initial_text,
     result_blocks,
 )
-from medvistagym_core.tools import ErrorCode, Toolbox, ToolCall, ToolError, ToolResult
+from medvistagym_core.tools import ErrorCode, Toolbox, ToolCall, ToolError, ToolResult, escape_control_marks
 from medvistagym_core.trajectories import PolicyRecord, TerminationReason, Trajectory
 
 __all__ = ["Episode", "EpisodeConfig", "Limits", "Observation", "episode_id", "informative_call_check", "step_episodes"]
@@ -197,8 +197,8 @@ class Episode:
         return Observation(
             id=self.id,
             seed=int.from_bytes(hashlib.sha256(f"{self.seed}/{self.id}".encode()).digest()[:6], "big"),
-            question=self.case.question,
-            options=self.case.options,
+            question=escape_control_marks(self.case.question),
+            options=tuple(escape_control_marks(option) for option in self.case.options),
             images=self.store.images,
             results=last.results if last else (),
             error=last.turn.error if last else None,

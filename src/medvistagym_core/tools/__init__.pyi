@@ -1,4 +1,8 @@
 from ._arguments import normalize_schema as normalize_schema
+from ._control_marks import escape_control_marks as escape_control_marks
+from ._control_marks import escape_json as escape_json
+from ._control_marks import escape_policy_text as escape_policy_text
+from ._control_marks import find_control_mark as find_control_mark
 from ._decorator import tool as tool
 from ._devices import device_for_tool as device_for_tool
 from ._devices import parse_available_device_map as parse_available_device_map

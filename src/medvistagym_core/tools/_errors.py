@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from medvistagym_core.tools._out_of_memory import is_out_of_memory
 from medvistagym_core.tools._signature import strip_annotated
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 ErrorCode = Literal[
     "unknown_tool", "malformed_call", "bad_arguments", "bad_value", "tool_failed", "timeout", "budget_exhausted"
 ]  # fmt: skip
+
+_TOOL_ERRORS: Final[frozenset[ErrorCode]] = frozenset(("bad_arguments", "bad_value", "tool_failed", "timeout"))
+"""What a tool may say of a call; the other codes are the project's, about turns and budgets."""
 
 
 class ToolError(Exception):
@@ -45,7 +48,7 @@ class OutOfMemoryToolError(ToolError):
 def wrap_exception(tool: str, error: Exception) -> ToolError:
     """An author's exception as an error of the call: `bad_value` for a ValueError, else `tool_failed`."""
     if isinstance(error, ToolError):
-        return error
+        return error if error.code in _TOOL_ERRORS else ToolError("tool_failed", error.message)
     if is_out_of_memory(error):
         return OutOfMemoryToolError(tool)
     said = str(error).strip().split("\n")[0][:300]

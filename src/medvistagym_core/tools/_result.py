@@ -8,7 +8,7 @@ import json
 from typing import Any, Final
 
 from medvistagym_core.imaging import Image
-from medvistagym_core.tools._errors import ToolError
+from medvistagym_core.tools._errors import ToolError, wrap_exception
 from medvistagym_core.tools._json_value import encodable_text, to_json_value
 
 MAX_PIXELS: Final = 2**31
@@ -98,7 +98,7 @@ def _checked_result(tool: str, result: ToolResult, seconds: float) -> ToolResult
     """A result that an author made by hand; handles are the episode's to give, so any it holds are dropped."""
     error: object = result.error
     if isinstance(error, ToolError):
-        return ToolResult(error=error, seconds=seconds)
+        return ToolResult(error=wrap_exception(tool, error), seconds=seconds)
     for name, value, kind in (
         ("error", error, type(None)),
         ("text", result.text, str),
