@@ -278,4 +278,4 @@ def test_a_call_is_checked_and_frozen_and_travels_whether_read_or_made():
             call.name = "other"
     for wrong in ({"name": 3}, {"name": "zoom", "arguments": [0]}, {"name": "zoom", "more": 1}, {}):
         with pytest.raises(ValidationError):
-            ToolCall(**wrong)
+            TypeAdapter(ToolCall).validate_python(wrong)

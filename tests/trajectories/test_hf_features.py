@@ -14,7 +14,7 @@ from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryRe
 datasets = pytest.importorskip("datasets")
 pytestmark = pytest.mark.filterwarnings("ignore")  # its own
 
-PAGE = Path(__file__).parents[1] / "docs" / "trajectories.md"
+PAGE = Path(__file__).parents[2] / "docs" / "trajectories.md"
 WINDOW = ToolCall(name="window", arguments={"image": 0, "center": 1, "width": 10})
 WRONG = ToolCall(name="crop", arguments={"image": 9, "box": [0, 0, 500, 500]})
 
