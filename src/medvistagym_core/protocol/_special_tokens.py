@@ -21,11 +21,16 @@ from medvistagym_core.protocol._call_parser import TOOL_CALL_TAGS
 from medvistagym_core.protocol._messages import Message
 from medvistagym_core.protocol._text_protocol import ANSWER, THINK
 from medvistagym_core.protocol._turn import Turn
-from medvistagym_core.tools import ToolError, escape_control_marks, escape_policy_text
+from medvistagym_core.tools import ToolError, escape_policy_text
 
 _PROTOCOL_TAGS: Final = frozenset((*THINK, *TOOL_CALL_TAGS, *ANSWER))
 _LONGEST_MARK: Final = 64
 _LONGEST_HEADER: Final = 32
+_OPENINGS: Final = tuple("<[|｜")
+_FORMATTING: Final = re.compile(
+    r"</?(?:b|i|u|s|p|em|strong|sub|sup|code|pre|br|hr|span|div|blockquote|caption|table|thead|tbody|tfoot|tr|th|td|ul|ol|li|"
+    r"h[1-6]|[0-9]mass)>|<0x[0-9A-Fa-f]{2}>"
+)
 _PROBES: Final = ("vq17", "vq23", "vq42")
 _PROVEN_IN_TEMPLATE: Final = 256
 _END: Final = ""
@@ -48,6 +53,7 @@ class SpecialTokens:
     tokens: tuple[str, ...]
     others: tuple[str, ...] = ()
     _pattern: re.Pattern[str] | None = dataclasses.field(default=None, repr=False, compare=False)
+    _dangling: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
     _normalizer: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -65,7 +71,8 @@ class SpecialTokens:
             marks += [normal for token in tokens if (normal := normalizer.normalize_str(token).strip())]
         marks = list(dict.fromkeys(marks))
         others = tuple(mark for mark in marks if escape_policy_text(mark) == mark)
-        special = cls(tuple(marks), others, _pattern_of(mark for mark in others if len(mark) > 1), normalizer)
+        pattern = _pattern_of(mark for mark in others if len(mark) > 1)
+        special = cls(tuple(marks), others, pattern, _dangling_starts(others, marks), normalizer)
         _prove(special, processor, tokenizer, tokens)
         return special
 
@@ -102,7 +109,7 @@ class SpecialTokens:
         for mark in self.others:
             if len(mark) == 1:  # there is no inside to break
                 text = text.replace(mark, _REPLACEMENT)
-        return text
+        return text + "\\" if text.endswith(self._dangling) else text
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -127,38 +134,48 @@ class SpecialTokens:
 def _collect(processor: Any, tokenizer: Any) -> set[str]:
     tokens = set(map(str, getattr(tokenizer, "all_special_tokens", ())))
     added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
-    for token in added.values():
-        text = str(token)
-        # A token of ordinary words is only a matter of length; a tag is a mark, special or not (<tool_response>).
-        if getattr(token, "special", False) or (
-            text[:1] in "<[" and text[-1:] in ">]" and escape_control_marks(text) != text
-        ):
-            tokens.add(text)
-    for name, value in getattr(processor, "__dict__", {}).items():
-        if name.endswith("_token") and isinstance(value, str):
-            tokens.add(value)
-    return {
-        token for token in tokens if token.strip() and len(token) <= _LONGEST_MARK and not _holds_protocol_tag(token)
+    tokens |= {str(token) for token in added.values() if getattr(token, "special", False) or _is_mark(str(token))}
+    tokens |= {
+        value
+        for name, value in getattr(processor, "__dict__", {}).items()
+        if name.endswith("_token") and isinstance(value, str)
     }
+    return {token for token in tokens if token.strip() and len(token) <= _LONGEST_MARK} - _PROTOCOL_TAGS
 
 
-def _holds_protocol_tag(token: str) -> bool:
-    return token not in _PROTOCOL_TAGS and any(tag in token for tag in _PROTOCOL_TAGS)
+def _is_mark(token: str) -> bool:
+    """Whether a token that is not called special is a border all the same, as Qwen's <tool_response> is.
+
+    Others are words, or HTML, which is one token for the sake of length.
+    """
+    return (
+        token.startswith(_OPENINGS)
+        and len(token) > 2
+        and " " not in token
+        and not (_FORMATTING.fullmatch(token) or any(tag in token for tag in _PROTOCOL_TAGS))
+    )
 
 
 def _role_headers(processor: Any, tokens: Sequence[str]) -> list[str]:
     """Plain words with which a chat template opens turns, such as "USER:"; none where special tokens do."""
-    roles = ("user", "assistant", "user")
-    rendered = _render(processor, [(role, probe) for role, probe in zip(roles, _PROBES, strict=True)])
+    blocks = _takes_blocks(processor)
+    turns = list(zip(("user", "assistant", "user"), _PROBES, strict=True))
+    rendered = None if blocks is None else _render(processor, turns, blocks)
     if rendered is None:
         return []
     headers = set()
     for piece in re.split("|".join(_PROBES), rendered):
-        words = piece.strip()[-_LONGEST_HEADER:].split("\n")[-1]
-        words = words if len(piece.strip()) <= _LONGEST_HEADER else words.split(" ")[-1]
-        if len(words) > 2 and set(words) & set(string.punctuation) and not any(token in piece for token in tokens):
+        behind = max((piece.rfind(token) + len(token) for token in tokens if token in piece), default=0)
+        words = piece[behind:].strip().rpartition("\n")[2].rpartition(". ")[2]
+        if 2 < len(words) <= _LONGEST_HEADER and set(words) & set(string.punctuation):
             headers.add(words)
     return sorted(headers)
+
+
+def _dangling_starts(others: Iterable[str], marks: Iterable[str]) -> tuple[str, ...]:
+    """Starts of marks that, at the end of a text, are made whole by the beginning of a mark that the template writes next."""
+    beginnings = {mark[:k] for mark in marks for k in range(1, len(mark) + 1)}
+    return tuple({mark[:k] for mark in others for k in range(1, len(mark)) if mark[k:] in beginnings})
 
 
 def _pattern_of(marks: Iterable[str]) -> re.Pattern[str] | None:
@@ -188,20 +205,23 @@ def _normalizer(tokenizer: Any) -> Any:
     return getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None) if late else None
 
 
-def _render(processor: Any, texts: Sequence[tuple[str, str]]) -> str | None:
-    """A conversation through the chat template; None where it takes none of this kind."""
+def _render(processor: Any, texts: Sequence[tuple[str, str]], blocks: bool) -> str | None:
+    """A conversation through the chat template, contents as blocks or as text; None where it takes none of this kind."""
+    messages = [{"role": role, "content": [{"type": "text", "text": text}] if blocks else text} for role, text in texts]
+    try:
+        return str(processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    except Exception:  # noqa: BLE001 a template can raise anything; what it renders is judged elsewhere
+        return None
+
+
+def _takes_blocks(processor: Any) -> bool | None:
+    """Whether a chat template takes content as blocks rather than text; None where it shows neither, or is not there."""
     if not getattr(processor, "chat_template", None):
         return None
     for blocks in (True, False):
-        messages = [
-            {"role": role, "content": [{"type": "text", "text": text}] if blocks else text} for role, text in texts
-        ]
-        try:
-            rendered = str(processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
-        except Exception:  # noqa: BLE001 a template can raise anything; what it renders is judged elsewhere
-            continue
-        if all(text in rendered for _, text in texts) and "'text'" not in rendered and '"text"' not in rendered:
-            return rendered
+        rendered = _render(processor, [("user", _PROBES[0]), ("assistant", _PROBES[1])], blocks)
+        if rendered and all(probe in rendered for probe in _PROBES[:2]) and not re.search(r"['\"]text['\"]", rendered):
+            return blocks
     return None
 
 
@@ -210,18 +230,19 @@ def _prove(special: SpecialTokens, processor: Any, tokenizer: Any, tokens: Seque
     ids = {tokenizer.convert_tokens_to_ids(token): token for token in tokens}
     for known in (None, getattr(tokenizer, "unk_token_id", None)):  # an unknown character is no border
         ids.pop(known, None)
-    texts = [special.escape(form) for t in tokens for form in (t, t + t, t[: len(t) // 2] + t + t[len(t) // 2 :])]
+    texts = [special.escape(f"{t} {t}{t} {t[: len(t) // 2]}{t}{t[len(t) // 2 :]}") for t in tokens]
     rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     for row in rows:
         if read := next((ids[token] for token in row if token in ids), None):
             raise UnsafeTokenizerError(
                 f"the tokenizer reads its special token {read!r} out of text, even where it is escaped"
             )
+    blocks = _takes_blocks(processor)
+    if blocks is None:
+        return
     counts = []
     for text in (_PROBES[0], special.escape(" ".join(tokens[:_PROVEN_IN_TEMPLATE]))):
-        rendered = _render(processor, [("user", text), ("assistant", text), ("user", text)])
-        if rendered is None:
-            return
+        rendered = _render(processor, [("user", text), ("assistant", text), ("user", text)], blocks) or ""
         row = tokenizer(rendered, add_special_tokens=False)["input_ids"]
         counts.append(Counter(token for token in row if token in ids))
     if counts[0] != counts[1]:
