@@ -40,7 +40,15 @@ from medvistagym_core.protocol import (
     initial_text,
     result_blocks,
 )
-from medvistagym_core.tools import ErrorCode, Toolbox, ToolCall, ToolError, ToolResult, escape_control_marks
+from medvistagym_core.tools import (
+    ErrorCode,
+    Toolbox,
+    ToolCall,
+    ToolError,
+    ToolResult,
+    check_result,
+    escape_control_marks,
+)
 from medvistagym_core.trajectories import PolicyRecord, TerminationReason, Trajectory
 
 __all__ = ["Episode", "EpisodeConfig", "Limits", "Observation", "episode_id", "informative_call_check", "step_episodes"]
@@ -271,8 +279,9 @@ class Episode:
             raise ValueError(f"{len(pending)} results are due, not {len(results)}")
         if pending:
             seconds = time.perf_counter() - self._pending_since
+            checked = [check_result(c.name, r, len(self.store)) for c, r in zip(pending, results, strict=True)]
             self.steps[-1] = dataclasses.replace(
-                self.steps[-1], results=(*results, *self._refused), tool_seconds=seconds
+                self.steps[-1], results=(*checked, *self._refused), tool_seconds=seconds
             )
             self._pending, self._refused, self._ready = (), (), None
 

@@ -24,6 +24,7 @@ from ._lock import ToolboxLock as ToolboxLock
 from ._lock import ToolPin as ToolPin
 from ._out_of_memory import free_unused_memory as free_unused_memory
 from ._result import ToolResult as ToolResult
+from ._result import check_result as check_result
 from ._result import coerce_result as coerce_result
 from ._signature import TOOL_NAME_PATTERN as TOOL_NAME_PATTERN
 from ._signature import ToolDefinitionError as ToolDefinitionError

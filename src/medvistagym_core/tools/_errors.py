@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from medvistagym_core.tools._json_value import encodable_text
 from medvistagym_core.tools._out_of_memory import is_out_of_memory
 from medvistagym_core.tools._signature import strip_annotated
 
@@ -20,6 +21,7 @@ ErrorCode = Literal[
 
 _TOOL_ERRORS: Final[frozenset[ErrorCode]] = frozenset(("bad_arguments", "bad_value", "tool_failed", "timeout"))
 """What a tool may say of a call; the other codes are the project's, about turns and budgets."""
+_MAX_MESSAGE: Final = 2000
 
 
 class ToolError(Exception):
@@ -48,13 +50,33 @@ class OutOfMemoryToolError(ToolError):
 def wrap_exception(tool: str, error: Exception) -> ToolError:
     """An author's exception as an error of the call: `bad_value` for a ValueError, else `tool_failed`."""
     if isinstance(error, ToolError):
-        return error if error.code in _TOOL_ERRORS else ToolError("tool_failed", error.message)
+        return _usable_error(tool, error)
     if is_out_of_memory(error):
         return OutOfMemoryToolError(tool)
-    said = str(error).strip().split("\n")[0][:300]
+    said = _first_line(error)
     if isinstance(error, ValueError) and said:
         return ToolError("bad_value", f"{tool}: {said}{'' if said.endswith('.') else '.'}")
     return ToolError("tool_failed", f"{tool} failed with {type(error).__name__}{': ' + said if said else ''}.")
+
+
+def _usable_error(tool: str, error: ToolError) -> ToolError:
+    """An error that an author made, if its code is one of a tool's and its sentence is one; else one of these."""
+    code: object = error.code
+    message: object = error.message
+    if not isinstance(message, str) or not message.strip():
+        return ToolError("tool_failed", f"{tool} failed, and does not say why.")
+    if isinstance(code, str) and code in _TOOL_ERRORS and len(message) <= _MAX_MESSAGE and message.isascii():
+        return error
+    kept = error.code if isinstance(code, str) and code in _TOOL_ERRORS else "tool_failed"
+    return ToolError(kept, encodable_text(message[:_MAX_MESSAGE]))
+
+
+def _first_line(error: Exception) -> str:
+    """What an author's exception says, as far as it can be said."""
+    try:
+        return encodable_text(str(error)[:_MAX_MESSAGE]).strip().split("\n")[0][:300]
+    except Exception:  # noqa: BLE001 an exception's own text may be broken
+        return ""
 
 
 def from_validation_error(tool: str, model: type[BaseModel], error: ValidationError) -> ToolError:

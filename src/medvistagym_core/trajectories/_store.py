@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
+import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,18 +24,43 @@ if TYPE_CHECKING:
 
 from medvistagym_core.trajectories._trajectory import Trajectory
 
+MAX_LINE_BYTES: Final = 16 * 2**20
+"""Longest line of a trajectory file; the record of an episode is a few kilobytes for each call."""
 _FAILED: Final = b'"policy_failed"'
+_log: Final = logging.getLogger(__name__)
 
 
 class FileInUseError(ValueError):
     """A trajectory file that another run is writing."""
 
 
+class UnreadableRecordError(ValueError):
+    """A trajectory that would not read back from its line, such as one whose reward is no number; it was not written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BadLine:
+    """A line of a trajectory file that is no trajectory.
+
+    Attributes:
+        file: Name of the file.
+        number: The line, from 1.
+        reason: What is wrong with it.
+    """
+
+    file: str
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.number}: {self.reason}"
+
+
 class TrajectoryWriter:
     """Appends trajectories to a file; what another run left there stays.
 
     A line that a killed run left unfinished is dropped when the file is opened. Whatever happens later, every line but the last
-    is whole.
+    is whole, and every line that was written reads back as what was written.
 
     Args:
         path: The file, ending in `.jsonl`; its folder is made.
@@ -71,13 +100,14 @@ class TrajectoryWriter:
         """Append an episode; its pictures first, so that no line names a picture that is not there.
 
         Raises:
+            UnreadableRecordError: The record does not read back from its line; nothing is written.
             OSError: There is no room, or no more right; nothing of the line is left.
         """
+        line = memoryview(_line_of(trajectory))
         for sha, picture in pictures.items():
             if sha not in self._have:
                 _save(picture, f"{self._folder}{sha}.png")
                 self._have.add(sha)
-        line = memoryview(trajectory.model_dump_json(round_trip=True).encode() + b"\n")
         begin = os.fstat(self._file.fileno()).st_size
         try:
             while line:
@@ -88,8 +118,12 @@ class TrajectoryWriter:
 
     def reject(self, trajectory: Trajectory) -> None:
         """Note that an episode was run and is not kept, so that a resumed run does not repeat it."""
+        self.reject_id(trajectory.id)
+
+    def reject_id(self, episode: str) -> None:
+        """`reject` by the episode's name, for one of which there is no record."""
         with self._rejected_path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(trajectory.id + "\n")
+            file.write(episode.replace("\n", " ") + "\n")
 
     def remove_failed(self, unwanted: Callable[[Trajectory], bool]) -> int:
         """Take episodes in which the policy failed out of the file, so that they can be played again; how many there were.
@@ -104,7 +138,7 @@ class TrajectoryWriter:
         """
         path, going = self.path.resolve(), set[int]()
         with path.open("rb") as file:
-            for number, line in enumerate(file):
+            for number, line in enumerate(read_lines(file)):
                 if _FAILED in line and (t := _parsed(line)) and t.outcome.ended == "policy_failed" and unwanted(t):
                     going.add(number)
         if not going:
@@ -141,26 +175,29 @@ class TrajectoryWriter:
 class TrajectoryReader:
     """Reads the trajectories of a file, one at a time; a last line that was never finished is left out.
 
+    A line that is no trajectory is left out too, logged as a warning, and kept in `bad_lines`.
+
     Args:
         path: The file.
+
+    Attributes:
+        bad_lines: The lines that the reading begun last has left out so far.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.bad_lines: list[BadLine] = []
 
     def __iter__(self) -> Iterator[Trajectory]:
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return
+        self.bad_lines = []
+        with open_regular(self.path) as file:
+            for number, line in enumerate(read_lines(file), 1):
                 try:
-                    yield Trajectory.model_validate_json(line)
-                except ValidationError as error:
-                    first = error.errors(include_url=False, include_input=False)[0]
-                    where = ".".join(str(part) for part in first["loc"])
-                    raise ValueError(
-                        f"{self.path.name}, line {number}: {where or 'the line'}: {first['msg']}"
-                    ) from None
+                    yield parse_line(line)
+                except ValueError as error:
+                    bad = BadLine(self.path.name, number, str(error))
+                    self.bad_lines.append(bad)
+                    _log.warning("%s; it is left out", bad)
 
     def load_image(self, sha256: str) -> PIL.Image.Image:
         """A picture by its hash, in RGB.
@@ -182,10 +219,73 @@ class TrajectoryReader:
         return ToolboxLock.model_validate_json(self.path.with_suffix(".lock.json").read_bytes())
 
 
-def _parsed(line: bytes) -> Trajectory | None:
+def open_regular(path: str | Path) -> IO[bytes]:
+    """A file to read, if it is a regular one: a pipe would wait for its writer, and a device may have no end.
+
+    Raises:
+        OSError: It is none, or cannot be opened.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is not a regular file", name)
+        return descriptor
+
+    return open(path, "rb", opener=opener)
+
+
+def read_line(file: IO[bytes]) -> tuple[bytes, int]:
+    """The next line of a file with its end, and its length in bytes; the line is empty where none is finished.
+
+    Of a line that is too long, only the first `MAX_LINE_BYTES` are given.
+    """
+    line = file.readline(MAX_LINE_BYTES)
+    length, end = len(line), line[-1:]
+    while end not in (b"", b"\n"):
+        rest = file.readline(MAX_LINE_BYTES)
+        length, end = length + len(rest), rest[-1:]
+    return (line, length) if end else (b"", 0)
+
+
+def read_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The finished lines of a file from where it stands (`read_line`)."""
+    while line := read_line(file)[0]:
+        yield line
+
+
+def parse_line(line: bytes) -> Trajectory:
+    """The trajectory in a line.
+
+    Raises:
+        ValueError: There is none; the message names the field.
+    """
+    if len(line) >= MAX_LINE_BYTES:
+        raise ValueError(f"the line is longer than {MAX_LINE_BYTES} bytes")
     try:
         return Trajectory.model_validate_json(line)
-    except ValidationError:  # which a reader will name
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where or 'the line'}: {first['msg']}") from None
+
+
+def _line_of(trajectory: Trajectory) -> bytes:
+    try:
+        line = trajectory.model_dump_json(round_trip=True).encode() + b"\n"
+        same = parse_line(line) == trajectory
+    except ValueError as error:  # text that UTF-8 cannot hold, too
+        raise UnreadableRecordError(f"the record of {trajectory.id} cannot be written: {error}") from None
+    if not same:
+        raise UnreadableRecordError(f"the record of {trajectory.id} would read back as another one")
+    return line
+
+
+def _parsed(line: bytes) -> Trajectory | None:
+    try:
+        return parse_line(line)
+    except ValueError:  # which a reader will name
         return None
 
 
