@@ -55,6 +55,7 @@ def parse_tagged_call(text: str, begin: int) -> tuple[ToolCall, int]:
     except (ValueError, RecursionError) as error:
         reason = str(error) if type(error) is ValueError and len(str(error)) < 60 else "it is too deep or too long"
         raise MalformedCallError(f"The call is not JSON ({reason}); write {TOOL_CALL_EXAMPLE}.") from None
+    escaped = text.find("\\u", begin, end) >= 0
     while end < len(text) and text[end] in " \t\r\n":
         end += 1
     if not text.startswith(TOOL_CALL_TAGS[1], end):
@@ -64,7 +65,7 @@ def parse_tagged_call(text: str, begin: int) -> tuple[ToolCall, int]:
                 f"Put one JSON object between <tool_call> and </tool_call>, and no {extra} after it."
             )
         raise MalformedCallError(f"Close the call with </tool_call>: {TOOL_CALL_EXAMPLE}.")
-    if "\\u" in text and not _encodable(body):
+    if escaped and not _encodable(body):
         raise MalformedCallError("The call holds an invalid \\u escape; write plain characters.")
     return _call(body), end + len(TOOL_CALL_TAGS[1])
 

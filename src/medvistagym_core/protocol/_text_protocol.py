@@ -11,6 +11,7 @@ makes the same turn of a chat message whose calls were already parsed by a train
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from medvistagym_core.tools import ToolCall, ToolError, encodable_text, escape_p
 THINK: Final = ("<think>", "</think>")
 ANSWER: Final = ("<answer>", "</answer>")
 _TAGS: Final = (*THINK, *TOOL_CALL_TAGS, *ANSWER)
+_ACTION_TAG: Final = re.compile("|".join(map(re.escape, (*TOOL_CALL_TAGS, *ANSWER))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,18 +160,19 @@ class TextProtocol:
         calls: list[ToolCall] = []
         answers: list[str] = []
         tidy = True
-        length = len(text)
-        while at < length:
-            mark = text.find("<", at)
-            if mark < 0:
+        while at < len(text):
+            found = _ACTION_TAG.search(text, at)
+            if found is None:
                 tidy = tidy and not text[at:].strip()
                 break
-            if mark > at and text[at:mark].strip():
-                tidy = False
-            if text.startswith(TOOL_CALL_TAGS[0], mark):
+            mark = found.start()
+            tidy = tidy and not text[at:mark].strip()
+            if found.group() == TOOL_CALL_TAGS[0]:
                 call, at = parse_tagged_call(text, mark + len(TOOL_CALL_TAGS[0]))
                 calls.append(call)
-            elif text.startswith(ANSWER[0], mark):
+                if len(calls) > self.max_calls_per_turn:
+                    raise self._too_many_calls(text.count(TOOL_CALL_TAGS[0]))
+            elif found.group() == ANSWER[0]:
                 begin = mark + len(ANSWER[0])
                 end = text.find(ANSWER[1], begin)
                 if end < 0:
@@ -181,11 +184,9 @@ class TextProtocol:
                     raise MalformedCallError("Put your answer between <answer> and </answer>; it is empty.")
                 answers.append(answer)
                 at = end + len(ANSWER[1])
-            elif text.startswith(TOOL_CALL_TAGS[1], mark) or text.startswith(ANSWER[1], mark):
-                tag = TOOL_CALL_TAGS[0] if text.startswith(TOOL_CALL_TAGS[1], mark) else ANSWER[0]
-                raise MalformedCallError(f"There is a closing tag without {tag} before it.")
             else:
-                tidy, at = False, mark + 1
+                tag = TOOL_CALL_TAGS[0] if found.group() == TOOL_CALL_TAGS[1] else ANSWER[0]
+                raise MalformedCallError(f"There is a closing tag without {tag} before it.")
         # Text before structured calls is reasoning that a chat template has stripped of its tags.
         return calls, answers, tidy or bare
 
@@ -199,14 +200,17 @@ class TextProtocol:
         if self.think == "required" and think is None:
             raise MalformedCallError("Start the turn with <think>...</think>, then call a tool or answer.")
         if len(calls) > self.max_calls_per_turn:
-            most = self.max_calls_per_turn
-            raise MalformedCallError(
-                f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {len(calls)}; none was run."
-            )
+            raise self._too_many_calls(len(calls))
         if "\\" in text:  # JSON's escapes may have hidden a mark in an argument
             for call in calls:
                 _refuse_control_mark(dumps({"name": call.name, "arguments": call.arguments}))
         return Turn(text, think, tuple(calls), answers[0] if answers else None, None, conforms)
+
+    def _too_many_calls(self, count: int) -> MalformedCallError:
+        most = self.max_calls_per_turn
+        return MalformedCallError(
+            f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {count}; none was run."
+        )
 
 
 def _refuse_control_mark(text: str) -> None:

@@ -22,6 +22,7 @@ ErrorCode = Literal[
 _TOOL_ERRORS: Final[frozenset[ErrorCode]] = frozenset(("bad_arguments", "bad_value", "tool_failed", "timeout"))
 """What a tool may say of a call; the other codes are the project's, about turns and budgets."""
 _MAX_MESSAGE: Final = 2000
+_LONGEST_NAME: Final = 200  # comparing two texts takes time in proportion to the product of their lengths
 
 
 class ToolError(Exception):
@@ -113,6 +114,8 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
 
 
 def closest_match(word: str, words: Sequence[str]) -> str | None:
-    """The most similar of `words`, if any is similar enough to be meant."""
-    found = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    """The most similar of `words`, if any is similar enough to be meant; none where `word` is longer than any name."""
+    if len(word) > _LONGEST_NAME:
+        return None
+    found = difflib.get_close_matches(word, [each for each in words if len(each) <= 2 * _LONGEST_NAME], n=1, cutoff=0.6)
     return found[0] if found else None
