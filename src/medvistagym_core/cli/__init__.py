@@ -17,6 +17,7 @@ import threading
 from collections.abc import Sequence
 from typing import Final
 
+from medvistagym_core.cli._console import print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError, format_error, is_usage
 
 __all__ = ["GROUPS", "build_parser", "main", "run_program"]
@@ -82,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         hint = getattr(interrupt, "__notes__", ["nothing was left behind; run the same command again"])[-1]
-        print(f"\nmedvistagym: interrupted: {hint}", file=sys.stderr)
+        print_stderr(f"\nmedvistagym: interrupted: {hint}")
         return 130
     except BrokenPipeError:
         # The reader of our output went away (`| head`): keep the interpreter from complaining at exit.
@@ -93,18 +94,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         code = 2 if is_usage(error) else 1
         hint = "" if code == 2 or isinstance(error, CommandError) else " (--debug shows where)"
-        print(f"medvistagym: {format_error(error)}{hint}", file=sys.stderr)
+        print_stderr(f"medvistagym: {format_error(error)}{hint}")
         return code
 
 
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        print_text(_overview())
         return 0 if arguments else 2
     if arguments[0] == "--version":
         from importlib.metadata import version
 
-        print(f"medvistagym {version('medvistagym-core')}")
+        print_text(f"medvistagym {version('medvistagym-core')}")
         return 0
     group, *rest = arguments
     if group not in GROUPS:
@@ -162,5 +163,5 @@ def _exit_code(stop: SystemExit) -> int:
         return 0
     if isinstance(stop.code, int):
         return stop.code
-    print(stop.code, file=sys.stderr)
+    print_stderr(stop.code)
     return 1

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
 from medvistagym_core.cli._policy_options import (
@@ -78,7 +78,7 @@ def _eval(options: argparse.Namespace) -> int:
     if options.json:
         print_json(results.model_dump())
         return 0
-    print(format_table(results.rows))
+    print_text(format_table(results.rows))
     for line in results.notes:
         print_stderr(line)
     return 0

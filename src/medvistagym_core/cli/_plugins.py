@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_table
+from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
 from medvistagym_core.cli._options import add_command
 from medvistagym_core.cli._plugins_check import configure_check
 from medvistagym_core.cli._plugins_new import configure_new
@@ -64,9 +64,9 @@ def _list(options: argparse.Namespace) -> int:
     for report in reports:
         if report.state in ("failed", "incompatible"):
             where = f" at {report.location}" if report.location else ""
-            print(f"\n{report.name} is not loaded: {report.reason}{where}\n  to do: {report.fix}")
+            print_text(f"\n{report.name} is not loaded: {report.reason}{where}\n  to do: {report.fix}")
         for fault in report.faults:
-            print(f"\n{report.name} offers something that is left out: {fault}")
+            print_text(f"\n{report.name} offers something that is left out: {fault}")
     return 0
 
 
@@ -85,16 +85,16 @@ def _search(options: argparse.Namespace) -> int:
     present = {distribution.name.lower() for distribution in distributions() if distribution.name}
     for position, entry in enumerate(found):
         if position:
-            print()
-        print(f"{entry.distribution}: {entry.summary}")
+            print_text()
+        print_text(f"{entry.distribution}: {entry.summary}")
         for tool in entry.tools:
-            print(f"  tool {tool.name}: {tool.summary}")
+            print_text(f"  tool {tool.name}: {tool.summary}")
         for kind, names in (("task", entry.tasks), ("trainer", entry.trainers)):
             for name in names:
-                print(f"  {kind} {name}")
+                print_text(f"  {kind} {name}")
         facts = [entry.license, "made for " + ", ".join(entry.modalities) if entry.modalities else "any modality"]
         facts += [f"GPU {entry.gpu}"] if entry.gpu != "unused" else []
         facts += [f"weights {entry.weights}"] if entry.weights != "none" else []
-        print(f"  {'; '.join(facts)}")
-        print("  installed" if entry.distribution in present else f"  {entry.install}")
+        print_text(f"  {'; '.join(facts)}")
+        print_text("  installed" if entry.distribution in present else f"  {entry.install}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from medvistagym_core.cli._console import print_json
+from medvistagym_core.cli._console import print_json, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_command
 
@@ -46,5 +46,5 @@ def _check(options: argparse.Namespace) -> int:
     if options.json:
         print_json({**report.model_dump(mode="json"), "exit_code": report.exit_code})
     else:
-        print(report)
+        print_text(report)
     return report.exit_code

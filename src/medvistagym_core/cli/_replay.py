@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.cli._console import ProgressBar, print_json, print_stderr
+from medvistagym_core.cli._console import ProgressBar, print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, add_tools_from, load_registry
 
@@ -76,16 +76,16 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _tell(report: ReplayReport) -> None:
     for sentence in report.lock:
-        print(f"tools: {sentence}")
+        print_text(f"tools: {sentence}")
     if not report.replayed:
         print_stderr("medvistagym: the tools are not those that the file was made with; --force replays all the same")
         return
     for difference in report.differences[:SHOWN]:
-        print(difference)
+        print_text(difference)
     if len(report.differences) > SHOWN:
-        print(f"... and {len(report.differences) - SHOWN} more (--json shows all)")
+        print_text(f"... and {len(report.differences) - SHOWN} more (--json shows all)")
     verdict = "the same" if not report.differences else f"{len(report.differences)} differences"
-    print(
+    print_text(
         f"{report.file}: {report.episodes} episodes, {report.calls} calls: {report.exact} compared bit for bit, "
         f"{report.loose} of tools that may vary, {report.skipped} not made again: {verdict}"
     )

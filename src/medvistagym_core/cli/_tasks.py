@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_table
+from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_command, load_registry
 
@@ -109,15 +109,15 @@ def _show(options: argparse.Namespace) -> int:
         }
         print_json({**shown, "answer": case.answer.value} if options.answer else shown)
         return 0
-    print(f"{case.id}, family {case.family}")
+    print_text(f"{case.id}, family {case.family}")
     for shape in images:
         written = f", {shape['file']}" if "file" in shape else ""
-        print(f"image {shape['handle']}: {shape['width']} x {shape['height']}, {shape['unit']}{written}")
-    print(case.question)
+        print_text(f"image {shape['handle']}: {shape['width']} x {shape['height']}, {shape['unit']}{written}")
+    print_text(case.question)
     if case.options:
-        print(f"options: {'; '.join(case.options)}")
+        print_text(f"options: {'; '.join(case.options)}")
     if options.answer:
-        print(f"answer: {case.answer.value}")
+        print_text(f"answer: {case.answer.value}")
     return 0
 
 

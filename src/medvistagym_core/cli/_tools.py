@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_table
+from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_command, add_selection, add_tools_from, load_registry, select_toolbox
 from medvistagym_core.cli._tools_call import ToolArgumentParser, configure_call
@@ -74,7 +74,7 @@ def _show(options: argparse.Namespace) -> int:
     shown: list[Any]
     if options.format is None and not options.json:
         for position, spec in enumerate(specs):
-            print(("\n" if position else "") + _described(spec))
+            print_text(("\n" if position else "") + _described(spec))
         return 0
     if options.format is not None:
         try:
@@ -84,7 +84,7 @@ def _show(options: argparse.Namespace) -> int:
     else:
         shown = [spec.model_dump(mode="json") for spec in specs]
     if all(isinstance(one, str) for one in shown):
-        print("\n".join(shown))
+        print_text("\n".join(shown))
     else:
         print_json(shown[0] if len(shown) == 1 else shown)
     return 0

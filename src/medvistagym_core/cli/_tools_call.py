@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import (
     add_command,
@@ -112,7 +112,7 @@ def _call(options: argparse.Namespace) -> int:
         print_json(ToolResultDocument.from_result(result, files).model_dump())
         return 0
     if result.text:
-        print(result.text)
+        print_text(result.text)
     for position, image in enumerate(result.images):
         where = f"written to {files[position]}" if files else "--out FILE keeps it"
         print_stderr(f"image {position}: {image.shape[1]} x {image.shape[0]}, {image.unit}; {where}")

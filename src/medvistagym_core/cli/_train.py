@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, add_selection, load_registry, select_toolbox
 
@@ -92,10 +92,10 @@ def _train(options: argparse.Namespace) -> int:
     if options.json:
         print_json(results.model_dump())
         return 0
-    print(format_table(results.rows))
+    print_text(format_table(results.rows))
     for line in results.notes:
-        print(line)
-    print(f"all of it is in {folder}")
+        print_text(line)
+    print_text(f"all of it is in {folder}")
     return 0
 
 
