@@ -30,7 +30,7 @@ from medvistagym_core.tools import ToolCall, ToolError, encodable_text, escape_p
 THINK: Final = ("<think>", "</think>")
 ANSWER: Final = ("<answer>", "</answer>")
 _TAGS: Final = (*THINK, *TOOL_CALL_TAGS, *ANSWER)
-_ACTION_TAG: Final = re.compile("|".join(map(re.escape, (*TOOL_CALL_TAGS, *ANSWER))))
+_ACTION_TAG: Final = re.compile(r"</?(?:tool_call|answer)>")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,7 +33,7 @@ _BRACKETED: Final = (
 _PROTOCOL: Final = r"think|tool_call|answer"
 
 # Each matches the first character of a mark and looks at no more than 64 characters behind it, so that time stays linear.
-_NAMED: Final = re.compile(rf"<(?=[/\w])(?=/?(?:{_NAMES})/?>)")
+_NAMED: Final = re.compile(rf"<(?=/?[A-Za-z])(?=/?(?:{_NAMES})/?>)")
 _TAG: Final = re.compile(r"<(?=[/\w@])(?=/?[\w@][^\s<>]{0,62}>)")
 _TAG_BUT_PROTOCOL: Final = re.compile(rf"<(?=[/\w@])(?!/?(?:{_PROTOCOL})>)(?=/?[\w@][^\s<>]{{0,62}}>)")
 _BRACKET: Final = re.compile(rf"\[(?=[/\w@])(?=/?(?:{_BRACKETED})\])")

@@ -161,10 +161,9 @@ def test_only_what_matters_must_be_literal(write: Callable[..., Path], load: Loa
         ("config", "network_def._target_", "FlexibleUNet", "UNet, .* of monai.networks.nets are taken"),
         ("config", "network_def._target_", "HoVerNet", "its network is HoVerNet"),
         ("config", "network_def", ["UNet"], "not in the form"),
-        ("config", "inferer.roi_size", "wide", "not in the form|invalid literal"),
-        ("config", "preprocessing.transforms.3.pixdim", {"a": 1}, "could not convert|not in the form"),
-        ("config", "preprocessing.transforms.4.a_min", "low", "cannot be made|not in the form"),
-        ("config", "preprocessing.transforms.4.dtype", "https://host.example", "cannot be made"),
+        ("config", "inferer.roi_size", "wide", "not in the form"),
+        ("config", "preprocessing.transforms.3.pixdim", {"a": 1}, "not in the form"),
+        ("config", "preprocessing.transforms.4.dtype", "https://host.example", "numbers and words are taken"),
         ("metadata", "network_data_format.inputs.image", 3, "one input"),
         ("metadata", "network_data_format.inputs.image.spatial_shape", 3, "not in the form"),
         ("config", "preprocessing.transforms.0", {"_target_": "Lambdad", "keys": "image"}, "Lambdad"),
@@ -179,7 +178,7 @@ def test_bundles_that_are_refused(
 ) -> None:
     given = {"metadata": METADATA, "config": CONFIG}
     given[file] = changed(given[file], place, value)
-    given["config"] |= {f"a{k}": [f"@a{k + 1}"] * 10 for k in range(10)}  # each ten of the next
+    given["config"] |= {f"a{k}": [f"@a{k + 1}"] * 10 for k in range(8)} | {"a8": 1}  # each ten of the next
     with pytest.raises(ValueError, match=f"the bundle bundle cannot be used: .*{says}"):
         load(write(**given))
 

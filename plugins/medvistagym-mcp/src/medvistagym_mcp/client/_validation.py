@@ -35,6 +35,8 @@ _APPLICATORS: Final = (
     "items",
     "prefixItems",
     "contains",
+    "unevaluatedProperties",
+    "unevaluatedItems",
 )
 
 
@@ -114,9 +116,13 @@ class JsonSchemaValidator:
 def _make_validator(schema: Mapping[str, Any]) -> Validator:
     import jsonschema
     import referencing
+    from jsonschema import validators
     from jsonschema.validators import validator_for
 
     kind = _bounded(validator_for(schema, default=jsonschema.Draft202012Validator))
+    if "patternProperties" in json.dumps(schema, default=str):
+        # To know what is left over, jsonschema matches names in time without bound. The server checks that itself.
+        kind = validators.extend(kind, {"unevaluatedProperties": lambda *_: ()})
     validator: Validator = kind(schema, registry=referencing.Registry())  # an empty registry: nothing is ever fetched
     return validator
 
@@ -135,7 +141,12 @@ def _bounded(kind: Any) -> Any:
         return counting
 
     changed = {name: counted(kind.VALIDATORS[name]) for name in _APPLICATORS if name in kind.VALIDATORS}
-    others = {"pattern": _match_pattern, "patternProperties": _match_names, "uniqueItems": _are_unique}
+    others = {
+        "pattern": _match_pattern,
+        "patternProperties": _match_names,
+        "additionalProperties": _match_others,
+        "uniqueItems": _are_unique,
+    }
     return validators.extend(kind, {**changed, **others})
 
 
@@ -152,6 +163,23 @@ def _match_names(validator: Any, patterns: Mapping[str, Any], instance: Any, sch
             for name, value in instance.items():
                 if _matches(pattern, name):
                     yield from validator.descend(value, part, path=name, schema_path=pattern)
+
+
+def _match_others(validator: Any, others: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    if not validator.is_type(instance, "object"):
+        return
+    listed, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    extras = [
+        name for name in instance if name not in listed and not any(_matches(pattern, name) for pattern in patterns)
+    ]
+    if validator.is_type(others, "object"):
+        for name in extras:
+            yield from validator.descend(instance[name], others, path=name)
+    elif not others and extras:
+        names = ", ".join(repr(name)[:80] for name in extras[:5])
+        yield ValidationError(f"Additional properties are not allowed ({names} unexpected)")
 
 
 def _are_unique(validator: Any, wanted: bool, instance: Any, schema: Any) -> Iterator[Any]:

@@ -29,6 +29,7 @@ _MAX_REFERENCES: Final = 20  # followed one after the other
 _MAX_VALUES: Final = 10_000  # that a section consists of, once its references are followed
 _MAX_CONFIG_BYTES: Final = 4 * 2**20
 _MAX_NUMBER: Final = 8192  # the largest of real networks, a size of a layer, is 3072
+_MAX_INTENSITY: Final = 1e9
 _MAX_PARTS: Final = 64  # of a list
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _COMMON: Final = frozenset({"spatial_dims", "in_channels", "out_channels"})
@@ -118,9 +119,13 @@ class BundleConfig:
         return [(k, name) for k, name in labels if name.lower() != "background" and (each or k > 0)]
 
 
-def refuse_bundle(name: str, reason: str) -> ValueError:
+class RefusedBundleError(ValueError):
+    """A bundle that is not used; the sentence says why."""
+
+
+def refuse_bundle(name: str, reason: str) -> RefusedBundleError:
     """The error that says why a bundle is not used."""
-    return ValueError(f"the bundle {name} cannot be used: {reason}")
+    return RefusedBundleError(f"the bundle {name} cannot be used: {reason}")
 
 
 def read_bundle_config(folder: Path) -> BundleConfig:
@@ -132,7 +137,9 @@ def read_bundle_config(folder: Path) -> BundleConfig:
     name = folder.name
     try:
         return _read_bundle_config(name, folder)
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+    except RefusedBundleError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         # values of other types than MONAI documents
         reason = " ".join(str(error).split())[:160]
         raise refuse_bundle(name, f"its configuration is not in the form of a bundle's: {reason}") from None
@@ -261,7 +268,10 @@ def _preprocessing(content: _Content) -> tuple[tuple[Spacing | Intensity, ...], 
             flip = options["axcodes"] == "RAS"
         elif kind in _INTENSITY_TRANSFORMS:
             left_out = ("_target_", "keys", "allow_missing_keys")
-            steps.append(Intensity(kind[:-1], {k: v for k, v in options.items() if k not in left_out}))
+            taken = {key: value for key, value in options.items() if key not in left_out}
+            if odd := next((key for key, value in taken.items() if not _is_plain(value, _MAX_INTENSITY)), None):
+                raise content.refuse(f"its {kind} has {odd[:80]} = {str(taken[odd])[:80]}; numbers and words are taken")
+            steps.append(Intensity(kind[:-1], taken))
         elif kind not in _IGNORED_TRANSFORMS:
             raise content.refuse(f"its preprocessing has {kind or 'an unnamed step'}, which is not one of those taken")
     return tuple(steps), flip
@@ -297,13 +307,13 @@ def _network(content: _Content) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, largest: float = _MAX_NUMBER) -> bool:
     """Whether a value consists of numbers, words and None: no address, no path, no number that is a size out of reason."""
     if isinstance(value, bool | None):
         return True
     if isinstance(value, int | float):
-        return math.isfinite(value) and abs(value) <= _MAX_NUMBER
+        return math.isfinite(value) and abs(value) <= largest
     if isinstance(value, str):
         return not value or _WORD.fullmatch(value) is not None
     parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-    return isinstance(parts, list) and len(parts) <= _MAX_PARTS and all(map(_is_plain, parts))
+    return isinstance(parts, list) and len(parts) <= _MAX_PARTS and all(_is_plain(part, largest) for part in parts)
