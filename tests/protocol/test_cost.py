@@ -20,7 +20,6 @@ import medvistagym_core.tools
 from medvistagym_core.protocol import TextProtocol
 from medvistagym_core.tools import closest_match, escape_control_marks, escape_policy_text, find_control_mark
 
-LENGTH = 1_000_000
 LIMIT_S = 0.5  # of a busy machine, which takes a tenth of it when idle; a quadratic pattern takes minutes
 OPENINGS = (
     "",
@@ -30,9 +29,35 @@ OPENINGS = (
     '<tool_call>{"name": "a", "arguments": ',
     "<answer>",
 )
-# fmt: off
-ODD = ("<", "</", "<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_call>{}</tool_call>", "<answer>", "</answer>",
-       '{"a":', "[", "\\", '\\"', "\\u", "\\ud800", "1e9", "9", "-", " ", "\n", "<|", "|>", "<|a", "[INST", ">>", "|<", "é")  # fmt: skip
+ODD = (
+    "<",
+    "</",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_call>{}</tool_call>",
+    "<answer>",
+    "</answer>",
+    '{"a":',
+    "[",
+    "\\",
+    '\\"',
+    "\\u",
+    "\\ud800",
+    "1e9",
+    "9",
+    "-",
+    " ",
+    "\n",
+    "<|",
+    "|>",
+    "<|a",
+    "[INST",
+    ">>",
+    "|<",
+    "é",
+)
 
 
 def patterns() -> list[re.Pattern[str]]:
@@ -86,10 +111,10 @@ def parse(text: str) -> object:
     return TextProtocol().parse(text)
 
 
-def worst() -> Iterator[str]:
+def worst(length: int) -> Iterator[str]:
     for unit in units():
         for opening in OPENINGS:
-            yield opening + unit * (LENGTH // len(unit))
+            yield opening + unit * (length // len(unit))
 
 
 def test_there_are_patterns_to_try() -> None:
@@ -97,15 +122,23 @@ def test_there_are_patterns_to_try() -> None:
     assert len(units()) > 30
 
 
-@pytest.mark.slow
-def test_a_megabyte_of_the_worst_text_is_parsed_and_escaped_at_once() -> None:
-    slow: list[tuple[str, str, float]] = []
-    for text in worst():
+def slow_texts(length: int, limit_s: float) -> list[tuple[str, str, float]]:
+    slow = []
+    for text in worst(length):
         for read in (parse, escape_control_marks, escape_policy_text, find_control_mark):
             seconds = timed(read, text)
-            if seconds > LIMIT_S and (seconds := timed(read, text)) > LIMIT_S:  # once more, for a machine that was busy
+            if seconds > limit_s and (seconds := timed(read, text)) > limit_s:  # once more, for a machine that was busy
                 slow.append((read.__name__, text[:60], seconds))
-    assert slow == []
+    return slow
+
+
+def test_the_worst_text_is_parsed_and_escaped_at_once() -> None:
+    assert slow_texts(30_000, 0.1) == []
+
+
+@pytest.mark.attack
+def test_a_megabyte_of_the_worst_text_is_parsed_and_escaped_at_once() -> None:
+    assert slow_texts(1_000_000, LIMIT_S) == []
 
 
 def test_a_long_name_is_compared_with_none() -> None:

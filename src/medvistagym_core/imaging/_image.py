@@ -335,8 +335,9 @@ class Image:
                 pixels = np.array(picture)
         except FileNotFoundError:
             raise ValueError(f"{path.name}: no such file") from None
-        except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-            reason = "it is not an image that can be read" if "identify" in str(error) else str(error).split("\n")[0]
+        except Exception as error:
+            reason = str(error).split("\n")[0][:200] or type(error).__name__
+            reason = "it is not an image that can be read" if "identify" in reason else reason
             raise ValueError(f"{path.name}: {reason}") from error
         if pixels.ndim == 3:
             return cls(pixels=pixels, photometric="RGB")

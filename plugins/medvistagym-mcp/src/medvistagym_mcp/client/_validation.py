@@ -72,10 +72,10 @@ class JsonSchemaValidator:
         from jsonschema import exceptions
         from referencing.exceptions import Unresolvable
 
-        if not _is_finite(arguments):
-            raise ValueError("NaN and infinity are not values that can be sent.")
         if _depth(arguments) > MAX_DEPTH:
             raise ValueError(f"the arguments are nested deeper than {MAX_DEPTH} levels.")
+        if not _is_finite(arguments):
+            raise ValueError("NaN and infinity are not values that can be sent.")
         taken = {original for name, original in self.names.items() if name != original}
         if stray := next((name for name in arguments if name in taken and name not in self.names), None):
             raise ValueError(self._unknown(stray))
