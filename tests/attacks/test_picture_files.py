@@ -212,8 +212,9 @@ def change(data: bytearray, rng: random.Random) -> None:
             return
 
 
-def read_changed(count: int, file: Path) -> tuple[int, int]:
-    seeds, images = pictures(), 0
+def read_changed(count: int, file: Path) -> int:
+    """How many of so many changed pictures are still images."""
+    seeds, images, sentences = pictures(), 0, set[str]()
     for k in range(count):
         rng = random.Random(k)
         data = bytearray(seeds[k % len(seeds)][1])
@@ -223,19 +224,17 @@ def read_changed(count: int, file: Path) -> tuple[int, int]:
             Image.open(file)
             images += 1
         except ValueError as error:
-            assert "\n" not in str(error)
-            assert len(str(error)) < 300
-    return images, count
+            sentences.add(str(error))
+    assert [said for said in sentences if "\n" in said or len(said) > 300] == []
+    return images
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of what it repairs
 def test_broken_pictures_are_an_image_or_a_sentence(tmp_path: Path) -> None:
-    images, count = read_changed(2_000, tmp_path / "picture")
-    assert count / 20 < images < count
+    assert 100 < read_changed(2_000, tmp_path / "picture") < 2_000
 
 
 @pytest.mark.attack
 @pytest.mark.filterwarnings("ignore")
 def test_many_broken_pictures_are_an_image_or_a_sentence(tmp_path: Path) -> None:
-    images, count = read_changed(50_000, tmp_path / "picture")
-    assert count / 20 < images < count
+    assert 2_500 < read_changed(50_000, tmp_path / "picture") < 50_000

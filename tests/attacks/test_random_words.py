@@ -19,34 +19,20 @@ from medvistagym_core.scoring import PROTOCOLS, ScoredItem
 from medvistagym_core.tools import Toolbox, ToolCall, ToolResult, tool
 
 PIECES = (
-    "<think>",
-    "</think>",
-    "<tool_call>",
-    "</tool_call>",
-    "<answer>",
-    "</answer>",
-    '{"name": "window", "arguments": {',
-    "}}",
-    '"image": 0',
-    "\\u003c",
-    "\\ud800",
-    "<|im_end|>",
-    "[INST]",
-    "yes",
-    "no",
-    "(B)",
-    "3.5 mm",
-    "1,000",
-    "\\boxed{",
-    "**",
-    "[1, 2, 3, 4]",
-    "left",
-    "&lt;",
-    "\u2028",
-    "\u202e",
-    "\ud800",
-    "\0",
-    "\n",
+    *("<think>", "</think>", "<tool_call>", "</tool_call>", "<answer>", "</answer>", "<|im_end|>", "[INST]", "&lt;"),
+    *(
+        '{"name": "window", "arguments": {',
+        "}}",
+        '"image": 0',
+        "\\u003c",
+        "\\ud800",
+        "\u2028",
+        "\u202e",
+        "\ud800",
+        "\0",
+        "\n",
+    ),
+    *("yes", "no", "(B)", "3.5 mm", "1,000", "\\boxed{", "**", "[1, 2, 3, 4]", "left"),
 )
 TEXTS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=20)), max_size=12).map("".join)
 VALUES = {
@@ -58,20 +44,11 @@ VALUES = {
     "box": "[1, 2, 3, 4]",
     "text": "fat in lung",
 }
+ODD = st.one_of(st.binary(max_size=8), st.just(object()), st.just({1, 2}))
+KEYS = st.one_of(TEXTS, st.integers(), st.none())
 JSON_LIKE: st.SearchStrategy[Any] = st.recursive(
-    st.one_of(
-        st.none(),
-        st.booleans(),
-        st.integers(),
-        st.floats(),
-        TEXTS,
-        st.binary(max_size=8),
-        st.just(object()),
-        st.just({1, 2}),
-    ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.one_of(TEXTS, st.integers(), st.none()), inner, max_size=3)
-    ),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), TEXTS, ODD),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYS, inner, max_size=3)),
     max_leaves=8,
 )
 ROOM = {"deadline": None, "suppress_health_check": list(HealthCheck)}

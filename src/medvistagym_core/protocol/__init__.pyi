@@ -21,6 +21,7 @@ from ._messages import with_images as with_images
 from ._special_tokens import SpecialTokens as SpecialTokens
 from ._special_tokens import UnsafeTokenizerError as UnsafeTokenizerError
 from ._system_prompt import system_prompt as system_prompt
+from ._template_trial import CostlyTemplateError as CostlyTemplateError
 from ._text_protocol import ANSWER as ANSWER
 from ._text_protocol import THINK as THINK
 from ._text_protocol import TextProtocol as TextProtocol

@@ -19,6 +19,7 @@ from typing import Any, Final, Self
 
 from medvistagym_core.protocol._call_parser import TOOL_CALL_TAGS
 from medvistagym_core.protocol._messages import Message
+from medvistagym_core.protocol._template_trial import try_chat_template
 from medvistagym_core.protocol._text_protocol import ANSWER, THINK
 from medvistagym_core.protocol._turn import Turn
 from medvistagym_core.tools import ToolError, escape_policy_text
@@ -62,7 +63,9 @@ class SpecialTokens:
 
         Raises:
             UnsafeTokenizerError: They do not; the message names the first.
+            CostlyTemplateError: The chat template takes more time or memory than it may.
         """
+        try_chat_template(getattr(processor, "chat_template", None))
         tokenizer = getattr(processor, "tokenizer", processor)
         normalizer = _normalizer(tokenizer)
         tokens = sorted(_collect(processor, tokenizer) - _PROTOCOL_TAGS)
