@@ -237,6 +237,53 @@ def test_another_toolbox_is_refused(task, toolbox, tmp_path):
         TrajectoryWriter(tmp_path / "t.jsonl", other)
 
 
+@pytest.mark.parametrize(
+    ("lock", "says"),
+    [("", "Invalid JSON"), ("{}", "Field required"), ("[" * 9999, "Invalid JSON|recursion")],
+)
+def test_a_broken_lock_names_its_file(task, toolbox, tmp_path, lock, says):
+    path = tmp_path / "t.jsonl"
+    path.with_suffix(".lock.json").write_text(lock)
+    with pytest.raises(ValueError, match=rf"t\.lock\.json is not the lock of a toolbox: .*({says})"):
+        TrajectoryWriter(path, toolbox)
+    with pytest.raises(ValueError, match=r"t\.lock\.json is not the lock"):
+        TrajectoryReader(path).lock()
+
+
+def test_a_picture_that_a_power_cut_left_empty_is_written_again(task, toolbox, executor, tmp_path):
+    path = tmp_path / "t.jsonl"
+    episode = played(task, toolbox, executor)
+    with TrajectoryWriter(path, toolbox) as writer:
+        writer.write(episode.to_trajectory(POLICY), episode.rendered_images())
+    whole = {picture: picture.read_bytes() for picture in (tmp_path / "images").iterdir()}
+    first, second, *_ = whole
+    first.write_bytes(b"")
+    second.write_bytes(whole[second][:-3])
+    with TrajectoryWriter(path, toolbox) as writer:
+        writer.write(episode.to_trajectory(POLICY), episode.rendered_images())
+    assert {picture: picture.read_bytes() for picture in (tmp_path / "images").iterdir()} == whole
+
+
+@pytest.mark.parametrize("full", ["write", "replace"])
+def test_a_full_disk_names_the_file(task, toolbox, executor, tmp_path, monkeypatch, full):
+    path = tmp_path / "t.jsonl"
+    episode = played(task, toolbox, executor)
+    with TrajectoryWriter(path, toolbox) as writer:
+        record, pictures = episode.to_trajectory(POLICY), episode.rendered_images()
+
+        def refuse(*args):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        if full == "replace":
+            monkeypatch.setattr("os.replace", refuse)
+        else:
+            monkeypatch.setattr("medvistagym_core.trajectories._store.encode_png", refuse)
+        with pytest.raises(OSError, match=r"No space left on device: .*images.*\.png"):
+            writer.write(record, pictures)
+    assert path.read_bytes() == b""
+    assert list((tmp_path / "images").iterdir()) == []
+
+
 def test_a_file_has_one_writer(task, toolbox, executor, tmp_path):
     path = tmp_path / "t.jsonl"
     episode = played(task, toolbox, executor)

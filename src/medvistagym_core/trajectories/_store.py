@@ -27,6 +27,7 @@ from medvistagym_core.trajectories._trajectory import Trajectory
 MAX_LINE_BYTES: Final = 16 * 2**20
 """Longest line of a trajectory file; the record of an episode is a few kilobytes for each call."""
 _FAILED: Final = b'"policy_failed"'
+_PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _log: Final = logging.getLogger(__name__)
 
 
@@ -77,7 +78,7 @@ class TrajectoryWriter:
         self.images = self.path.parent / "images"
         self.images.mkdir(exist_ok=True)
         self._folder = os.path.join(self.images, "")  # noqa: PTH118
-        self._have = {entry.stem for entry in self.images.glob("*.png")}
+        self._have = {entry.stem for entry in self.images.glob("*.png") if _is_whole(entry)}
         self._rejected_path = self.path.with_suffix(".rejected")
         self._file = _open_exclusive(self.path)
         try:
@@ -112,6 +113,9 @@ class TrajectoryWriter:
         try:
             while line:
                 line = line[self._file.write(line) :]
+        except OSError as error:  # one of a write names no file
+            self._file.truncate(begin)
+            raise _naming(error, str(self.path)) from error
         except BaseException:
             self._file.truncate(begin)
             raise
@@ -215,8 +219,13 @@ class TrajectoryReader:
             raise ValueError(f"{path.name} is missing from {path.parent.name}/ beside {self.path.name}") from None
 
     def lock(self) -> ToolboxLock:
-        """The lock of the toolbox that the file was made with."""
-        return ToolboxLock.model_validate_json(self.path.with_suffix(".lock.json").read_bytes())
+        """The lock of the toolbox that the file was made with.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It is not the lock of a toolbox; the message names the file.
+        """
+        return _read_lock(self.path.with_suffix(".lock.json"))
 
 
 def open_regular(path: str | Path) -> IO[bytes]:
@@ -289,14 +298,28 @@ def _parsed(line: bytes) -> Trajectory | None:
         return None
 
 
+def _read_lock(path: Path) -> ToolboxLock:
+    try:
+        return ToolboxLock.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(
+            f"{path.name} is not the lock of a toolbox: {where + ': ' if where else ''}{first['msg']}"
+        ) from None
+
+
 def _write_lock(path: Path, toolbox: Toolbox) -> None:
     if path.exists():
-        ToolboxLock.model_validate_json(path.read_bytes()).check(toolbox)
+        _read_lock(path).check(toolbox)
         return
     part = path.with_suffix(".part")
     try:
         part.write_text(toolbox.lock().model_dump_json(indent=2) + "\n", encoding="utf-8")
         part.replace(path)
+    except OSError as error:  # one of a write names no file
+        part.unlink(missing_ok=True)
+        raise _naming(error, str(path)) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -348,12 +371,32 @@ def _truncate_partial_line(path: Path) -> None:
             file.truncate(at)
 
 
+def _naming(error: OSError, file: str) -> OSError:
+    """The error with the file's name, where it has none."""
+    if error.errno is None or error.filename is not None:
+        return error
+    return OSError(error.errno, error.strerror, file)
+
+
+def _is_whole(picture: Path) -> bool:
+    """Whether a PNG file has its end; after a loss of power one may be empty, or cut off, under its name."""
+    try:
+        with open_regular(picture) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - len(_PNG_END)))
+            return file.read() == _PNG_END
+    except OSError:
+        return False
+
+
 def _save(picture: RenderedImage, path: str) -> None:
     part = f"{path}.{os.getpid()}.part"  # another file's run may be saving the same picture
     try:
         with open(part, "wb") as file:  # noqa: PTH123 - a path object takes a third of the time of writing
             file.write(encode_png(picture.pixels))
         os.replace(part, path)  # noqa: PTH105
+    except OSError as error:
+        Path(part).unlink(missing_ok=True)
+        raise _naming(error, path) from error
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise
