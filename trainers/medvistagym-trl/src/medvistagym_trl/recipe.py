@@ -202,7 +202,7 @@ def load_recipe(source: str | Path) -> Recipe:
     return _read(data, str(source))
 
 
-class _RecipeLoader(yaml.SafeLoader):
+class _RecipeLoader(yaml.SafeLoader):  # type: ignore[misc]
     """Plain values without aliases: with them, a few lines can stand for gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
