@@ -15,7 +15,7 @@ CONSTRAINTS := $(CURDIR)/constraints.txt
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install train test lint format bench docs clean
+.PHONY: install train test attack lint format bench docs clean
 
 install: $(INSTALLED)
 
@@ -36,6 +36,15 @@ train: $(INSTALLED)
 # Worker processes share the cores, so each gets one thread; the tests of a file share what they set up.
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# What hostile files, texts, tools and clients can do, with what each costs; on one core in a quarter of an hour.
+ATTACKS := tests/attacks tests/protocol/test_special_tokens.py tests/protocol/test_cost.py tests/environment/grading/test_cost.py \
+	tests/tools/test_result.py tests/rollouts/test_sample_faults.py plugins/medvistagym-dicom/tests/reading/test_bombs.py \
+	plugins/medvistagym-dicom/tests/reading/test_fuzz.py plugins/medvistagym-mcp/tests/client/test_validation.py \
+	plugins/medvistagym-mcp/tests/server/test_connections.py plugins/medvistagym-mcp/tests/server/test_stdio.py \
+	plugins/medvistagym-mcp/tests/server/test_file_reader.py plugins/medvistagym-segment/tests/segmenters/test_monai_bundle.py
+attack: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "attack or not attack" -rP $(ATTACKS) $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,6 +112,59 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture
 def call(run: Run, tools_file: Path) -> Run:
     return lambda *argv: run("tools", "call", *argv, "--tools-from", tools_file)
+
+
+# -- what is printed
+
+HOSTILE = """
+from medvistagym_core import Image, tool
+
+WORDS = "a\\x1b]0;title\\x07\\x1b[2J\\x9b31m\\rb\\u202ec"
+
+
+@tool
+def says(image: Image) -> tuple[str, dict]:
+    \"\"\"Say something.
+
+    Args:
+        image: Any.
+    \"\"\"
+    return WORDS, {"words": WORDS}
+
+
+@tool
+def fails(image: Image) -> str:
+    \"\"\"Fail.
+
+    Args:
+        image: Any.
+    \"\"\"
+    raise ValueError(WORDS)
+"""
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+@pytest.mark.parametrize("more", [[], ["--json"]])
+@pytest.mark.parametrize("name", ["says", "fails"])
+def test_a_terminal_obeys_nothing_that_a_tool_says(
+    run: Run, tmp_path: Path, picture: Path, name: str, more: list[str]
+) -> None:
+    file = tmp_path / "hostile_tools.py"
+    file.write_text(HOSTILE, "utf-8")
+    said = run("tools", "call", name, "--tools-from", file, "--image", picture, *more)
+    assert "title" in said.out + said.err
+    assert CONTROLS.search(said.out + said.err) is None
+    if more and said.out:
+        json.loads(said.out)
+
+
+def test_a_terminal_obeys_no_name_of_a_file(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "a\x1b[2Jb.png"
+    file.write_bytes(b"no picture")
+    said = run("tools", "call", "measure", "--image", file)
+    assert said.code != 0
+    assert "\\u001b[2J" in said.err
+    assert CONTROLS.search(said.out + said.err) is None
 
 
 # -- plugins

@@ -30,6 +30,9 @@ def restored_in(process):
     return Local()
 
 
+LEAKED = []
+
+
 @tool(deterministic=False, timeout_s=1.0)
 def behave(image: Image, how: str = "well") -> list:
     """Behave.
@@ -51,6 +54,9 @@ def behave(image: Image, how: str = "well") -> list:
         sys.exit(4)
     if how == "local":
         return ToolResult(text=how, data={"value": Local()})
+    if how == "leak":
+        LEAKED.append(b"x" * 40_000_000)
+        return [str(os.getpid())]
     if how == "daemon" and os.fork() == 0:
         time.sleep(30)
     if how == "daemon":
@@ -189,6 +195,14 @@ def test_tools_run_in_a_process_that_stays(isolated):
     there |= {r.text for r in run(isolated, "process", {"image": 0})}
     assert len(there) == 1
     assert there != {str(os.getpid())}
+
+
+def test_a_process_whose_tool_leaks_is_replaced(registry, monkeypatch):
+    monkeypatch.setattr("medvistagym_core.execution._worker_process.MAX_GROWTH_BYTES", 100_000_000)
+    with ProcessExecutor(registry.toolbox("behave"), processes=1, cache_bytes=0) as executor:
+        by_process = [run(executor, "behave", {"image": 0, "how": "leak"})[0].text for _ in range(8)]
+    assert len(set(by_process)) == 2
+    assert max(map(by_process.count, by_process)) == 4  # after 40 MB, 120 MB more
 
 
 def test_a_crash_in_a_batched_kernel_is_found_by_making_the_calls_apart(isolated):

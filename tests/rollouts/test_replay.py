@@ -219,7 +219,7 @@ def test_the_command_says_same_differs_and_misused(world, file, capsys, monkeypa
     assert "is a folder; name one trajectory file in it" in capsys.readouterr().err
     file.write_text("no json\n")
     assert cli.main(["replay", str(file)]) == 1
-    assert "line 1" in capsys.readouterr().err
+    assert "line 1: line was a record, is the line: Invalid JSON" in capsys.readouterr().out
 
 
 def test_the_command_stops_at_other_tools(world, file, capsys, monkeypatch):

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import signal
 import subprocess
@@ -245,3 +246,38 @@ def test_ctrl_c_leaves_a_file_that_reads(tmp_path, toolbox, task):
     assert len(before) > 10
     with TrajectoryWriter(path, toolbox) as writer:
         assert writer.recorded_ids == set(before)
+
+
+def test_an_episode_that_no_file_can_hold_costs_itself_and_is_not_played_again(task, toolbox, tmp_path):
+    class Odd:
+        def __getattr__(self, name):
+            return getattr(task, name)
+
+        def case(self, split, index, seed=0):
+            case = task.case(split, index, seed)
+            return dataclasses.replace(case, family="\ud800") if index == 1 else case
+
+    states = []
+    for again in (False, True):
+        with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+            policy = Said(lambda o: "<answer>unclear</answer>")
+            played = list(rollout(policy, Odd(), toolbox, "test", range(3), writer=writer, progress=states.append))
+            assert [t.index for t in played] == ([] if again else [0, 2])
+    assert "cannot be recorded" in states[0].reason
+    assert (states[0].done, states[0].played, states[0].lost) == (3, 2, 1)
+    assert [t.index for t in TrajectoryReader(tmp_path / "t.jsonl")] == [0, 2]
+
+
+def test_an_image_that_cannot_be_shown_costs_its_own_episode(task, toolbox):
+    class Odd:
+        def __getattr__(self, name):
+            return getattr(task, name)
+
+        def case(self, split, index, seed=0):
+            case = task.case(split, index, seed)
+            if index == 1:
+                object.__setattr__(case.images[0], "window", "none")
+            return case
+
+    played = list(rollout(Said(lambda o: "<answer>unclear</answer>"), Odd(), toolbox, "test", range(3)))
+    assert [t.outcome.ended for t in played] == ["answered", "answered"]

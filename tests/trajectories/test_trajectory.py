@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from medvistagym_core.trajectories import (
     Trajectory,
     TrajectoryReader,
     TrajectoryWriter,
+    UnreadableRecordError,
     dump_json,
 )
 
@@ -177,16 +179,55 @@ def test_a_torn_line_is_dropped_and_the_file_goes_on(task, toolbox, executor, tm
         assert [t.id for t in TrajectoryReader(path)][-1] == episodes[2].id
 
 
-def test_a_broken_line_is_named(task, toolbox, executor, tmp_path):
+def test_a_broken_line_is_named_and_left_out(task, toolbox, executor, tmp_path, caplog):
     episode = played(task, toolbox, executor)
     line = episode.to_trajectory(POLICY).model_dump_json(round_trip=True)
     path = tmp_path / "t.jsonl"
-    path.write_text(line + "\n" + line.replace('"reward":', '"prize":') + "\n")
-    with pytest.raises(ValueError, match=r"t.jsonl, line 2: reward: Field required"):
-        list(TrajectoryReader(path))
-    path.write_text(line[:50] + "\n")
-    with pytest.raises(ValueError, match=r"line 1: the line"):
-        list(TrajectoryReader(path))
+    path.write_text(
+        "\n".join([line, line.replace('"reward":', '"prize":'), line[:50], "[" * 100_000, "\udcff", line, ""]),
+        errors="surrogateescape",
+    )
+    reader = TrajectoryReader(path)
+    assert [t.id for t in reader] == [episode.id] * 2
+    assert str(reader.bad_lines[0]) == "t.jsonl, line 2: reward: Field required"
+    assert [bad.number for bad in reader.bad_lines] == [2, 3, 4, 5]
+    assert "t.jsonl, line 2: reward: Field required; it is left out" in caplog.text
+    with TrajectoryWriter(path, toolbox) as writer:
+        assert writer.recorded_ids == {episode.id}
+
+
+def test_a_line_without_end_does_not_fill_the_memory(task, toolbox, executor, tmp_path, monkeypatch):
+    line = played(task, toolbox, executor).to_trajectory(POLICY).model_dump_json(round_trip=True) + "\n"
+    monkeypatch.setattr("medvistagym_core.trajectories._store.MAX_LINE_BYTES", len(line) + 10)
+    path = tmp_path / "t.jsonl"
+    path.write_text(line + line[:-2] + " " * 50 + "}\n" + line + "unfinished" * 1000)
+    reader = TrajectoryReader(path)
+    assert len(list(reader)) == 2
+    assert [(bad.number, "longer than" in bad.reason) for bad in reader.bad_lines] == [(2, True)]
+
+
+def test_a_record_is_written_if_it_reads_back(task, toolbox, executor, tmp_path):
+    episode = played(task, toolbox, executor)
+    record = episode.to_trajectory(POLICY)
+    with TrajectoryWriter(tmp_path / "t.jsonl", toolbox) as writer:
+        for wrong in (
+            {"reward": float("nan")},
+            {"terms": {"a": float("inf")}},
+            {"prompt": "\ud800"},
+            {"prompt": "x" * 2**25},
+        ):
+            with pytest.raises(UnreadableRecordError, match=record.id):
+                writer.write(record.model_copy(update=wrong), episode.rendered_images())
+        assert (tmp_path / "t.jsonl").stat().st_size == 0
+        writer.write(record, episode.rendered_images())
+    assert list(TrajectoryReader(tmp_path / "t.jsonl")) == [record]
+
+
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "t.jsonl")
+    for path in (tmp_path / "t.jsonl", Path("/dev/zero")):
+        with pytest.raises(OSError, match="not a regular file"):
+            list(TrajectoryReader(path))
 
 
 def test_another_toolbox_is_refused(task, toolbox, tmp_path):
@@ -194,6 +235,53 @@ def test_another_toolbox_is_refused(task, toolbox, tmp_path):
     other = Toolbox({name: toolbox[name] for name in ("window", "crop")})
     with pytest.raises(LockMismatchError, match="broken is missing"):
         TrajectoryWriter(tmp_path / "t.jsonl", other)
+
+
+@pytest.mark.parametrize(
+    ("lock", "says"),
+    [("", "Invalid JSON"), ("{}", "Field required"), ("[" * 9999, "Invalid JSON|recursion")],
+)
+def test_a_broken_lock_names_its_file(task, toolbox, tmp_path, lock, says):
+    path = tmp_path / "t.jsonl"
+    path.with_suffix(".lock.json").write_text(lock)
+    with pytest.raises(ValueError, match=rf"t\.lock\.json is not the lock of a toolbox: .*({says})"):
+        TrajectoryWriter(path, toolbox)
+    with pytest.raises(ValueError, match=r"t\.lock\.json is not the lock"):
+        TrajectoryReader(path).lock()
+
+
+def test_a_picture_that_a_power_cut_left_empty_is_written_again(task, toolbox, executor, tmp_path):
+    path = tmp_path / "t.jsonl"
+    episode = played(task, toolbox, executor)
+    with TrajectoryWriter(path, toolbox) as writer:
+        writer.write(episode.to_trajectory(POLICY), episode.rendered_images())
+    whole = {picture: picture.read_bytes() for picture in (tmp_path / "images").iterdir()}
+    first, second, *_ = whole
+    first.write_bytes(b"")
+    second.write_bytes(whole[second][:-3])
+    with TrajectoryWriter(path, toolbox) as writer:
+        writer.write(episode.to_trajectory(POLICY), episode.rendered_images())
+    assert {picture: picture.read_bytes() for picture in (tmp_path / "images").iterdir()} == whole
+
+
+@pytest.mark.parametrize("full", ["write", "replace"])
+def test_a_full_disk_names_the_file(task, toolbox, executor, tmp_path, monkeypatch, full):
+    path = tmp_path / "t.jsonl"
+    episode = played(task, toolbox, executor)
+    with TrajectoryWriter(path, toolbox) as writer:
+        record, pictures = episode.to_trajectory(POLICY), episode.rendered_images()
+
+        def refuse(*args):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        if full == "replace":
+            monkeypatch.setattr("os.replace", refuse)
+        else:
+            monkeypatch.setattr("medvistagym_core.trajectories._store.encode_png", refuse)
+        with pytest.raises(OSError, match=r"No space left on device: .*images.*\.png"):
+            writer.write(record, pictures)
+    assert path.read_bytes() == b""
+    assert list((tmp_path / "images").iterdir()) == []
 
 
 def test_a_file_has_one_writer(task, toolbox, executor, tmp_path):

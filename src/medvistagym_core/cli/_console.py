@@ -52,16 +52,16 @@ def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> No
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
-        print("  ".join([*cells, row[-1]]).rstrip())
+        print_text("  ".join([*cells, row[-1]]).rstrip())
 
 
 def _one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n")
 
 
-def print_stderr(text: str) -> None:
+def print_stderr(text: object) -> None:
     """Print one line for the person at the terminal, apart from the output proper."""
-    print(printable(text), file=sys.stderr)
+    print(printable(str(text)), file=sys.stderr)
 
 
 class ProgressBar:

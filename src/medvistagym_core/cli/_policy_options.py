@@ -214,11 +214,13 @@ class RolloutProgressBar:
         self.failed = 0
         self.played = 0
         self.again = 0
+        self.lost = 0
         self.reason: str | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Take note of how far the rollout is."""
         self.failed, self.played, self.again = progress.failed, progress.played, progress.retried
+        self.lost = progress.lost
         self.reason = progress.reason
         right = f", {progress.correct / progress.played:.0%} right" if progress.played else ""
         self._counter.show(progress.done, progress.total, right)

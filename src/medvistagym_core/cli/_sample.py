@@ -84,7 +84,9 @@ def _sample(options: argparse.Namespace) -> int:
     finally:
         episodes.close()
         executor.close()
-    known = options.cases * options.samples - episodes.played
+    known = options.cases * options.samples - episodes.played - episodes.lost
+    if episodes.lost and not episodes.played:
+        raise CommandError(f"no episode could be recorded: {episodes.reason}")
     if episodes.failed == episodes.played and not known:
         raise CommandError(f"the policy failed in every episode, in the last one with: {episodes.reason}")
     if options.json:
@@ -94,7 +96,8 @@ def _sample(options: argparse.Namespace) -> int:
     before = f", {known} were there before" if known else ""
     again = f", {episodes.again} of them again, since the policy had failed in them" if episodes.again else ""
     failed = f", the policy failed in {episodes.failed}, which the same command plays again" if episodes.failed else ""
-    print_text(f"{episodes.played} episodes played{again}{before}{failed}; {kept} kept, {correct} right: {file}")
+    lost = f", {episodes.lost} could not be recorded ({episodes.reason})" if episodes.lost else ""
+    print_text(f"{episodes.played} episodes played{again}{before}{failed}{lost}; {kept} kept, {correct} right: {file}")
     return 0
 
 

@@ -40,7 +40,15 @@ from medvistagym_core.protocol import (
     initial_text,
     result_blocks,
 )
-from medvistagym_core.tools import ErrorCode, Toolbox, ToolCall, ToolError, ToolResult
+from medvistagym_core.tools import (
+    ErrorCode,
+    Toolbox,
+    ToolCall,
+    ToolError,
+    ToolResult,
+    check_result,
+    escape_control_marks,
+)
 from medvistagym_core.trajectories import PolicyRecord, TerminationReason, Trajectory
 
 __all__ = ["Episode", "EpisodeConfig", "Limits", "Observation", "episode_id", "informative_call_check", "step_episodes"]
@@ -197,8 +205,8 @@ class Episode:
         return Observation(
             id=self.id,
             seed=int.from_bytes(hashlib.sha256(f"{self.seed}/{self.id}".encode()).digest()[:6], "big"),
-            question=self.case.question,
-            options=self.case.options,
+            question=escape_control_marks(self.case.question),
+            options=tuple(escape_control_marks(option) for option in self.case.options),
             images=self.store.images,
             results=last.results if last else (),
             error=last.turn.error if last else None,
@@ -271,8 +279,9 @@ class Episode:
             raise ValueError(f"{len(pending)} results are due, not {len(results)}")
         if pending:
             seconds = time.perf_counter() - self._pending_since
+            checked = [check_result(c.name, r, len(self.store)) for c, r in zip(pending, results, strict=True)]
             self.steps[-1] = dataclasses.replace(
-                self.steps[-1], results=(*results, *self._refused), tool_seconds=seconds
+                self.steps[-1], results=(*checked, *self._refused), tool_seconds=seconds
             )
             self._pending, self._refused, self._ready = (), (), None
 

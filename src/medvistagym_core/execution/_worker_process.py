@@ -22,6 +22,8 @@ from medvistagym_core.tools import ToolError, ToolResult
 
 START_S: Final = 120.0
 _LOOK_S: Final = 0.25
+MAX_GROWTH_BYTES: Final = 2**30
+"""Memory that a process may gain after the first results of its tools before another takes its place: its tools leak."""
 
 
 class WorkerExitedError(Exception):
@@ -62,6 +64,7 @@ class WorkerProcess:
             os.close(reader)
         self._connection: Connection = here
         self._known: set[str] = set()
+        self._settled_bytes: int | None = None  # once its tools are loaded
 
     def results(
         self,
@@ -88,6 +91,8 @@ class WorkerProcess:
         """
         whole = True
         try:
+            if name not in self._known:
+                self._settled_bytes = None
             send(self._connection, (name, None if name in self._known else origin, calls, together))
             whole = False
             self._begin(name)
@@ -143,6 +148,20 @@ class WorkerProcess:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self.disconnect()
+
+    def has_outgrown(self) -> bool:
+        """Whether it holds `MAX_GROWTH_BYTES` more than after the first results of the tool that was loaded last.
+
+        False where the system does not say what a process holds.
+        """
+        try:
+            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text("ascii").split()[1])
+        except (OSError, ValueError, IndexError):
+            return False
+        size = pages * os.sysconf("SC_PAGE_SIZE")
+        if self._settled_bytes is None:
+            self._settled_bytes = size
+        return size - self._settled_bytes > MAX_GROWTH_BYTES
 
     def disconnect(self) -> None:
         """Close what leads to it; it ends by itself."""
@@ -207,11 +226,14 @@ class WorkerProcessPool:
             try:
                 yield process
             finally:
+                outgrown = process.alive and process.has_outgrown()
                 with self._lock:
-                    if process.alive and not self._closed:
+                    if process.alive and not self._closed and not outgrown:
                         self._idle.append(process)
                     else:
                         self._all.discard(process)
+                if outgrown:
+                    process.kill()
 
     def _taken(self) -> WorkerProcess:
         with self._lock:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from medvistagym_core.plugins._discovery import LoadedPlugin, PluginReport, discover
 from medvistagym_core.plugins._guarded_reader import GuardedReader
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from medvistagym_core.tools import SchemaDialect
 
 ContributionKind = Literal["tool", "task", "trainer"]
+
+_MAX_PARTS: Final = 1000
+_MAX_PATTERN: Final = 200  # of a plugin's and a tool's name; what fnmatch makes of a pattern is larger than it
 
 
 class SelectionError(ValueError):
@@ -115,6 +118,8 @@ class Registry:
             SelectionError: A part matches nothing, or a bare name is offered by two plugins.
         """
         parts = [p.strip() for p in (select.split(",") if isinstance(select, str) else select)]
+        if len(parts) > _MAX_PARTS:
+            raise SelectionError(f"a selection has at most {_MAX_PARTS} parts, not {len(parts)}")
         renamed = dict(aliases or {})
         chosen: dict[str, list[str]] = {}
         dropped: set[str] = set()
@@ -159,6 +164,9 @@ class Registry:
         return Toolbox(tools, devices)
 
     def _matching(self, pattern: str) -> list[str]:
+        if len(pattern) > _MAX_PATTERN:
+            shown = f"{pattern[:40]}..."
+            raise SelectionError(f"no tool matches {shown!r}; a pattern has at most {_MAX_PATTERN} characters")
         by_id = ":" in pattern
         names = {tool_id: tool_id if by_id else tool.name for tool_id, tool in self.tools.items()}
         found = [tool_id for tool_id, name in names.items() if fnmatch.fnmatchcase(name, pattern)]
@@ -174,6 +182,7 @@ class Registry:
         if len(contested) > 1:
             return f"{' and '.join(contested)} share the name {wanted}; say which, with its plugin."
         near = closest_match(wanted, known)
+        wanted = wanted if len(wanted) <= _MAX_PATTERN else f"{wanted[:40]}..."
         said = f"no {kind} matches {wanted!r}"
         said += f"; did you mean {near}?" if near else f"; there are: {', '.join(known) or 'none'}."
         entry = _catalog_entry(kind, plugin, name)

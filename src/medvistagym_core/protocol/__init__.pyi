@@ -18,7 +18,10 @@ from ._messages import result_text as result_text
 from ._messages import tool_messages as tool_messages
 from ._messages import truncate as truncate
 from ._messages import with_images as with_images
+from ._special_tokens import SpecialTokens as SpecialTokens
+from ._special_tokens import UnsafeTokenizerError as UnsafeTokenizerError
 from ._system_prompt import system_prompt as system_prompt
+from ._template_trial import CostlyTemplateError as CostlyTemplateError
 from ._text_protocol import ANSWER as ANSWER
 from ._text_protocol import THINK as THINK
 from ._text_protocol import TextProtocol as TextProtocol

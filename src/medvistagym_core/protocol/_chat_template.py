@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from medvistagym_core.protocol._template_trial import try_chat_template
+
 Message = dict[str, Any]
 Schemas = Sequence[Mapping[str, Any]]
 _ASKED: Final = "vq17"
@@ -136,7 +138,11 @@ def inspect_chat_template(template: ChatTemplate, schemas: Schemas) -> ChatTempl
     Args:
         template: A tokenizer or processor.
         schemas: The toolbox in the Hugging Face dialect.
+
+    Raises:
+        CostlyTemplateError: The template takes more time or memory than it may.
     """
+    try_chat_template(getattr(template, "chat_template", None))
     return _Probe(template, schemas).report()
 
 

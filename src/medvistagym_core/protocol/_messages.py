@@ -3,21 +3,35 @@
 Messages are those of Hugging Face chat templates: `{"role", "content": [block, ...]}` with blocks `{"type": "text", "text"}`
 and `{"type": "image", "image"}`. In style "tools" a call is in `tool_calls` and its result in a message of role "tool", for
 chat templates that know tools; in style "text" both are plain text and content, for templates that do not.
+
+Whatever a tool, a task or a policy says goes into messages here, and here the control marks in it are escaped: no words but the
+chat template's own begin a turn or stand for an image. What is recorded and shown to a person is made of these same blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from medvistagym_core.protocol._call_parser import TOOL_CALL_TAGS
 from medvistagym_core.protocol._text_protocol import THINK
 from medvistagym_core.protocol._turn import Turn
-from medvistagym_core.tools import ToolResult, encodable_text
+from medvistagym_core.tools import (
+    ErrorCode,
+    ToolResult,
+    encodable_text,
+    escape_control_marks,
+    escape_json,
+    escape_policy_text,
+)
 
 ToolMessageStyle = Literal["tools", "text"]
 Block = dict[str, Any]
 Message = dict[str, Any]
+
+_LONGEST_MARK: Final = 64
+_PROJECT_ERRORS: Final[frozenset[ErrorCode]] = frozenset(("malformed_call", "budget_exhausted"))
+"""Errors whose sentences are the project's own and tell a policy which tags to write; no tool can return one."""
 
 
 def truncate(text: str, max_chars: int) -> str:
@@ -34,10 +48,12 @@ def initial_blocks(question: str, options: Sequence[str], num_images: int, compa
 
 def initial_text(question: str, options: Sequence[str], num_images: int, compact: bool) -> str:
     """The texts of `initial_blocks`, a line each."""
+    question = escape_control_marks(encodable_text(question))
     if compact:
         return question
     lines = [f"image {handle}:" for handle in range(num_images)]
-    return "\n".join([*lines, question, *([f"Options: {'; '.join(options)}"] if options else [])])
+    choices = escape_control_marks(encodable_text(f"Options: {'; '.join(options)}"))
+    return "\n".join([*lines, question, *([choices] if options else [])])
 
 
 def result_blocks(result: ToolResult, max_chars: int, compact: bool) -> list[Block]:
@@ -46,15 +62,18 @@ def result_blocks(result: ToolResult, max_chars: int, compact: bool) -> list[Blo
         return [_text(result_text(result, max_chars, compact))]
     blocks = [block for handle in result.handles for block in _image_blocks(handle, compact=compact)]
     if result.text:
-        blocks.append(_text(truncate(result.text, max_chars)))
+        blocks.append(_text(escape_control_marks(truncate(result.text, max_chars))))
     return blocks
 
 
 def result_text(result: ToolResult, max_chars: int, compact: bool) -> str:
     """What a policy reads of a result without images."""
-    if result.error is not None:
-        return result.error.code if compact else truncate(str(result.error), max_chars)
-    return truncate(result.text, max_chars) or "The tool returned nothing."
+    error = result.error
+    if error is not None and compact:
+        return error.code
+    text = truncate(result.text if error is None else str(error), max_chars)
+    own = error is not None and error.code in _PROJECT_ERRORS
+    return escape_control_marks(text, keep_protocol_tags=own) or "The tool returned nothing."
 
 
 def initial_messages(prompt: str | None, blocks: Sequence[Block]) -> list[Message]:
@@ -65,11 +84,12 @@ def initial_messages(prompt: str | None, blocks: Sequence[Block]) -> list[Messag
 
 def assistant_message(turn: Turn, style: ToolMessageStyle) -> Message:
     """A turn as the assistant's message."""
+    text = escape_policy_text(turn.text)
     if style == "text" or not turn.calls:
-        return {"role": "assistant", "content": [_text(turn.text)] if turn.text else []}
-    begin = turn.text.find(TOOL_CALL_TAGS[0], max(turn.text.find(THINK[1]), 0))
-    said = turn.text[:begin].strip() if begin >= 0 else ""
-    calls = [{"type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in turn.calls]
+        return {"role": "assistant", "content": [_text(text)] if text else []}
+    begin = text.find(TOOL_CALL_TAGS[0], max(text.find(THINK[1]), 0))
+    said = text[:begin].strip() if begin >= 0 else ""
+    calls = [_function_call(escape_control_marks(c.name), escape_json(c.arguments)) for c in turn.calls]
     return {"role": "assistant", "content": [_text(said)] if said else [], "tool_calls": calls}
 
 
@@ -80,11 +100,26 @@ def tool_messages(
     if not turn.calls:
         return [{"role": "user", "content": list(feedback)}] if feedback else []
     if style == "text":
-        return [{"role": "user", "content": [block for blocks in results for block in blocks]}]
+        return [{"role": "user", "content": separate_texts([block for blocks in results for block in blocks])}]
     return [
-        {"role": "tool", "name": call.name, "content": list(blocks)}
+        {"role": "tool", "name": escape_control_marks(call.name), "content": list(blocks)}
         for call, blocks in zip(turn.calls, results, strict=True)
     ]
+
+
+def separate_texts(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks, with a backslash between two texts that are no mark apart and would be one together.
+
+    Many chat templates write the blocks of a message one behind the other with nothing between.
+    """
+    separated = list(blocks)
+    for k in range(len(separated) - 1):
+        before, after = separated[k], separated[k + 1]
+        if before["type"] == after["type"] == "text":
+            joint = before["text"][-_LONGEST_MARK:] + after["text"][:_LONGEST_MARK]
+            if escape_control_marks(joint, keep_protocol_tags=True) != joint:
+                separated[k] = _text(before["text"] + "\\")
+    return separated
 
 
 def with_images(messages: Sequence[Message], images: Mapping[int, Any] | Sequence[Any]) -> list[Message]:
@@ -100,6 +135,10 @@ def blocks_with_images(blocks: Sequence[Block], images: Mapping[int, Any] | Sequ
 def message_text(messages: Sequence[Message]) -> str:
     """The text blocks of some messages, a line each."""
     return "\n".join(b["text"] for message in messages for b in message["content"] if b["type"] == "text")
+
+
+def _function_call(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _text(text: str) -> Block:

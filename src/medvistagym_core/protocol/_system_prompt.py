@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from medvistagym_core.tools import render_tool_schema
+from medvistagym_core.tools import escape_control_marks, render_tool_schema
 
 if TYPE_CHECKING:
     from medvistagym_core.tools import ToolSpec
@@ -31,7 +31,9 @@ def system_prompt(
     if rules:
         lines.append(rules)
     if abstention:
-        lines.append(f"Answer {abstention} when you cannot tell: it is better than a wrong answer.")
+        lines.append(
+            f"Answer {escape_control_marks(abstention)} when you cannot tell: it is better than a wrong answer."
+        )
     if specs and tools:
         lines += ["Tools:", *(str(render_tool_schema(spec, "text")) for spec in specs)]
     return "\n".join(lines)

@@ -4,8 +4,9 @@ A turn is `<think>...</think>` and then either tool calls, `<tool_call>{"name": 
 or `<answer>...</answer>`. Model text is untrusted: whatever it holds, `TextProtocol.parse` returns a `Turn`, and what
 is wrong with it is in `Turn.error`, a `malformed_call` of one sentence that says what to do. A turn with an error
 carries neither calls nor an answer, so nothing is half done. A call in another form whose meaning is clear is read all the same
-and says so (`ToolCall.repairs`, `_call_parser`). `TextProtocol.parse_message` makes the same turn of a chat
-message whose calls were already parsed by a trainer or an endpoint.
+and says so (`ToolCall.repairs`, `_call_parser`). A turn that holds a control mark of a chat template, such as `<|im_end|>`, is
+malformed too: it ends where the policy stops, and images come from tools. `TextProtocol.parse_message` makes the same turn of
+a chat message whose calls were already parsed by a trainer or an endpoint.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from medvistagym_core.protocol._call_parser import (
     parse_tagged_calls,
 )
 from medvistagym_core.protocol._turn import ReasoningMode, Turn
-from medvistagym_core.tools import ToolCall, ToolError, encodable_text
+from medvistagym_core.tools import ToolCall, ToolError, encodable_text, escape_policy_text, find_control_mark
 
 THINK: Final = ("<think>", "</think>")
 ANSWER: Final = ("<answer>", "</answer>")
@@ -79,6 +80,7 @@ class TextProtocol:
         text = encodable_text(text)
         think: str | None = None
         try:
+            _refuse_control_mark(text)
             think, at, conforms = self._think(text)
             calls, answers, tidy = self._actions(text, at)
             return self._turn(text, think, calls, answers, conforms and tidy)
@@ -105,6 +107,7 @@ class TextProtocol:
         text = said
         try:
             text = said + "".join(format_structured_call(call) for call in _sequence(structured))
+            _refuse_control_mark(text)
             think, at, conforms = self._think(said)
             calls, answers, tidy = self._actions(said, at, bare=True)
             sent = [parse_structured_call(call) for call in _sequence(structured)]
@@ -196,11 +199,25 @@ class TextProtocol:
         if self.think == "required" and think is None:
             raise MalformedCallError("Start the turn with <think>...</think>, then call a tool or answer.")
         if len(calls) > self.max_calls_per_turn:
-            most = self.max_calls_per_turn
-            raise MalformedCallError(
-                f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {len(calls)}; none was run."
-            )
+            raise self._too_many_calls(len(calls))
+        if "\\" in text:  # JSON's escapes may have hidden a mark in an argument
+            for call in calls:
+                _refuse_control_mark(dumps({"name": call.name, "arguments": call.arguments}))
         return Turn(text, think, tuple(calls), answers[0] if answers else None, None, conforms)
+
+    def _too_many_calls(self, count: int) -> MalformedCallError:
+        most = self.max_calls_per_turn
+        return MalformedCallError(
+            f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {count}; none was run."
+        )
+
+
+def _refuse_control_mark(text: str) -> None:
+    mark = find_control_mark(text)
+    if mark is not None:
+        raise MalformedCallError(
+            f"Write plain words: {escape_policy_text(mark)} is a control mark, which only the chat template writes."
+        )
 
 
 def _sequence(value: Any) -> Sequence[Any]:

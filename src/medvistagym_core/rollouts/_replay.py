@@ -36,7 +36,7 @@ from medvistagym_core.trajectories import (
 
 __all__ = ["Difference", "ReplayReport", "ReplayedEpisode", "locked_toolbox", "replay", "verify"]
 
-Kind = Literal["case", "lock", "picture", "error", "text", "data", "images", "image"]
+Kind = Literal["case", "lock", "picture", "error", "text", "data", "images", "image", "line"]
 
 
 class Difference(BaseModel):
@@ -183,6 +183,10 @@ def verify(
             differences += played.differences
     finally:
         runner.close()
+    differences += [
+        Difference(episode=f"line {bad.number}", what="line", recorded="a record", replayed=truncate(bad.reason, 300))
+        for bad in reader.bad_lines
+    ]
     return ReplayReport(
         file=reader.path.name,
         same=not differences,

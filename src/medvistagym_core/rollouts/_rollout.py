@@ -16,9 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
+from pydantic import ValidationError
+
 from medvistagym_core.environment import (
     Episode,
     EpisodeConfig,
+    Observation,
     Task,
     episode_id,
     informative_call_check,
@@ -29,7 +32,7 @@ from medvistagym_core.execution import Executor, LocalExecutor
 from medvistagym_core.protocol import Turn
 from medvistagym_core.rollouts._policy import OraclePolicy, Policy, PolicyUnavailableError
 from medvistagym_core.tools import Toolbox
-from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryWriter
+from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryWriter, UnreadableRecordError
 
 TrajectoryFilter = Literal["all", "correct"]
 
@@ -44,8 +47,9 @@ class Progress:
         correct: Right answers among those finished now.
         played: Episodes finished now.
         failed: Episodes finished now in which the policy failed.
-        again: Episodes to be played once more, since the policy failed in them in an earlier run.
-        reason: What went wrong with the policy in the last of those that failed.
+        retried: Episodes to be played once more, since the policy failed in them in an earlier run.
+        lost: Episodes played now whose record no file can hold, such as one with a reward that is no number.
+        reason: What went wrong with the policy in the last of those that failed, or with the last that was lost.
     """
 
     done: int = 0
@@ -54,6 +58,7 @@ class Progress:
     played: int = 0
     failed: int = 0
     retried: int = 0
+    lost: int = 0
     reason: str | None = None
 
 
@@ -149,14 +154,26 @@ def _run_episodes(
             over = [episode for episode in live if episode.done]
             live = [episode for episode in live if not episode.done]
             for episode in over:
-                trajectory = episode.to_trajectory(record)
-                good = keep == "all" or trajectory.outcome.correct
-                failed = trajectory.outcome.ended == "policy_failed"
-                if writer is not None:
-                    if good:
+                good, reason, trajectory = False, "", None
+                try:
+                    trajectory = episode.to_trajectory(record)
+                    good = keep == "all" or trajectory.outcome.correct
+                except Exception as error:  # noqa: BLE001 - a task's case or a plugin's values; the others go on
+                    reason = _describe(error)
+                try:
+                    if writer is not None and trajectory is not None and good:
                         writer.write(trajectory, episode.rendered_images())
-                    elif not failed:
-                        writer.reject(trajectory)
+                except UnreadableRecordError as error:
+                    reason, trajectory = str(error), None
+                if trajectory is None:
+                    reason = f"the episode {episode.id} cannot be recorded: {reason}"
+                    state = dataclasses.replace(state, done=state.done + 1, lost=state.lost + 1, reason=reason)
+                    if writer is not None:
+                        writer.reject_id(episode.id)
+                    continue
+                failed = trajectory.outcome.ended == "policy_failed"
+                if writer is not None and not good and not failed:
+                    writer.reject(trajectory)
                 state = dataclasses.replace(
                     state,
                     done=state.done + 1,
@@ -205,12 +222,26 @@ def _episodes(
             yield episode
 
 
+def _describe(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return f"{type(error).__name__}: {error}"[:500]
+
+
 def _step_all(policy: Policy, executor: Executor, live: Sequence[Episode]) -> None:
     """One turn of every live episode; those whose policy failed are over."""
     began = time.perf_counter()
     said: list[object]
+    seen: list[Observation] = []
+    for episode in live:
+        try:
+            seen.append(episode.observation())
+        except Exception as error:  # noqa: BLE001 - one image that cannot be shown must not cost the others their turn
+            episode.stop("policy_failed", f"it cannot be shown: {type(error).__name__}: {error}"[:500])
+    live = [episode for episode in live if not episode.done]
     try:
-        said = list(policy.act([episode.observation() for episode in live]))
+        said = list(policy.act(seen)) if live else []
         if len(said) != len(live):
             raise ValueError(f"it wrote {len(said)} turns for {len(live)} observations")
     except PolicyUnavailableError:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from medvistagym_core.environment import Observation
-from medvistagym_core.protocol import ANSWER, THINK, TOOL_CALL_TAGS, TextProtocol, ToolMessageStyle
+from medvistagym_core.protocol import SpecialTokens, TextProtocol, ToolMessageStyle, Turn
 from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import SamplingParams
 
-_PROTOCOL_TAGS: Final = frozenset((*THINK, *TOOL_CALL_TAGS, *ANSWER))
 _PLACEHOLDERS: Final = (
     "image_token_id",
     "image_token_index",
@@ -44,6 +43,10 @@ class TransformersPolicy:
         batch: Most conversations in one forward pass.
         seed: Seed of the sampling.
         name: What reports call it.
+
+    Raises:
+        ValueError: A number is out of range, or the processor has no chat template.
+        UnsafeTokenizerError: Text could stand for the tokenizer's special tokens.
     """
 
     def __init__(
@@ -74,7 +77,9 @@ class TransformersPolicy:
         self._model = model.eval()
         self._processor = processor
         self._tokenizer = getattr(processor, "tokenizer", processor)
-        self._tools = toolbox.schemas("huggingface")
+        self._special = SpecialTokens.from_processor(processor)
+        self._ends = _end_tokens(model, self._tokenizer)
+        self._tools = self._special.escape_schemas(toolbox.schemas("huggingface"))
         self._protocol = protocol or TextProtocol()
         self._batch = batch
         self._seed = seed
@@ -117,19 +122,26 @@ class TransformersPolicy:
         text = "".join(template.values()) if isinstance(template, Mapping) else str(template)
         return "tools" if "tool_calls" in text and "tools" in text.replace("tool_calls", "") else "text"
 
-    def act(self, observations: Sequence[Observation]) -> list[str]:
-        """A turn for each observation."""
-        said: list[str] = []
+    def act(self, observations: Sequence[Observation]) -> list[str | Turn | Exception]:
+        """A turn for each observation; an exception for one whose conversation cannot be encoded."""
+        said: list[str | Turn | Exception] = []
         for begin in range(0, len(observations), self._batch):
             said += self._generate(observations[begin : begin + self._batch])
         return said
 
-    def _generate(self, observations: Sequence[Observation]) -> list[str]:
-        import torch
+    def _generate(self, observations: Sequence[Observation]) -> list[str | Turn | Exception]:
+        try:
+            inputs = self._encode(observations)
+        except Exception as error:  # noqa: BLE001 a template or a tokenizer can raise anything, for one conversation alone
+            if len(observations) == 1:
+                return [error]
+            return [turn for observation in observations for turn in self._generate([observation])]
+        return list(self._sample(inputs, self._batch_seed(observations)))
 
-        tokenizer = self._tokenizer
-        inputs = self._processor.apply_chat_template(
-            [list(o.messages) for o in observations],
+    def _encode(self, observations: Sequence[Observation]) -> Any:
+        """The model's inputs: what tools, tasks and the policy said is text in them, never a special token."""
+        return self._processor.apply_chat_template(
+            [self._special.escape_messages(o.messages) for o in observations],
             tools=self._tools or None,
             add_generation_prompt=True,
             tokenize=True,
@@ -138,12 +150,17 @@ class TransformersPolicy:
             padding=True,
             padding_side="left",
         ).to(self._model.device)
+
+    def _sample(self, inputs: Any, seed: int) -> list[str | Turn]:
+        import torch
+
+        tokenizer = self._tokenizer
         temperature = float(self.sampling["temperature"] or 0)
         choice: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         if temperature > 0:
             choice = {"do_sample": True, "temperature": temperature, "top_p": self.sampling["top_p"], "top_k": 0}
         with torch.no_grad(), torch.random.fork_rng(devices=_devices(self._model)):
-            torch.manual_seed(self._batch_seed(observations))
+            torch.manual_seed(seed)
             tokens = self._model.generate(
                 **inputs,
                 **choice,
@@ -161,17 +178,19 @@ class TransformersPolicy:
         named = repr([self._seed, *((o.seed, o.num_turns) for o in observations)])
         return int.from_bytes(hashlib.sha256(named.encode()).digest()[:6], "big")
 
-    def _decode_turn(self, row: Sequence[int]) -> str:
-        """The text of a turn: special tokens are left out, but for the protocol's tags, which some tokenizers hold as such."""
-        tokenizer = self._tokenizer
-        special = {
-            i
-            for i, t in zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
-            if t not in _PROTOCOL_TAGS
-        }
-        text = tokenizer.decode([token for token in row if token not in special], skip_special_tokens=False)
+    def _decode_turn(self, row: Sequence[int]) -> str | Turn:
+        """The text of a turn, up to where it ends; a special token within it stays, and makes the turn malformed."""
+        end = next((k for k, token in enumerate(row) if token in self._ends), len(row))
+        text = str(self._tokenizer.decode(row[:end], skip_special_tokens=False))
         ends = [text.find(stop) + len(stop) for stop in self._protocol.stop_strings if stop in text]
-        return str(text[: min(ends)] if ends else text).strip()
+        return self._special.read_turn((text[: min(ends)] if ends else text).strip())
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Ids of the tokens that end a turn, and of the padding behind it."""
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ends = configured if isinstance(configured, list) else [configured]
+    return frozenset(end for end in (*ends, tokenizer.eos_token_id, tokenizer.pad_token_id) if isinstance(end, int))
 
 
 def _placeholders(config: Any) -> list[int]:

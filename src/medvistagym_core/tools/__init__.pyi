@@ -1,6 +1,10 @@
 from ._argument_repair import repair_arguments as repair_arguments
 from ._arguments import CheckedArguments as CheckedArguments
 from ._arguments import normalize_schema as normalize_schema
+from ._control_marks import escape_control_marks as escape_control_marks
+from ._control_marks import escape_json as escape_json
+from ._control_marks import escape_policy_text as escape_policy_text
+from ._control_marks import find_control_mark as find_control_mark
 from ._decorator import tool as tool
 from ._devices import device_for_tool as device_for_tool
 from ._devices import parse_available_device_map as parse_available_device_map
@@ -36,6 +40,7 @@ from ._lock import ToolboxLock as ToolboxLock
 from ._lock import ToolPin as ToolPin
 from ._out_of_memory import free_unused_memory as free_unused_memory
 from ._result import ToolResult as ToolResult
+from ._result import check_result as check_result
 from ._result import coerce_result as coerce_result
 from ._signature import TOOL_NAME_PATTERN as TOOL_NAME_PATTERN
 from ._signature import ToolDefinitionError as ToolDefinitionError

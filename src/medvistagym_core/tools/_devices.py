@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 CPU: Final = "cpu"
-_DEVICE: Final = re.compile(r"(cpu|cuda|xpu|mps)(?::(\d+))?")
+_DEVICE: Final = re.compile(r"(cpu|cuda|xpu|mps)(?::(\d{1,4}))?")
 
 
 def parse_device_map(text: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """One schema, every dialect: tool specs as each consumer expects them.
 
 All of them carry `ToolSpec.parameters` unchanged, the very schema that the validator's model gives; a test renders them all and
-proves them equal.
+proves them equal. Only control marks in an author's words are escaped, since most of a schema ends up in a prompt.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from medvistagym_core.tools._control_marks import escape_control_marks, escape_json
 from medvistagym_core.tools._errors import closest_match
 from medvistagym_core.tools._json_schema import iterate_subschemas
 
@@ -79,7 +80,8 @@ def render_tool_schema(
 
 
 def _named(spec: ToolSpec, key: str) -> dict[str, Any]:
-    return {"name": spec.name, "description": spec.description, key: spec.parameters}
+    description = escape_control_marks(spec.description)
+    return {"name": spec.name, "description": description, key: escape_json(spec.parameters)}
 
 
 def schema_hash(spec: ToolSpec) -> str:

@@ -6,9 +6,10 @@ import difflib
 import json
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from medvistagym_core.imaging import Box
+from medvistagym_core.tools._json_value import encodable_text
 from medvistagym_core.tools._out_of_memory import is_out_of_memory
 from medvistagym_core.tools._signature import strip_annotated
 
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 
-_MAX_WORD = 100
+_MAX_WORD: Final = 100  # comparing two texts takes time in proportion to the product of their lengths
 _MAX_CHAIN = 10
 ErrorCode = Literal[
     "unknown_tool", "malformed_call", "bad_arguments", "bad_value", "tool_failed", "timeout", "budget_exhausted"
 ]  # fmt: skip
+
+_TOOL_ERRORS: Final[frozenset[ErrorCode]] = frozenset(("bad_arguments", "bad_value", "tool_failed", "timeout"))
+"""What a tool may say of a call; the other codes are the project's, about turns and budgets."""
+_MAX_MESSAGE: Final = 2000
 
 
 class ToolError(Exception):
@@ -53,10 +58,10 @@ class OutOfMemoryToolError(ToolError):
 def wrap_exception(tool: str, error: Exception) -> ToolError:
     """An author's exception as an error of the call: `bad_value` for a ValueError, else `tool_failed`."""
     if isinstance(error, ToolError):
-        return error
+        return _usable_error(tool, error)
     if is_out_of_memory(error):  # its traceback would keep alive what had been allocated
         return OutOfMemoryToolError(tool)
-    said = str(error).strip().split("\n")[0][:300]
+    said = _first_line(error)
     if isinstance(error, ValueError) and said:
         wrapped = ToolError("bad_value", f"{tool}: {said}{'' if said.endswith('.') else '.'}")
     else:
@@ -64,6 +69,28 @@ def wrap_exception(tool: str, error: Exception) -> ToolError:
     wrapped.__cause__ = error
     _release_locals(error)
     return wrapped
+
+
+def _usable_error(tool: str, error: ToolError) -> ToolError:
+    """An error that an author made, if its code is one of a tool's and its sentence is one; else one of these."""
+    code: object = error.code
+    message: object = error.message
+    if not isinstance(message, str) or not message.strip():
+        return ToolError("tool_failed", f"{tool} failed, and does not say why.")
+    if isinstance(code, str) and code in _TOOL_ERRORS and len(message) <= _MAX_MESSAGE and message.isascii():
+        return error
+    kept = error.code if isinstance(code, str) and code in _TOOL_ERRORS else "tool_failed"
+    usable = ToolError(kept, encodable_text(message[:_MAX_MESSAGE]))
+    usable.__cause__ = error.__cause__
+    return usable
+
+
+def _first_line(error: Exception) -> str:
+    """What an author's exception says, as far as it can be said."""
+    try:
+        return encodable_text(str(error)[:_MAX_MESSAGE]).strip().split("\n")[0][:300]
+    except Exception:  # noqa: BLE001 an exception's own text may be broken
+        return ""
 
 
 def _release_locals(error: BaseException) -> None:
@@ -134,5 +161,5 @@ def _hint(argument: str, annotation: Any, images: Sequence[str]) -> str:
 
 def closest_match(word: str, words: Sequence[str]) -> str | None:
     """The most similar of `words`, if any is similar enough to be meant; of a long word, its beginning counts."""
-    found = difflib.get_close_matches(word[:_MAX_WORD], words, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word[:_MAX_WORD], [each for each in words if len(each) <= 2 * _MAX_WORD], n=1, cutoff=0.6)
     return found[0] if found else None

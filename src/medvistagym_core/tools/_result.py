@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 from typing import Any, Final
 
 from medvistagym_core.imaging import Image
-from medvistagym_core.tools._errors import ToolError
+from medvistagym_core.tools._errors import ToolError, wrap_exception
 from medvistagym_core.tools._json_value import encodable_text, to_json_value
+from medvistagym_core.tools._returned_image import check_image
 
-MAX_PIXELS: Final = 2**31
-"""The largest image that a tool may return, in pixels over all frames."""
+MAX_PARTS: Final = 256
+"""Most images, texts and facts that a tool may return at once."""
+MAX_TEXT_CHARS: Final = 1_000_000
+"""Characters of a tool's text that are kept; a policy is shown far fewer."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -74,14 +78,16 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
     parts = value if isinstance(value, list | tuple) else (value,)
     if not parts:
         raise ToolError("tool_failed", f"{tool} returned nothing.")
+    if len(parts) > MAX_PARTS:
+        raise ToolError("tool_failed", f"{tool} returned {len(parts)} things; {MAX_PARTS} at most.")
     images: list[Image] = []
     texts: list[str] = []
     data: dict[str, Any] = {}
     for part in parts:
         if isinstance(part, Image):
-            images.append(_checked_image(tool, part))
+            images.append(check_image(tool, part))
         elif isinstance(part, str):
-            texts.append(encodable_text(part))
+            texts.append(_cut(part))
         elif isinstance(part, bool | int | float):
             data["value"] = part
         elif isinstance(part, dict) or hasattr(part, "model_dump"):
@@ -91,16 +97,46 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
                 "tool_failed",
                 f"{tool} returned {type(part).__name__}; a tool returns an Image, text, number or dict, or a list.",
             )
-    if data and not texts:
-        texts.append(_number(data["value"]) if data.keys() == {"value"} else json.dumps(data))
-    return ToolResult(tuple(images), "\n".join(texts), _json_data(tool, data) if data else None, seconds=seconds)
+    facts = _json_data(tool, data) if data else None
+    if facts and not texts:
+        texts.append(_number(data["value"]) if facts.keys() == {"value"} else json.dumps(facts))
+    return ToolResult(tuple(images), _cut("\n".join(texts)), facts, seconds=seconds)
+
+
+def check_result(tool: str, result: object, num_images: int) -> ToolResult:
+    """A result that an executor gave back, its images already in an episode's store; one that cannot be is an error.
+
+    Args:
+        tool: The tool's name.
+        result: What was given.
+        num_images: Number of images in the store.
+    """
+    wrong = _result_fault(result, num_images)
+    if wrong is None:
+        assert isinstance(result, ToolResult)
+        return result
+    return ToolResult(error=ToolError("tool_failed", f"{tool}: its result {wrong}."))
+
+
+def _result_fault(result: Any, num_images: int) -> str | None:
+    if not isinstance(result, ToolResult):
+        return f"is {type(result).__name__}"
+    given: dict[str, Any] = {"error": result.error, "text": result.text, "data": result.data, "handles": result.handles}
+    for name, kinds in (("error", ToolError | None), ("text", str), ("data", dict | None), ("handles", tuple)):
+        if not isinstance(given[name], kinds):
+            return f"has {type(given[name]).__name__} for its {name}"
+    if not all(type(handle) is int and 0 <= handle < num_images for handle in result.handles):
+        return f"names the images {result.handles!r:.80}, of which there are {num_images}"
+    if not _is_duration(result.seconds):
+        return f"took {result.seconds!r:.40} seconds"
+    return None
 
 
 def _checked_result(tool: str, result: ToolResult, seconds: float) -> ToolResult:
     """A result that an author made by hand; handles are the episode's to give, so any it holds are dropped."""
     error: object = result.error
     if isinstance(error, ToolError):
-        return ToolResult(error=error, seconds=seconds)
+        return ToolResult(error=wrap_exception(tool, error), seconds=seconds)
     for name, value, kind in (
         ("error", error, type(None)),
         ("text", result.text, str),
@@ -108,17 +144,11 @@ def _checked_result(tool: str, result: ToolResult, seconds: float) -> ToolResult
     ):
         if not isinstance(value, kind):
             raise ToolError("tool_failed", f"{tool} returned a result whose {name} is {type(value).__name__}.")
-    images = tuple(_checked_image(tool, image) for image in result.images)
+    if len(result.images) > MAX_PARTS:
+        raise ToolError("tool_failed", f"{tool} returned {len(result.images)} images; {MAX_PARTS} at most.")
+    images = tuple(check_image(tool, image) for image in result.images)
     data = None if result.data is None else _json_data(tool, result.data)
-    return ToolResult(images, encodable_text(result.text), data, seconds=seconds)
-
-
-def _checked_image(tool: str, image: Any) -> Image:
-    if not isinstance(image, Image):
-        raise ToolError("tool_failed", f"{tool} returned a result with {type(image).__name__} among its images.")
-    if image.pixels.size > MAX_PIXELS:  # an array can claim to be larger than the memory it occupies
-        raise ToolError("tool_failed", f"{tool} returned an image of {image.pixels.size} pixels; {MAX_PIXELS} at most.")
-    return image
+    return ToolResult(images, _cut(result.text), data, seconds=seconds)
 
 
 def _json_data(tool: str, data: Any) -> dict[str, Any]:
@@ -129,6 +159,18 @@ def _json_data(tool: str, data: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ToolError("tool_failed", f"{tool} returned a result whose data is {type(data).__name__}, not a dict.")
     return value
+
+
+def _cut(text: str) -> str:
+    """The text as any file and tokenizer can hold it, of at most `MAX_TEXT_CHARS` characters."""
+    text = str.__str__(text)  # of a subclass, such as an enumeration's, the text itself
+    if len(text) > MAX_TEXT_CHARS:
+        text = f"{text[:MAX_TEXT_CHARS]} [cut: {len(text)} characters in all]"
+    return encodable_text(text)
+
+
+def _is_duration(seconds: object) -> bool:
+    return isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
 
 
 def _number(value: Any) -> str:

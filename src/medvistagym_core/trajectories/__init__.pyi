@@ -14,9 +14,15 @@ from ._results import Results as Results
 from ._results import format_table as format_table
 from ._results import summarize as summarize
 from ._results import wilson_interval as wilson_interval
+from ._store import BadLine as BadLine
 from ._store import FileInUseError as FileInUseError
 from ._store import TrajectoryReader as TrajectoryReader
 from ._store import TrajectoryWriter as TrajectoryWriter
+from ._store import UnreadableRecordError as UnreadableRecordError
+from ._store import open_regular as open_regular
+from ._store import parse_line as parse_line
+from ._store import read_line as read_line
+from ._store import read_lines as read_lines
 from ._tool_result_document import ToolResultDocument as ToolResultDocument
 from ._trajectory import OutcomeRecord as OutcomeRecord
 from ._trajectory import PolicyRecord as PolicyRecord

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
+import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -20,18 +24,44 @@ if TYPE_CHECKING:
 
 from medvistagym_core.trajectories._trajectory import Trajectory
 
+MAX_LINE_BYTES: Final = 16 * 2**20
+"""Longest line of a trajectory file; the record of an episode is a few kilobytes for each call."""
 _FAILED: Final = b'"policy_failed"'
+_PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
+_log: Final = logging.getLogger(__name__)
 
 
 class FileInUseError(ValueError):
     """A trajectory file that another run is writing."""
 
 
+class UnreadableRecordError(ValueError):
+    """A trajectory that would not read back from its line, such as one whose reward is no number; it was not written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BadLine:
+    """A line of a trajectory file that is no trajectory.
+
+    Attributes:
+        file: Name of the file.
+        number: The line, from 1.
+        reason: What is wrong with it.
+    """
+
+    file: str
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.number}: {self.reason}"
+
+
 class TrajectoryWriter:
     """Appends trajectories to a file; what another run left there stays.
 
     A line that a killed run left unfinished is dropped when the file is opened. Whatever happens later, every line but the last
-    is whole.
+    is whole, and every line that was written reads back as what was written.
 
     Args:
         path: The file, ending in `.jsonl`; its folder is made.
@@ -48,7 +78,7 @@ class TrajectoryWriter:
         self.images = self.path.parent / "images"
         self.images.mkdir(exist_ok=True)
         self._folder = os.path.join(self.images, "")  # noqa: PTH118
-        self._have = {entry.stem for entry in self.images.glob("*.png")}
+        self._have = {entry.stem for entry in self.images.glob("*.png") if _is_whole(entry)}
         self._rejected_path = self.path.with_suffix(".rejected")
         self._file = _open_exclusive(self.path)
         try:
@@ -71,25 +101,33 @@ class TrajectoryWriter:
         """Append an episode; its pictures first, so that no line names a picture that is not there.
 
         Raises:
+            UnreadableRecordError: The record does not read back from its line; nothing is written.
             OSError: There is no room, or no more right; nothing of the line is left.
         """
+        line = memoryview(_line_of(trajectory))
         for sha, picture in pictures.items():
             if sha not in self._have:
                 _save(picture, f"{self._folder}{sha}.png")
                 self._have.add(sha)
-        line = memoryview(trajectory.model_dump_json(round_trip=True).encode() + b"\n")
         begin = os.fstat(self._file.fileno()).st_size
         try:
             while line:
                 line = line[self._file.write(line) :]
+        except OSError as error:  # one of a write names no file
+            self._file.truncate(begin)
+            raise _naming(error, str(self.path)) from error
         except BaseException:
             self._file.truncate(begin)
             raise
 
     def reject(self, trajectory: Trajectory) -> None:
         """Note that an episode was run and is not kept, so that a resumed run does not repeat it."""
+        self.reject_id(trajectory.id)
+
+    def reject_id(self, episode: str) -> None:
+        """`reject` by the episode's name, for one of which there is no record."""
         with self._rejected_path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(trajectory.id + "\n")
+            file.write(episode.replace("\n", " ") + "\n")
 
     def remove_failed(self, unwanted: Callable[[Trajectory], bool]) -> int:
         """Take episodes in which the policy failed out of the file, so that they can be played again; how many there were.
@@ -104,7 +142,7 @@ class TrajectoryWriter:
         """
         path, going = self.path.resolve(), set[int]()
         with path.open("rb") as file:
-            for number, line in enumerate(file):
+            for number, line in enumerate(read_lines(file)):
                 if _FAILED in line and (t := _parsed(line)) and t.outcome.ended == "policy_failed" and unwanted(t):
                     going.add(number)
         if not going:
@@ -141,26 +179,29 @@ class TrajectoryWriter:
 class TrajectoryReader:
     """Reads the trajectories of a file, one at a time; a last line that was never finished is left out.
 
+    A line that is no trajectory is left out too, logged as a warning, and kept in `bad_lines`.
+
     Args:
         path: The file.
+
+    Attributes:
+        bad_lines: The lines that the reading begun last has left out so far.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.bad_lines: list[BadLine] = []
 
     def __iter__(self) -> Iterator[Trajectory]:
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    return
+        self.bad_lines = []
+        with open_regular(self.path) as file:
+            for number, line in enumerate(read_lines(file), 1):
                 try:
-                    yield Trajectory.model_validate_json(line)
-                except ValidationError as error:
-                    first = error.errors(include_url=False, include_input=False)[0]
-                    where = ".".join(str(part) for part in first["loc"])
-                    raise ValueError(
-                        f"{self.path.name}, line {number}: {where or 'the line'}: {first['msg']}"
-                    ) from None
+                    yield parse_line(line)
+                except ValueError as error:
+                    bad = BadLine(self.path.name, number, str(error))
+                    self.bad_lines.append(bad)
+                    _log.warning("%s; it is left out", bad)
 
     def load_image(self, sha256: str) -> PIL.Image.Image:
         """A picture by its hash, in RGB.
@@ -178,25 +219,107 @@ class TrajectoryReader:
             raise ValueError(f"{path.name} is missing from {path.parent.name}/ beside {self.path.name}") from None
 
     def lock(self) -> ToolboxLock:
-        """The lock of the toolbox that the file was made with."""
-        return ToolboxLock.model_validate_json(self.path.with_suffix(".lock.json").read_bytes())
+        """The lock of the toolbox that the file was made with.
+
+        Raises:
+            FileNotFoundError: There is none.
+            ValueError: It is not the lock of a toolbox; the message names the file.
+        """
+        return _read_lock(self.path.with_suffix(".lock.json"))
+
+
+def open_regular(path: str | Path) -> IO[bytes]:
+    """A file to read, if it is a regular one: a pipe would wait for its writer, and a device may have no end.
+
+    Raises:
+        OSError: It is none, or cannot be opened.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is not a regular file", name)
+        return descriptor
+
+    return open(path, "rb", opener=opener)
+
+
+def read_line(file: IO[bytes]) -> tuple[bytes, int]:
+    """The next line of a file with its end, and its length in bytes; the line is empty where none is finished.
+
+    Of a line that is too long, only the first `MAX_LINE_BYTES` are given.
+    """
+    line = file.readline(MAX_LINE_BYTES)
+    length, end = len(line), line[-1:]
+    while end not in (b"", b"\n"):
+        rest = file.readline(MAX_LINE_BYTES)
+        length, end = length + len(rest), rest[-1:]
+    return (line, length) if end else (b"", 0)
+
+
+def read_lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The finished lines of a file from where it stands (`read_line`)."""
+    while line := read_line(file)[0]:
+        yield line
+
+
+def parse_line(line: bytes) -> Trajectory:
+    """The trajectory in a line.
+
+    Raises:
+        ValueError: There is none; the message names the field.
+    """
+    if len(line) >= MAX_LINE_BYTES:
+        raise ValueError(f"the line is longer than {MAX_LINE_BYTES} bytes")
+    try:
+        return Trajectory.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where or 'the line'}: {first['msg']}") from None
+
+
+def _line_of(trajectory: Trajectory) -> bytes:
+    try:
+        line = trajectory.model_dump_json(round_trip=True).encode() + b"\n"
+        same = parse_line(line) == trajectory
+    except ValueError as error:  # text that UTF-8 cannot hold, too
+        raise UnreadableRecordError(f"the record of {trajectory.id} cannot be written: {error}") from None
+    if not same:
+        raise UnreadableRecordError(f"the record of {trajectory.id} would read back as another one")
+    return line
 
 
 def _parsed(line: bytes) -> Trajectory | None:
     try:
-        return Trajectory.model_validate_json(line)
-    except ValidationError:  # which a reader will name
+        return parse_line(line)
+    except ValueError:  # which a reader will name
         return None
+
+
+def _read_lock(path: Path) -> ToolboxLock:
+    try:
+        return ToolboxLock.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(
+            f"{path.name} is not the lock of a toolbox: {where + ': ' if where else ''}{first['msg']}"
+        ) from None
 
 
 def _write_lock(path: Path, toolbox: Toolbox) -> None:
     if path.exists():
-        ToolboxLock.model_validate_json(path.read_bytes()).check(toolbox)
+        _read_lock(path).check(toolbox)
         return
     part = path.with_suffix(".part")
     try:
         part.write_text(toolbox.lock().model_dump_json(indent=2) + "\n", encoding="utf-8")
         part.replace(path)
+    except OSError as error:  # one of a write names no file
+        part.unlink(missing_ok=True)
+        raise _naming(error, str(path)) from error
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -248,12 +371,32 @@ def _truncate_partial_line(path: Path) -> None:
             file.truncate(at)
 
 
+def _naming(error: OSError, file: str) -> OSError:
+    """The error with the file's name, where it has none."""
+    if error.errno is None or error.filename is not None:
+        return error
+    return OSError(error.errno, error.strerror, file)
+
+
+def _is_whole(picture: Path) -> bool:
+    """Whether a PNG file has its end; after a loss of power one may be empty, or cut off, under its name."""
+    try:
+        with open_regular(picture) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - len(_PNG_END)))
+            return file.read() == _PNG_END
+    except OSError:
+        return False
+
+
 def _save(picture: RenderedImage, path: str) -> None:
     part = f"{path}.{os.getpid()}.part"  # another file's run may be saving the same picture
     try:
         with open(part, "wb") as file:  # noqa: PTH123 - a path object takes a third of the time of writing
             file.write(encode_png(picture.pixels))
         os.replace(part, path)  # noqa: PTH105
+    except OSError as error:
+        Path(part).unlink(missing_ok=True)
+        raise _naming(error, path) from error
     except BaseException:
         Path(part).unlink(missing_ok=True)
         raise

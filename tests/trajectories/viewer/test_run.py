@@ -83,6 +83,59 @@ def test_a_line_that_cannot_be_read_is_named_and_left_out(write):
     assert run.trajectory(1).index == 1
 
 
+def test_a_record_that_cannot_be_shown_hides_no_other(write, monkeypatch):
+    folder = write([WINDOW], [], [WINDOW])
+    row = EpisodeIndex._row
+
+    def fails_on_one(self, number, trajectory):
+        if trajectory.index == 1:
+            raise TypeError("this row")
+        return row(self, number, trajectory)
+
+    monkeypatch.setattr(EpisodeIndex, "_row", fails_on_one)
+    run = read(folder)
+    assert [run.trajectory(k).index for k in range(2)] == [0, 2]
+    assert run.problems == ["test.jsonl, line 2: it cannot be shown (TypeError: this row)"]
+
+
+def test_numbers_without_end_are_shown(write):
+    folder = write([WINDOW])
+    line = (folder / "test.jsonl").read_text()
+    record = json.loads(line)
+    record["turns"][0]["policy_seconds"] = record["reward"] = "@"
+    (folder / "test.jsonl").write_text(json.dumps(record).replace('"@"', "1e999") + "\n" + line)
+    run = read(folder)
+    assert len(run.rows) == 2
+    assert run.episode(0)["reward"] == math.inf
+
+
+def test_only_regular_files_are_opened(write):
+    folder = write([WINDOW])
+    (folder / "pipe.lock.json").write_text("{}")
+    for name in ("pipe.jsonl", "below/metrics.jsonl", "below/results.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(folder / name)
+    (folder / "zero.lock.json").write_text("{}")
+    (folder / "zero.jsonl").symlink_to("/dev/zero")
+    run = read(folder)
+    assert run.files == ["test.jsonl"]
+    assert run.charts() == {"curves": [], "results": []}
+
+
+def test_a_line_longer_than_any_record_is_left_out(write, monkeypatch):
+    folder = write([WINDOW], [])
+    lines = (folder / "test.jsonl").read_text().splitlines()
+    longest = max(map(len, lines)) + 10
+    for module in ("trajectories._store", "trajectories.viewer._index"):
+        monkeypatch.setattr(f"medvistagym_core.{module}.MAX_LINE_BYTES", longest, raising=False)
+    (folder / "test.jsonl").write_text("\n".join([lines[0], "x" * 3 * longest, lines[1], ""]))
+    run = read(folder)
+    assert [row[0] for row in run.rows] == [0, 0]
+    assert run.trajectory(1).index == 1
+    (folder / "test.jsonl").write_text("\n".join([lines[0], "x" * 3 * longest, lines[1], lines[1], ""]))
+    assert run.poll() == 1
+
+
 def test_a_file_alone_is_a_run_and_a_folder_without_one_is_not(write, tmp_path):
     folder = write([WINDOW])
     assert read(folder / "test.jsonl").files == ["test.jsonl"]

@@ -99,6 +99,11 @@ def test_an_unknown_recipe_is_refused_with_those_shipped() -> None:
         ("task: scoutvqa\n", "name: field required"),
         ("name: x\nstesp: 1\n", "stesp: extra inputs are not permitted"),
         ("name: \xff", "cannot be read as text"),
+        ("name: x\ntools: &a [a]\nplugins: *a\n", r"aliases \(\*name\) are not taken"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n", r"aliases \(\*name\) are not taken"),
+        ("name: !!python/object/apply:os.getcwd []\n", "is no YAML file"),
+        ("[" * 5_000, "is no YAML file"),
+        ("# " * 200_000, "a recipe has at most 200000"),
     ],
 )
 def test_a_recipe_file_that_is_none_is_refused_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:

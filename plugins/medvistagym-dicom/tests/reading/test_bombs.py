@@ -164,6 +164,7 @@ def test_a_bomb_costs_little(name: str, tmp_path: Path, path: Callable[[str], Pa
         [sys.executable, "-c", READ, str(warm), str(file)], capture_output=True, text=True, timeout=120, check=True
     )
     said, grown_mib, seconds = json.loads(ran.stdout)
+    print(f"{name}: {grown_mib:.0f} MiB, {seconds:.1f} s, {said[:80]}")
     assert said.startswith(("too_large: bomb.dcm: ", "corrupt: bomb.dcm: ", "[<image 2x2 ", "[<image 64x64 ")) or (
         name == "deflated pixels to be rescaled" and said.startswith("[<image 8000x8000 ")
     )

@@ -20,6 +20,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 WORKER = Path(__file__).with_name("fuzz_worker.py")
+GUIDED = Path(__file__).with_name("guided_worker.py")
 SEEDS = [
     "MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm",
     "MR_small_jpeg_ls_lossless.dcm", "JPEG-LL.dcm", "JPGExtended.dcm", "SC_rgb_jpeg_dcmtk.dcm", "SC_rgb_rle_16bit_2frame.dcm",
@@ -91,3 +92,26 @@ def test_mutated_files_give_an_image_or_a_sentence(seeds: Path, tmp_path: Path) 
 @pytest.mark.slow
 def test_many_more_mutated_files_do_too(seeds: Path, tmp_path: Path) -> None:
     check(seeds, 3_000, 8_000, tmp_path)
+
+
+@pytest.mark.attack
+def test_files_that_reach_every_line_do_too(seeds: Path, tmp_path: Path) -> None:
+    """As many as a hundred thousand, each made from one that reached lines that none before it had."""
+    count = 100_000
+    small = tmp_path / "small"
+    small.mkdir()
+    for path in seeds.iterdir():
+        if path.stat().st_size < 60_000:
+            (small / path.name).write_bytes(path.read_bytes())
+    ran = subprocess.run(
+        [sys.executable, str(GUIDED), str(small), str(count), str(tmp_path)],
+        capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    wrong = (tmp_path / "wrong").read_text() if (tmp_path / "wrong").exists() else ""
+    assert wrong == ""
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    report = json.loads((tmp_path / "report.json").read_text())
+    print(f"{sum(report['counts'].values())} files, the slowest {report['slowest_s']:.1f} s: {report['counts']}")
+    assert sum(report["counts"].values()) >= count - 1000  # it is written every thousand
+    assert report["slowest_s"] < 20
+    assert len(list((tmp_path / "corpus").iterdir())) > 50  # it found its way

@@ -151,6 +151,21 @@ def test_only_what_matters_must_be_literal(write: Callable[..., Path], load: Loa
         ("config", "network_def.channels", "@network_def", "refers to itself"),
         ("config", "network_def.channels", [6, 6], "do not fit"),
         ("config", "network_def.norm", "what", "cannot be made"),
+        ("config", "network_def.norm", ["what", {}], "cannot be made"),
+        ("config", "network_def.norm", "https://host.example/w.pt", "single words are taken"),
+        ("config", "network_def.norm", ["group", {"num_groups": "../../w.pt"}], "single words are taken"),
+        ("config", "network_def.channels", [10**9, 4], "up to 8192"),
+        ("config", "network_def.channels", [8000, 8000], "more than 500,000,000 parameters"),
+        ("config", "network_def.channels", ["@a0", "@a0"], "more than 10000 values"),
+        ("config", "network_def.pretrained", True, "the argument pretrained, which is not one of those taken"),
+        ("config", "network_def._target_", "FlexibleUNet", "UNet, .* of monai.networks.nets are taken"),
+        ("config", "network_def._target_", "HoVerNet", "its network is HoVerNet"),
+        ("config", "network_def", ["UNet"], "not in the form"),
+        ("config", "inferer.roi_size", "wide", "not in the form"),
+        ("config", "preprocessing.transforms.3.pixdim", {"a": 1}, "not in the form"),
+        ("config", "preprocessing.transforms.4.dtype", "https://host.example", "numbers and words are taken"),
+        ("metadata", "network_data_format.inputs.image", 3, "one input"),
+        ("metadata", "network_data_format.inputs.image.spatial_shape", 3, "not in the form"),
         ("config", "preprocessing.transforms.0", {"_target_": "Lambdad", "keys": "image"}, "Lambdad"),
         ("config", "preprocessing.transforms.2.axcodes", "PIL", "PIL"),
         ("config", "preprocessing.transforms.3.pixdim", "$[1, 1, 1]", "never done"),
@@ -163,6 +178,7 @@ def test_bundles_that_are_refused(
 ) -> None:
     given = {"metadata": METADATA, "config": CONFIG}
     given[file] = changed(given[file], place, value)
+    given["config"] |= {f"a{k}": [f"@a{k + 1}"] * 10 for k in range(8)} | {"a8": 1}  # each ten of the next
     with pytest.raises(ValueError, match=f"the bundle bundle cannot be used: .*{says}"):
         load(write(**given))
 
@@ -177,6 +193,10 @@ def test_weights_are_never_unpickled_as_code(write: Callable[..., Path], load: L
     (folder / "models" / "model.pt").write_bytes(pickle.dumps({"model": Harm()}, protocol=2))
     with pytest.raises(ValueError, match="not a file of plain weights"):
         load(folder)
+    for broken in (b"", b"PK\x03\x04", b"\x80\x02}q\x00(", (folder / "configs" / "metadata.json").read_bytes()):
+        (folder / "models" / "model.pt").write_bytes(broken)
+        with pytest.raises(ValueError, match="not a file of plain weights"):
+            load(folder)
     (folder / "models" / "model.pt").unlink()
     with pytest.raises(ValueError, match=r"no models/model\.pt"):
         load(folder)

@@ -16,9 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from pydantic import ValidationError
-
-from medvistagym_core.trajectories import Results, Trajectory
+from medvistagym_core.trajectories import Results, Trajectory, open_regular, parse_line, read_line, read_lines
 from medvistagym_core.trajectories.viewer._lineage import box_annotations, source_handle
 
 COLUMNS: Final = (
@@ -93,6 +91,7 @@ class EpisodeIndex:
             found = [self.path]
         else:
             found = [p for p in self._walk() if p.suffix == ".jsonl" and p.with_suffix(".lock.json").is_file()]
+            found = [path for path in found if path.is_file()]
         self._again = time.monotonic() + RESCAN_INTERVAL_S
         known = set(self._files)
         for path in found:
@@ -109,7 +108,7 @@ class EpisodeIndex:
         status = path.stat()
         if (status.st_ino, status.st_mtime_ns) == self._states[number] and status.st_size == self._ends[number]:
             return 0
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
             if status.st_ino != self._states[number][0] or not self._stands(number, file):
                 self._restart(number)
@@ -117,20 +116,24 @@ class EpisodeIndex:
             file.seek(self._ends[number])
             while most is None or count < most:
                 begin = self._ends[number]
-                line = file.readline()
-                if not line.endswith(b"\n"):
+                line, length = read_line(file)
+                if not line:
                     break
-                self._ends[number] += len(line)
+                self._ends[number] += length
                 self._lines[number] += 1
-                self._last[number] = len(line), hash(line)
+                self._last[number] = (length, hash(line)) if length == len(line) else (0, hash(b""))
                 try:
-                    trajectory = Trajectory.model_validate_json(line)
-                except ValidationError as error:
-                    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-                    where = ".".join(str(part) for part in first["loc"]) or "the line"
-                    self._problem(f"{self._label(path)}, line {self._lines[number]}: {where}: {first['msg']}")
+                    trajectory = parse_line(line)
+                except ValueError as error:
+                    self._problem(f"{self._label(path)}, line {self._lines[number]}: {error}")
                     continue
-                row, thumb = self._row(number, trajectory), trajectory.images[0].picture if trajectory.images else None
+                try:
+                    row = self._row(number, trajectory)
+                except Exception as error:  # noqa: BLE001 one record that cannot be shown must not hide the others
+                    said = f"it cannot be shown ({type(error).__name__}: {error})"
+                    self._problem(f"{self._label(path)}, line {self._lines[number]}: {said}")
+                    continue
+                thumb = trajectory.images[0].picture if trajectory.images else None
                 at = self._again_at[number].pop(trajectory.id, None)
                 if at is None:
                     self._begin.append(begin)
@@ -228,7 +231,7 @@ class EpisodeIndex:
         """
         if not 0 <= number < len(self.rows):
             raise IndexError(f"there is no episode {number}")
-        with self._files[self.rows[number][0]].open("rb") as file:
+        with open_regular(self._files[self.rows[number][0]]) as file:
             file.seek(self._begin[number])
             trajectory = Trajectory.model_validate_json(file.read(self._length[number]))
         if trajectory.id != self.strings[self.rows[number][1]]:
@@ -273,7 +276,7 @@ class EpisodeIndex:
         """
         results = []
         for path in self._beside("results.json"):
-            with contextlib.suppress(ValueError, OSError):
+            with contextlib.suppress(ValueError, OSError, RecursionError):
                 results.append({"name": self._short(path), **Results.load(path).model_dump(mode="json")})
         return {"curves": self._curves(), "results": results}
 
@@ -305,7 +308,7 @@ class EpisodeIndex:
     def _beside(self, name: str) -> list[Path]:
         if self.path.is_file():
             return [path for path in (self.path.parent / name,) if path.is_file()]
-        return [path for path in self._walk() if path.name == name]
+        return [path for path in self._walk() if path.name == name and path.is_file()]
 
     def _walk(self) -> list[Path]:
         """The files of the run, pictures left out: there may be very many."""
@@ -317,11 +320,11 @@ class EpisodeIndex:
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for line in file:
+    with open_regular(path) as file:
+        for line in read_lines(file):
             try:
                 value = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(value, dict):
                 yield value

@@ -17,7 +17,7 @@ from typing import Any, Final
 import PIL.Image
 
 from medvistagym_core.plugins import SelectionError
-from medvistagym_core.protocol import inspect_chat_template
+from medvistagym_core.protocol import SpecialTokens, UnsafeTokenizerError, inspect_chat_template
 from medvistagym_trl.processor import StillQwen3VLProcessor, register
 
 FAMILIES: Final = {
@@ -142,6 +142,12 @@ def _problem(processor: Any, schemas: Sequence[Mapping[str, Any]]) -> str | None
     report = dataclasses.replace(inspect_chat_template(processor, schemas), prefix_preserving=True, schemas_abridged=())
     if report.problems:
         return report.problems[0]
+    try:
+        special = SpecialTokens.from_processor(processor)
+    except UnsafeTokenizerError as error:
+        return str(error)
+    if special.others:  # TRL renders by itself, so only what is escaped where messages are made is
+        return f"text could stand for its special token {special.others[0]!r}, whose form is not one that is escaped"
     pictures = processor.image_processor(images=[PIL.Image.new("RGB", (64, 64))], return_tensors="pt")
     if "image_grid_thw" not in pictures:
         return "its pictures do not come as a grid of patches (image_grid_thw)"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medvistagym_core.plugins import SelectionError
 from medvistagym_core.tools import closest_match
+
+_MAX_CHARS: Final = 200_000  # of a recipe's file; those that ship have a few thousand
 
 
 class RecipeError(SelectionError):
@@ -192,12 +194,29 @@ def load_recipe(source: str | Path) -> Recipe:
             f"no recipe {str(source)!r}; shipped are {', '.join(recipe_names())}, or give the path of a .yaml file"
         )
     try:
-        data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        data = _parse_yaml(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise RecipeError(f"{path} is no YAML file: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise RecipeError(f"{path} holds no settings; begin it with `name: ...`")
     return _read(data, str(source))
+
+
+class _RecipeLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Plain values without aliases: with them, a few lines can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases (*name) are not taken", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+def _parse_yaml(text: str) -> Any:
+    if len(text) > _MAX_CHARS:
+        raise ValueError(f"it has {len(text)} characters, and a recipe has at most {_MAX_CHARS}")
+    return yaml.load(text, Loader=_RecipeLoader)
 
 
 def _read(data: dict[str, Any], source: str) -> Recipe:

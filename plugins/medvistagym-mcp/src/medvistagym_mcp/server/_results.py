@@ -21,7 +21,7 @@ from mcp import types
 from medvistagym_core.execution import ImageStore
 from medvistagym_core.imaging import Image
 from medvistagym_core.protocol import truncate
-from medvistagym_core.tools import ToolError, ToolResult
+from medvistagym_core.tools import ToolError, ToolResult, escape_control_marks, escape_json
 from medvistagym_mcp.server._session import PictureFormat, SessionLimits
 
 IMAGE_FACTS: Final = "medvistagym/image"
@@ -55,7 +55,7 @@ def to_call_result(result: ToolResult, store: ImageStore, limits: SessionLimits)
         limits: Size of pictures, of text, and of the whole result.
     """
     if result.error is not None:
-        error = ToolError(result.error.code, redact_paths(result.error.message))
+        error = ToolError(result.error.code, escape_control_marks(redact_paths(result.error.message)))
         longest = min(limits.text, limits.result_bytes // 12)  # it is sent twice, and a character may take 6 bytes
         return types.CallToolResult(
             content=[types.TextContent(text=truncate(str(error), longest))],
@@ -158,8 +158,8 @@ def _texts(result: ToolResult, limits: SessionLimits) -> tuple[list[str], dict[s
     """The texts and the data of a result, which take at most half of its size."""
     room = limits.result_bytes // 2
     longest = min(limits.text, room // 6)  # a control character takes 6 bytes in JSON
-    texts = [truncate(result.text, longest)] if result.text else []
-    data = _json_values(result.data)
+    texts = [escape_control_marks(truncate(result.text, longest))] if result.text else []
+    data = escape_json(_json_values(result.data))  # a client shows its model the data, too
     size = _size(data)
     if size > room - _size(texts):
         data = None

@@ -102,9 +102,9 @@ def build_server(
 def offered_tool(spec: ToolSpec) -> types.Tool:
     """A tool as clients see it."""
     rendered: Any = render_tool_schema(spec, "mcp")
-    description = truncate(spec.description, _MAX_DESCRIPTION)
+    description = truncate(rendered["description"], _MAX_DESCRIPTION)
     return types.Tool.model_validate(
-        {**rendered, "description": description, "inputSchema": to_client_schema(spec.parameters)}
+        {**rendered, "description": description, "inputSchema": to_client_schema(rendered["inputSchema"])}
     )
 
 

@@ -1,13 +1,16 @@
 """What a MONAI bundle's configuration asks for: metadata, network, preprocessing and inferer, read from its JSON files.
 
-A bundle's configuration can hold Python to be evaluated. None is: the network must be one of `monai.networks.nets` with literal
-arguments, and the preprocessing must be made of the transforms listed here. Anything else is refused by name.
+A bundle's configuration can hold Python to be evaluated, and arguments that make a network fetch its weights. Neither happens:
+the network and its arguments must be among those listed here, its arguments numbers and words, and the preprocessing must be
+made of the transforms listed here. Anything else is refused by name.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +26,38 @@ _READ_TRANSFORMS: Final = _INTENSITY_TRANSFORMS | {"Orientationd", "Spacingd"}
 _INFERER_KEYS: Final = ("_target_", "roi_size", "sw_batch_size", "mode", "overlap", "padding_mode", "sigma_scale")
 _BLENDING_KEYS: Final = ("mode", "overlap", "padding_mode", "sigma_scale")
 _MAX_REFERENCES: Final = 20  # followed one after the other
+_MAX_VALUES: Final = 10_000  # that a section consists of, once its references are followed
+_MAX_CONFIG_BYTES: Final = 4 * 2**20
+_MAX_NUMBER: Final = 8192  # the largest of real networks, a size of a layer, is 3072
+_MAX_INTENSITY: Final = 1e9
+_MAX_PARTS: Final = 64  # of a list
+_WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_COMMON: Final = frozenset({"spatial_dims", "in_channels", "out_channels"})
+_SEGRESNET: Final = _COMMON | {"init_filters", "act", "norm", "blocks_down", "blocks_up", "upsample_mode"}
+_BASIC_UNET: Final = _COMMON | {"features", "act", "norm", "bias", "dropout", "upsample"}
+_UNET: Final = _COMMON | {"channels", "strides", "kernel_size", "up_kernel_size", "dropout"}
+NETWORKS: Final[Mapping[str, frozenset[str]]] = {
+    "UNet": _UNET | {"num_res_units", "act", "norm", "bias", "adn_ordering"},
+    "AttentionUnet": _UNET,
+    "BasicUNet": _BASIC_UNET,
+    "BasicUNetPlusPlus": _BASIC_UNET | {"deep_supervision"},
+    "DynUNet": _COMMON
+    | {"kernel_size", "strides", "upsample_kernel_size", "filters", "dropout", "norm_name", "act_name"}
+    | {"deep_supervision", "deep_supr_num", "res_block", "trans_bias"},
+    "SegResNet": _SEGRESNET | {"dropout_prob", "norm_name", "num_groups", "use_conv_final"},
+    "SegResNetDS": _SEGRESNET | {"dsdepth", "resolution"},
+    "SegResNetDS2": _SEGRESNET | {"dsdepth", "resolution"},
+    "UNETR": _COMMON
+    | {"img_size", "feature_size", "hidden_size", "mlp_dim", "num_heads", "proj_type", "norm_name", "conv_block"}
+    | {"res_block", "dropout_rate", "qkv_bias", "save_attn"},
+    "SwinUNETR": _COMMON
+    | {"img_size", "patch_size", "depths", "num_heads", "window_size", "qkv_bias", "mlp_ratio", "feature_size"}
+    | {"norm_name", "drop_rate", "attn_drop_rate", "dropout_path_rate", "normalize", "patch_norm", "use_checkpoint"}
+    | {"downsample", "use_v2"},
+    "VNet": _COMMON | {"act", "dropout_prob", "dropout_prob_down", "dropout_prob_up", "dropout_dim", "bias"},
+    "HighResNet": _COMMON | {"norm_type", "acti_type", "dropout_prob", "bias", "layer_params", "channel_matching"},
+}
+"""The networks that are taken, of `monai.networks.nets`, with their arguments; none of these names a file or an address."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +119,13 @@ class BundleConfig:
         return [(k, name) for k, name in labels if name.lower() != "background" and (each or k > 0)]
 
 
-def refuse_bundle(name: str, reason: str) -> ValueError:
+class RefusedBundleError(ValueError):
+    """A bundle that is not used; the sentence says why."""
+
+
+def refuse_bundle(name: str, reason: str) -> RefusedBundleError:
     """The error that says why a bundle is not used."""
-    return ValueError(f"the bundle {name} cannot be used: {reason}")
+    return RefusedBundleError(f"the bundle {name} cannot be used: {reason}")
 
 
 def read_bundle_config(folder: Path) -> BundleConfig:
@@ -96,6 +135,19 @@ def read_bundle_config(folder: Path) -> BundleConfig:
         ValueError: Something is missing, or is not what is taken; the sentence says what.
     """
     name = folder.name
+    try:
+        return _read_bundle_config(name, folder)
+    except RefusedBundleError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        # values of other types than MONAI documents
+        reason = " ".join(str(error).split())[:160]
+        raise refuse_bundle(name, f"its configuration is not in the form of a bundle's: {reason}") from None
+    except RecursionError:
+        raise refuse_bundle(name, "its configuration is nested too deeply") from None
+
+
+def _read_bundle_config(name: str, folder: Path) -> BundleConfig:
     metadata = _checked_metadata(name, _read_json(name, folder / "configs" / "metadata.json"))
     content = _Content(name, _read_json(name, folder / "configs" / "inference.json"))
     network, network_options = _network(content)
@@ -126,6 +178,7 @@ class _Content:
 
     name: str
     config: Mapping[str, Any]
+    _counts: dict[str, int] = dataclasses.field(default_factory=dict)  # of values, by section
 
     def refuse(self, reason: str) -> ValueError:
         return refuse_bundle(self.name, reason)
@@ -142,6 +195,9 @@ class _Content:
         """The value with `@references` followed; refused where it would have to be evaluated as Python."""
         if depth > _MAX_REFERENCES:
             raise self.refuse(f"{section} refers to itself")
+        self._counts[section] = self._counts.get(section, 0) + 1
+        if self._counts[section] > _MAX_VALUES:  # references to references multiply
+            raise self.refuse(f"{section} has more than {_MAX_VALUES} values")
         if isinstance(value, str) and value.startswith("$"):
             raise self.refuse(f"{section} holds Python to be evaluated ({value[:40]}), which is never done")
         if isinstance(value, str) and value.startswith("@"):
@@ -161,9 +217,13 @@ class _Content:
 
 def _read_json(name: str, file: Path) -> dict[str, Any]:
     try:
+        if file.stat().st_size > _MAX_CONFIG_BYTES:
+            raise refuse_bundle(name, f"{file.name} is longer than {_MAX_CONFIG_BYTES >> 20} MiB")
         content = json.loads(file.read_text("utf-8"))
     except FileNotFoundError:
         raise refuse_bundle(name, f"it has no {file.parent.name}/{file.name}") from None
+    except OSError as error:
+        raise refuse_bundle(name, f"{file.name} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise refuse_bundle(name, f"{file.name} is not JSON: {error}") from None
     if not isinstance(content, dict):
@@ -208,7 +268,10 @@ def _preprocessing(content: _Content) -> tuple[tuple[Spacing | Intensity, ...], 
             flip = options["axcodes"] == "RAS"
         elif kind in _INTENSITY_TRANSFORMS:
             left_out = ("_target_", "keys", "allow_missing_keys")
-            steps.append(Intensity(kind[:-1], {k: v for k, v in options.items() if k not in left_out}))
+            taken = {key: value for key, value in options.items() if key not in left_out}
+            if odd := next((key for key, value in taken.items() if not _is_plain(value, _MAX_INTENSITY)), None):
+                raise content.refuse(f"its {kind} has {odd[:80]} = {str(taken[odd])[:80]}; numbers and words are taken")
+            steps.append(Intensity(kind[:-1], taken))
         elif kind not in _IGNORED_TRANSFORMS:
             raise content.refuse(f"its preprocessing has {kind or 'an unnamed step'}, which is not one of those taken")
     return tuple(steps), flip
@@ -226,10 +289,31 @@ def _inferer(content: _Content) -> dict[str, Any]:
 
 
 def _network(content: _Content) -> tuple[str, dict[str, Any]]:
-    """The class's name in `monai.networks.nets`, whether or not there is one of it, and its arguments."""
+    """The class's name in `monai.networks.nets`, and its arguments."""
     definition = content.literal(content.config.get("network_def"), "network_def")
     target = str((definition or {}).get("_target_", ""))
     module, _, name = target.rpartition(".")
-    if module not in ("", "monai.networks.nets") or not name:
-        raise content.refuse(f"its network is {target or 'not given'}; those of monai.networks.nets are taken")
-    return name, {key: value for key, value in definition.items() if not key.startswith("_")}
+    if module not in ("", "monai.networks.nets") or name not in NETWORKS:
+        taken = f"{', '.join(NETWORKS)} of monai.networks.nets are taken"
+        raise content.refuse(f"its network is {target[:80] or 'not given'}; {taken}")
+    options = {key: value for key, value in definition.items() if not key.startswith("_")}
+    for key, value in options.items():
+        if key not in NETWORKS[name]:
+            raise content.refuse(f"its {name} has the argument {key[:80]}, which is not one of those taken")
+        if not _is_plain(value):
+            raise content.refuse(
+                f"its {name} has {key} = {str(value)[:80]}; numbers up to {_MAX_NUMBER} and single words are taken"
+            )
+    return name, options
+
+
+def _is_plain(value: Any, largest: float = _MAX_NUMBER) -> bool:
+    """Whether a value consists of numbers, words and None: no address, no path, no number that is a size out of reason."""
+    if isinstance(value, bool | None):
+        return True
+    if isinstance(value, int | float):
+        return math.isfinite(value) and abs(value) <= largest
+    if isinstance(value, str):
+        return not value or _WORD.fullmatch(value) is not None
+    parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+    return isinstance(parts, list) and len(parts) <= _MAX_PARTS and all(_is_plain(part, largest) for part in parts)

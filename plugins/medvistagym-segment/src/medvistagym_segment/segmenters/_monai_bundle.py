@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_VOXELS: Final = 2**27  # after resampling
 _MAX_WINDOWS: Final = 16  # at once, on a GPU
+_MAX_PARAMETERS: Final = 500_000_000  # five times those of the largest network of MONAI's model zoo that segments
 
 
 class MonaiBundleSegmenter:
@@ -128,43 +131,74 @@ def _build_steps(config: BundleConfig) -> list[Any]:
     """The preprocessing: callables on `(1, ...)`, or `Spacing`."""
     from monai import transforms
 
-    return [
-        step if isinstance(step, Spacing) else getattr(transforms, step.transform)(**step.options)
-        for step in config.steps
-    ]
+    steps: list[Any] = []
+    for step in config.steps:
+        try:
+            steps.append(step if isinstance(step, Spacing) else getattr(transforms, step.transform)(**step.options))
+        except Exception as error:  # noqa: BLE001 whatever MONAI raises on arguments that are not its own
+            raise refuse_bundle(config.name, f"its {step} cannot be made: {_reason(error)}") from None
+    return steps
 
 
 def _load_network(config: BundleConfig, file: Path) -> torch.nn.Module:
     """The bundle's network with its weights."""
-    import torch
     from monai.networks import nets
 
-    kind: Any = getattr(nets, config.network, None)
-    if not (isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
-        raise refuse_bundle(config.name, f"its network is {config.network}; those of monai.networks.nets are taken")
+    kind: Any = getattr(nets, config.network)
     try:
-        network: torch.nn.Module = kind(**config.network_options)
-    except (TypeError, ValueError) as error:
-        raise refuse_bundle(config.name, f"its {config.network} cannot be made: {error}") from None
+        with _limited_parameters():
+            network: torch.nn.Module = kind(**config.network_options)
+    except _TooManyParametersError:
+        raise refuse_bundle(
+            config.name, f"its {config.network} has more than {_MAX_PARAMETERS:,} parameters, the most that are taken"
+        ) from None
+    except Exception as error:  # noqa: BLE001 whatever MONAI raises on arguments that do not fit each other
+        raise refuse_bundle(config.name, f"its {config.network} cannot be made: {_reason(error)}") from None
     try:
         network.load_state_dict(_load_weights(config, file))
-    except (RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise refuse_bundle(config.name, f"its weights do not fit its network: {reason}") from None
+    except (RuntimeError, TypeError, AttributeError, KeyError) as error:
+        raise refuse_bundle(config.name, f"its weights do not fit its network: {_reason(error)}") from None
     return network
+
+
+class _TooManyParametersError(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _limited_parameters() -> Iterator[None]:
+    """Stop the making of a network in this thread before its parameters are written to, once there are too many."""
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    thread, count = threading.get_ident(), 0
+
+    def add(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
+        nonlocal count
+        if parameter is not None and threading.get_ident() == thread:
+            count += parameter.numel()
+            if count > _MAX_PARAMETERS:
+                raise _TooManyParametersError
+
+    hook = register_module_parameter_registration_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _load_weights(config: BundleConfig, file: Path) -> Any:
     """What a file of tensors holds for the network; nothing in it is run."""
-    import pickle
-
     import torch
 
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise refuse_bundle(config.name, f"it has no models/{file.name}") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
+    except Exception:  # noqa: BLE001 pickle's errors, and whatever a broken archive makes torch raise
         raise refuse_bundle(config.name, f"models/{file.name} is not a file of plain weights") from None
     for key in ("model", "state_dict", "net"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):

@@ -1,0 +1,158 @@
+"""Whether an image that a tool returned is one that can be stored, shown, recorded and handed to the next tool.
+
+An author can make an image that says what cannot be: a mask of another shape, a map to the source that leads nowhere, ten
+billion pixels in the memory of one. It is refused where it is returned, in a sentence about the tool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from medvistagym_core.imaging import Image, LookupTable, Window
+from medvistagym_core.tools._errors import ToolError
+from medvistagym_core.tools._json_value import encodable_text
+
+MAX_PIXELS: Final = 2**31
+"""The largest image that a tool may return, in pixels over all frames."""
+MAX_SHARED_BYTES: Final = 2**28
+"""The largest image whose pixels may share memory, as those of a broadcast array do: it is as large once it is copied."""
+_MAX_DETAILS: Final = 8
+_MAX_ATTRIBUTES: Final = 256
+_MAX_NAME: Final = 64
+_MAX_ATTRIBUTE: Final = 4096
+_PHOTOMETRIC: Final = ("MONOCHROME1", "MONOCHROME2", "RGB")
+_FUNCTIONS: Final = ("linear", "linear_exact", "sigmoid")
+_MAX_COORDINATE: Final = 1e9
+
+
+def check_image(tool: str, image: Any) -> Image:
+    """The image as it can be used: the same, but for text that no file can hold.
+
+    Raises:
+        ToolError: `tool_failed`, with what is wrong with it.
+    """
+    if type(image) is not Image:
+        raise ToolError("tool_failed", f"{tool} returned a result with {type(image).__name__} among its images.")
+    wrong = _fault(image)
+    if wrong is not None:
+        raise ToolError("tool_failed", f"{tool} returned an image {wrong}.")
+    return _with_encodable_text(image)
+
+
+def _fault(image: Image, depth: int = 0) -> str | None:
+    """What is wrong with an image, to follow "an image"; None where nothing is."""
+    checks = (_pixels_fault, _geometry_fault, _display_fault, _words_fault)
+    try:
+        found = next((wrong for check in checks if (wrong := check(image)) is not None), None)
+        if found is None:
+            image.__post_init__()  # its own rules, should they have been gone round
+    except Exception as error:  # noqa: BLE001 an author's values can be of any type, and fail in any way
+        found = f"that cannot be used: {type(error).__name__}: {str(error)[:200]}"
+    if found is not None or image.detail is None:
+        return found
+    if depth >= _MAX_DETAILS:
+        return f"with more than {_MAX_DETAILS} images behind it, each the detail of the one before"
+    if type(image.detail) is not Image:
+        return f"whose detail is {type(image.detail).__name__}"
+    wrong = _fault(image.detail, depth + 1)
+    return None if wrong is None else f"whose detail is an image {wrong}"
+
+
+def _pixels_fault(image: Image) -> str | None:
+    import numpy as np
+
+    pixels: Any = image.pixels
+    if type(pixels) is not np.ndarray:
+        return f"whose pixels are {type(pixels).__name__}"
+    if pixels.size > MAX_PIXELS:
+        return f"of {pixels.size} pixels; {MAX_PIXELS} at most"
+    own = pixels.itemsize * math.prod(n for n, step in zip(pixels.shape, pixels.strides, strict=True) if step)
+    if own < pixels.nbytes and pixels.nbytes > MAX_SHARED_BYTES:
+        return f"of {pixels.size} pixels that lie in the memory of {own // pixels.itemsize}"
+    if image.photometric not in _PHOTOMETRIC:
+        return f"whose photometric is {image.photometric!r:.40}, not one of {', '.join(_PHOTOMETRIC)}"
+    if image.frame is not None and type(image.frame) is not int:
+        return f"whose frame is {image.frame!r:.40}, not a whole number"
+    return None
+
+
+def _geometry_fault(image: Image) -> str | None:
+    if image.spacing is not None and not _numbers(image.spacing, (2, 3)):
+        return f"whose spacing is {image.spacing!r:.80}, not a number for each axis"
+    if not _numbers(image.to_source, (6,)) or any(abs(value) > _MAX_COORDINATE for value in image.to_source):
+        return f"whose way back to its source is {image.to_source!r:.120}, not six numbers"
+    a, b, _, d, e, _ = image.to_source
+    if a * e - b * d == 0:
+        return f"whose way back to its source, {image.to_source!r:.120}, takes all of it to one line"
+    shape: Any = image.source_shape
+    if not (isinstance(shape, tuple) and len(shape) == 2 and all(type(n) is int and 0 < n <= 2**31 for n in shape)):
+        return f"whose source has the shape {shape!r:.80}, not a height and a width"
+    return None
+
+
+def _display_fault(image: Image) -> str | None:
+    import numpy as np
+
+    if image.window is not None and type(image.window) not in (Window, LookupTable):
+        return f"whose window is {type(image.window).__name__}"
+    windows: Any = image.windows
+    if not isinstance(windows, tuple) or any(type(window) is not Window for window in windows):
+        return "whose windows are not a tuple of windows"
+    for window in (image.window, *image.windows):
+        function: Any = window.function if isinstance(window, Window) else _FUNCTIONS[0]
+        if function not in _FUNCTIONS:
+            return f"with a window whose function is {function!r:.40}"
+        if isinstance(window, Window) and not _numbers((window.center, window.width), (2,)):
+            return f"with a window of {window.center!r:.40} and {window.width!r:.40}"
+        if window is not None and window.name is not None and not _is_name(window.name, _MAX_ATTRIBUTE):
+            return f"with a window called {window.name!r:.80}"
+    overlay: Any = image.overlay
+    if overlay is not None and (
+        type(overlay) is not np.ndarray or overlay.dtype != bool or overlay.shape != image.shape
+    ):
+        return "whose overlay is not an array of true and false in the shape of the image"
+    return None
+
+
+def _words_fault(image: Image) -> str | None:
+    if not _is_name(image.unit, _MAX_NAME):
+        return f"whose unit is {image.unit!r:.80}, not a word"
+    if image.modality is not None and not _is_name(image.modality, _MAX_NAME):
+        return f"whose modality is {image.modality!r:.80}, not a word"
+    attributes: Any = image.attributes
+    if not isinstance(attributes, Mapping) or len(attributes) > _MAX_ATTRIBUTES:
+        return f"whose attributes are not a mapping of at most {_MAX_ATTRIBUTES} texts"
+    for name, value in attributes.items():
+        if not _is_name(name, _MAX_NAME) or not _is_name(value, _MAX_ATTRIBUTE):
+            return f"whose attribute {name!r:.80} is {value!r:.80}, not text"
+    return None
+
+
+def _numbers(values: Any, lengths: tuple[int, ...]) -> bool:
+    import numpy as np
+
+    if not isinstance(values, tuple) or len(values) not in lengths:
+        return False
+    return all(
+        isinstance(value, int | float | np.integer | np.floating)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        for value in values
+    )
+
+
+def _is_name(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and len(value) <= longest
+
+
+def _with_encodable_text(image: Image) -> Image:
+    words: dict[str, Any] = {"unit": image.unit, "modality": image.modality, "attributes": image.attributes}
+    clean = {
+        "unit": encodable_text(image.unit),
+        "modality": None if image.modality is None else encodable_text(image.modality),
+        "attributes": {encodable_text(name): encodable_text(value) for name, value in image.attributes.items()},
+    }
+    changes = {name: value for name, value in clean.items() if value != words[name]}
+    return image.replace(**changes) if changes else image

@@ -1,0 +1,149 @@
+"""Reading a policy's words and escaping others' takes time in proportion to their length, whatever they are.
+
+The texts are made from the patterns themselves: what each of them nearly matches, repeated to a megabyte.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import time
+from collections.abc import Callable, Iterator
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+import pytest
+
+import medvistagym_core.protocol
+import medvistagym_core.tools
+from medvistagym_core.protocol import TextProtocol
+from medvistagym_core.tools import closest_match, escape_control_marks, escape_policy_text, find_control_mark
+
+LIMIT_S = 0.5  # of a busy machine, which takes a tenth of it when idle; a quadratic pattern takes minutes
+OPENINGS = (
+    "",
+    "<think>a</think>",
+    "<tool_call>",
+    '<tool_call>{"name": "',
+    '<tool_call>{"name": "a", "arguments": ',
+    "<answer>",
+)
+ODD = (
+    "<",
+    "</",
+    "<think>",
+    "</think>",
+    "<tool_call>",
+    "</tool_call>",
+    "<tool_call>{}</tool_call>",
+    "<answer>",
+    "</answer>",
+    '{"a":',
+    "[",
+    "\\",
+    '\\"',
+    "\\u",
+    "\\ud800",
+    "1e9",
+    "9",
+    "-",
+    " ",
+    "\n",
+    "<|",
+    "|>",
+    "<|a",
+    "[INST",
+    ">>",
+    "|<",
+    "é",
+)
+
+
+def patterns() -> list[re.Pattern[str]]:
+    """Every compiled pattern of the rooms that read text of others."""
+    found: set[re.Pattern[str]] = set()
+    for room in (medvistagym_core.protocol, medvistagym_core.tools):
+        for module in pkgutil.iter_modules(room.__path__):
+            values = list(vars(importlib.import_module(f"{room.__name__}.{module.name}")).values())
+            while values:
+                value = values.pop()
+                if isinstance(value, re.Pattern):
+                    found.add(value)
+                elif isinstance(value, tuple):
+                    values.extend(value)
+    return sorted(found, key=lambda pattern: pattern.pattern)
+
+
+def example(tree: Any, repeats: int) -> str:
+    """A text that a parsed pattern nearly matches: what it looks ahead for is written out."""
+    text = ""
+    for operation, argument in tree:
+        match str(operation):
+            case "LITERAL":
+                text += chr(argument)
+            case "NOT_LITERAL" | "ANY" | "IN":
+                text += "a"
+            case "MAX_REPEAT" | "MIN_REPEAT":
+                least, most, inner = argument
+                text += example(inner, 2) * max(least, min(int(most), repeats))
+            case "SUBPATTERN":
+                text += example(argument[3], repeats)
+            case "BRANCH":
+                text += example(argument[1][-1], repeats)
+            case "ASSERT":
+                text += example(argument[1], repeats) if argument[0] > 0 else ""
+    return text
+
+
+def units() -> list[str]:
+    made = {example(parser.parse(p.pattern, p.flags), n) for p in patterns() for n in (1, 30)}
+    return sorted({*ODD, *(text for text in made if text), *(text[:-1] for text in made if len(text) > 1)})
+
+
+def timed(read: Callable[[str], object], text: str) -> float:
+    start = time.process_time()
+    read(text)
+    return time.process_time() - start
+
+
+def parse(text: str) -> object:
+    return TextProtocol().parse(text)
+
+
+def worst(length: int) -> Iterator[str]:
+    for unit in units():
+        for opening in OPENINGS:
+            yield opening + unit * (length // len(unit))
+
+
+def test_there_are_patterns_to_try() -> None:
+    assert len(patterns()) >= 8
+    assert len(units()) > 30
+
+
+def slow_texts(length: int, limit_s: float) -> list[tuple[str, str, float]]:
+    slow = []
+    for text in worst(length):
+        for read in (parse, escape_control_marks, escape_policy_text, find_control_mark):
+            seconds = timed(read, text)
+            if seconds > limit_s and (seconds := timed(read, text)) > limit_s:  # once more, for a machine that was busy
+                slow.append((read.__name__, text[:60], seconds))
+    return slow
+
+
+def test_the_worst_text_is_parsed_and_escaped_at_once() -> None:
+    assert slow_texts(30_000, 0.1) == []
+
+
+@pytest.mark.attack
+def test_a_megabyte_of_the_worst_text_is_parsed_and_escaped_at_once() -> None:
+    assert slow_texts(1_000_000, LIMIT_S) == []
+
+
+def test_a_long_name_is_compared_with_none() -> None:
+    names = [f"tool_{k}" for k in range(200)]
+    start = time.process_time()
+    assert closest_match("tool" * 250_000, names) is None
+    assert closest_match("tool_1O", names) is not None
+    assert time.process_time() - start < LIMIT_S

@@ -1,0 +1,60 @@
+"""A checkpoint's chat template is tried within limits before it is rendered."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from medvistagym_core.protocol import CostlyTemplateError, SpecialTokens, inspect_chat_template
+
+ROLES = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
+COSTLY = {
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}": "takes more than 3 s",
+    "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}": "more than 4000000 characters",
+    "{% set n = namespace(s='x' * 1000) %}{% for a in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}": "or 512 MiB",
+    "{{ 'x' * 9999999999 }}": "or 512 MiB",
+    "{{ '%9999999999d' % 1 }}": "or 512 MiB",
+    "{{ 9 ** 9 ** 9 }}": "raises numbers to powers",
+    "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}": "takes more than 3 s",
+    "{{ lipsum(n=99999) }}": "takes more than 3 s|more than 4000000 characters",
+    "{# " + "x" * 1_000_000 + " #}": "at most 1000000 are read",
+}
+
+
+class Checkpoint:
+    """A tokenizer that renders nothing: its template must not get so far."""
+
+    def __init__(self, template: Any) -> None:
+        self.chat_template = template
+
+    def apply_chat_template(self, conversation: Any, **options: Any) -> str:
+        assert self.chat_template not in COSTLY
+        return "".join(str(message["content"]) for message in conversation)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("template", "says"), COSTLY.items(), ids=range(len(COSTLY)))
+def test_a_template_without_bounds_is_refused(template: str, says: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(CostlyTemplateError, match=says):
+        inspect_chat_template(Checkpoint(template), [])
+    with pytest.raises(CostlyTemplateError, match=says):
+        SpecialTokens.from_processor(Checkpoint({"default": ROLES, "tool_use": template}))
+    assert time.monotonic() - start < 100
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        ROLES,
+        "{{ nothing.at.all }}",
+        "{% broken",
+        "{{ raise_exception('no') }}",
+        "{% generation %}a{% endgeneration %}",
+        None,
+    ],
+)
+def test_others_are_left_to_what_judges_them(template: Any) -> None:
+    inspect_chat_template(Checkpoint(template), [])
