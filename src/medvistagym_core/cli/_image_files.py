@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["add_reading_options", "check_output_name", "describe_output", "read_images", "write_images"]
 
-_DICOM: Final = (".dcm", ".dicom", ".ima")
-_VOLUMES: Final = {
-    ".nii": "NIfTI", ".nii.gz": "NIfTI", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage",
-}  # fmt: skip
 _UNIT: Final = re.compile(r"[^\W\d_][\w/%^*.-]{0,23}|%")
 
 _Region = tuple[int, int, int, int]
@@ -86,60 +82,21 @@ def read_images(registry: Registry, paths: Iterable[Path], options: argparse.Nam
 
 
 def _read(registry: Registry, path: Path, region: _Region | None) -> Sequence[Image]:
-    from medvistagym_core.imaging import read_raster
+    from medvistagym_core.plugins import ImageFileError, NoReaderError
+    from medvistagym_core.plugins import read_images as read_path
 
-    if not path.exists():
-        raise UsageError(f"{path}: there is no such file")
     try:
-        for reader in registry.readers:
-            images = reader(path)
-            if images is not None:
-                return _cropped(images, region)
-    except (ValueError, OSError) as error:
-        raise CommandError(str(error) if path.name in str(error) else f"{path.name}: {error}") from error
-    _refuse_unread(registry, path)
-    try:
-        images = read_raster(path, region=region)
-    except ValueError as error:
-        raise CommandError(str(error) if path.name in str(error) else f"{path.name}: {error}") from error
+        images = read_path(registry, path, region)
+    except NoReaderError as error:
+        raise UsageError(str(error)) from error
+    except ImageFileError as error:
+        raise CommandError(str(error)) from error
     for image in images:
         if "reduced" in image.attributes:
             print_stderr(
                 f"{path.name}: opened at {image.attributes['reduced']} pixels; --image-region opens a part as it is"
             )
     return images
-
-
-def _cropped(images: Sequence[Image], region: _Region | None) -> Sequence[Image]:
-    return images if region is None else [image.crop(*region) for image in images]
-
-
-def _refuse_unread(registry: Registry, path: Path) -> None:
-    """Refuse what no loaded plugin reads and what is no picture either."""
-    from medvistagym_core.imaging import file_suffix
-
-    kind = None if path.is_dir() else _VOLUMES.get(file_suffix(path, _VOLUMES) or "")
-    if kind is not None:
-        raise UsageError(f"{path}: {_missing_plugin(kind)}")
-    if (path.is_dir() or _is_dicom(path)) and not registry.readers:
-        raise UsageError(f"{path}: {_missing_plugin('DICOM')}")
-    if path.is_dir() or path.suffix.lower() in _DICOM:
-        raise CommandError(
-            f"{path.name}: no loaded plugin can read it, and it is not a picture either; is it the right file?"
-        )
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return path.suffix.lower() in _DICOM or file.read(132)[128:] == b"DICM"
-
-
-def _missing_plugin(kind: str) -> str:
-    from medvistagym_core.plugins import load_catalog
-
-    entry = load_catalog().entry_for_format(kind)
-    install = f": {entry.install}" if entry else ""
-    return f"{kind} is read by a plugin, and none that does is loaded{install}"
 
 
 def _with_unit(image: Image, unit: str) -> Image:
@@ -165,12 +122,13 @@ def check_output_name(registry: Registry, path: Path) -> None:
         UsageError: The ending is not that of an image file, or the folder does not exist.
     """
     from medvistagym_core.imaging import file_suffix, writable_suffixes
+    from medvistagym_core.plugins import missing_plugin, volume_kind
 
     suffixes = writable_suffixes(registry.writers)
     if file_suffix(path, suffixes) is None:
-        kind = _VOLUMES.get(file_suffix(path, _VOLUMES) or "")
+        kind = volume_kind(path)
         if kind is not None:
-            raise UsageError(f"{path}: {_missing_plugin(kind).replace(' is read ', ' is written ')}")
+            raise UsageError(f"{path}: {missing_plugin(kind).replace(' is read ', ' is written ')}")
         raise UsageError(f"{path}: an image file's name ends in one of {', '.join(suffixes)}")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: the folder {path.parent} does not exist")

@@ -15,6 +15,10 @@ from ._fitting_window import MASK_WINDOW as MASK_WINDOW
 from ._fitting_window import displayed_share as displayed_share
 from ._fitting_window import fitting_window as fitting_window
 from ._grayscale import Function as Function
+from ._html import figure_html as figure_html
+from ._html import image_caption as image_caption
+from ._html import picture_html as picture_html
+from ._html import text_html as text_html
 from ._image import IDENTITY as IDENTITY
 from ._image import Affine as Affine
 from ._image import Image as Image

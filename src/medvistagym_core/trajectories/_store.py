@@ -18,6 +18,7 @@ from medvistagym_core.tools import Toolbox, ToolboxLock
 if TYPE_CHECKING:
     import PIL.Image
 
+from medvistagym_core.trajectories._html import EpisodeDisplay
 from medvistagym_core.trajectories._trajectory import Trajectory
 
 _FAILED: Final = b'"policy_failed"'
@@ -176,6 +177,10 @@ class TrajectoryReader:
                 return image.convert("RGB")
         except FileNotFoundError:
             raise ValueError(f"{path.name} is missing from {path.parent.name}/ beside {self.path.name}") from None
+
+    def show(self, trajectory: Trajectory) -> EpisodeDisplay:
+        """An episode of the file for a notebook, with its pictures; shown by itself it has none."""
+        return EpisodeDisplay(trajectory, self.load_image)
 
     def lock(self) -> ToolboxLock:
         """The lock of the toolbox that the file was made with."""
