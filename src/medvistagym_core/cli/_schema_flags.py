@@ -18,7 +18,8 @@ from medvistagym_core.tools import ToolSpec, alternatives, inline_references, is
 __all__ = ["RESERVED", "add_flags", "flags_of", "given_arguments", "hint", "parse_value", "usage"]
 
 RESERVED: Final = frozenset({
-    "arguments", "debug", "device", "executor", "help", "image", "json", "out", "plugins", "tools-from", "tools-from-mcp",
+    "arguments", "debug", "device", "executor", "help", "image", "image-index", "image-region", "image-unit", "json", "out",
+    "plugins", "tools-from", "tools-from-mcp",
 })  # fmt: skip
 """The command's own flags, without the dashes."""
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

@@ -3,6 +3,7 @@ from ._box import BOX_GRID_SIZE as BOX_GRID_SIZE
 from ._box import Box as Box
 from ._buffer_pool import MAX_POOL_BYTES as MAX_POOL_BYTES
 from ._buffer_pool import pooled_empty as pooled_empty
+from ._contact_sheet import contact_sheet as contact_sheet
 from ._file_formats import Reader as Reader
 from ._file_formats import Writer as Writer
 from ._file_formats import file_suffix as file_suffix
