@@ -427,7 +427,7 @@ def test_files_may_stand_anywhere_and_flags_may_be_given_again(call: Run, pictur
         (["plugins", "lst"], "did you mean list?"),
         (["tools", "list", "--plugins", "dicomm"], "--plugins: there is no plugin 'dicomm'; did you mean dicom?"),
         (["plugins", "list", "--plugins", "dicom,medvistagym-trll"], "did you mean medvistagym-trl?"),
-        (["tools", "list", "--plugins", "xyzzy"], "there are: dicom, kornia"),
+        (["tools", "list", "--plugins", "xyzzy"], "there are: dicom, files, kornia"),
     ],
 )
 def test_a_mistyped_flag_command_or_plugin_gets_the_nearest(run: Run, argv: list[str], said: str) -> None:

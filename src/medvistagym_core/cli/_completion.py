@@ -45,8 +45,8 @@ complete -c medvistagym -a '(__medvistagym_words)'
 """,
 }
 _EXAMPLE: Final = """\
-eval "$(medvistagym completion bash)"       # in ~/.bashrc
-eval "$(medvistagym completion zsh)"        # in ~/.zshrc, after compinit
+medvistagym completion bash > ~/.local/share/bash-completion/completions/medvistagym
+medvistagym completion zsh >> ~/.zshrc          (after compinit)
 medvistagym completion fish > ~/.config/fish/completions/medvistagym.fish"""
 
 

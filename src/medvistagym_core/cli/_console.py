@@ -14,8 +14,19 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
-__all__ = ["ProgressBar", "colored", "print_json", "print_stderr", "print_table", "print_text", "printable"]
+__all__ = [
+    "Color",
+    "ProgressBar",
+    "colored",
+    "print_json",
+    "print_status",
+    "print_stderr",
+    "print_table",
+    "print_text",
+    "printable",
+]
 
+Color = Literal["red", "green", "yellow"]
 _BAR: Final = 24
 _COLORS: Final = {"red": 31, "green": 32, "yellow": 33}
 # C0 but for tab and line feed, DEL, C1, the bidirectional controls (which reorder what is read), and lone surrogates.
@@ -33,11 +44,16 @@ def _escape(control: re.Match[str]) -> str:
     return _SHORT.get(control[0]) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
-def colored(text: str, color: Literal["red", "green", "yellow"]) -> str:
+def colored(text: str, color: Color) -> str:
     """The text in a colour, where stdout is a terminal that takes one and `NO_COLOR` is not set (no-color.org)."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
         return text
     return f"\x1b[{_COLORS[color]}m{text}\x1b[0m"
+
+
+def print_status(state: str, color: Color, text: str) -> None:
+    """Print a word of state in a colour, and what it is the state of."""
+    print(f"{colored(f'{printable(state):5}', color)}  {printable(text)}")
 
 
 def print_text(text: object = "") -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from medvistagym_core.cli._console import colored, print_json, print_text
+from medvistagym_core.cli._console import Color, print_json, print_status, print_text
 from medvistagym_core.cli._options import add_common
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _EXAMPLE: Final = """\
 medvistagym doctor
 medvistagym doctor --model checkpoints/my-vlm
 medvistagym doctor --endpoint http://127.0.0.1:8000/v1 --json"""
-_COLORS: Final[dict[str, Literal["red", "green", "yellow"]]] = {"ok": "green", "note": "yellow", "fault": "red"}
+_COLORS: Final[dict[str, Color]] = {"ok": "green", "note": "yellow", "fault": "red"}
 _IMPORT_LIMIT_S: Final = 120
 _ASK_TORCH: Final = """
 import json, torch
@@ -96,13 +96,9 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _print(check: Check) -> None:
-    # The colours are control sequences, which `print_text` would show; the words are made printable by it.
-    from medvistagym_core.cli._console import printable
-
-    state = colored(f"{check.state:5}", _COLORS[check.state])
-    print(f"{state}  {printable(f'{check.what}: {check.found}')}")
+    print_status(check.state, _COLORS[check.state], f"{check.what}: {check.found}")
     if check.todo:
-        print(f"       {printable(f'to do: {check.todo}')}")
+        print_text(f"       to do: {check.todo}")
 
 
 def _count(number: int, what: str) -> str:

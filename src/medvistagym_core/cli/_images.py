@@ -99,7 +99,7 @@ def _convert(options: argparse.Namespace) -> int:
     images = read_images(registry, options.files, options)
     if options.out == PIPE:
         if len(images) > 1:
-            raise UsageError(f"-: a pipe takes one image; choose it with --image-index", numbered(images))
+            raise UsageError("-: a pipe takes one image; choose it with --image-index", numbered(images))
         write_to_pipe(images)
         return 0
     for image, path in zip(images, write_images(registry, images, options.out), strict=True):
@@ -120,7 +120,7 @@ def _sheet(options: argparse.Namespace) -> int:
     images = read_images(registry, options.files, options)
     stacks = [image for image in images if image.is_stack]
     if stacks and len(images) > 1:
-        raise UsageError(f"a sheet shows the slices of one volume; choose it with --image-index", numbered(images))
+        raise UsageError("a sheet shows the slices of one volume; choose it with --image-index", numbered(images))
     mask = None if options.mask is None else _mask(read_images(registry, [options.mask]))
     try:
         sheet = contact_sheet(images, mask, count=options.count, columns=options.columns, side=options.side)

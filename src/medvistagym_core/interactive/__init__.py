@@ -1,6 +1,6 @@
 """What a notebook or a script begins with: open a file, and call the installed tools as functions.
 
-May use everything but the command line, rollouts, scoring and testing.
+May use `environment` and what that may use.
 """
 
 import lazy_loader
