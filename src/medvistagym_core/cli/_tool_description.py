@@ -92,13 +92,13 @@ def _list(schema: Mapping[str, Any]) -> list[Any]:
 def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    if low is None and high is None:
-        return 40
     if low is not None and high is not None:
-        middle = (low + high) / 2
-        return math.floor(middle) if whole or middle == int(middle) else round(middle, 3)
-    value = low + 10 if low is not None else high - 10
-    return int(value) if whole or value == int(value) else value
+        value = (float(low) + float(high)) / 2
+    elif low is not None:
+        value = float(low) + 10
+    else:
+        value = 40.0 if high is None else float(high) - 10
+    return math.floor(value) if whole or value.is_integer() else round(value, 3)
 
 
 def _flag_text(value: Any) -> str:
