@@ -39,9 +39,14 @@ compdef _medvistagym medvistagym
     "fish": """\
 function __medvistagym_words
     set -l before (commandline -opc)
-    $before[1] completion words -- $before[2..-1] (commandline -ct) 2>/dev/null
+    set -l found ($before[1] completion words -- $before[2..-1] (commandline -ct) 2>/dev/null | string match -v '')
+    if test (count $found) -gt 0
+        string join \\n $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c medvistagym -a '(__medvistagym_words)'
+complete -c medvistagym -f -a '(__medvistagym_words)'
 """,
 }
 _EXAMPLE: Final = """\
