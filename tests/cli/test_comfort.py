@@ -16,7 +16,7 @@ import pytest
 
 from medvistagym_core.cli import GROUPS, main
 from medvistagym_core.cli._completion import SCRIPTS, complete_words
-from medvistagym_core.cli._console import ProgressBar, colored
+from medvistagym_core.cli._console import ProgressBar, colored, elapsed_time
 from medvistagym_core.cli._tool_description import example_arguments, example_command
 from medvistagym_core.imaging import Image, Window, write_image
 from medvistagym_core.plugins import Registry
@@ -300,3 +300,14 @@ def test_progress_tells_its_rate(monkeypatch):
     assert "4/10 episodes, 2/s, 3 s left" in sys.stderr.getvalue()
     bar.show(8, 10)
     assert "8/10 episodes, 4.71/min, 26 s left" in sys.stderr.getvalue()
+
+
+def test_long_work_tells_for_how_long_it_runs(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr("medvistagym_core.cli._console._PATIENCE_S", 0.01)
+    with elapsed_time("reading a\x1b[2Jstudy"):
+        while "reading" not in terminal.getvalue():
+            pass
+    assert "\rreading a\\x1b[2Jstudy: 0 s" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")

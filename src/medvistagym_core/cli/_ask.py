@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_text
+from medvistagym_core.cli._console import elapsed_time, print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._image_files import add_reading_options, numbered, read_images
 from medvistagym_core.cli._options import (
@@ -179,7 +179,8 @@ def _play(episode: Episode, policy: Policy, executor: Executor) -> None:
     while not episode.done:
         began = time.perf_counter()
         try:
-            (said,) = policy.act([episode.observation()])
+            with elapsed_time(f"waiting for {policy.name}"):
+                (said,) = policy.act([episode.observation()])
         except PolicyUnavailableError as error:
             raise CommandError(str(error)) from error
         if isinstance(said, Exception):

@@ -6,18 +6,21 @@ terminal would obey (move the cursor, change its title, hide what was printed be
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 __all__ = [
     "Color",
     "ProgressBar",
     "colored",
+    "elapsed_time",
     "print_json",
     "print_status",
     "print_stderr",
@@ -28,6 +31,7 @@ __all__ = [
 
 Color = Literal["red", "green", "yellow"]
 _BAR: Final = 24
+_PATIENCE_S: Final = 2.0
 _COLORS: Final = {"red": 31, "green": 32, "yellow": 33}
 # C0 but for tab and line feed, DEL, C1, the bidirectional controls (which reorder what is read), and lone surrogates.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -116,6 +120,36 @@ class ProgressBar:
     def close(self) -> None:
         """Clear the line."""
         if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def elapsed_time(what: str) -> Iterator[None]:
+    """Tell on stderr what is being done and for how long, once it takes more than two seconds; only where that is a terminal.
+
+    Args:
+        what: What is done, such as "reading study".
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    began, ended = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        left = _PATIENCE_S
+        while not ended.wait(left):
+            left = 1.0
+            line = f"{_one_line(what)}: {_duration(time.monotonic() - began)}"
+            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+        if time.monotonic() - began > _PATIENCE_S:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 

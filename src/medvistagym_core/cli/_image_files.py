@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.cli._console import print_stderr
+from medvistagym_core.cli._console import elapsed_time, print_stderr
 from medvistagym_core.cli._errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ __all__ = [
 
 PIPE: Final = Path("-")
 """Where a file is named: the image that another program writes or reads through a pipe."""
-_MAX_LISTED: Final = 20
 _STDIN_LIMIT: Final = 4 * 2**30
 # The first bytes of a kind of file -> the ending that a reader knows it by, where it does not look at them.
 _MAGIC: Final = (
@@ -89,7 +88,10 @@ def read_images(registry: Registry, paths: Iterable[Path], options: argparse.Nam
         CommandError: A file is broken.
     """
     region, unit, index = (getattr(options, f"image_{name}", None) for name in ("region", "unit", "index"))
-    images = [image for path in paths for image in _read(registry, path, region)]
+    images: list[Image] = []
+    for path in paths:
+        with elapsed_time(f"reading {path.name or path}"):
+            images += _read(registry, path, region)
     if index is not None:
         missing = [number for number in index if not 0 <= number < len(images)]
         if missing:
@@ -145,11 +147,9 @@ def _piped_file() -> Iterator[Path]:
 
 def numbered(images: Sequence[Image]) -> str:
     """Images in a line each, with the number that `--image-index` takes."""
-    from medvistagym_core.imaging import image_caption
+    from medvistagym_core.interactive import list_images
 
-    lines = [f"  {number}  {image_caption(image)}" for number, image in enumerate(images[:_MAX_LISTED])]
-    more = [f"  ... and {len(images) - _MAX_LISTED} more"] if len(images) > _MAX_LISTED else []
-    return "\n".join(lines + more)
+    return list_images(images)
 
 
 def image_row(image: Image) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_text
+from medvistagym_core.cli._console import elapsed_time, print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._image_files import (
     PIPE,
@@ -135,7 +135,10 @@ def _call(options: argparse.Namespace) -> int:
     images = read_images(options.registry, options.image, options)
     _warn_of_modality(tool, images)
     arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
-    with contextlib.closing(make_executor(options.registry, options.executor, options.toolbox)) as executor:
+    with (
+        contextlib.closing(make_executor(options.registry, options.executor, options.toolbox)) as executor,
+        elapsed_time(f"running {tool.name}"),
+    ):
         ((result,),) = executor.run([(ImageStore(images), [ToolCall(name=tool.name, arguments=arguments)])])
     if result.error is not None:
         if options.json:

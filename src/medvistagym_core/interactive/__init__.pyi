@@ -1,4 +1,5 @@
 from ._open import SeveralImagesError as SeveralImagesError
+from ._open import list_images as list_images
 from ._open import open as open  # noqa: A004
 from ._open import open_all as open_all
 from ._tool_functions import ToolFunction as ToolFunction
