@@ -145,6 +145,8 @@ def test_pipes_that_carry_no_image_are_said(run, ct, monkeypatch):
     said = run("images", "list", "-")
     assert (said.code, "stdin is empty" in said.err) == (2, True)
     assert "not both" not in said.err
+    said = run("serve", "--image", "-")
+    assert (said.code, "a server's stdin is its client's" in said.err) == (2, True)
     said = run("tools", "call", "zoom", ct, "--box", "0,0,500,500", "--out", "-", "--json")
     assert (said.code, "stdout holds one of them" in said.err) == (2, True)
 
@@ -230,6 +232,7 @@ def test_ask_answers_and_writes_an_episode(run, ct, tmp_path):
     assert said.code == (0 if answer["answer"] else 1)
     (episode,) = TrajectoryReader(tmp_path / "asked" / "trajectories.jsonl")
     assert episode.task == "ask"
+    assert "wrong" not in episode._repr_html_()  # nobody has said what is right
     assert QUESTION in "".join(block.text or "" for block in episode.opening)
     assert len(answer["calls"]) == sum(len(turn.calls) for turn in episode.turns)
     assert f"medvistagym view {tmp_path / 'asked'}" in said.err
@@ -245,6 +248,9 @@ def test_ask_refuses_what_is_no_question(run, ct, tmp_path):
     said = run("ask", ct, QUESTION, "--endpoint", "http://127.0.0.1:9/v1", "--out", tmp_path / "asked")
     assert (said.code, "needs --endpoint-model" in said.err) == (2, True)
     assert not (tmp_path / "asked").exists()
+    assert run("ask", ct, "", "--policy", "random").code == 2
+    said = run("ask", tmp_path / "none.png", "long " * 2000, "--policy", "random")
+    assert (said.code, "there is no such file" in said.err) == (2, True)
     files = [ct] * 9
     said = run("ask", *files, QUESTION, "--policy", "random")
     assert (said.code, "choose with --image-index\n  0  CT" in said.err) == (2, True)

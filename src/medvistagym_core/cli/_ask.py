@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,7 +154,9 @@ def _ask(options: argparse.Namespace) -> int:
 
 def _question(options: argparse.Namespace) -> Question:
     question = options.words[-1].strip()
-    if not question or Path(question).exists():
+    if not question:
+        raise UsageError("the question comes last, after the files, and is empty")
+    if os.path.exists(question):  # noqa: PTH110 a path object refuses a question that is too long for a file's name
         raise UsageError(f"the question comes last, after the files; {question!r} is a file")
     if options.policy in ("expert", "demonstration"):
         raise UsageError(f"the policy {options.policy} plays tasks that it knows; a question of yours is none")

@@ -48,9 +48,13 @@ def trajectory_html(trajectory: Trajectory, load: LoadPicture | None = None) -> 
         load: Gives the picture of a hash; pictures are described in words without it.
     """
     outcome = trajectory.outcome
-    unsolved = "not answered" if outcome.answer is None else "abstained" if outcome.abstained else "wrong"
-    ended = "right" if outcome.correct else unsolved
-    parts = [text_html(f"{trajectory.id} · {trajectory.policy.name} · {ended} · reward {trajectory.reward:.3g}")]
+    graded = "right" if outcome.correct else "abstained" if outcome.abstained else "wrong"
+    if outcome.answer is None:
+        graded = "not answered"
+    elif not outcome.expected:  # a question whose right answer nobody has said
+        graded = "answered"
+    reward = f" · reward {trajectory.reward:.3g}" if outcome.expected else ""
+    parts = [text_html(f"{trajectory.id} · {trajectory.policy.name} · {graded}{reward}")]
     parts += _blocks(trajectory, trajectory.opening, load)
     for number, turn in enumerate(trajectory.turns, 1):
         said = [text_html(turn.think)] if turn.think else []
