@@ -99,7 +99,7 @@ def refit_display(image: Image, pixels: np.ndarray) -> Display:
         is_same = abs(line.slope - 1) <= 0.1 and abs(line.at(center) - center) <= 0.1 * width
         return current if is_same else _moved(current, line)
     changed = after != before
-    if changed.mean() < 0.95 and np.ptp(after[changed]) == 0:  # a part was filled with a value
+    if changed.any() and changed.mean() < 0.95 and np.ptp(after[changed]) == 0:  # a part was filled with a value
         is_visible = _are_greys(current, after[~changed]).mean() > 0.02
         return current if is_visible else Display(_spanning_window(after[~changed]))
     if _have_same_distribution(before, after):

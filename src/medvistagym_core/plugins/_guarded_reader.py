@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from medvistagym_core.imaging import Image, Reader
 from medvistagym_core.plugins._hooks import contribution_name
@@ -19,8 +20,8 @@ class PluginWarning(UserWarning):
 class GuardedReader:
     """A reader that costs no more than itself when it fails.
 
-    What a reader says of a file of its kind (ValueError, OSError) is passed on. One that breaks in any other way, ends the
-    program or returns what are no images is named in a `PluginWarning`, and the next reader is asked.
+    What a reader says of a file of its kind (ValueError, OSError) is passed on, and so is a MemoryError. One that breaks in
+    any other way, ends the program or returns what are no images is named in a `PluginWarning`, and the next reader is asked.
 
     Attributes:
         reader: The plugin's reader.
@@ -37,19 +38,24 @@ class GuardedReader:
 
     def __call__(self, path: Path) -> Sequence[Image] | None:
         """The images in a file or folder; None where it is not of this reader's kind, or the reader is broken."""
-        images: object
+        images: Any  # what a plugin gives may be anything
         try:
             images = self.reader(path)
-        except (ValueError, OSError, KeyboardInterrupt):
+        except (ValueError, OSError, MemoryError, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 a plugin's fault, SystemExit too
             self._warn(path, f"failed with {type(error).__name__}: {' '.join(str(error).split())[:200]}")
             return None
-        if isinstance(images, Sequence) and all(isinstance(image, Image) for image in images):
-            return images
-        if images is not None:
+        if images is None:
+            return None
+        if not isinstance(images, Sequence) or isinstance(images, str | bytes):
             self._warn(path, f"gave {type(images).__name__}, not a list of images or None,")
-        return None
+            return None
+        strays = [type(image).__name__ for image in images if not isinstance(image, Image)]
+        if strays:
+            self._warn(path, f"gave {strays[0]} among its images,")
+            return None
+        return images
 
     def _warn(self, path: Path, what: str) -> None:
         warnings.warn(

@@ -311,4 +311,4 @@ def test_what_cannot_be_turned_is_refused_with_what_can(refusal: Callable[..., s
         (results,) = executor.run([(ImageStore([image]), calls)])
     assert [result.error.code for result in results if result.error] == ["bad_arguments"] * 5
     assert results[0].error is not None
-    assert "180" in results[0].error.message
+    assert "360" in results[0].error.message
