@@ -7,6 +7,9 @@ This is the public face. Each name is imported when it is first used, so that a 
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+import medvistagym_core.tools  # noqa: F401 `mv.tools` is this room at once, whatever else is imported
+
+__getattr__, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+__all__ = [name for name in _names if name != "open"]
 
 __version__ = "0.1.0"

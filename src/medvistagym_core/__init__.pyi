@@ -14,6 +14,10 @@ from .imaging import Box as Box
 from .imaging import Image as Image
 from .imaging import LookupTable as LookupTable
 from .imaging import Window as Window
+from .interactive import ToolFunctions as ToolFunctions
+from .interactive import open as open  # noqa: A004
+from .interactive import open_all as open_all
+from .interactive import toolbox as toolbox
 from .plugins import Registry as Registry
 from .plugins import hookimpl as hookimpl
 from .protocol import TextProtocol as TextProtocol
@@ -29,3 +33,4 @@ from .tools import tool as tool
 from .trajectories import TrajectoryReader as TrajectoryReader
 
 __version__: str
+tools = toolbox

@@ -29,6 +29,8 @@ __all__ = ["GROUPS", "build_parser", "main", "run_program"]
 GROUPS: Final[dict[str, str]] = {
     "plugins": "which plugins are installed, why one did not load, and which others exist",
     "tools": "list tools, show one in any dialect, run one on a file",
+    "images": "list what image files hold, convert them, draw contact sheets",
+    "ask": "ask a model about images, and see which tools it used",
     "prompt": "print the system prompt that a toolbox gives a policy",
     "tasks": "list tasks, show a case as a policy sees it, audit a benchmark",
     "sample": "roll out a policy on a task and write its trajectories",
@@ -37,6 +39,8 @@ GROUPS: Final[dict[str, str]] = {
     "replay": "run every tool call of a trajectory file again, and report what differs",
     "view": "look at the episodes of a run in a browser, or write them as one page",
     "serve": "offer the toolbox to MCP clients, over stdio or HTTP",
+    "doctor": "check the installation, the GPU, the plugins and a model, and say what to do",
+    "completion": "print what lets a shell complete commands, flags and tools",
 }
 
 _NEGATIVE: Final = re.compile(r"-\.?\d[\d.,;eE+\s-]*(°|deg(rees?)?)?|-(inf|infinity|nan)", re.IGNORECASE)
@@ -116,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = 2 if is_usage(error) else 1
         hint = "" if debug or code == 2 or isinstance(error, CommandError) else " (--debug shows where)"
         print_stderr(f"medvistagym: {format_error(error)}{hint}")
+        if isinstance(error, UsageError) and error.listing:
+            print_stderr(error.listing)
         return code
 
 

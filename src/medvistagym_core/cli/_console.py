@@ -6,16 +6,33 @@ terminal would obey (move the cursor, change its title, hide what was printed be
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal
 
-__all__ = ["ProgressBar", "print_json", "print_stderr", "print_table", "print_text", "printable"]
+__all__ = [
+    "Color",
+    "ProgressBar",
+    "colored",
+    "elapsed_time",
+    "print_json",
+    "print_status",
+    "print_stderr",
+    "print_table",
+    "print_text",
+    "printable",
+]
 
+Color = Literal["red", "green", "yellow"]
 _BAR: Final = 24
+_PATIENCE_S: Final = 2.0
+_COLORS: Final = {"red": 31, "green": 32, "yellow": 33}
 # C0 but for tab and line feed, DEL, C1, the bidirectional controls (which reorder what is read), and lone surrogates.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORT: Final = {"\r": "\\r", "\b": "\\b", "\x1b": "\\x1b"}
@@ -29,6 +46,18 @@ def printable(text: str) -> str:
 def _escape(control: re.Match[str]) -> str:
     code = ord(control[0])
     return _SHORT.get(control[0]) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def colored(text: str, color: Color) -> str:
+    """The text in a colour, where stdout is a terminal that takes one and `NO_COLOR` is not set (no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not sys.stdout.isatty():
+        return text
+    return f"\x1b[{_COLORS[color]}m{text}\x1b[0m"
+
+
+def print_status(state: str, color: Color, text: str) -> None:
+    """Print a word of state in a colour, and what it is the state of."""
+    print(f"{colored(f'{printable(state):5}', color)}  {printable(text)}")
 
 
 def print_text(text: object = "") -> None:
@@ -81,7 +110,8 @@ class ProgressBar:
         self._last = now
         self._first = self._first or (done, now)
         since, began = self._first
-        left = f", {_duration((now - began) / (done - since) * (total - done))} left" if done > since else ""
+        pace = (now - began) / (done - since) if done > since else 0.0
+        left = f", {_rate(pace)}, {_duration(pace * (total - done))} left" if pace else ""
         full = _BAR * done // max(total, 1)
         line = f"[{'#' * full}{'.' * (_BAR - full)}] {done}/{total} {self._what}{_one_line(more)}{left}"
         # A line that wraps could not be written over.
@@ -91,6 +121,41 @@ class ProgressBar:
         """Clear the line."""
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def elapsed_time(what: str) -> Iterator[None]:
+    """Tell on stderr what is being done and for how long, once it takes more than two seconds; only where that is a terminal.
+
+    Args:
+        what: What is done, such as "reading study".
+    """
+    if not sys.stderr.isatty():
+        yield
+        return
+    began, ended = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        left = _PATIENCE_S
+        while not ended.wait(left):
+            left = 1.0
+            line = f"{_one_line(what)}: {_duration(time.monotonic() - began)}"
+            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+        if time.monotonic() - began > _PATIENCE_S:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _rate(seconds: float) -> str:
+    """How many are done in a second, or in a minute where that is less than one."""
+    return f"{1 / seconds:.3g}/s" if seconds <= 1 else f"{60 / seconds:.3g}/min"
 
 
 def _duration(seconds: float) -> str:

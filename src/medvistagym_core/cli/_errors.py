@@ -6,7 +6,16 @@ __all__ = ["CommandError", "UsageError", "format_error", "is_usage"]
 
 
 class UsageError(Exception):
-    """The command was used wrongly (exit code 2): the message says what is accepted."""
+    """The command was used wrongly (exit code 2): the message says what is accepted.
+
+    Args:
+        message: One sentence.
+        listing: What there is to choose from, in lines below the sentence; empty for nothing.
+    """
+
+    def __init__(self, message: str, listing: str = "") -> None:
+        super().__init__(message)
+        self.listing = listing
 
 
 class CommandError(Exception):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
-from collections.abc import Iterable, Sequence
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.cli._console import print_stderr
+from medvistagym_core.cli._console import elapsed_time, print_stderr
 from medvistagym_core.cli._errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -16,12 +19,21 @@ if TYPE_CHECKING:
     from medvistagym_core.plugins import Registry
 
 
-__all__ = ["add_reading_options", "check_output_name", "describe_output", "read_images", "write_images"]
+__all__ = [
+    "PIPE", "add_reading_options", "check_output_name", "describe_output", "image_row", "numbered", "read_images",
+    "write_images", "write_to_pipe",
+]  # fmt: skip
 
-_DICOM: Final = (".dcm", ".dicom", ".ima")
-_VOLUMES: Final = {
-    ".nii": "NIfTI", ".nii.gz": "NIfTI", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage",
-}  # fmt: skip
+PIPE: Final = Path("-")
+"""Where a file is named: the image that another program writes or reads through a pipe."""
+_STDIN_LIMIT: Final = 4 * 2**30
+# The first bytes of a kind of file -> the ending that a reader knows it by, where it does not look at them.
+_MAGIC: Final = (
+    (0, b"\x89PNG", ".png"), (0, b"\xff\xd8\xff", ".jpg"), (0, b"II*\0", ".tif"), (0, b"MM\0*", ".tif"), (0, b"GIF8", ".gif"),
+    (0, b"BM", ".bmp"), (0, b"RIFF", ".webp"), (0, b"\x93NUMPY", ".npy"), (0, b"NRRD", ".nrrd"), (0, b"\x1f\x8b", ".nii.gz"),
+    (128, b"DICM", ".dcm"), (344, b"n+1\0", ".nii"), (4, b"n+2\0", ".nii"), (0, b"ObjectType", ".mha"), (0, b"NDims", ".mha"),
+)  # fmt: skip
+
 _UNIT: Final = re.compile(r"[^\W\d_][\w/%^*.-]{0,23}|%")
 
 _Region = tuple[int, int, int, int]
@@ -76,32 +88,33 @@ def read_images(registry: Registry, paths: Iterable[Path], options: argparse.Nam
         CommandError: A file is broken.
     """
     region, unit, index = (getattr(options, f"image_{name}", None) for name in ("region", "unit", "index"))
-    images = [image for path in paths for image in _read(registry, path, region)]
+    images: list[Image] = []
+    for path in paths:
+        with elapsed_time(f"reading {path.name or path}"):
+            images += _read(registry, path, region)
     if index is not None:
         missing = [number for number in index if not 0 <= number < len(images)]
         if missing:
-            raise UsageError(f"--image-index {missing[0]}: the files hold {len(images)} images, counted from 0")
+            held = f"the files hold {len(images)} images, counted from 0"
+            raise UsageError(f"--image-index {missing[0]}: {held}", numbered(images))
         images = [images[number] for number in index]
     return images if unit is None else [_with_unit(image, unit) for image in images]
 
 
 def _read(registry: Registry, path: Path, region: _Region | None) -> Sequence[Image]:
-    from medvistagym_core.imaging import read_raster
+    from medvistagym_core.plugins import ImageFileError, NoReaderError
+    from medvistagym_core.plugins import read_images as read_path
 
-    if not path.exists():
-        raise UsageError(f"{path}: there is no such file")
     try:
-        for reader in registry.readers:
-            images = reader(path)
-            if images is not None:
-                return _cropped(images, region)
-    except (ValueError, OSError) as error:
-        raise CommandError(str(error) if path.name in str(error) else f"{path.name}: {error}") from error
-    _refuse_unread(registry, path)
-    try:
-        images = read_raster(path, region=region)
-    except ValueError as error:
-        raise CommandError(str(error) if path.name in str(error) else f"{path.name}: {error}") from error
+        if path == PIPE:
+            with _piped_file() as piped:
+                images = read_path(registry, piped, region)
+        else:
+            images = read_path(registry, path, region)
+    except NoReaderError as error:
+        raise UsageError(str(error)) from error
+    except ImageFileError as error:
+        raise CommandError(str(error)) from error
     for image in images:
         if "reduced" in image.attributes:
             print_stderr(
@@ -110,36 +123,47 @@ def _read(registry: Registry, path: Path, region: _Region | None) -> Sequence[Im
     return images
 
 
-def _cropped(images: Sequence[Image], region: _Region | None) -> Sequence[Image]:
-    return images if region is None else [image.crop(*region) for image in images]
+@contextlib.contextmanager
+def _piped_file() -> Iterator[Path]:
+    """What stands on stdin as a file, named after its kind, for as long as it is read.
+
+    Raises:
+        UsageError: Stdin is a terminal, or empty.
+        CommandError: It is too large.
+    """
+    if sys.stdin.isatty():
+        raise UsageError("-: an image is read from stdin, and stdin is a terminal; pipe a file into it")
+    data = sys.stdin.buffer.read(_STDIN_LIMIT + 1)
+    if not data:
+        raise UsageError("-: stdin is empty; the command before the pipe wrote no image")
+    if len(data) > _STDIN_LIMIT:
+        raise CommandError(f"-: stdin holds more than {_STDIN_LIMIT >> 30} GiB")
+    suffix = next((ending for at, magic, ending in _MAGIC if data[at : at + len(magic)] == magic), "")
+    with tempfile.TemporaryDirectory(prefix="medvistagym-") as folder:
+        file = Path(folder, f"stdin{suffix}")
+        file.write_bytes(data)
+        yield file
 
 
-def _refuse_unread(registry: Registry, path: Path) -> None:
-    """Refuse what no loaded plugin reads and what is no picture either."""
-    from medvistagym_core.imaging import file_suffix
+def numbered(images: Sequence[Image]) -> str:
+    """Images in a line each, with the number that `--image-index` takes."""
+    from medvistagym_core.interactive import list_images
 
-    kind = None if path.is_dir() else _VOLUMES.get(file_suffix(path, _VOLUMES) or "")
-    if kind is not None:
-        raise UsageError(f"{path}: {_missing_plugin(kind)}")
-    if (path.is_dir() or _is_dicom(path)) and not registry.readers:
-        raise UsageError(f"{path}: {_missing_plugin('DICOM')}")
-    if path.is_dir() or path.suffix.lower() in _DICOM:
-        raise CommandError(
-            f"{path.name}: no loaded plugin can read it, and it is not a picture either; is it the right file?"
-        )
+    return list_images(images)
 
 
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return path.suffix.lower() in _DICOM or file.read(132)[128:] == b"DICM"
+def image_row(image: Image) -> dict[str, Any]:
+    """What a program is told of an image: nothing that could identify a person."""
+    from medvistagym_core.imaging import Window
 
-
-def _missing_plugin(kind: str) -> str:
-    from medvistagym_core.plugins import load_catalog
-
-    entry = load_catalog().entry_for_format(kind)
-    install = f": {entry.install}" if entry else ""
-    return f"{kind} is read by a plugin, and none that does is loaded{install}"
+    window = image.window
+    return {
+        "modality": image.modality, "width": image.shape[1], "height": image.shape[0],
+        "frames": image.frames if image.is_stack else None, "dtype": image.pixels.dtype.name, "unit": image.unit,
+        "photometric": image.photometric, "spacing_mm": None if image.spacing is None else list(image.spacing),
+        "window": {"center": window.center, "width": window.width} if isinstance(window, Window) else None,
+        "attributes": dict(image.attributes),
+    }  # fmt: skip
 
 
 def _with_unit(image: Image, unit: str) -> Image:
@@ -162,18 +186,46 @@ def check_output_name(registry: Registry, path: Path) -> None:
     """Refuse, before any work, a name under which no image can be written.
 
     Raises:
-        UsageError: The ending is not that of an image file, or the folder does not exist.
+        UsageError: The ending is not that of an image file, the folder does not exist, or stdout is a terminal.
     """
+    if path == PIPE:
+        if sys.stdout.isatty():
+            raise UsageError(
+                "--out -: an image is written to stdout, and stdout is a terminal; name a file, or pipe it on"
+            )
+        return
     from medvistagym_core.imaging import file_suffix, writable_suffixes
+    from medvistagym_core.plugins import missing_plugin, volume_kind
 
     suffixes = writable_suffixes(registry.writers)
     if file_suffix(path, suffixes) is None:
-        kind = _VOLUMES.get(file_suffix(path, _VOLUMES) or "")
+        kind = volume_kind(path)
         if kind is not None:
-            raise UsageError(f"{path}: {_missing_plugin(kind).replace(' is read ', ' is written ')}")
+            raise UsageError(f"{path}: {missing_plugin(kind).replace(' is read ', ' is written ')}")
         raise UsageError(f"{path}: an image file's name ends in one of {', '.join(suffixes)}")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: the folder {path.parent} does not exist")
+
+
+def write_to_pipe(images: Sequence[Image]) -> None:
+    """Write one image to stdout as a TIFF, which holds its values, unit, spacing, window and place.
+
+    Raises:
+        CommandError: There are several images, or a TIFF cannot hold the values.
+    """
+    from medvistagym_core.imaging import write_image
+
+    if len(images) != 1:
+        raise CommandError(f"-: a pipe takes one image, and there are {len(images)}; name a file, and each is numbered")
+    with tempfile.TemporaryDirectory(prefix="medvistagym-") as folder:
+        file = Path(folder, "stdout.tif")
+        try:
+            write_image(images[0], file)
+        except ValueError as error:
+            raise CommandError(f"-: {error}") from error
+        sys.stdout.flush()
+        sys.stdout.buffer.write(file.read_bytes())
+        sys.stdout.buffer.flush()
 
 
 def write_images(registry: Registry, images: Sequence[Image], path: Path) -> list[Path]:
@@ -213,6 +265,8 @@ def describe_output(image: Image, path: Path | None) -> str:
     text = f"{image.shape[1]} x {image.shape[0]}{depth}, {unit}; "
     if path is None:
         return f"{text}--out FILE keeps it"
+    if path == PIPE:
+        return f"{text}written to stdout as TIFF"
     text += f"written to {path}"
     if image.is_stack and not holds_values(path):
         text += f", slice {image.displayed_frame} of 0 to {image.frames - 1} alone; .nii.gz, .nrrd, .mha, .npy, .tif keep all"

@@ -15,12 +15,20 @@ from medvistagym_core.cli._options import add_execution, add_selection
 if TYPE_CHECKING:
     from medvistagym_core.environment import EpisodeConfig, Task
     from medvistagym_core.plugins import Registry
-    from medvistagym_core.rollouts import Policy, Progress
+    from medvistagym_core.rollouts import ChatCompletionsClient, Policy, Progress
     from medvistagym_core.tools import Toolbox
 
 
 KEY_VARIABLE: Final = "MEDVISTAGYM_API_KEY"
-__all__ = ["RolloutProgressBar", "add_policy_options", "decoding_label", "make_policy", "split_of", "tools_of"]
+__all__ = [
+    "RolloutProgressBar",
+    "add_policy_options",
+    "add_policy_source",
+    "decoding_label",
+    "make_policy",
+    "split_of",
+    "tools_of",
+]
 
 
 def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str], *, cases: int, split: str) -> None:
@@ -32,6 +40,28 @@ def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str],
         cases: Default number of cases.
         split: Default split.
     """
+    add_policy_source(parser, policies)
+    parser.add_argument(
+        "--reward",
+        metavar="NAME",
+        help="a preset, and weights of terms to change or add, as paper,calls=0.1 (default: scout, or as a model was trained)",
+    )
+    parser.add_argument("--task", metavar="NAME", required=True, help="the task")
+    add_selection(parser, default=None)
+    add_execution(parser)
+    parser.add_argument("--split", metavar="NAME", default=split, help=f"which split of the task (default: {split})")
+    parser.add_argument("--cases", metavar="N", type=int, default=cases, help=f"how many cases (default: {cases})")
+    parser.add_argument("--first", metavar="N", type=int, default=0, help="position of the first case (default: 0)")
+    parser.add_argument("--batch", metavar="N", type=int, default=64, help="episodes played at once (default: 64)")
+
+
+def add_policy_source(parser: argparse.ArgumentParser, policies: Sequence[str]) -> None:
+    """Add the options that say who acts: a policy, a model or an endpoint, and how its turns are drawn.
+
+    Args:
+        parser: Where to.
+        policies: The core's policies that may act.
+    """
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument(
         "--policy", metavar="NAME", help=f"a policy that needs no model: {', '.join(policies)}, or a plugin's"
@@ -42,7 +72,11 @@ def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str],
         metavar="URL",
         help="an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1 of a vLLM server",
     )
-    parser.add_argument("--endpoint-model", metavar="NAME", help="the name of the model at the endpoint")
+    parser.add_argument(
+        "--endpoint-model",
+        metavar="NAME",
+        help="the name of the model at the endpoint (default: the only one it lists)",
+    )
     parser.add_argument(
         "--endpoint-key-variable",
         metavar="NAME",
@@ -69,23 +103,11 @@ def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str],
         help="longest time that one request to the endpoint may take (default: 120)",
     )
     parser.add_argument(
-        "--reward",
-        metavar="NAME",
-        help="a preset, and weights of terms to change or add, as paper,calls=0.1 (default: scout, or as a model was trained)",
-    )
-    parser.add_argument(
         "--action-format",
         metavar="NAME",
         help="how turns are written: text, or a plugin's (default: text, or as trained)",
     )
-    parser.add_argument("--task", metavar="NAME", required=True, help="the task")
-    add_selection(parser, default=None)
-    add_execution(parser)
-    parser.add_argument("--split", metavar="NAME", default=split, help=f"which split of the task (default: {split})")
-    parser.add_argument("--cases", metavar="N", type=int, default=cases, help=f"how many cases (default: {cases})")
-    parser.add_argument("--first", metavar="N", type=int, default=0, help="position of the first case (default: 0)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the cases (default: 0)")
-    parser.add_argument("--batch", metavar="N", type=int, default=64, help="episodes played at once (default: 64)")
     parser.add_argument(
         "--temperature", metavar="T", type=float, help="of a model's sampling; 0 is greedy (default: as it was trained)"
     )
@@ -181,8 +203,6 @@ def _make_named_policy(
 def _served(options: argparse.Namespace, toolbox: Toolbox) -> Policy:
     from medvistagym_core.rollouts import ChatCompletionsClient, EndpointPolicy
 
-    if not options.endpoint_model:
-        raise UsageError("--endpoint needs --endpoint-model, the name of the model there")
     try:
         endpoint = ChatCompletionsClient(
             options.endpoint,
@@ -192,10 +212,23 @@ def _served(options: argparse.Namespace, toolbox: Toolbox) -> Policy:
             timeout_s=options.request_timeout,
             key_variable=options.endpoint_key_variable,
         )
+        model = options.endpoint_model or _only_model(endpoint)
         temperature = 0.7 if options.temperature is None else options.temperature
-        return EndpointPolicy(endpoint, options.endpoint_model, toolbox, temperature=temperature, seed=options.seed)
+        return EndpointPolicy(endpoint, model, toolbox, temperature=temperature, seed=options.seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _only_model(endpoint: ChatCompletionsClient) -> str:
+    from medvistagym_core.rollouts import EndpointError
+
+    try:
+        names = endpoint.list_models()
+    except EndpointError as error:
+        raise UsageError(f"--endpoint needs --endpoint-model, the name of the model there ({error})") from error
+    if len(names) != 1:
+        raise UsageError(f"--endpoint needs --endpoint-model; it serves {', '.join(names) or 'no model'}")
+    return names[0]
 
 
 def decoding_label(policy: Policy) -> str:

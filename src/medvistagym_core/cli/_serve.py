@@ -161,8 +161,10 @@ def _limits(server: Any, options: argparse.Namespace) -> Any:
 @contextlib.contextmanager
 def _offer(server: Any, options: argparse.Namespace, limits: Any) -> Iterator[tuple[Toolbox, list[Image]]]:
     """The toolbox with the server's own tools, and the images of `--image`."""
-    from medvistagym_core.cli._image_files import read_images
+    from medvistagym_core.cli._image_files import PIPE, read_images
 
+    if PIPE in options.image:
+        raise UsageError("--image -: a server's stdin is its client's; name a file")
     registry = load_registry(options)
     toolbox = select_toolbox(registry, options.tools, options.device)
     images = read_images(registry, options.image)

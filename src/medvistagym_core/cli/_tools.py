@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_command, add_selection, add_tools_from, load_registry, select_toolbox
 from medvistagym_core.cli._tools_call import ToolArgumentParser, configure_call
-
-if TYPE_CHECKING:
-    from medvistagym_core.tools import ToolSpec
-
 
 __all__ = ["configure"]
 
@@ -73,6 +69,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
+    from medvistagym_core.cli._tool_description import describe_tool
     from medvistagym_core.tools import render_tool_schema
 
     registry = load_registry(options)
@@ -80,7 +77,7 @@ def _show(options: argparse.Namespace) -> int:
     shown: list[Any]
     if options.format is None and not options.json:
         for position, spec in enumerate(specs):
-            print_text(("\n" if position else "") + _described(spec))
+            print_text(("\n" if position else "") + describe_tool(spec))
         return 0
     if options.format is not None:
         try:
@@ -96,18 +93,3 @@ def _show(options: argparse.Namespace) -> int:
     else:
         print_json(shown[0] if len(shown) == 1 else shown)
     return 0
-
-
-def _described(spec: ToolSpec) -> str:
-    from medvistagym_core.cli._schema_flags import flags_of
-
-    lines = [f"{spec.id}, version {spec.version}", f"  {spec.description}", ""]
-    required, flags = spec.parameters.get("required", ()), flags_of(spec)
-    for name, schema in spec.parameters["properties"].items():
-        flag = "--image FILE" if name in spec.images else flags[name]
-        need = "" if name in required else ", optional"
-        lines.append(f"  {name} ({flag}{need}): {schema.get('description', '')}")
-    facts = [f"gives {' and '.join(spec.returns)}", "deterministic" if spec.deterministic else "not deterministic"]
-    facts.append(f"given up after {spec.timeout_s:g} s" if spec.timeout_s else "without a time limit")
-    facts += [f"made for {', '.join(spec.modalities)}"] if spec.modalities else []
-    return "\n".join([*lines, "", f"  {'; '.join(facts)}"])

@@ -15,14 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_text
+from medvistagym_core.cli._console import elapsed_time, print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._image_files import (
+    PIPE,
     add_reading_options,
     check_output_name,
     describe_output,
+    numbered,
     read_images,
     write_images,
+    write_to_pipe,
 )
 from medvistagym_core.cli._options import (
     add_command,
@@ -44,6 +47,7 @@ __all__ = ["ToolArgumentParser", "configure_call"]
 _EXAMPLE = """\
 medvistagym tools call window scan.dcm --center 40 --width 400 --out brain.png
 medvistagym tools call zoom --image scan.dcm --box 0,0,500,500 --out corner.png
+medvistagym tools call denoise scan.dcm --out - | medvistagym tools call zoom - --box 0,0,500,500 --out corner.nrrd
 medvistagym tools call window --help"""
 
 
@@ -59,14 +63,15 @@ class ToolArgumentParser(CommandParser):
         """Parse as argparse does, with the tool's flags added first."""
         if self.get_default("execute") is not _call or not args or args[0].startswith("-"):
             return super().parse_known_args(args, namespace)
-        self._add_tool_flags(list(args))
+        self.add_tool_flags(list(args))
         options, left = argparse.ArgumentParser.parse_known_args(self, args, namespace)
         if any(word.startswith("-") and len(word) > 1 for word in left):
             self.refuse(left)
         options.image = [*options.files, *map(Path, left), *options.image]
         return options, []
 
-    def _add_tool_flags(self, args: list[str]) -> None:
+    def add_tool_flags(self, args: list[str]) -> None:
+        """Add the flags of the tool that the first argument names."""
         from medvistagym_core.cli._schema_flags import add_flags, usage
 
         peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -93,14 +98,19 @@ def configure_call(commands: argparse._SubParsersAction[Any]) -> None:
     call.usage = "medvistagym tools call NAME [FILE ...] [--out FILE] [--ARGUMENT VALUE ...]"
     call.add_argument("name", metavar="NAME", help="the tool's name or id; `tools call NAME --help` shows its flags")
     call.add_argument(
-        "files", metavar="FILE", nargs="*", type=Path, default=[], help="images, in the order of the tool's arguments"
+        "files",
+        metavar="FILE",
+        nargs="*",
+        type=Path,
+        default=[],
+        help="images, in the order of the tool's arguments; - reads stdin",
     )
     call.add_argument(
         "--image", metavar="FILE", nargs="+", action="extend", type=Path, default=[],
         help="images too, after those without it; may be given again",
     )  # fmt: skip
     call.add_argument(
-        "--out", metavar="FILE", type=Path, help="where to write the resulting image; its ending says how"
+        "--out", metavar="FILE", type=Path, help="where to write the resulting image; its ending says how, - is stdout"
     )
     call.add_argument("--arguments", metavar="JSON", help="arguments as one JSON object, beside or instead of flags")
     add_reading_options(call)
@@ -119,11 +129,16 @@ def _call(options: argparse.Namespace) -> int:
     if options.out is not None:
         if "image" not in tool.spec.returns:
             raise UsageError(f"{tool.name} gives no image: leave out --out")
+        if options.out == PIPE and options.json:
+            raise UsageError("--json and --out -: stdout holds one of them; name a file for the image")
         check_output_name(options.registry, options.out)
     images = read_images(options.registry, options.image, options)
     _warn_of_modality(tool, images)
     arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
-    with contextlib.closing(make_executor(options.registry, options.executor, options.toolbox)) as executor:
+    with (
+        contextlib.closing(make_executor(options.registry, options.executor, options.toolbox)) as executor,
+        elapsed_time(f"running {tool.name}"),
+    ):
         ((result,),) = executor.run([(ImageStore(images), [ToolCall(name=tool.name, arguments=arguments)])])
     if result.error is not None:
         if options.json:
@@ -133,6 +148,11 @@ def _call(options: argparse.Namespace) -> int:
         more = hint(tool.spec, result.error.message) if result.error.code == "bad_arguments" else ""
         print_stderr(f"medvistagym: {result.error.message}{more}")
         return 2 if result.error.code in ("bad_arguments", "malformed_call", "unknown_tool") else 1
+    if options.out == PIPE:
+        write_to_pipe(result.images)
+        if result.text:
+            print_stderr(result.text)
+        return 0
     files = write_images(options.registry, result.images, options.out) if options.out is not None else []
     if options.json:
         print_json(ToolResultDocument.from_result(result, files).model_dump())
@@ -184,6 +204,7 @@ def _handles(tool: Tool, images: Sequence[Image]) -> dict[str, Any]:
     if left:
         raise UsageError(
             f"{tool.name} takes {len(images) - len(left)} image{'' if len(images) - len(left) == 1 else 's'}, "
-            f"and the files given hold {len(images)}: name fewer files, or a folder of one series"
+            f"and the files given hold {len(images)}: name fewer files, or choose with --image-index",
+            numbered(images),
         )
     return given

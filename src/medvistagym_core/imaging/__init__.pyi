@@ -3,6 +3,7 @@ from ._box import BOX_GRID_SIZE as BOX_GRID_SIZE
 from ._box import Box as Box
 from ._buffer_pool import MAX_POOL_BYTES as MAX_POOL_BYTES
 from ._buffer_pool import pooled_empty as pooled_empty
+from ._contact_sheet import contact_sheet as contact_sheet
 from ._file_formats import Reader as Reader
 from ._file_formats import Writer as Writer
 from ._file_formats import file_suffix as file_suffix
@@ -15,6 +16,10 @@ from ._fitting_window import MASK_WINDOW as MASK_WINDOW
 from ._fitting_window import displayed_share as displayed_share
 from ._fitting_window import fitting_window as fitting_window
 from ._grayscale import Function as Function
+from ._html import figure_html as figure_html
+from ._html import image_caption as image_caption
+from ._html import picture_html as picture_html
+from ._html import text_html as text_html
 from ._image import IDENTITY as IDENTITY
 from ._image import Affine as Affine
 from ._image import Image as Image

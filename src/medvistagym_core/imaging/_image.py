@@ -217,6 +217,96 @@ class Image:
         """Where the pixels are: in the memory of the CPU."""
         return self.pixels.__dlpack_device__()
 
+    # -- to and from other libraries (`_interop`)
+
+    def to_numpy(self, dtype: Any = None, *, copy: bool = False) -> np.ndarray:
+        """The pixels as an array of their own dtype or another; read-only unless it is a copy."""
+        return self.__array__(dtype, copy=True if copy else None)
+
+    def to_torch(self) -> Any:
+        """The pixels as a `torch.Tensor` of their own dtype, in memory of its own."""
+        from medvistagym_core.imaging._interop import to_torch
+
+        return to_torch(self)
+
+    def to_sitk(self) -> Any:
+        """A `SimpleITK.Image` that lies where the image lies in the patient (LPS).
+
+        A slice that says how it lies becomes a volume of one slice, since two axes cannot say it.
+
+        Raises:
+            ValueError: The slices are unevenly spaced, or SimpleITK is not installed.
+        """
+        from medvistagym_core.imaging._interop import to_sitk
+
+        return to_sitk(self)
+
+    @classmethod
+    def from_numpy(cls, pixels: Any, **attributes: Any) -> Image:
+        """An image of an array, displayed by a window that suits its `unit` unless `window` is given.
+
+        Args:
+            pixels: Anything that speaks DLPack or the array protocol; shapes and dtypes as of `Image`.
+            attributes: Others of `Image`: `unit`, `spacing`, `photometric`, ...
+        """
+        from medvistagym_core.imaging._interop import from_array
+
+        return from_array(cls, pixels, attributes)
+
+    @classmethod
+    def from_torch(cls, tensor: Any, **attributes: Any) -> Image:
+        """As `from_numpy`, of a `torch.Tensor` on any device, whether or not it has a gradient."""
+        from medvistagym_core.imaging._interop import from_torch
+
+        return from_torch(cls, tensor, attributes)
+
+    @classmethod
+    def from_sitk(cls, volume: Any, **attributes: Any) -> Image:
+        """An image of a `SimpleITK.Image` of two or three axes, with its place in the patient.
+
+        Slices stay in the order in which they are stored, so that they are those of `SimpleITK.GetArrayFromImage`.
+
+        Raises:
+            ValueError: It has other axes, or neither one nor three components.
+        """
+        from medvistagym_core.imaging._interop import from_sitk
+
+        return from_sitk(cls, volume, attributes)
+
+    @classmethod
+    def from_pil(cls, picture: PIL.Image.Image, **attributes: Any) -> Image:
+        """As `from_numpy`, of a Pillow picture: greys keep their depth, everything else becomes RGB on white."""
+        from medvistagym_core.imaging._interop import from_pil
+
+        return from_pil(cls, picture, attributes)
+
+    # -- parts, and how notebooks show it
+
+    def __getitem__(self, key: Any) -> Image:
+        """A part of the image, which knows where it lies in the patient and in the source.
+
+        Of a stack, `image[12]` is a slice, `image[10:20]` and `image[::2]` are stacks, and `image[10:20, 50:150, 60:160]` a
+        part of one; of a plain image, `image[50:150, 60:160]` are rows and columns. Bounds are in pixels, as of an array.
+
+        Raises:
+            TypeError: The key is no index of this image.
+            IndexError: The slice does not exist.
+            ValueError: The part is empty, or its rows or columns are not contiguous.
+        """
+        from medvistagym_core.imaging._slicing import slice_image
+
+        return slice_image(self, key)
+
+    def _repr_png_(self) -> bytes:
+        from medvistagym_core.imaging._html import notebook_png
+
+        return notebook_png(self)
+
+    def _repr_html_(self) -> str:
+        from medvistagym_core.imaging._html import figure_html
+
+        return figure_html(self)
+
     # -- making another one of it
 
     def replace(self, **changes: Any) -> Image:

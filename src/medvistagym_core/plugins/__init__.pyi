@@ -22,6 +22,11 @@ from ._installed import scan_environment as scan_environment
 from ._load_guard import LoadTimeoutError as LoadTimeoutError
 from ._load_guard import ensure_not_nested as ensure_not_nested
 from ._load_guard import run_with_timeout as run_with_timeout
+from ._read_images import ImageFileError as ImageFileError
+from ._read_images import NoReaderError as NoReaderError
+from ._read_images import missing_plugin as missing_plugin
+from ._read_images import read_images as read_images
+from ._read_images import volume_kind as volume_kind
 from ._registry import Registry as Registry
 from ._registry import SelectionError as SelectionError
 from ._scaffold import ScaffoldError as ScaffoldError

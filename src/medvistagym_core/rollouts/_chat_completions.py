@@ -172,6 +172,26 @@ class ChatCompletionsClient:
             tries = f"{self._retries + 1} tries" if self._retries else "one try"
             raise EndpointError(f"{self.url}: {error} (given up after {tries})", fatal=error.unreachable) from None
 
+    def list_models(self) -> list[str]:
+        """The names of the models that are served, as the endpoint lists them.
+
+        Raises:
+            EndpointError: It cannot be reached, refuses, or lists none.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            with self._http.stream("GET", f"{self.url}/models") as response:
+                content = _read(response, deadline)
+        except (httpx2.HTTPError, TimeoutError, _RetryableError) as error:
+            said = self._shorten(str(error)) or type(error).__name__
+            raise EndpointError(f"{self.url}: it cannot be reached: {said}", fatal=True) from None
+        if not response.is_success:
+            raise EndpointError(f"{self.url}: {self._refusal(response, content)}")
+        try:
+            return [str(model["id"]) for model in json.loads(content)["data"]]
+        except (ValueError, LookupError, TypeError):
+            raise EndpointError(f"{self.url}: it does not list its models") from None
+
     def _try_once(self, body: dict[str, Any]) -> dict[str, Any]:
         with self._rate.slots:
             self._sleep(self._rate.reserve())

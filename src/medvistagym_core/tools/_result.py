@@ -48,6 +48,22 @@ class ToolResult:
         """Whether the call succeeded."""
         return self.error is None
 
+    @property
+    def image(self) -> Image:
+        """The only image.
+
+        Raises:
+            ValueError: There is none, or there are several.
+        """
+        if len(self.images) != 1:
+            raise ValueError(f"the result holds {len(self.images)} images, not one; see its images and its text")
+        return self.images[0]
+
+    def _repr_html_(self) -> str:
+        from medvistagym_core.tools._html import result_html
+
+        return result_html(self)
+
     def as_cache_hit(self) -> ToolResult:
         """The result as that of a later identical call, with facts of its own to change."""
         data = None if self.data is None else copy.deepcopy(self.data)

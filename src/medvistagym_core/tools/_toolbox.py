@@ -47,6 +47,11 @@ class Toolbox(Mapping[str, Tool]):
     def __repr__(self) -> str:
         return f"<toolbox {', '.join(self) or 'without tools'}>"
 
+    def _repr_html_(self) -> str:
+        from medvistagym_core.tools._html import toolbox_html
+
+        return toolbox_html(self.specs)
+
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """The specs, in order."""

@@ -1,4 +1,6 @@
 from ._hf_features import hf_features as hf_features
+from ._html import EpisodeDisplay as EpisodeDisplay
+from ._html import trajectory_html as trajectory_html
 from ._records import SECONDS_DIGITS as SECONDS_DIGITS
 from ._records import CallRecord as CallRecord
 from ._records import ImageRecord as ImageRecord

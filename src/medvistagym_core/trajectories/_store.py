@@ -22,6 +22,7 @@ from medvistagym_core.tools import Toolbox, ToolboxLock
 if TYPE_CHECKING:
     import PIL.Image
 
+from medvistagym_core.trajectories._html import EpisodeDisplay
 from medvistagym_core.trajectories._trajectory import Trajectory
 
 MAX_LINE_BYTES: Final = 16 * 2**20
@@ -217,6 +218,10 @@ class TrajectoryReader:
                 return image.convert("RGB")
         except FileNotFoundError:
             raise ValueError(f"{path.name} is missing from {path.parent.name}/ beside {self.path.name}") from None
+
+    def show(self, trajectory: Trajectory) -> EpisodeDisplay:
+        """An episode of the file for a notebook, with its pictures; shown by itself it has none."""
+        return EpisodeDisplay(trajectory, self.load_image)
 
     def lock(self) -> ToolboxLock:
         """The lock of the toolbox that the file was made with.

@@ -95,6 +95,11 @@ class Trajectory(Record):
         """Number of calls made."""
         return sum(len(turn.calls) for turn in self.turns)
 
+    def _repr_html_(self) -> str:
+        from medvistagym_core.trajectories._html import trajectory_html
+
+        return trajectory_html(self)
+
     def to_messages(self, load: Callable[[str], Any], style: ToolMessageStyle | None = None) -> list[Message]:
         """The conversation as chat messages, for supervised fine-tuning.
 

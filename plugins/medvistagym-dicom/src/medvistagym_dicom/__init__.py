@@ -24,6 +24,7 @@ from medvistagym_dicom.tools import (
 )
 
 if TYPE_CHECKING:
+    from medvistagym_core.imaging import Writer
     from medvistagym_dicom.reading import DicomError, Study, read, read_one, read_study
 
 __all__ = [
@@ -43,6 +44,29 @@ def medvistagym_tools() -> Sequence[Tool]:
 def medvistagym_readers() -> Sequence[Callable[[Path], Sequence[Image] | None]]:
     """The reader of DICOM files and folders."""
     return [read_if_dicom]
+
+
+class SecondaryCaptureWriter:
+    """Writes `.dcm`: a secondary capture that says it is for research only; pydicom is imported when one is written."""
+
+    suffixes = (".dcm",)
+
+    def write(self, image: Image, path: Path) -> None:
+        """Write an image with its values, unit, window and place, and without a patient.
+
+        Raises:
+            ValueError: A value is not finite, or the pixels are too many.
+            OSError: The file cannot be written.
+        """
+        from medvistagym_dicom.writing import write_secondary_capture
+
+        write_secondary_capture(image, path)
+
+
+@hookimpl
+def medvistagym_writers() -> Sequence[Writer]:
+    """The writer of secondary captures."""
+    return [SecondaryCaptureWriter()]
 
 
 def read_if_dicom(path: str | Path) -> Sequence[Image] | None:

@@ -1,0 +1,141 @@
+"""`medvistagym completion bash | zsh | fish`: commands, flags, tools and choices, completed by the shell.
+
+The scripts ask `medvistagym completion words -- WORD ...` at every tab, so that they know of every tool that is installed.
+Where nothing is known to fit, the shell completes the names of files.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from medvistagym_core.cli._console import print_text
+from medvistagym_core.cli._options import add_common
+
+if TYPE_CHECKING:
+    from medvistagym_core.plugins import Registry
+
+__all__ = ["complete_words", "configure"]
+
+SCRIPTS: Final = {
+    "bash": """\
+_medvistagym() {
+    local found
+    mapfile -t found < <("${COMP_WORDS[0]}" completion words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+    COMPREPLY=("${found[@]}")
+}
+complete -o bashdefault -o default -F _medvistagym medvistagym
+""",
+    "zsh": """\
+#compdef medvistagym
+_medvistagym() {
+    local -a found
+    found=(${(f)"$("${words[1]}" completion words -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    if (( ${#found} )); then compadd -Q -a found; else _files; fi
+}
+compdef _medvistagym medvistagym
+""",
+    "fish": """\
+function __medvistagym_words
+    set -l before (commandline -opc)
+    set -l found ($before[1] completion words -- $before[2..-1] (commandline -ct) 2>/dev/null | string match -v '')
+    if test (count $found) -gt 0
+        string join \\n $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
+end
+complete -c medvistagym -f -a '(__medvistagym_words)'
+""",
+}
+_EXAMPLE: Final = """\
+medvistagym completion bash > ~/.local/share/bash-completion/completions/medvistagym
+medvistagym completion zsh >> ~/.zshrc          (after compinit)
+medvistagym completion fish > ~/.config/fish/completions/medvistagym.fish"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    add_common(parser, _EXAMPLE)
+    parser.add_argument(
+        "shell", choices=[*SCRIPTS, "words"], metavar="bash|zsh|fish", help="which shell's script to print"
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="WORD", help="what the scripts ask: the words so far, the last one begun"
+    )
+    parser.set_defaults(execute=_completion)
+
+
+def _completion(options: argparse.Namespace) -> int:
+    if options.shell == "words":
+        print_text("\n".join(complete_words(options.words or [""])))
+    else:
+        print_text(SCRIPTS[options.shell].rstrip())
+    return 0
+
+
+def complete_words(words: list[str]) -> list[str]:
+    """What the last word may become, in order; empty where it is a file's name, or anything.
+
+    Args:
+        words: The command line after the program's name; the last word is the one that is begun, or empty.
+    """
+    from medvistagym_core.cli import GROUPS, build_parser
+
+    *before, begun = words
+    if not before:
+        return _fitting(begun, [*GROUPS, "--help", "--version"] if begun.startswith("-") else GROUPS)
+    group, *rest = before
+    if group not in GROUPS:
+        return []
+    parser = build_parser(group)
+    commands = next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)  # noqa: SLF001
+    if commands is not None:
+        if not rest:
+            return _fitting(begun, commands.choices)
+        name, *rest = rest
+        if name not in commands.choices:
+            return []
+        parser = commands.choices[name]
+        if (group, name) == ("tools", "call") and rest and not rest[0].startswith("-"):
+            parser.add_tool_flags(rest)
+        elif group == "tools" and name in ("show", "call") and not rest and not begun.startswith("-"):
+            return _fitting(begun, _tool_names(_registry()))
+        elif (group, name) == ("tasks", "show") and not rest and not begun.startswith("-"):
+            return _fitting(begun, _registry().tasks)
+    if begun.startswith("-"):
+        return _fitting(begun, (flag for action in parser._actions for flag in action.option_strings if flag[1] == "-"))  # noqa: SLF001
+    return _values(parser, rest[-1], begun) if rest and rest[-1].startswith("--") else []
+
+
+def _values(parser: argparse.ArgumentParser, flag: str, begun: str) -> list[str]:
+    """What may follow a flag."""
+    action = next((action for action in parser._actions if flag in action.option_strings), None)  # noqa: SLF001
+    if action is None:
+        return []
+    if flag in ("--tools", "--plugins"):
+        head, comma, last = begun.rpartition(",")
+        registry = _registry()
+        names = _tool_names(registry) if flag == "--tools" else [report.name for report in registry.reports]
+        return [f"{head}{comma}{name}" for name in _fitting(last, names)]
+    if flag == "--task":
+        return _fitting(begun, _registry().tasks)
+    if action.choices is not None:
+        return _fitting(begun, map(str, action.choices))
+    stated = str(action.metavar or "").split("|")  # a tool's choices, such as lung|bone
+    return _fitting(begun, (word for word in stated if word.islower())) if len(stated) > 1 else []
+
+
+def _registry() -> Registry:
+    from medvistagym_core.plugins import Registry
+
+    return Registry.discover()
+
+
+def _tool_names(registry: Registry) -> list[str]:
+    return sorted({tool.name for tool in registry.tools.values()})
+
+
+def _fitting(begun: str, words: Iterable[str]) -> list[str]:
+    return [word for word in words if word.startswith(begun)]

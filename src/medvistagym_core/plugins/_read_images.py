@@ -1,0 +1,94 @@
+"""Files and folders read into images, by whichever plugin knows their kind, or as pictures where none does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from medvistagym_core.imaging import Image
+    from medvistagym_core.plugins._registry import Registry
+
+_DICOM: Final = (".dcm", ".dicom", ".ima")
+_VOLUMES: Final = {
+    ".nii": "NIfTI", ".nii.gz": "NIfTI", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage",
+}  # fmt: skip
+
+Region = tuple[int, int, int, int]
+
+
+class ImageFileError(ValueError):
+    """A file that could not be read; the sentence names it and says why."""
+
+
+class NoReaderError(ImageFileError):
+    """There is no such file, or no plugin that reads it is loaded; the sentence says which would."""
+
+
+def read_images(registry: Registry, path: Path, region: Region | None = None) -> Sequence[Image]:
+    """The images that a file or folder holds, in order.
+
+    Args:
+        registry: Whose readers are asked.
+        path: A file, or a folder of one or more series.
+        region: `(x0, y0, x1, y1)`, the part to keep, in pixels, the last two exclusive.
+
+    Raises:
+        NoReaderError: The path does not exist, or no loaded plugin reads it.
+        ImageFileError: The file is broken.
+    """
+    from medvistagym_core.imaging import read_raster
+
+    if not path.exists():
+        raise NoReaderError(f"{path}: there is no such file")
+    try:
+        for reader in registry.readers:
+            images = reader(path)
+            if images is not None:
+                return images if region is None else [image.crop(*region) for image in images]
+    except (ValueError, OSError) as error:
+        raise _named(path, error) from error
+    _refuse_unread(registry, path)
+    try:
+        return read_raster(path, region=region)
+    except ValueError as error:
+        raise _named(path, error) from error
+
+
+def volume_kind(path: Path) -> str | None:
+    """The kind of volume file that a path is by its name, such as "NIfTI"; None where it is none."""
+    from medvistagym_core.imaging import file_suffix
+
+    return _VOLUMES.get(file_suffix(path, _VOLUMES) or "")
+
+
+def missing_plugin(kind: str) -> str:
+    """A sentence that says that no plugin which reads a kind of file is loaded, and how to install one."""
+    from medvistagym_core.plugins._catalog import load_catalog
+
+    entry = load_catalog().entry_for_format(kind)
+    install = f": {entry.install}" if entry else ""
+    return f"{kind} is read by a plugin, and none that does is loaded{install}"
+
+
+def _named(path: Path, error: Exception) -> ImageFileError:
+    return ImageFileError(str(error) if path.name in str(error) else f"{path.name}: {error}")
+
+
+def _refuse_unread(registry: Registry, path: Path) -> None:
+    """Refuse what no loaded plugin reads and what is no picture either."""
+    kind = None if path.is_dir() else volume_kind(path)
+    if kind is not None:
+        raise NoReaderError(f"{path}: {missing_plugin(kind)}")
+    if (path.is_dir() or _is_dicom(path)) and not registry.readers:
+        raise NoReaderError(f"{path}: {missing_plugin('DICOM')}")
+    if path.is_dir() or path.suffix.lower() in _DICOM:
+        raise ImageFileError(
+            f"{path.name}: no loaded plugin can read it, and it is not a picture either; is it the right file?"
+        )
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix.lower() in _DICOM or file.read(132)[128:] == b"DICM"
