@@ -18,7 +18,7 @@ from medvistagym_core.play._documents import (
     describe_tool,
     describe_voxel,
 )
-from medvistagym_core.play._session import PlaySession, SessionError
+from medvistagym_core.play._session import PlaySession
 from medvistagym_core.play._slices import SliceCache, SliceKey
 from medvistagym_core.play._snippets import OpenedImage
 from medvistagym_core.play._sources import ImageSource, read_source
@@ -125,7 +125,7 @@ class PlayServer(LoopbackServer):
             return None
         try:
             value = self._posts[path](body)
-        except (SessionError, LookupError, ValueError, OSError) as error:
+        except (LookupError, ValueError, OSError) as error:
             said = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
             return PageResponse.json({"error": said}, HTTPStatus.UNPROCESSABLE_ENTITY)
         if path == "copy":

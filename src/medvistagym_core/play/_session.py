@@ -33,7 +33,7 @@ _LIMITS: Final = Limits(max_turns=1000, max_calls=1000)
 _NO_QUESTION: Final = "What does the image show?"
 
 
-class SessionError(Exception):
+class SessionError(ValueError):
     """Something that the session cannot do as it stands; the message says why and what would help."""
 
 
@@ -272,7 +272,8 @@ class PlaySession:
             raise SessionError("this is answered; begin anew to go on")
 
     def _check_memory(self, more: int) -> None:
-        held = sum({id(i.pixels.base if i.pixels.base is not None else i.pixels): i.pixels.nbytes for i in self.store.images}.values())
+        pixels = [image.pixels for image in self.store.images]
+        held = sum({id(each if each.base is None else each.base): each.nbytes for each in pixels}.values())
         if held + more > self._max_bytes:
             raise SessionError(
                 f"the images of this session take {held / 2**30:.1f} GiB, and {self._max_bytes / 2**30:.1f} GiB are the most; "

@@ -4,7 +4,7 @@ import json
 
 from medvistagym_core.rollouts import FullResolutionReplayer
 
-from .browsing import ENTER, ESCAPE, RIGHT, found, press, text, until
+from browsing import ENTER, ESCAPE, RIGHT, found, press, text, until
 from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW, read
 
 

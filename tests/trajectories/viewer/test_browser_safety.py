@@ -10,7 +10,7 @@ from medvistagym_core.protocol import TextProtocol
 from medvistagym_core.tools import ToolCall
 from medvistagym_core.trajectories.viewer import export
 
-from .browsing import found, press, ready, requests, text, until
+from browsing import found, press, ready, requests, text, until
 from .plays import CROP, WINDOW, read
 
 PAYLOADS = (

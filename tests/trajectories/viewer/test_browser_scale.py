@@ -7,7 +7,7 @@ import pytest
 
 from medvistagym_core.trajectories.viewer import EpisodeIndex, ViewerServer
 
-from .browsing import found, until
+from browsing import found, until
 from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW
 
 

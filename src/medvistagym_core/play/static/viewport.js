@@ -3,13 +3,24 @@
 
 const AHEAD = 4;
 
+// A tool that takes one slice of a stack by its number.
+const takesSlice = (tool) => tool.images.length === 1 && tool.returns.includes("image") && tool.properties.index?.type === "integer" && tool.required.every((name) => tool.images.includes(name));
+
+async function takeSlice(tool, handle, index) {
+  const turn = await send("call", { name: tool.name, arguments: { [tool.images[0]]: handle, index } }, `${tool.name} runs…`);
+  if (turn === undefined) return;
+  showTurn(turn);
+  useResult();
+}
+
 function viewport(id, label) {
   const view = { handle: null, frame: 0, window: null, x: 0, y: 0, preview: null, drawn: 0 };
   const picture = el("img", { alt: "", draggable: "false" });
   const marks = svg("svg", { class: "marks", viewBox: "0 0 1000 1000", preserveAspectRatio: "none", "aria-hidden": "true" });
   const stage = el("div", { class: "stage" }, picture, marks);
   const empty = el("p", { class: "empty" });
-  const screen = el("div", { class: "screen", tabindex: "0", "aria-label": `${label}: picture; arrow keys change the slice` }, stage, empty);
+  const value = el("p", { class: "value small", "aria-live": "off", hidden: true });
+  const screen = el("div", { class: "screen", tabindex: "0", "aria-label": `${label}: picture; arrow keys change the slice` }, stage, empty, value);
   const slider = el("input", { type: "range", min: "0", step: "1", "aria-label": `${label}: slice`, input: () => view.turn(Number(slider.value)) });
   const counter = el("output", { class: "small" });
   const slices = el("div", { class: "slices" }, slider, counter);
@@ -17,9 +28,8 @@ function viewport(id, label) {
   const windows = el("select", { class: "windows", "aria-label": `${label}: display`, title: "How it is displayed here; calls keep the image's own window", change: () => view.choose(windows.value) });
   const caption = el("p", { class: "caption small" });
   const line = el("p", { class: "line small quiet" });
-  const value = el("p", { class: "value small", "aria-live": "off" });
-  const extra = el("span", { class: "extra" });
-  fill($(id), el("div", { class: "title" }, el("h3", null, label), chosen, windows, extra), screen, slices, value, caption, line);
+  const slice = el("p", { class: "hint small" });
+  fill($(id), el("div", { class: "title" }, el("h3", null, label), chosen, windows), screen, slices, slice, caption, line);
 
   const address = (frame) => {
     const side = Math.min(2048, Math.max(256, 2 ** Math.ceil(Math.log2(Math.max(256, screen.clientWidth * Math.min(2, devicePixelRatio || 1))))));
@@ -42,13 +52,14 @@ function viewport(id, label) {
     const one = image(view.handle);
     stage.hidden = !one && !view.preview;
     empty.hidden = !stage.hidden;
-    empty.textContent = id === "before" ? "Open a file on the left." : "What a tool makes is shown here.";
+    empty.textContent = id === "before" ? "Open a file to begin." : shown.turn === null ? "What a tool makes is shown here." : "This call made no image.";
     slices.hidden = !one?.stack;
     windows.hidden = !one || one.colour;
     chosen.hidden = !one;
     fill(chosen, state.images.map((each, h) => el("option", { value: h, selected: h === view.handle }, `${h} · ${titleOf(h)}`)));
     if (!one) {
-      for (const part of [caption, line, value]) part.textContent = "";
+      for (const part of [caption, line, slice]) part.textContent = "";
+      value.hidden = true;
       fill(marks);
       return;
     }
@@ -70,10 +81,11 @@ function viewport(id, label) {
     const own = view.window ? `shown at ${number(view.window.center)} / ${number(view.window.width)}` : windowText(one);
     caption.textContent = [one.modality, sizeText(one), one.unit, own, spacingText(one)].filter(Boolean).join(" · ");
     fill(line, `handle ${view.handle}: `, lineage(view.handle).map((each, k) => [k ? " → " : "", el("button", { class: "link", type: "button", click: () => view.show(each) }, `${each} ${titleOf(each)}`)]));
+    const cutter = id === "before" && one.stack && view.frame !== one.frame && state.tools.find((tool) => takesSlice(tool));
+    fill(slice, cutter && ["A tool that takes one slice of this stack takes slice ", String(one.frame + 1), ". ",
+      el("button", { type: "button", class: "link", click: () => takeSlice(cutter, view.handle, view.frame) }, `Cut out slice ${view.frame + 1}`)]);
     view.mark();
-    for (const listener of view.listeners) listener();
   };
-  view.listeners = [];
   view.mark = () => {
     const own = id === "before" && state.after !== null && image(state.after)?.parent === view.handle ? outline(state.after) : null;
     fill(marks, own && svg("polygon", { class: "cut", points: own.map(([x, y]) => `${x * 1000},${y * 1000}`).join(" ") }), id === "before" ? drawing.shapes() : null);
@@ -131,7 +143,8 @@ function viewport(id, label) {
   let asking = false, wanted = false;
   view.read = async () => {
     const one = image(view.handle);
-    if (!one || !view.inside) { value.textContent = ""; return; }
+    value.hidden = !one || !view.inside;
+    if (value.hidden) return;
     if (asking) { wanted = true; return; }
     asking = true;
     const [x, y] = [Math.min(one.shape[1] - 1, Math.floor(view.x * one.shape[1])), Math.min(one.shape[0] - 1, Math.floor(view.y * one.shape[0]))];
@@ -141,7 +154,7 @@ function viewport(id, label) {
       const place = found.mm ? ` · L ${found.mm[0]}, P ${found.mm[1]}, S ${found.mm[2]} mm` : "";
       value.textContent = `column ${x}, row ${y}: ${shown} ${one.unit}${place}`;
     } catch {
-      value.textContent = "";
+      value.hidden = true;
     }
     asking = false;
     if (wanted) { wanted = false; view.read(); }
@@ -151,7 +164,7 @@ function viewport(id, label) {
     view.inside = view.x >= 0 && view.y >= 0 && view.x < 1 && view.y < 1;
     view.read();
   });
-  stage.addEventListener("pointerleave", () => { view.inside = false; value.textContent = ""; });
+  stage.addEventListener("pointerleave", () => { view.inside = false; value.hidden = true; });
   screen.addEventListener("wheel", (event) => {
     if (event.ctrlKey || !image(view.handle)?.stack) return;
     event.preventDefault();
@@ -167,7 +180,7 @@ function viewport(id, label) {
     const box = stage.getBoundingClientRect();
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   };
-  Object.assign(view, { stage, screen, picture, marks, extra, slider });
+  Object.assign(view, { stage, screen, picture, marks, slider });
   listeners.push(view.draw);
   return view;
 }
