@@ -8,7 +8,8 @@ const branches = (schema) => {
   const list = schema.anyOf || schema.oneOf;
   return list ? list.flatMap(branches).filter((one) => one.type !== "null") : [schema];
 };
-const isPoint = (schema) => schema?.type === "array" && schema.minItems === 2 && schema.maxItems === 2 && ["integer", "number"].includes(branches(schema.items ?? {})[0]?.type);
+const isNumber = (schema) => ["integer", "number"].includes(branches(schema ?? {})[0]?.type);
+const isPoint = (schema) => schema?.type === "array" && schema.minItems === 2 && schema.maxItems === 2 && (schema.prefixItems ?? [schema.items]).every(isNumber);
 
 function kindOf(tool, name, schema) {
   const list = branches(schema);
