@@ -46,11 +46,14 @@ class Talker:
     """A policy that looks once and answers with markup."""
 
     name = "talker"
-    sampling = {}
+
+    def __init__(self):
+        self.sampling = {}
 
     def act(self, observations):
         if observations[0].num_turns % 2 == 0:
-            return ['<think>I look.</think><tool_call>{"name": "crop", "arguments": {"image": 0, "box": [0, 0, 500, 500]}}</tool_call>']
+            call = {"name": "crop", "arguments": {"image": 0, "box": [0, 0, 500, 500]}}
+            return [f"<think>I look.</think><tool_call>{json.dumps(call)}</tool_call>"]
         return [f"<answer>{EVIL}</answer>"]
 
 
@@ -81,7 +84,7 @@ def pointer(browser, *moves):
     """Press at the first place of the picture before, move to the others, and release; in fractions."""
     script = """
       const box = before.stage.getBoundingClientRect(), [moves] = arguments;
-      const fire = (kind, [x, y]) => before.stage.dispatchEvent(new PointerEvent(kind, { bubbles: true, pointerId: 1, isPrimary: true,
+      const fire = (kind, [x, y]) => before.stage.dispatchEvent(new PointerEvent(kind, { bubbles: true, pointerId: 1,
         clientX: box.left + x * box.width, clientY: box.top + y * box.height }));
       before.stage.setPointerCapture = () => {};
       fire("pointerdown", moves[0]);
@@ -120,7 +123,9 @@ def test_calls_are_chained_by_handle_and_copied(browser, play):
     run(browser, 1)
     found(browser, "#chain")[0].click()
     choose(browser, "window")
-    browser.execute_script("form.fields.find((f) => f.name === 'center').write(40); form.fields.find((f) => f.name === 'width').write(10)")
+    browser.execute_script(
+        "form.fields.find((f) => f.name === 'center').write(40); form.fields.find((f) => f.name === 'width').write(10)"
+    )
     run(browser, 2)
     assert play.store.images[2].window == Window(40, 10)
     assert [play.steps[1].calls[0].arguments["image"], browser.execute_script("return lineage(2)")] == [1, [0, 1, 2]]
@@ -156,7 +161,9 @@ def test_points_and_outlines_are_drawn_corner_by_corner(browser, play):
 def test_slices_turn_by_wheel_and_keys_and_tell_their_values(browser, play):
     count = lambda: text(browser, "#before .slices output")  # noqa: E731
     assert count() == "11 / 20"
-    browser.execute_script("before.screen.dispatchEvent(new WheelEvent('wheel', { deltaY: 100, bubbles: true, cancelable: true }))")
+    browser.execute_script(
+        "before.screen.dispatchEvent(new WheelEvent('wheel', { deltaY: 100, bubbles: true, cancelable: true }))"
+    )
     assert count() == "12 / 20"
     found(browser, "#before .screen")[0].send_keys(DOWN)
     assert count() == "13 / 20"
@@ -230,5 +237,3 @@ def test_it_fits_the_screen(browser, play, width, height):
         assert browser.execute_script("return document.querySelector('.notice').getBoundingClientRect().height > 0")
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-

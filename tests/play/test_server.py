@@ -29,7 +29,9 @@ class Client:
 
     def post(self, path, **body):
         connection = http.client.HTTPConnection("127.0.0.1", self.page.port, timeout=10)
-        connection.request("POST", f"/{self.page.secret}/{path}", json.dumps(body), {"Content-Type": "application/json"})
+        connection.request(
+            "POST", f"/{self.page.secret}/{path}", json.dumps(body), {"Content-Type": "application/json"}
+        )
         answer = connection.getresponse()
         content = json.loads(answer.read())
         connection.close()
@@ -46,7 +48,9 @@ def read_stack(path):
         return None
     values = np.stack([np.full((16, 12), int(file.read_text()), np.int16) for file in files])
     pixels = values if len(values) > 1 else values[0]
-    return [Image(pixels=pixels, unit="HU", modality="CT", window=Window(0, 100), windows=(Window(0, 100), Window(5, 10)))]
+    return [
+        Image(pixels=pixels, unit="HU", modality="CT", window=Window(0, 100), windows=(Window(0, 100), Window(5, 10)))
+    ]
 
 
 @pytest.fixture

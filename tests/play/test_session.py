@@ -15,7 +15,11 @@ from medvistagym_core.trajectories import TrajectoryReader
 
 BOX = [500, 0, 1000, 500]
 SCAN = Image(
-    pixels=np.arange(64, dtype=np.int16).reshape(8, 8), unit="HU", modality="CT", spacing=(0.5, 0.5), window=Window(32, 64)
+    pixels=np.arange(64, dtype=np.int16).reshape(8, 8),
+    unit="HU",
+    modality="CT",
+    spacing=(0.5, 0.5),
+    window=Window(32, 64),
 )
 
 
@@ -23,14 +27,18 @@ class Scripted:
     """A policy that looks once and answers."""
 
     name = "scripted"
-    sampling = {"temperature": 0.0}
+
+    def __init__(self):
+        self.sampling = {"temperature": 0.0}
 
     def act(self, observations):
         (observation,) = observations
         self.question = observation.question
         if observation.num_turns:
             return ["<answer>upper right</answer>"]
-        return ['<think>Look.</think><tool_call>{"name": "crop", "arguments": {"image": 0, "box": [0, 0, 500, 500]}}</tool_call>']
+        return [
+            '<think>Look.</think><tool_call>{"name": "crop", "arguments": {"image": 0, "box": [0, 0, 500, 500]}}</tool_call>'
+        ]
 
 
 @pytest.fixture
@@ -44,7 +52,11 @@ def test_a_call_makes_an_image_with_its_lineage(session):
     assert session.call("crop", {"image": 0, "box": BOX}) == 0
     session.call("window", {"image": 1, "center": 10, "width": 5})
     images = describe_session(session)["images"]
-    assert [(one["handle"], one["parent"], one["made"]) for one in images] == [(0, None, None), (1, 0, (0, 0)), (2, 1, (1, 0))]
+    assert [(one["handle"], one["parent"], one["made"]) for one in images] == [
+        (0, None, None),
+        (1, 0, (0, 0)),
+        (2, 1, (1, 0)),
+    ]
     assert images[1]["shape"] == [4, 4]
     assert images[2]["window"]["width"] == 5
 

@@ -41,7 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_common(parser, _EXAMPLE, json=True)
     parser.add_argument(
-        "path", metavar="FILE|FOLDER", nargs="?", type=Path, default=Path(), help="what may be opened (default: this folder)"
+        "path",
+        metavar="FILE|FOLDER",
+        nargs="?",
+        type=Path,
+        default=Path(),
+        help="what may be opened (default: this folder)",
     )
     add_page_options(parser)
     parser.add_argument(
@@ -148,7 +153,9 @@ def shell_script(toolbox: Toolbox, opened: Mapping[int, Any], calls: Sequence[An
         indices = []
         for handle in call.named:
             source = opened.get(handle)
-            words.append(files[handle] if source is None and handle in files else str(source.path) if source else f"{handle}.npy")
+            words.append(
+                files[handle] if source is None and handle in files else str(source.path) if source else f"{handle}.npy"
+            )
             if source is not None and source.of > 1:
                 indices.append(source.index)
         if indices and len(call.named) == 1:

@@ -156,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.close_connection = True  # until the body is read, what follows on the connection is not a request
         if (path := self._admitted_path()) is None:
-            return
+            return None
         if not self.served.accepts_posts:
             return self._refuse(HTTPStatus.NOT_IMPLEMENTED, "this page only shows")
         origins = [f"http://{name}:{self.served.port}" for name in ("127.0.0.1", "localhost")]

@@ -91,7 +91,9 @@ def describe_session(session: PlaySession) -> dict[str, Any]:
                     "arguments": call.arguments,
                     "text": result.text[:MAX_TEXT],
                     "data": result.data,
-                    "error": None if result.error is None else {"code": result.error.code, "message": result.error.message},
+                    "error": None
+                    if result.error is None
+                    else {"code": result.error.code, "message": result.error.message},
                     "handles": list(result.handles),
                     "seconds": result.seconds,
                     "cached": result.cached,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -79,6 +80,17 @@ class PlayServer(LoopbackServer):
             "reset": self._reset,
         }
         super().__init__(port)
+
+    def start(self) -> None:
+        """Begin to serve, and read one slice ahead, so that what reads files is loaded before a series is chosen."""
+        threading.Thread(target=self._warm_up, name="page-read", daemon=True).start()
+        super().start()
+
+    def _warm_up(self) -> None:
+        number = next((k for k, source in enumerate(self._sources) if source.preview_path is not None), None)
+        if number is not None:
+            with contextlib.suppress(ValueError, OSError):  # told when it is opened
+                self._preview(number, {})
 
     def respond(self, request: PageRequest) -> PageResponse | None:
         """The answer to a request; None when there is nothing there."""

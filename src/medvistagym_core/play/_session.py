@@ -243,7 +243,7 @@ class PlaySession:
 
     def _new_episode(self, question: str = "", expected: str = "") -> Episode:
         case = Case(
-            id=f"play-{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3],
+            id=f"play-{datetime.now().astimezone():%Y%m%d-%H%M%S-%f}"[:-3],
             task=PLAY_TASK,
             split="test",
             index=0,

@@ -3,6 +3,7 @@
 import http.client
 
 import pytest
+from browsing import ready
 
 from medvistagym_core.environment import Episode, step_episodes
 from medvistagym_core.execution import LocalExecutor
@@ -12,7 +13,6 @@ from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import PolicyRecord, TrajectoryWriter
 from medvistagym_core.trajectories.viewer import EpisodeIndex, ViewerServer
 
-from browsing import ready
 from .plays import echo, tilted, trace, turned
 
 
