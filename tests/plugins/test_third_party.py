@@ -148,6 +148,9 @@ def test_its_task_grader_policy_executor_and_action_format(run: Run, more: list[
     (first, *_) = TrajectoryReader(tmp_path / "samples" / "trajectories.jsonl")
     assert first.turns[0].calls[0].name == "brightest"
     assert first.turns[0].text.startswith("WHY" if "lab_lines" in more else "<think>")
+    for executor in ("local", "lab_serial"):
+        replayed = run("replay", tmp_path / "samples" / "trajectories.jsonl", "--executor", executor)
+        assert "6 episodes, 6 calls" in replayed.out
 
 
 def test_its_reward_term(run: Run) -> None:
