@@ -73,13 +73,13 @@ def describe_session(session: PlaySession) -> dict[str, Any]:
             "handle": handle,
             "parent": stored.parent,
             "made": made.get(handle),
-            "name": session.opened[handle].path.name if handle in session.opened else None,
+            "name": session.opened[handle].name if handle in session.opened else None,
         }
         for handle, stored in enumerate(session.store)
     ]
     turns = [
         {
-            "who": session.authors[number],
+            "who": author,
             "think": step.turn.reasoning,
             "text": step.turn.text[:MAX_TEXT],
             "answer": step.turn.answer,
@@ -102,7 +102,7 @@ def describe_session(session: PlaySession) -> dict[str, Any]:
                 for call, result in zip(step.calls, step.results, strict=False)
             ],
         }
-        for number, step in enumerate(session.steps)
+        for author, step in zip(session.authors, session.steps, strict=False)  # a turn may be on its way
     ]
     return {
         "images": images,

@@ -21,6 +21,12 @@ class OpenedImage:
     index: int
     of: int
 
+    @property
+    def name(self) -> str:
+        """What the page calls it: the file's name, and its place among several images."""
+        name = self.path.resolve().name
+        return name if self.of == 1 else f"{name} [{self.index}]"
+
 
 @dataclasses.dataclass(frozen=True)
 class ScriptCall:

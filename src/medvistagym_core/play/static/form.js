@@ -127,7 +127,9 @@ function chooseTool(name) {
 function refreshImages() {
   for (const one of form.fields) one.fillImages?.();
   const ready = form.tool && (state.images.length || !form.tool.images.length) && !state.answered;
-  if ($("run")) $("run").disabled = !ready;
+  if (!$("run")) return;
+  $("run").disabled = !ready;
+  $("run").textContent = state.answered ? "Answered; begin anew to call" : "Call";
 }
 
 function givenArguments() {
