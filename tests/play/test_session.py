@@ -100,6 +100,18 @@ def test_the_model_takes_turns_between_those_of_a_person(session, tmp_path):
     assert trajectory.policy.name == "person and scripted"
 
 
+def test_another_question_is_asked_of_the_same_images_and_calls(session):
+    session.call("crop", {"image": 0, "box": BOX})
+    session.ask("Which quadrant?")
+    session.step()
+    assert session.answered
+    session.ask("And now?")
+    assert [turn["answer"] for turn in describe_session(session)["turns"]] == [None]
+    session.call("window", {"image": 1, "center": 10, "width": 5})
+    assert session.step() == 2
+    assert session.policy.question == "And now?"
+
+
 def test_a_person_answers_in_the_place_of_the_model(session, tmp_path):
     session.ask("Which quadrant?")
     session.step()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from medvistagym_core.cli._console import print_stderr
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import (
     add_common,
@@ -75,7 +76,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _play(options: argparse.Namespace) -> int:
-    from medvistagym_core.play import PlayServer, PlaySession, find_sources
+    from medvistagym_core.play import MAX_SOURCES, PlayServer, PlaySession, find_sources
 
     check_port(options)
     if options.out.exists() and not options.out.is_dir():
@@ -84,6 +85,8 @@ def _play(options: argparse.Namespace) -> int:
         sources = find_sources(options.path)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    if len(sources) == MAX_SOURCES:
+        print_stderr(f"medvistagym: {options.path} holds more than {MAX_SOURCES} files; the others are left out")
     registry = load_registry(options)
     toolbox = select_toolbox(registry, options.tools, options.device)
     policy, config = _policy(options, registry, toolbox)

@@ -5,5 +5,6 @@ from ._session import SessionError as SessionError
 from ._snippets import OpenedImage as OpenedImage
 from ._snippets import ScriptCall as ScriptCall
 from ._snippets import ShellWriter as ShellWriter
+from ._sources import MAX_SOURCES as MAX_SOURCES
 from ._sources import ImageSource as ImageSource
 from ._sources import find_sources as find_sources

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from medvistagym_core.environment import Answer, Case, Episode, EpisodeConfig, Limits
+from medvistagym_core.environment import Answer, Case, Episode, EpisodeConfig, Limits, Step
 from medvistagym_core.execution import Executor, ImageStore, referenced_handles
 from medvistagym_core.imaging import Image
 from medvistagym_core.play._snippets import (
@@ -123,7 +123,7 @@ class PlaySession:
             return len(self.authors) - 1
 
     def ask(self, question: str) -> None:
-        """Put a question to the policy; the calls made so far belong to its episode.
+        """Put a question to the policy; the calls made so far belong to its episode, answers to earlier questions do not.
 
         Raises:
             SessionError: There is no policy, or no image.
@@ -136,7 +136,9 @@ class PlaySession:
             if not question.strip():
                 raise SessionError("write a question")
             self.question = question.strip()
-            self._episode = self._copy(self.question, "")
+            kept = [number for number, step in enumerate(self._episode.steps) if step.answer is None]
+            self.authors = [self.authors[number] for number in kept]
+            self._episode = self._copy(self.question, "", [self._episode.steps[number] for number in kept])
 
     def step(self) -> int:
         """Let the policy take one turn, and run its calls; the number of the turn.
@@ -188,7 +190,7 @@ class PlaySession:
         return self._episode.done
 
     @property
-    def steps(self) -> Sequence[Any]:
+    def steps(self) -> Sequence[Step]:
         """The turns and what came of them."""
         return tuple(self._episode.steps)
 
@@ -223,7 +225,8 @@ class PlaySession:
         with self._lock:
             if not self._episode.steps:
                 raise SessionError("there is nothing to save yet; make a call or give an answer first")
-            episode = self._copy(question.strip() or self.question or _NO_QUESTION, expected.strip())
+            asked = question.strip() or self.question or _NO_QUESTION
+            episode = self._copy(asked, expected.strip(), self._episode.steps)
             if answer.strip() and not episode.done:
                 with contextlib.suppress(ValueError):
                     text = self._config.protocol.format_turn(None, (), answer.strip())
@@ -256,10 +259,10 @@ class PlaySession:
         episode.store = self.store
         return episode
 
-    def _copy(self, question: str, expected: str) -> Episode:
-        """The episode so far under another question."""
+    def _copy(self, question: str, expected: str, steps: Sequence[Step]) -> Episode:
+        """An episode of another question with turns that were taken already."""
         episode = self._new_episode(question, expected)
-        for step in self._episode.steps:
+        for step in steps:
             calls = episode.submit_turn(step.turn, step.policy_seconds)
             episode.apply_results(step.results[: len(calls)])
             episode.steps[-1] = step

@@ -25,7 +25,10 @@ async function useSeries(number, index) {
 
 function drawSources() {
   const name = (text) => el("span", { class: "name" }, said(text));
+  const wanted = $("find").value.toLowerCase();
+  $("find").hidden = state.sources.length < 9;
   fill($("sources"), state.sources.map((source, number) => {
+    if (!source.name.toLowerCase().includes(wanted)) return null;
     const series = state.series.get(number) ?? [];
     return el("div", { class: "source" },
       el("button", { type: "button", class: "row", click: () => openSource(number) }, name(source.name), source.files > 1 && el("span", { class: "quiet small" }, `${source.files} files`)),

@@ -130,6 +130,7 @@ async function start() {
   $("help-open").addEventListener("click", help);
   $("save-open").addEventListener("click", openSave);
   $("reset").addEventListener("click", reset);
+  $("find").addEventListener("input", drawSources);
   document.addEventListener("keydown", pressed);
   for (const id of ["help", "save"]) $(id).addEventListener("click", (event) => { if (event.target === $(id)) $(id).close(); });
   let begun;

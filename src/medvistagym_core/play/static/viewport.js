@@ -74,10 +74,13 @@ function viewport(id, label) {
     counter.textContent = `${view.frame + 1} / ${one.frames}`;
     picture.alt = `${label}: image ${view.handle}, ${titleOf(view.handle)}${one.stack ? `, slice ${view.frame + 1} of ${one.frames}` : ""}`;
     const current = ++view.drawn, loaded = fetchAhead(view.frame);
-    const put = () => { if (current === view.drawn) picture.src = loaded.src; };
+    const put = () => {
+      if (current !== view.drawn) return;
+      picture.src = loaded.src;
+      for (let k = 1; k <= AHEAD; k++) for (const frame of [view.frame + k, view.frame - k]) if (frame >= 0 && frame < one.frames) fetchAhead(frame);
+    };
     if (loaded.complete) put();
     else loaded.addEventListener("load", put, { once: true });
-    if (one.stack) for (let k = 1; k <= AHEAD; k++) for (const frame of [view.frame + k, view.frame - k]) if (frame >= 0 && frame < one.frames) fetchAhead(frame);
     const own = view.window ? `shown at ${number(view.window.center)} / ${number(view.window.width)}` : windowText(one);
     caption.textContent = [one.modality, sizeText(one), one.unit, own, spacingText(one)].filter(Boolean).join(" · ");
     fill(line, `handle ${view.handle}: `, lineage(view.handle).map((each, k) => [k ? " → " : "", el("button", { class: "link", type: "button", click: () => view.show(each) }, `${each} ${titleOf(each)}`)]));
