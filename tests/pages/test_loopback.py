@@ -1,5 +1,6 @@
 """The server of every page: to whom it answers, and from whom it takes anything."""
 
+import contextlib
 import http.client
 import json
 
@@ -50,12 +51,9 @@ def test_it_takes_nothing_from_another_page(page, status, headers):
 
 
 def test_it_takes_nothing_without_the_secret(page):
-    page.secret, right = "guess", page.secret
-    status = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
-    page.secret = right
-    status.request("POST", "/guess/say", b"{}", {"Content-Type": "application/json"})
-    assert status.getresponse().status == 404
-    status.close()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)) as connection:
+        connection.request("POST", "/guess/say", b"{}", {"Content-Type": "application/json"})
+        assert connection.getresponse().status == 404
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"[" * 5000, b"\xff"])

@@ -125,6 +125,8 @@ def test_a_session_is_saved_as_an_episode_and_goes_on(session, tmp_path):
     with pytest.raises(SessionError, match="nothing to save"):
         session.save(tmp_path)
     session.call("crop", {"image": 0, "box": BOX})
+    with pytest.raises(SessionError, match="that is no answer"):
+        session.save(tmp_path, answer="</answer>")
     (first,) = TrajectoryReader(session.save(tmp_path, question="Where?", answer="there"))
     assert [block.text for block in first.opening if block.text and "Where?" in block.text]
     assert first.outcome.answer == "there"

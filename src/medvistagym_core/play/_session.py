@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import threading
 import time
@@ -168,11 +167,7 @@ class PlaySession:
         """
         with self._lock:
             self._check_open()
-            try:
-                text = self._config.protocol.format_turn(None, (), answer.strip())
-            except ValueError as error:
-                raise SessionError(f"that is no answer: {error}") from error
-            self._take(Turn(text, None, (), answer.strip(), None, True), _PERSON, 0.0)
+            self._take(self._answer_turn(answer.strip()), _PERSON, 0.0)
             return len(self.authors) - 1
 
     def _take(self, said: str | Turn, author: str, seconds: float) -> None:
@@ -220,7 +215,7 @@ class PlaySession:
             expected: The right answer, where it is known.
 
         Raises:
-            SessionError: There is nothing to save, or it cannot be written.
+            SessionError: There is nothing to save, the answer cannot stand in a turn, or the file cannot be written.
         """
         with self._lock:
             if not self._episode.steps:
@@ -228,9 +223,7 @@ class PlaySession:
             asked = question.strip() or self.question or _NO_QUESTION
             episode = self._copy(asked, expected.strip(), self._episode.steps)
             if answer.strip() and not episode.done:
-                with contextlib.suppress(ValueError):
-                    text = self._config.protocol.format_turn(None, (), answer.strip())
-                    episode.submit_turn(Turn(text, None, (), answer.strip(), None, True))
+                episode.submit_turn(self._answer_turn(answer.strip()))
             players = dict.fromkeys(self.authors)
             sampling = self.policy.sampling if self.policy is not None and self.policy.name in players else {}
             trajectory = episode.to_trajectory(PolicyRecord(name=" and ".join(players), sampling=sampling))
@@ -276,12 +269,19 @@ class PlaySession:
 
     def _check_memory(self, more: int) -> None:
         pixels = [image.pixels for image in self.store.images]
-        held = sum({id(each if each.base is None else each.base): each.nbytes for each in pixels}.values())
+        shared = [each if each.base is None else each.base for each in pixels]  # crops share memory with what they are of
+        held = sum({id(base): getattr(base, "nbytes", 0) for base in shared}.values())
         if held + more > self._max_bytes:
             raise SessionError(
                 f"the images of this session take {held / 2**30:.1f} GiB, and {self._max_bytes / 2**30:.1f} GiB are the most; "
                 "save it and begin anew"
             )
+
+    def _answer_turn(self, answer: str) -> Turn:
+        try:
+            return Turn(self._config.protocol.format_turn(None, (), answer), None, (), answer, None, True)
+        except ValueError as error:
+            raise SessionError(f"that is no answer: {error}") from error
 
     def _call_text(self, call: ToolCall) -> str:
         try:
