@@ -269,7 +269,9 @@ class PlaySession:
 
     def _check_memory(self, more: int) -> None:
         pixels = [image.pixels for image in self.store.images]
-        shared = [each if each.base is None else each.base for each in pixels]  # crops share memory with what they are of
+        shared = [
+            each if each.base is None else each.base for each in pixels
+        ]  # crops share memory with what they are of
         held = sum({id(base): getattr(base, "nbytes", 0) for base in shared}.values())
         if held + more > self._max_bytes:
             raise SessionError(
