@@ -78,3 +78,13 @@ def test_the_commands_that_are_copied_run(scan, toolbox, tmp_path, capsys, monke
         assert words[0] == "medvistagym"
         assert cli.main(words[1:]) == 0, capsys.readouterr().err
     assert (tmp_path / "auto_window.png").is_file()
+
+
+def test_an_image_among_several_of_a_folder_is_named_by_its_place(toolbox):
+    opened = {0: OpenedImage(Path("a b"), 1, 3), 1: OpenedImage(Path("one.png"), 0, 1), 2: OpenedImage(Path("c"), 2, 4)}
+    crop = ScriptCall("crop", {"image": 0, "box": [0, 0, 500, 500]}, {"image": 0})
+    assert shell_script(toolbox, opened, [crop]) == (
+        "medvistagym tools call crop 'a b' --image-index 1 --box 0,0,500,500 --out crop.png\n"
+    )
+    both = ScriptCall("crop", {"image": [0, 1, 2]}, {"image": [0, 1, 2]})
+    assert "call crop 'a b' one.png c --image-index 1 3 6 --out" in shell_script(toolbox, opened, [both])

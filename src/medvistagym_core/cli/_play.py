@@ -153,15 +153,14 @@ def shell_script(toolbox: Toolbox, opened: Mapping[int, Any], calls: Sequence[An
         if tool is None:
             return f"# there is no tool {call.name}\n"
         words = ["medvistagym", "tools", "call", call.name]
-        indices = []
+        indices: list[int] = []
+        count = 0  # of the images that the files named so far hold
         for handle in call.named:
             source = opened.get(handle)
-            words.append(
-                files[handle] if source is None and handle in files else str(source.path) if source else f"{handle}.npy"
-            )
-            if source is not None and source.of > 1:
-                indices.append(source.index)
-        if indices and len(call.named) == 1:
+            words.append(files.get(handle, f"{handle}.npy") if source is None else str(source.path))
+            indices.append(count + (0 if source is None else source.index))
+            count += 1 if source is None else source.of
+        if count > len(indices):
             words += ["--image-index", *map(str, indices)]
         words += _flags(tool.spec, call.arguments)
         if "image" in tool.spec.returns:
