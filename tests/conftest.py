@@ -1,7 +1,9 @@
-"""A toy world for the tests of episodes: three tools and a task that one of them solves."""
+"""A toy world for the tests of episodes, three tools and a task that one of them solves; and a browser for pages."""
 
+import shutil
 from typing import Annotated
 
+import browsing
 import numpy as np
 import pytest
 from pydantic import Field
@@ -130,3 +132,21 @@ def toolbox():
 def executor(toolbox):
     with LocalExecutor(toolbox, workers=4) as local:
         yield local
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    driver, folder = browsing.start()
+    yield driver
+    driver.quit()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def browser(chromium):
+    """A browser with an empty page; the test ends without a complaint from the page."""
+    chromium.get("about:blank")
+    for kind in ("browser", "performance"):
+        chromium.get_log(kind)
+    yield chromium
+    assert [entry["message"] for entry in chromium.get_log("browser")] == []

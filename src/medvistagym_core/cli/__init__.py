@@ -38,6 +38,7 @@ GROUPS: Final[dict[str, str]] = {
     "eval": "measure accuracy and tool use of a policy on a task",
     "replay": "run every tool call of a trajectory file again, and report what differs",
     "view": "look at the episodes of a run in a browser, or write them as one page",
+    "play": "try tools on images in a browser, by hand or with a model",
     "serve": "offer the toolbox to MCP clients, over stdio or HTTP",
     "doctor": "check the installation, the GPU, the plugins and a model, and say what to do",
     "completion": "print what lets a shell complete commands, flags and tools",

@@ -21,14 +21,9 @@ if TYPE_CHECKING:
 
 KEY_VARIABLE: Final = "MEDVISTAGYM_API_KEY"
 __all__ = [
-    "RolloutProgressBar",
-    "add_policy_options",
-    "add_policy_source",
-    "decoding_label",
-    "make_policy",
-    "split_of",
-    "tools_of",
-]
+    "RolloutProgressBar", "add_endpoint_options", "add_policy_options", "add_policy_source", "decoding_label", "make_policy",
+    "split_of", "tools_of",
+]  # fmt: skip
 
 
 def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str], *, cases: int, split: str) -> None:
@@ -72,6 +67,21 @@ def add_policy_source(parser: argparse.ArgumentParser, policies: Sequence[str]) 
         metavar="URL",
         help="an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1 of a vLLM server",
     )
+    add_endpoint_options(parser)
+    parser.add_argument(
+        "--action-format",
+        metavar="NAME",
+        help="how turns are written: text, or a plugin's (default: text, or as trained)",
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the cases (default: 0)")
+    parser.add_argument(
+        "--temperature", metavar="T", type=float, help="of a model's sampling; 0 is greedy (default: as it was trained)"
+    )
+    parser.add_argument("--trainer", metavar="NAME", help="which trainer opens the model, where several are installed")
+
+
+def add_endpoint_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how an endpoint is asked."""
     parser.add_argument(
         "--endpoint-model",
         metavar="NAME",
@@ -102,16 +112,6 @@ def add_policy_source(parser: argparse.ArgumentParser, policies: Sequence[str]) 
         default=120.0,
         help="longest time that one request to the endpoint may take (default: 120)",
     )
-    parser.add_argument(
-        "--action-format",
-        metavar="NAME",
-        help="how turns are written: text, or a plugin's (default: text, or as trained)",
-    )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the cases (default: 0)")
-    parser.add_argument(
-        "--temperature", metavar="T", type=float, help="of a model's sampling; 0 is greedy (default: as it was trained)"
-    )
-    parser.add_argument("--trainer", metavar="NAME", help="which trainer opens the model, where several are installed")
 
 
 def tools_of(options: argparse.Namespace, task: Task) -> str:

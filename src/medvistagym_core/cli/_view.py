@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, load_registry
+from medvistagym_core.cli._page import add_page_options, check_port, serve_page
 
 if TYPE_CHECKING:
     from medvistagym_core.trajectories.viewer import EpisodeIndex
@@ -26,10 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_common(parser, _EXAMPLE, json=True)
     parser.add_argument("run_path", metavar="RUN", type=Path, help="run folder, or a trajectory file")
-    parser.add_argument(
-        "--port", metavar="N", type=int, default=0, help="port on 127.0.0.1 (default: any that is free)"
-    )
-    parser.add_argument("--open", action="store_true", help="open it in the browser of this machine")
+    add_page_options(parser)
     export = parser.add_argument_group("one file, without a server")
     export.add_argument("--export", metavar="FILE.html", type=Path, help="write one self-contained page and stop")
     export.add_argument(
@@ -47,8 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _view(options: argparse.Namespace) -> int:
     from medvistagym_core.trajectories.viewer import EpisodeIndex
 
-    if not 0 <= options.port < 65536:
-        raise UsageError(f"--port is a number from 0 to 65535, not {options.port}")
+    check_port(options)
     if options.episodes < 1:
         raise UsageError(f"--episodes must be at least 1, not {options.episodes}")
     try:
@@ -86,26 +82,10 @@ def _serve(run: EpisodeIndex, options: argparse.Namespace) -> int:
     from medvistagym_core.rollouts import FullResolutionReplayer
     from medvistagym_core.trajectories.viewer import ViewerServer
 
-    try:
-        served = ViewerServer(run, options.port, FullResolutionReplayer(lambda: load_registry(options)).png)
-    except OSError as error:
-        what = error.strerror or error
-        raise CommandError(
-            f"port {options.port} cannot be had ({what}); without --port any that is free is taken"
-        ) from error
-    with served as page:
-        if options.json:
-            print_json({"url": page.url})
-        else:
-            print_text(page.url)
-        sys.stdout.flush()
-        print_stderr("Ctrl-C stops it. Whoever has this address on this machine can see the run.")
-        if options.open:
-            import webbrowser
-
-            webbrowser.open(page.url)
-        try:
-            page.wait()
-        except KeyboardInterrupt:
-            print_stderr("")
+    full_resolution = FullResolutionReplayer(lambda: load_registry(options)).png
+    serve_page(
+        lambda: ViewerServer(run, options.port, full_resolution),
+        options,
+        "Whoever has this address on this machine can see the run.",
+    )
     return 0

@@ -22,6 +22,7 @@ from ._reward import RewardBreakdown as RewardBreakdown
 from ._reward_terms import REWARD_TERMS as REWARD_TERMS
 from ._reward_terms import EpisodeOutcome as EpisodeOutcome
 from ._reward_terms import RewardTerm as RewardTerm
+from ._step import Step as Step
 from ._task import Answer as Answer
 from ._task import Case as Case
 from ._task import Task as Task

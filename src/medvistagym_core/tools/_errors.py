@@ -161,5 +161,7 @@ def _hint(argument: str, annotation: Any, images: Sequence[str]) -> str:
 
 def closest_match(word: str, words: Sequence[str]) -> str | None:
     """The most similar of `words`, if any is similar enough to be meant; of a long word, its beginning counts."""
-    found = difflib.get_close_matches(word[:_MAX_WORD], [each for each in words if len(each) <= 2 * _MAX_WORD], n=1, cutoff=0.6)
+    found = difflib.get_close_matches(
+        word[:_MAX_WORD], [each for each in words if len(each) <= 2 * _MAX_WORD], n=1, cutoff=0.6
+    )
     return found[0] if found else None

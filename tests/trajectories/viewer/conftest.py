@@ -1,9 +1,9 @@
 """A run folder of toy episodes, and a browser to look at it."""
 
 import http.client
-import shutil
 
 import pytest
+from browsing import ready
 
 from medvistagym_core.environment import Episode, step_episodes
 from medvistagym_core.execution import LocalExecutor
@@ -13,7 +13,6 @@ from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import PolicyRecord, TrajectoryWriter
 from medvistagym_core.trajectories.viewer import EpisodeIndex, ViewerServer
 
-from .browsing import ready, start
 from .plays import echo, tilted, trace, turned
 
 
@@ -67,24 +66,6 @@ def ask():
         return answer, body
 
     return get
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    driver, folder = start()
-    yield driver
-    driver.quit()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def browser(chromium):
-    """A browser with an empty page; the test ends without a complaint from the page."""
-    chromium.get("about:blank")
-    for kind in ("browser", "performance"):
-        chromium.get_log(kind)
-    yield chromium
-    assert [entry["message"] for entry in chromium.get_log("browser")] == []
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import json
 
+from browsing import ENTER, ESCAPE, RIGHT, found, press, text, until
+
 from medvistagym_core.rollouts import FullResolutionReplayer
 
-from .browsing import ENTER, ESCAPE, RIGHT, found, press, text, until
 from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW, read
 
 

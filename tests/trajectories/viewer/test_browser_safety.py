@@ -5,12 +5,12 @@ import json
 import time
 
 import pytest
+from browsing import found, press, ready, requests, text, until
 
 from medvistagym_core.protocol import TextProtocol
 from medvistagym_core.tools import ToolCall
 from medvistagym_core.trajectories.viewer import export
 
-from .browsing import found, press, ready, requests, text, until
 from .plays import CROP, WINDOW, read
 
 PAYLOADS = (

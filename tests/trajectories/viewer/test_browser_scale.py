@@ -4,10 +4,10 @@ import os
 import time
 
 import pytest
+from browsing import found, until
 
 from medvistagym_core.trajectories.viewer import EpisodeIndex, ViewerServer
 
-from .browsing import found, until
 from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW
 
 

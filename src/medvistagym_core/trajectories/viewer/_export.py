@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from medvistagym_core.trajectories.viewer._assets import ICON, SCRIPTS, STYLE, asset, document
+from medvistagym_core.trajectories.viewer._assets import ICON, SCRIPTS, STYLES, asset, document
 from medvistagym_core.trajectories.viewer._index import COLUMNS, OUTCOMES, EpisodeIndex
 
 EPISODES: Final = 200
@@ -63,7 +63,7 @@ def export(run: EpisodeIndex, path: str | Path, numbers: Sequence[int]) -> int:
     """
     path = Path(path)
     script = "\n".join(asset(name) for name in SCRIPTS)
-    style = asset(STYLE)
+    style = "\n".join(asset(name) for name in STYLES)
     policy = (
         f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data:; base-uri 'none'; "
         "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"

@@ -1,0 +1,10 @@
+from ._server import PlayServer as PlayServer
+from ._session import PLAY_TASK as PLAY_TASK
+from ._session import PlaySession as PlaySession
+from ._session import SessionError as SessionError
+from ._snippets import OpenedImage as OpenedImage
+from ._snippets import ScriptCall as ScriptCall
+from ._snippets import ShellWriter as ShellWriter
+from ._sources import MAX_SOURCES as MAX_SOURCES
+from ._sources import ImageSource as ImageSource
+from ._sources import find_sources as find_sources
