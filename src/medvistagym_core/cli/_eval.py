@@ -17,6 +17,7 @@ from medvistagym_core.cli._policy_options import (
     split_of,
     tools_of,
 )
+from medvistagym_core.cli._task_options import find_tasks, print_provenance
 
 if TYPE_CHECKING:
     from medvistagym_core.plugins import Registry
@@ -33,7 +34,7 @@ medvistagym eval --task scoutvqa --model runs/one --temperature 0 --without-tool
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_common(parser, _EXAMPLE, json=True)
-    add_policy_options(parser, ("expert", "random"), cases=512, split="test")
+    add_policy_options(parser, ("expert", "random"), cases=None, split="test")
     parser.add_argument("--without-tools", action="store_true", help="also measure it without any tool")
     parser.add_argument("--ablate", action="store_true", help="also measure it with each tool left out")
     parser.add_argument("--out", metavar="FILE", type=Path, help="also write the results document there (JSON)")
@@ -47,8 +48,9 @@ def _eval(options: argparse.Namespace) -> int:
     if options.out is not None and not options.out.parent.is_dir():
         raise UsageError(f"{options.out}: the folder {options.out.parent} does not exist")
     registry = load_registry(options)
-    task = registry.task(options.task)
+    (task,) = find_tasks(options, registry)
     split, indices = split_of(options, task)
+    print_provenance(task, split)
     rows: list[ResultRow] = []
     notes: list[str] = []
     for name, toolbox in _toolboxes(options, registry, tools_of(options, task)).items():
@@ -66,11 +68,13 @@ def _eval(options: argparse.Namespace) -> int:
         finally:
             episodes.close()
             executor.close()
-        if episodes.failed == episodes.played:
+        if episodes.progress.failed == episodes.progress.played:
             reason = next((t.outcome.reason for t in trajectories if t.outcome.reason), "no reason is known")
             raise CommandError(f"{label} failed in every episode: {reason}")
-        if episodes.failed:
-            notes.append(f"{label} failed in {episodes.failed} of {episodes.played} episodes, counted as wrong.")
+        if episodes.progress.failed:
+            notes.append(
+                f"{label} failed in {episodes.progress.failed} of {episodes.progress.played} episodes, counted as wrong."
+            )
         rows += summarize(trajectories, label, decoding_label(policy), task.families)
     results = Results(task=task.name, split=split, seed=options.seed, rows=tuple(rows), notes=tuple(notes))
     if options.out is not None:

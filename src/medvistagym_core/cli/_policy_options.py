@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from medvistagym_core.cli._console import ProgressBar
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_execution, add_selection
+from medvistagym_core.cli._task_options import add_task_options, case_range, choose_split
 
 if TYPE_CHECKING:
     from medvistagym_core.environment import EpisodeConfig, Task
@@ -23,15 +25,19 @@ KEY_VARIABLE: Final = "MEDVISTAGYM_API_KEY"
 __all__ = ["RolloutProgressBar", "add_policy_options", "decoding_label", "make_policy", "split_of", "tools_of"]
 
 
-def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str], *, cases: int, split: str) -> None:
+def add_policy_options(
+    parser: argparse.ArgumentParser, policies: Sequence[str], *, cases: int | None, split: str
+) -> None:
     """Add the options that say who plays what.
 
     Args:
         parser: Where to.
         policies: The core's policies that may play.
-        cases: Default number of cases.
+        cases: Default number of cases; None for the whole split, or 512 of a task without an end.
         split: Default split.
     """
+    parser.set_defaults(default_cases=cases, default_split=split)
+    few = "the whole split, or 512 of a task without an end" if cases is None else str(cases)
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument(
         "--policy", metavar="NAME", help=f"a policy that needs no model: {', '.join(policies)}, or a plugin's"
@@ -78,13 +84,15 @@ def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str],
         metavar="NAME",
         help="how turns are written: text, or a plugin's (default: text, or as trained)",
     )
-    parser.add_argument("--task", metavar="NAME", required=True, help="the task")
+    add_task_options(parser, several=True)
     add_selection(parser, default=None)
     add_execution(parser)
-    parser.add_argument("--split", metavar="NAME", default=split, help=f"which split of the task (default: {split})")
-    parser.add_argument("--cases", metavar="N", type=int, default=cases, help=f"how many cases (default: {cases})")
+    parser.add_argument("--split", metavar="NAME", help=f"which split of the task (default: {split}, or its only one)")
+    parser.add_argument("--cases", metavar="N", type=int, help=f"how many cases (default: {few})")
     parser.add_argument("--first", metavar="N", type=int, default=0, help="position of the first case (default: 0)")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the cases (default: 0)")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="seed of the cases, which orders those of a table (default: 0)"
+    )
     parser.add_argument("--batch", metavar="N", type=int, default=64, help="episodes played at once (default: 64)")
     parser.add_argument(
         "--temperature", metavar="T", type=float, help="of a model's sampling; 0 is greedy (default: as it was trained)"
@@ -103,12 +111,10 @@ def split_of(options: argparse.Namespace, task: Task) -> tuple[str, range]:
     Raises:
         UsageError: The task has no such split, or a number is out of range.
     """
-    if options.split not in task.splits:
-        raise UsageError(f"{task.name} has no split {options.split!r}; its splits are {', '.join(task.splits)}")
-    for name, least in (("cases", 1), ("first", 0), ("batch", 1)):
-        if getattr(options, name) < least:
-            raise UsageError(f"--{name} must be at least {least}, not {getattr(options, name)}")
-    return options.split, range(options.first, options.first + options.cases)
+    if options.batch < 1:
+        raise UsageError(f"--batch must be at least 1, not {options.batch}")
+    split = choose_split(task, options.split, options.default_split)
+    return split, case_range(task, split, options.cases, options.default_cases, options.first)
 
 
 def make_policy(
@@ -205,22 +211,30 @@ def decoding_label(policy: Policy) -> str:
 
 
 class RolloutProgressBar:
-    """Counts a rollout's episodes on the terminal."""
+    """Counts a rollout's episodes on the terminal: how many, how fast, and when it will be over."""
 
-    def __init__(self) -> None:
-        self._counter = ProgressBar("episodes")
-        self.failed = 0
-        self.played = 0
-        self.again = 0
-        self.reason: str | None = None
+    def __init__(self, label: str = "") -> None:
+        from medvistagym_core.rollouts import Progress
+
+        self._bar = ProgressBar("episodes")
+        self._label = f" {label}" if label else ""
+        self._began: float | None = None
+        self.progress = Progress()
 
     def __call__(self, progress: Progress) -> None:
         """Take note of how far the rollout is."""
-        self.failed, self.played, self.again = progress.failed, progress.played, progress.retried
-        self.reason = progress.reason
-        right = f", {progress.correct / progress.played:.0%} right" if progress.played else ""
-        self._counter.show(progress.done, progress.total, right)
+        if progress.played < self.progress.played:
+            self._began = None  # another rollout
+        self.progress = progress
+        more = f"{self._label}, {progress.correct / progress.played:.0%} right" if progress.played else self._label
+        now = time.monotonic()
+        self._began = self._began or now
+        if progress.played > 1 and now > self._began:
+            rate = progress.played / (now - self._began)
+            end = time.localtime(time.time() + (progress.total - progress.done) / rate)
+            more += f", {rate:.3g}/s, ends {time.strftime('%a %H:%M', end)}"
+        self._bar.show(progress.done, progress.total, more)
 
     def close(self) -> None:
         """Clear the line."""
-        self._counter.close()
+        self._bar.close()

@@ -11,6 +11,7 @@ from medvistagym_core.cli._console import print_json
 from medvistagym_core.cli._errors import CommandError
 from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
 from medvistagym_core.cli._policy_options import RolloutProgressBar, add_policy_options, make_policy, split_of, tools_of
+from medvistagym_core.cli._task_options import find_tasks, print_provenance
 
 if TYPE_CHECKING:
     from medvistagym_core.environment import EpisodeConfig
@@ -52,29 +53,37 @@ def _sample(options: argparse.Namespace) -> int:
     from medvistagym_core.trajectories import TrajectoryWriter
 
     registry = load_registry(options)
-    task = registry.task(options.task)
-    split, indices = split_of(options, task)
-    toolbox = select_toolbox(registry, tools_of(options, task), options.device)
-    policy, settings = make_policy(options, registry, task, toolbox)
+    tasks = find_tasks(options, registry)
+    splits = [split_of(options, task) for task in tasks]
+    selected = dict.fromkeys(tools_of(options, task) for task in tasks)  # one file has one toolbox
+    toolbox = select_toolbox(registry, ",".join(selected), options.device)
     file = options.out / "trajectories.jsonl"
-    _check_same(file, policy, settings)
-    episodes = RolloutProgressBar()
+    for task, (split, _) in zip(tasks, splits, strict=True):
+        print_provenance(task, split)
+    counts = {"played": 0, "failed": 0, "kept": 0, "correct": 0, "retried": 0, "unusable": 0}
     executor = make_executor(registry, options.executor, toolbox)
-    kept = correct = 0
+    episodes = RolloutProgressBar()
+    reason: str | None = None
     try:
-        with TrajectoryWriter(file, toolbox) as writer:
-            for trajectory in rollout(
-                policy, task, toolbox, split, indices, settings, seed=options.seed, samples=options.samples,
-                batch=options.batch, keep=options.keep, writer=writer, executor=executor, progress=episodes,
-            ):  # fmt: skip
-                kept += 1
-                correct += trajectory.outcome.correct
+        for task, (split, indices) in zip(tasks, splits, strict=True):
+            policy, settings = make_policy(options, registry, task, toolbox)
+            _check_same(file, policy, settings)
+            with TrajectoryWriter(file, toolbox) as writer:
+                for trajectory in rollout(
+                    policy, task, toolbox, split, indices, settings, seed=options.seed, samples=options.samples,
+                    batch=options.batch, keep=options.keep, writer=writer, executor=executor, progress=episodes,
+                ):  # fmt: skip
+                    counts["kept"] += 1
+                    counts["correct"] += trajectory.outcome.correct
+            for name in ("played", "failed", "retried", "unusable"):
+                counts[name] += getattr(episodes.progress, name)
+            reason = episodes.progress.reason or reason
     except PolicyUnavailableError as error:
         raise CommandError(f"{error}; {file} holds what was finished, and the same command goes on with it") from error
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        held = "holds what was finished" if kept else "holds nothing new"
+        held = "holds what was finished" if counts["kept"] else "holds nothing new"
         raise CommandError(
             f"{options.out}: the disk is full; {file} {held}. Make room, and the same command goes on with it"
         ) from error
@@ -84,17 +93,19 @@ def _sample(options: argparse.Namespace) -> int:
     finally:
         episodes.close()
         executor.close()
-    known = options.cases * options.samples - episodes.played
-    if episodes.failed == episodes.played and not known:
-        raise CommandError(f"the policy failed in every episode, in the last one with: {episodes.reason}")
+    played, failed, unusable = counts["played"], counts["failed"], counts["unusable"]
+    known = sum(len(indices) for _, indices in splits) * options.samples - played - unusable
+    if failed == played and not known:
+        why = "the policy failed in every episode, in the last one with" if played else "no case could be shown"
+        raise CommandError(f"{why}: {reason}")
     if options.json:
-        counts = {"played": episodes.played, "failed": episodes.failed, "kept": kept, "correct": correct}
-        print_json({"file": str(file), **counts})
+        print_json({"file": str(file), **{name: count for name, count in counts.items() if name != "retried"}})
         return 0
     before = f", {known} were there before" if known else ""
-    again = f", {episodes.again} of them again, since the policy had failed in them" if episodes.again else ""
-    failed = f", the policy failed in {episodes.failed}, which the same command plays again" if episodes.failed else ""
-    print(f"{episodes.played} episodes played{again}{before}{failed}; {kept} kept, {correct} right: {file}")
+    again = f", {counts['retried']} of them again, since the policy had failed in them" if counts["retried"] else ""
+    lost = f", the policy failed in {failed}, which the same command plays again" if failed else ""
+    lost += f", {unusable} could not be shown ({reason})" if unusable else ""
+    print(f"{played} episodes played{again}{before}{lost}; {counts['kept']} kept, {counts['correct']} right: {file}")
     return 0
 
 

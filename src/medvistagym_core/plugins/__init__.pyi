@@ -17,3 +17,4 @@ from ._registry import Registry as Registry
 from ._registry import SelectionError as SelectionError
 from ._scaffold import ScaffoldError as ScaffoldError
 from ._scaffold import write_package as write_package
+from ._task_reference import TaskReference as TaskReference

@@ -19,7 +19,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medvistagym_core.environment import Case, Task
+from medvistagym_core.environment import Case, Task, make_task
 from medvistagym_core.execution import Executor, ImageStore
 from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.plugins import Registry
@@ -34,7 +34,7 @@ from medvistagym_core.trajectories import (
     image_record,
 )
 
-__all__ = ["Difference", "ReplayReport", "ReplayedEpisode", "locked_toolbox", "replay", "verify"]
+__all__ = ["Difference", "ReplayReport", "ReplayedEpisode", "locked_toolbox", "recorded_task", "replay", "verify"]
 
 Kind = Literal["case", "lock", "picture", "error", "text", "data", "images", "image"]
 
@@ -122,14 +122,14 @@ class ReplayedEpisode:
 
 
 def replay(
-    trajectories: Iterable[Trajectory], executor: Executor, task: Callable[[str], Task], *, batch: int = 64
+    trajectories: Iterable[Trajectory], executor: Executor, task: Callable[[Trajectory], Task], *, batch: int = 64
 ) -> Iterator[ReplayedEpisode]:
     """Play episodes again, `batch` at a time, all calls of a turn together.
 
     Args:
         trajectories: The records.
         executor: Runs the calls; one without a cache, if every call is to be made.
-        task: Gives the task of a name.
+        task: Gives the task of a record, as `recorded_task` does.
         batch: How many episodes at a time.
 
     Raises:
@@ -137,7 +137,7 @@ def replay(
     """
     source = iter(trajectories)
     while group := list(islice(source, batch)):
-        played = [_reload_case(trajectory, task(trajectory.task)) for trajectory in group]
+        played = [_reload_case(trajectory, task(trajectory)) for trajectory in group]
         for turn in range(max(len(trajectory.turns) for trajectory in group)):
             _play(turn, [p for p in played if len(p.trajectory.turns) > turn], executor)
         yield from played
@@ -172,7 +172,7 @@ def verify(
     pictures = _Pictures(reader)
     runner = executor(toolbox)
     try:
-        for played in seen(replay(reader, runner, registry.task)):
+        for played in seen(replay(reader, runner, recorded_task(registry))):
             if played.trajectory.toolbox != sha256:
                 played.differs("lock", played.trajectory.toolbox, sha256)
             pictures.check(played)
@@ -191,6 +191,20 @@ def verify(
         differences=tuple(differences),
         **counts,
     )
+
+
+def recorded_task(registry: Registry) -> Callable[[Trajectory], Task]:
+    """Gives the task of a record, made once for each way in which tasks were named."""
+    made: dict[str, Task] = {}
+
+    def task(trajectory: Trajectory) -> Task:
+        reference = trajectory.task_reference
+        key = trajectory.task if reference is None else reference.model_dump_json()
+        if key not in made:
+            made[key] = registry.task(trajectory.task) if reference is None else make_task(registry, reference)
+        return made[key]
+
+    return task
 
 
 def locked_toolbox(lock: ToolboxLock, registry: Registry) -> Toolbox:

@@ -5,7 +5,8 @@ yields each finished episode's trajectory, and writes it first when it has a wri
 text, ends its episodes with the reason on record and the run goes on; so does a tool that fails. One that cannot act at all
 (`PolicyUnavailableError`) ends the run, and the episodes it was asked about are played when it is run again. Stopping a rollout
 at any moment, by Ctrl-C or by not asking for more, leaves a file that reads; running it again with the same file goes on where
-it stopped, and plays the episodes once more in which the policy failed.
+it stopped, and plays the episodes once more in which the policy failed. A case that its task cannot deal (`ValueError`) is left
+out and counted.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Progress:
         played: Episodes finished now.
         failed: Episodes finished now in which the policy failed.
         again: Episodes to be played once more, since the policy failed in them in an earlier run.
-        reason: What went wrong with the policy in the last of those that failed.
+        reason: What went wrong in the last of those that failed, or could not be shown.
+        unusable: Episodes of cases that could not be dealt, such as one whose picture is broken; they are left out.
     """
 
     done: int = 0
@@ -55,6 +57,14 @@ class Progress:
     failed: int = 0
     retried: int = 0
     reason: str | None = None
+    unusable: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _UnusableCase:
+    """A case that its task could not deal, and why."""
+
+    reason: str
 
 
 def rollout(
@@ -93,12 +103,14 @@ def rollout(
 
     Raises:
         PolicyUnavailableError: The policy cannot act at all.
-        ValueError: `keep`, `batch` or `samples` is out of range.
+        ValueError: `keep`, `batch` or `samples` is out of range, or the task has no such split.
     """
     if keep not in ("all", "correct"):
         raise ValueError(f"keep is 'all' or 'correct', not {keep!r}")
     if batch < 1 or samples < 1:
         raise ValueError(f"batch and samples are at least 1, not {batch} and {samples}")
+    if split not in task.splits:
+        raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
     return _run_episodes(
         policy, task, toolbox, split, indices, settings, seed, samples, batch, keep, writer, executor, progress
     )
@@ -139,6 +151,10 @@ def _run_episodes(
                     break
                 if isinstance(episode, str):
                     state = dataclasses.replace(state, done=state.done + 1)
+                elif isinstance(episode, _UnusableCase):
+                    state = dataclasses.replace(
+                        state, done=state.done + samples, unusable=state.unusable + samples, reason=episode.reason
+                    )
                 else:
                     live.append(episode)
             if not live:
@@ -181,10 +197,14 @@ def _episodes(
     seed: int,
     samples: int,
     seen: set[str],
-) -> Iterator[Episode | str]:
+) -> Iterator[Episode | str | _UnusableCase]:
     """The episodes to play, in order; the id alone of one that was played before."""
     for index in indices:
-        case = task.case(split, index, seed)
+        try:
+            case = task.case(split, index, seed)
+        except ValueError as error:  # such as a broken picture: the other cases can be played
+            yield _UnusableCase(str(error))
+            continue
         known, tool = informative_call_check(task, case), required_tool(task, case)
         for sample in range(samples):
             if episode_id(case.id, sample) in seen:

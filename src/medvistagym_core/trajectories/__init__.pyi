@@ -18,6 +18,7 @@ from ._store import FileInUseError as FileInUseError
 from ._store import TrajectoryReader as TrajectoryReader
 from ._store import TrajectoryWriter as TrajectoryWriter
 from ._tool_result_document import ToolResultDocument as ToolResultDocument
+from ._trajectory import AnswerRecord as AnswerRecord
 from ._trajectory import OutcomeRecord as OutcomeRecord
 from ._trajectory import PolicyRecord as PolicyRecord
 from ._trajectory import SamplingParams as SamplingParams
