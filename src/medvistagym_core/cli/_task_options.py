@@ -170,8 +170,10 @@ def print_provenance(task: Task, split: str) -> Provenance | None:
 
 def _splits(task: Task) -> Sequence[str]:
     """The splits; a table is read for them."""
+    from medvistagym_core.environment import QuestionTask
+
     try:
-        return task.splits
+        return tuple(task.table.splits) if isinstance(task, QuestionTask) else task.splits
     except ValueError as error:
         raise UsageError(str(error)) from error
 

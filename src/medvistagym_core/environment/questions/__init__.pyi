@@ -19,6 +19,7 @@ from ._source import MAX_ROWS as MAX_ROWS
 from ._source import EmbeddedPicture as EmbeddedPicture
 from ._source import QuestionSource as QuestionSource
 from ._source import SourceRow as SourceRow
+from ._source import with_questions as with_questions
 from ._table import QuestionTable as QuestionTable
 from ._table import open_source as open_source
 from ._table import read_table as read_table

@@ -43,6 +43,7 @@ class PictureFolder:
         self._lock = threading.Lock()
         self._members: dict[int, Mapping[str, int]] = {}
         self._places: dict[str, tuple[int, str] | None] = {}
+        self._problems: dict[str, str | None] = {}
         self._prefixes: list[tuple[int, str]] = [(number, "") for number in range(len(self.roots))]
         self._listing: dict[str, list[tuple[int, str]]] | None = None
         for number, root in enumerate(self.roots):
@@ -57,6 +58,11 @@ class PictureFolder:
 
     def problem(self, path: str) -> str | None:
         """Why a picture cannot be read from here, as far as can be told without decoding it; None when it can."""
+        if path not in self._problems:
+            self._problems[path] = self._find_problem(path)
+        return self._problems[path]
+
+    def _find_problem(self, path: str) -> str | None:
         shown = repr(path if len(path) <= _MAX_SHOWN_CHARS else f"{path[:_MAX_SHOWN_CHARS]}...")
         if not _stays_inside(path):
             return f"the picture {shown} lies outside of the picture folder"

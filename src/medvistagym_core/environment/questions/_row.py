@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from medvistagym_core.environment._task import Answer
-from medvistagym_core.environment.grading import GRADERS, Grader, grade
+from medvistagym_core.environment.grading import GRADERS, Grader, answer_key, grade
 from medvistagym_core.environment.questions._columns import FACETS, ColumnMap
 from medvistagym_core.environment.questions._pictures import PictureFolder
 from medvistagym_core.environment.questions._question import PictureCell, PictureFile, PictureReference, Question
@@ -113,6 +113,8 @@ def read_row(
 
 def read_text(value: Any, *, keep_lines: bool = False) -> str:
     """A cell as text: one kind of blank, no blanks around it; numbers and truth values as one would write them."""
+    if isinstance(value, str) and not keep_lines:
+        return " ".join(value.split())
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
@@ -229,6 +231,8 @@ def _answer(cell: Any, options: tuple[str, ...], graders: Mapping[str, Grader]) 
         else:
             kind = "text"
     answer = Answer(text, kind, aliases, tolerance, unit, threshold)
+    if kind == "text" and not answer_key(text):
+        raise RowError(f"the answer {text!r} has no words")
     if kind in _CHECKED_KINDS or kind not in GRADERS:
         try:
             right = grade(answer, text, options=options, graders=graders).correct

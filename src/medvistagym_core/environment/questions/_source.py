@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 MAX_ROWS: Final = 1_000_000
 """Most rows of a table: its texts are held in memory."""
 MAX_ROW_BYTES: Final = 64 * 2**20
+CONVERSATION_COLUMNS: Final = ("conversations", "conversatons")
 MAX_INLINE_CHARS: Final = 1024
 """The longest text that may be a path; a longer one in a picture column is the picture itself."""
 
@@ -191,6 +192,34 @@ class RowsSource:
         return self._rows[row].get(column)
 
 
+class ConversationSource:
+    """Rows of chat data (LLaVA's format): the first message is the question and the second one the answer.
+
+    Args:
+        source: Rows with a column `conversations`, or `conversatons` as some published files spell it.
+    """
+
+    def __init__(self, source: QuestionSource) -> None:
+        self._source, self.label = source, source.label
+        self._column = next(name for name in CONVERSATION_COLUMNS if name in source.columns)
+        self.columns: Sequence[str] = ("question", "answer", *(n for n in source.columns if n != self._column))
+
+    def rows(self) -> Iterator[SourceRow]:
+        for row in self._source.rows():
+            values = dict(row.values)
+            values["question"], values["answer"] = _messages(values.pop(self._column, None))
+            yield row._replace(values=values)
+
+    def cell(self, row: int, column: str) -> Any:
+        return self._source.cell(row, column)
+
+
+def with_questions(source: QuestionSource) -> QuestionSource:
+    """The source, with questions and answers taken from its conversations where it has those and no question."""
+    chats = any(name in source.columns for name in CONVERSATION_COLUMNS)
+    return ConversationSource(source) if chats and "question" not in source.columns else source
+
+
 def read_json_table(path: Path) -> RowsSource:
     """A JSON file with a list of objects, or an object with one such list.
 
@@ -215,6 +244,14 @@ def read_json_table(path: Path) -> RowsSource:
     if len(lists) != 1 or not all(isinstance(row, dict) for row in lists[0]):
         raise ValueError(f"{path.name} holds no list of objects, one a question")
     return RowsSource(path.name, lists[0])
+
+
+def _messages(conversation: Any) -> tuple[str, str]:
+    """Question and answer of a conversation; empty where it has none."""
+    messages = conversation if isinstance(conversation, list) else []
+    texts = [str(m.get("value", m.get("content", ""))) if isinstance(m, dict) else "" for m in messages[:2]]
+    question, answer, *_ = (*texts, "", "")
+    return question, answer
 
 
 def too_many_rows(label: str) -> str:

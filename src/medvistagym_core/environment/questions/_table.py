@@ -34,6 +34,7 @@ from medvistagym_core.environment.questions._source import (
     QuestionSource,
     RowsSource,
     read_json_table,
+    with_questions,
 )
 from medvistagym_core.imaging import Image, Reader
 
@@ -46,7 +47,9 @@ _HUB_NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}"
 _MAX_SHOWN: Final = 5
 
 RowTransform = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
-"""Gives a row in the columns of `COLUMN_NAMES`, or None for one that is no question of the table. It may raise `ValueError`."""
+"""Gives a row in the columns of `COLUMN_NAMES`, others being facets; or None for one that is no question of the table.
+
+It may raise `ValueError` for a row that cannot be used."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,16 +59,18 @@ class QuestionTable:
     Attributes:
         label: What sentences call it.
         splits: Questions by split, in the table's order.
-        problems: Rows that were left out, and why.
+        problems: Rows that were left out so far, and why.
         pictures: Where picture files are.
         source: Where pictures inside cells are.
+        folder: The folder that it was found in, where that is to be told.
     """
 
     label: str
     splits: Mapping[str, Sequence[Question]]
-    problems: tuple[RowProblem, ...] = ()
+    problems: Sequence[RowProblem] = ()
     pictures: PictureFolder | None = None
     source: QuestionSource | None = None
+    folder: Path | None = None
     _recent: RecentPictures = dataclasses.field(default_factory=RecentPictures, repr=False)
 
     def open_pictures(self, question: Question, readers: Sequence[Reader] = ()) -> tuple[Image, ...]:
@@ -171,7 +176,9 @@ def read_table(
             if keys not in columns_by_keys:
                 columns_by_keys[keys] = _mapped(source.label, keys, columns or {}, transform)
             question = read_row(
-                row, columns_by_keys[keys], label=source.label, default_split=split, extra_facets=facets, pictures=pictures,
+                row, columns_by_keys[keys], label=source.label, default_split=split,
+                extra_facets=facets if transform is None else [key for key in keys if key not in COLUMN_NAMES],
+                pictures=pictures,
                 graders=graders,
             )  # fmt: skip
         except ValueError as error:
@@ -204,9 +211,10 @@ def open_source(path: str | Path, config: str | None = None) -> tuple[QuestionSo
     """
     file = Path(path)
     if file.is_dir():
-        return _open_folder(file)
+        source, folder = _open_folder(file)
+        return with_questions(source), folder
     if file.is_file():
-        return _open_file(file), file.parent
+        return with_questions(_open_file(file)), file.parent
     if _HUB_NAME.fullmatch(str(path)) and file.suffix not in _TABLES:
         return load_hub_dataset(str(path), config), None
     raise ValueError(f"{path}: there is no such file or folder")

@@ -66,8 +66,8 @@ class QuestionTask:
         name: Name of the task.
         description: One line about it.
         source: The table's file or folder (`open_source`), or what reads a table for the arguments.
-        splits: Its splits; those of the table, which is read for them, unless given.
-        families: Kinds of questions, likewise.
+        splits: Its splits, so that they can be listed before the table is read.
+        families: Kinds of questions, in the order of reports, likewise.
         tools: The tools it is meant to be solved with; "*" for all that are installed.
         abstention: The answer that says "I cannot tell"; None when there is none.
         arguments: What it may be told, with their defaults.
@@ -98,7 +98,7 @@ class QuestionTask:
         self.reference = reference or TaskReference(reference=name)
         self.origin = origin or Origin()
         self._source = source
-        self._splits, self._families = splits, families
+        self._splits, self._families = splits, tuple(families or ()) or None
         self._table: QuestionTable | None = None
         self._lock = threading.Lock()
         self._orders: dict[tuple[str, int], np.ndarray] = {}
@@ -119,12 +119,16 @@ class QuestionTask:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        return tuple(self.table.splits if self._splits is None else self._splits)
+        """Its splits: those of the table once it is read."""
+        if self._splits is not None and self._table is None:
+            return tuple(self._splits)
+        return tuple(self.table.splits)
 
     @property
     def families(self) -> tuple[str, ...]:
+        """Kinds of questions: those it was told, or those of the table, which is read for them."""
         if self._families is not None:
-            return tuple(self._families)
+            return self._families
         return tuple(dict.fromkeys(q.family for questions in self.table.splits.values() for q in questions))
 
     def case(self, split: str, index: int, seed: int = 0) -> Case:
