@@ -5,6 +5,7 @@ from ._endpoint_policy import EndpointPolicy as EndpointPolicy
 from ._expert import DemonstrationPolicy as DemonstrationPolicy
 from ._expert import ExpertPolicy as ExpertPolicy
 from ._full_resolution import FullResolutionReplayer as FullResolutionReplayer
+from ._policy import ConcurrentPolicy as ConcurrentPolicy
 from ._policy import OraclePolicy as OraclePolicy
 from ._policy import Policy as Policy
 from ._policy import PolicyFactory as PolicyFactory

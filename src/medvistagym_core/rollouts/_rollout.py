@@ -1,19 +1,19 @@
 """Rollouts: a policy on many cases, many episodes at once.
 
-`rollout` keeps up to `batch` episodes going, lets the policy act on all of them together and runs their tool calls together. It
-yields each finished episode's trajectory, and writes it first when it has a writer. A policy that fails, or writes what is no
-text, ends its episodes with the reason on record and the run goes on; so does a tool that fails. One that cannot act at all
-(`PolicyUnavailableError`) ends the run, and the episodes it was asked about are played when it is run again. Stopping a rollout
-at any moment, by Ctrl-C or by not asking for more, leaves a file that reads; running it again with the same file goes on where
-it stopped, and plays the episodes once more in which the policy failed. A case that its task cannot deal (`ValueError`) is left
-out and counted.
+`rollout` keeps up to `batch` episodes going, lets the policy act on all of them together (or on each as soon as it can,
+where it is a `ConcurrentPolicy`) and runs their tool calls together. It yields each finished episode's trajectory, and
+writes it first when it has a writer. A policy that fails, or writes what is no text, ends its episodes with the reason
+on record and the run goes on; so does a tool that fails. One that cannot act at all (`PolicyUnavailableError`) ends the
+run, and the episodes it was asked about are played when it is run again. Stopping a rollout at any moment, by Ctrl-C or
+by not asking for more, leaves a file that reads; running it again with the same file goes on where it stopped, and
+plays the episodes once more in which the policy failed. A case that its task cannot deal (`ValueError`) is left out and
+counted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -24,13 +24,12 @@ from medvistagym_core.environment import (
     episode_id,
     informative_call_check,
     required_tool,
-    step_episodes,
 )
 from medvistagym_core.execution import Executor, LocalExecutor
-from medvistagym_core.protocol import Turn
-from medvistagym_core.rollouts._policy import OraclePolicy, Policy, PolicyUnavailableError
+from medvistagym_core.rollouts._policy import ConcurrentPolicy, OraclePolicy, Policy
+from medvistagym_core.rollouts._stepping import ConcurrentStepper, LockstepStepper, Stepper
 from medvistagym_core.tools import Toolbox
-from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryWriter
+from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryReader, TrajectoryWriter
 
 TrajectoryFilter = Literal["all", "correct"]
 
@@ -132,18 +131,24 @@ def _run_episodes(
     progress: Callable[[Progress], None] | None,
 ) -> Iterator[Trajectory]:
     record = PolicyRecord(name=policy.name, sampling=dict(policy.sampling))
-    seen, again, chosen = set[str](), 0, set(indices)
+    seen, known, again, chosen = set[str](), set[tuple[int, int]](), 0, set(indices)
     if writer is not None:
         ours = (task.name, split, seed)
         again = writer.remove_failed(
             lambda t: (t.task, t.split, t.seed) == ours and t.index in chosen and t.sample < samples
         )
         seen = writer.recorded_ids
-    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, seen)
+        known = {(t.index, t.sample) for t in TrajectoryReader(writer.path) if (t.task, t.split, t.seed) == ours}
+    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, seen, known)
     state = Progress(total=len(indices) * samples, retried=again)
     live: list[Episode] = []
     with contextlib.ExitStack() as stack:
         tools: Executor = executor or stack.enter_context(LocalExecutor(toolbox))
+        stepper: Stepper
+        if isinstance(policy, ConcurrentPolicy):
+            stepper = stack.enter_context(ConcurrentStepper(policy, tools, batch))
+        else:
+            stepper = LockstepStepper(policy, tools)
         while True:
             while len(live) < batch:
                 episode = next(waiting, None)
@@ -161,7 +166,7 @@ def _run_episodes(
                 if progress is not None:
                     progress(state)
                 return
-            _step_all(policy, tools, live)
+            stepper.step(live)
             over = [episode for episode in live if episode.done]
             live = [episode for episode in live if not episode.done]
             for episode in over:
@@ -197,15 +202,22 @@ def _episodes(
     seed: int,
     samples: int,
     seen: set[str],
+    known: set[tuple[int, int]],
 ) -> Iterator[Episode | str | _UnusableCase]:
-    """The episodes to play, in order; the id alone of one that was played before."""
+    """The episodes to play, in order; the id alone, or nothing, of one that was played before.
+
+    A case of which all episodes are known by position is not dealt again, which may mean decoding pictures.
+    """
     for index in indices:
+        if all((index, sample) in known for sample in range(samples)):
+            yield from [""] * samples
+            continue
         try:
             case = task.case(split, index, seed)
         except ValueError as error:  # such as a broken picture: the other cases can be played
             yield _UnusableCase(str(error))
             continue
-        known, tool = informative_call_check(task, case), required_tool(task, case)
+        informed, tool = informative_call_check(task, case), required_tool(task, case)
         for sample in range(samples):
             if episode_id(case.id, sample) in seen:
                 yield episode_id(case.id, sample)
@@ -215,7 +227,7 @@ def _episodes(
                 toolbox,
                 settings,
                 abstention=task.abstention,
-                informed=known,
+                informed=informed,
                 needed=tool,
                 seed=seed,
                 sample=sample,
@@ -223,32 +235,3 @@ def _episodes(
             if isinstance(policy, OraclePolicy):
                 policy.observe_case(case, episode.policy_state)
             yield episode
-
-
-def _step_all(policy: Policy, executor: Executor, live: Sequence[Episode]) -> None:
-    """One turn of every live episode; those whose policy failed are over."""
-    began = time.perf_counter()
-    said: list[object]
-    try:
-        said = list(policy.act([episode.observation() for episode in live]))
-        if len(said) != len(live):
-            raise ValueError(f"it wrote {len(said)} turns for {len(live)} observations")
-    except PolicyUnavailableError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a policy that fails is data
-        said = [error] * len(live)
-    seconds = time.perf_counter() - began
-    able: list[Episode] = []
-    turns: list[str | Turn] = []
-    for episode, text in zip(live, said, strict=True):
-        if isinstance(text, str | Turn):
-            able.append(episode)
-            turns.append(text)
-        else:
-            shown = (
-                f"{type(text).__name__}: {text}"
-                if isinstance(text, Exception)
-                else f"it wrote {type(text).__name__}, not text"
-            )
-            episode.stop("policy_failed", shown[:500])
-    step_episodes(executor, able, turns, seconds)

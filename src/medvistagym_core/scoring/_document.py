@@ -27,8 +27,12 @@ class Number(_Part):
     scored: int = Field(ge=0, description="Questions with a score.")
     unjudged: int = Field(default=0, ge=0, description="Questions that need a judge where none was given.")
     errors: int = Field(default=0, ge=0, description="Questions whose judge or grade failed; they are in no value.")
-    published: int | None = Field(default=None, description="How many questions the published figures count, where known.")
-    samples: tuple[float | None, ...] = Field(default=(), description="The value of each sampling, where there are several.")
+    published: int | None = Field(
+        default=None, description="How many questions the published figures count, where known."
+    )
+    samples: tuple[float | None, ...] = Field(
+        default=(), description="The value of each sampling, where there are several."
+    )
     deviation: float | None = Field(default=None, ge=0, description="Standard deviation over the samplings.")
 
 
@@ -76,7 +80,8 @@ class ConditionReport(_Part):
     unanswered: float = Field(ge=0, le=1, description="Share of episodes without an answer.")
     abstained: float = Field(ge=0, le=1, description="Share of answers that say 'I cannot tell'.")
     provenance: Json[dict[str, Any]] = Field(
-        default_factory=dict, description="Where the questions are from (licence, revision, counts, checksum), as JSON text."
+        default_factory=dict,
+        description="Where the questions are from (licence, revision, counts, checksum), as JSON text.",
     )
     protocols: tuple[ProtocolReport, ...] = Field(description="The scores, by protocol.")
 
@@ -96,7 +101,9 @@ class RetainedShare(_Part):
     against: str = Field(description="The condition that it is compared with.")
     protocol: str = Field(description="Name of the protocol.")
     share: float | None = Field(description="Mean score of the one over that of the other; null when that is 0.")
-    low: float | None = Field(default=None, description="Lower end of the 95 % interval (paired bootstrap over questions).")
+    low: float | None = Field(
+        default=None, description="Lower end of the 95 % interval (paired bootstrap over questions)."
+    )
     high: float | None = Field(default=None, description="Upper end.")
     questions: int = Field(ge=0, description="Questions of both.")
 
@@ -120,7 +127,8 @@ class ToolReliance(_Part):
     accuracy_before: float | None = Field(description="Share of right answers as recorded.")
     accuracy_after: float | None = Field(description="Share of right answers with the replaced results.")
     followed: float | None = Field(
-        default=None, description="Share of answers that are right for the case that the result came from, when swapped."
+        default=None,
+        description="Share of answers that are right for the case that the result came from, when swapped.",
     )
 
 
@@ -130,9 +138,13 @@ class EvaluationReport(_Part):
     version: Literal[1] = Field(default=1, description="Version of this format.")
     software: dict[str, str] = Field(default_factory=dict, description="Versions of what measured it.")
     conditions: tuple[ConditionReport, ...] = Field(description="What was measured.")
-    retained: tuple[RetainedShare, ...] = Field(default=(), description="Scores with other images against those with the real ones.")
+    retained: tuple[RetainedShare, ...] = Field(
+        default=(), description="Scores with other images against those with the real ones."
+    )
     reliance: tuple[ToolReliance, ...] = Field(default=(), description="Answers after replaced tool results.")
-    judge: dict[str, str | int | float | None] | None = Field(default=None, description="The judge, where there was one.")
+    judge: dict[str, str | int | float | None] | None = Field(
+        default=None, description="The judge, where there was one."
+    )
     notes: tuple[str, ...] = Field(default=(), description="What a reader of the figures must know, a sentence each.")
 
     def save(self, path: str | Path) -> None:

@@ -17,8 +17,8 @@ _KINDS: Final[dict[str, QuestionKind]] = {"yes_no": "yes_no", "choice": "choice"
 def item_of(trajectory: Trajectory) -> ScoredItem:
     """The question of an episode with what the policy wrote last; the right answer comes from the record's own key.
 
-    Files of older versions hold no key and no question of their own: then the question is the text that was shown, and an answer
-    is compared as a choice where options were shown, as yes or no, or as a text.
+    Files of older versions hold no key and no question of their own: then the question is the text that was shown, and
+    an answer is compared as a choice where options were shown, as yes or no, or as a text.
     """
     key = trajectory.outcome.key
     question, options = trajectory.question, trajectory.options

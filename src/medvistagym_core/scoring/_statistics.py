@@ -117,7 +117,9 @@ def compare_paired(first: Mapping[str, float], second: Mapping[str, float], *, s
     low, high = _percentiles(_resampled_means([differences], seed)[0]) if len(shared) > 1 else (None, None)
     n = len(shared)
     mean_a, mean_b = math.fsum(a) / n, math.fsum(b) / n
-    return PairedTest(n, mean_a, mean_b, mean_b - mean_a, low, high, gained, lost, p_value, "mcnemar" if binary else "signs")
+    return PairedTest(
+        n, mean_a, mean_b, mean_b - mean_a, low, high, gained, lost, p_value, "mcnemar" if binary else "signs"
+    )
 
 
 def mcnemar_p_value(gained: int, lost: int) -> float:
@@ -131,7 +133,7 @@ def mcnemar_p_value(gained: int, lost: int) -> float:
         return 1.0
     if n <= _EXACT_MAX:
         tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
-        return min(1.0, 2 * tail)
+        return min(1.0, 2.0 * float(tail))
     z = (abs(gained - lost) - 1) / math.sqrt(n)  # with Edwards' continuity correction, 1948
     return min(1.0, math.erfc(max(z, 0.0) / math.sqrt(2)))
 
