@@ -29,6 +29,8 @@ GROUPS: Final[dict[str, str]] = {
     "sample": "roll out a policy on a task and write its trajectories",
     "train": "run a recipe: sampling, SFT, GRPO, evaluation",
     "eval": "measure accuracy and tool use of a policy on a task",
+    "score": "score the stored answers of a run under other protocols, without running a model",
+    "compare": "compare two runs question by question, with a paired test",
     "replay": "run every tool call of a trajectory file again, and report what differs",
     "view": "look at the episodes of a run in a browser, or write them as one page",
     "serve": "offer the toolbox to MCP clients, over stdio or HTTP",

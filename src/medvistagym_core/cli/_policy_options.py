@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from medvistagym_core.cli._console import ProgressBar
-from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_execution, add_selection
 from medvistagym_core.cli._task_options import add_task_options, case_range, choose_split
 
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from medvistagym_core.plugins import Registry
     from medvistagym_core.rollouts import Policy, Progress
     from medvistagym_core.tools import Toolbox
+    from medvistagym_core.trajectories import SamplingParams
 
 
 KEY_VARIABLE: Final = "MEDVISTAGYM_API_KEY"
-__all__ = ["RolloutProgressBar", "add_policy_options", "decoding_label", "make_policy", "split_of", "tools_of"]
+__all__ = [
+    "RolloutProgressBar", "add_policy_options", "check_same_policy", "decoding_label", "make_policy", "split_of", "tools_of",
+]  # fmt: skip
 
 
 def add_policy_options(
@@ -208,6 +211,43 @@ def decoding_label(policy: Policy) -> str:
     if temperature is None:
         return "scripted"
     return f"T = {temperature:g}" if temperature else "greedy"
+
+
+def check_same_policy(file: Path, policy: Policy, settings: EpisodeConfig, option: str) -> None:
+    """Let no two policies, or rewards, share a file: episodes of the one would pass for those of the other.
+
+    Args:
+        file: The trajectory file; it need not exist.
+        policy: Who would go on with it.
+        settings: How it plays.
+        option: The option that names another file.
+
+    Raises:
+        CommandError: The file was begun with others.
+    """
+    from medvistagym_core.trajectories import TrajectoryReader
+
+    first = next(iter(TrajectoryReader(file)), None) if file.is_file() else None
+    if first is None:
+        return
+    now = {"policy": policy.name, **_drawn(policy.sampling), "reward": dict(settings.reward.weights)}
+    then = {"policy": first.policy.name, **_drawn(first.policy.sampling), "reward": dict(first.weights)}
+    for name in (*now, *then):
+        if now.get(name) != then.get(name):
+            raise CommandError(
+                f"{file} was begun with {name} {_said(then.get(name))}, not {_said(now.get(name))}; choose another {option}"
+            )
+
+
+def _drawn(sampling: SamplingParams) -> dict[str, object]:
+    """How turns are drawn. With another seed they are other episodes, and a server may move; both may lie in one file."""
+    return {name: value for name, value in sampling.items() if name not in ("seed", "endpoint")}
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={weight:g}" for name, weight in value.items() if weight)
+    return "none" if value is None else str(value)
 
 
 class RolloutProgressBar:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from medvistagym_core.cli._console import print_json
 from medvistagym_core.cli._errors import CommandError
 from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
-from medvistagym_core.cli._policy_options import RolloutProgressBar, add_policy_options, make_policy, split_of, tools_of
+from medvistagym_core.cli._policy_options import (
+    RolloutProgressBar,
+    add_policy_options,
+    check_same_policy,
+    make_policy,
+    split_of,
+    tools_of,
+)
 from medvistagym_core.cli._task_options import find_tasks, print_provenance
-
-if TYPE_CHECKING:
-    from medvistagym_core.environment import EpisodeConfig
-    from medvistagym_core.rollouts import Policy
-    from medvistagym_core.trajectories import SamplingParams
-
 
 __all__ = ["configure"]
 
@@ -67,7 +68,7 @@ def _sample(options: argparse.Namespace) -> int:
     try:
         for task, (split, indices) in zip(tasks, splits, strict=True):
             policy, settings = make_policy(options, registry, task, toolbox)
-            _check_same(file, policy, settings)
+            check_same_policy(file, policy, settings, "--out")
             with TrajectoryWriter(file, toolbox) as writer:
                 for trajectory in rollout(
                     policy, task, toolbox, split, indices, settings, seed=options.seed, samples=options.samples,
@@ -107,34 +108,3 @@ def _sample(options: argparse.Namespace) -> int:
     lost += f", {unusable} could not be shown ({reason})" if unusable else ""
     print(f"{played} episodes played{again}{before}{lost}; {counts['kept']} kept, {counts['correct']} right: {file}")
     return 0
-
-
-def _check_same(file: Path, policy: Policy, settings: EpisodeConfig) -> None:
-    """Let no two policies, or rewards, share a file: episodes of the one would pass for those of the other.
-
-    Raises:
-        WorkError: The file was begun with others.
-    """
-    from medvistagym_core.trajectories import TrajectoryReader
-
-    first = next(iter(TrajectoryReader(file)), None) if file.is_file() else None
-    if first is None:
-        return
-    now = {"policy": policy.name, **_drawn(policy.sampling), "reward": dict(settings.reward.weights)}
-    then = {"policy": first.policy.name, **_drawn(first.policy.sampling), "reward": dict(first.weights)}
-    for name in (*now, *then):
-        if now.get(name) != then.get(name):
-            raise CommandError(
-                f"{file} was begun with {name} {_said(then.get(name))}, not {_said(now.get(name))}; choose another --out"
-            )
-
-
-def _drawn(sampling: SamplingParams) -> dict[str, object]:
-    """How turns are drawn. With another seed they are other episodes, and a server may move; both may lie in one file."""
-    return {name: value for name, value in sampling.items() if name not in ("seed", "endpoint")}
-
-
-def _said(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={weight:g}" for name, weight in value.items() if weight)
-    return "none" if value is None else str(value)

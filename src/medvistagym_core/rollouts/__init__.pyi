@@ -5,6 +5,11 @@ from ._endpoint_policy import EndpointPolicy as EndpointPolicy
 from ._expert import DemonstrationPolicy as DemonstrationPolicy
 from ._expert import ExpertPolicy as ExpertPolicy
 from ._full_resolution import FullResolutionReplayer as FullResolutionReplayer
+from ._image_control import IMAGE_CONTROLS as IMAGE_CONTROLS
+from ._image_control import CaseChange as CaseChange
+from ._image_control import ImageControl as ImageControl
+from ._image_control import find_other_case as find_other_case
+from ._image_control import image_control as image_control
 from ._policy import ConcurrentPolicy as ConcurrentPolicy
 from ._policy import OraclePolicy as OraclePolicy
 from ._policy import Policy as Policy

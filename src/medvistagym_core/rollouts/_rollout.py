@@ -26,6 +26,7 @@ from medvistagym_core.environment import (
     required_tool,
 )
 from medvistagym_core.execution import Executor, LocalExecutor
+from medvistagym_core.rollouts._image_control import CaseChange
 from medvistagym_core.rollouts._policy import ConcurrentPolicy, OraclePolicy, Policy
 from medvistagym_core.rollouts._stepping import ConcurrentStepper, LockstepStepper, Stepper
 from medvistagym_core.tools import Toolbox
@@ -81,6 +82,7 @@ def rollout(
     writer: TrajectoryWriter | None = None,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] | None = None,
+    change_case: CaseChange | None = None,
 ) -> Iterator[Trajectory]:
     """Play cases and yield the trajectories as episodes finish.
 
@@ -99,6 +101,8 @@ def rollout(
             those in which the policy failed, which are taken out of it first.
         executor: Runs the calls; one of this process when None.
         progress: Called when episodes finish.
+        change_case: Puts another case in place of each, such as one without its images (`image_control`). What the task knows
+            of informative calls it says of the case as dealt.
 
     Raises:
         PolicyUnavailableError: The policy cannot act at all.
@@ -111,7 +115,20 @@ def rollout(
     if split not in task.splits:
         raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
     return _run_episodes(
-        policy, task, toolbox, split, indices, settings, seed, samples, batch, keep, writer, executor, progress
+        policy,
+        task,
+        toolbox,
+        split,
+        indices,
+        settings,
+        seed,
+        samples,
+        batch,
+        keep,
+        writer,
+        executor,
+        progress,
+        change_case,
     )
 
 
@@ -129,6 +146,7 @@ def _run_episodes(
     writer: TrajectoryWriter | None,
     executor: Executor | None,
     progress: Callable[[Progress], None] | None,
+    change_case: CaseChange | None,
 ) -> Iterator[Trajectory]:
     record = PolicyRecord(name=policy.name, sampling=dict(policy.sampling))
     seen, known, again, chosen = set[str](), set[tuple[int, int]](), 0, set(indices)
@@ -139,7 +157,7 @@ def _run_episodes(
         )
         seen = writer.recorded_ids
         known = {(t.index, t.sample) for t in TrajectoryReader(writer.path) if (t.task, t.split, t.seed) == ours}
-    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, seen, known)
+    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, seen, known, change_case)
     state = Progress(total=len(indices) * samples, retried=again)
     live: list[Episode] = []
     with contextlib.ExitStack() as stack:
@@ -203,6 +221,7 @@ def _episodes(
     samples: int,
     seen: set[str],
     known: set[tuple[int, int]],
+    change_case: CaseChange | None,
 ) -> Iterator[Episode | str | _UnusableCase]:
     """The episodes to play, in order; the id alone, or nothing, of one that was played before.
 
@@ -214,10 +233,11 @@ def _episodes(
             continue
         try:
             case = task.case(split, index, seed)
+            informed, tool = informative_call_check(task, case), required_tool(task, case)
+            case = case if change_case is None else change_case(case)
         except ValueError as error:  # such as a broken picture: the other cases can be played
             yield _UnusableCase(str(error))
             continue
-        informed, tool = informative_call_check(task, case), required_tool(task, case)
         for sample in range(samples):
             if episode_id(case.id, sample) in seen:
                 yield episode_id(case.id, sample)
