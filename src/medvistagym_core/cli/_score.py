@@ -22,7 +22,8 @@ __all__ = ["configure"]
 
 _EXAMPLE = """\
 medvistagym score runs/first --protocol strict,llava-med,medevalkit@as-published
-medvistagym score runs/first --protocol medevalkit --judge http://127.0.0.1:8000/v1 --judge-model my-judge --rows verdicts.jsonl"""
+medvistagym score runs/first --protocol medevalkit --judge http://127.0.0.1:8000/v1 \\
+    --judge-model my-judge --rows verdicts.jsonl"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -99,23 +99,23 @@ def evaluate_run(
     Raises:
         ValueError: There is no episode, no such protocol, or a file that cannot be read.
     """
-    scored = []
+    scored: list[ScoredCondition] = []
     for file in find_run_files(path):
         tools = tuple(tool.name for tool in TrajectoryReader(file.path).lock().tools)
-        for episodes in read_condition(file).values():
-            scored.append(
-                score_condition(
-                    episodes,
-                    protocols,
-                    condition=file.condition,
-                    file=file.name,
-                    tools=tools,
-                    judge=judge,
-                    rendered_prompt=rendered_prompt(episodes[0]),
-                    provenance=file.provenance,
-                    facets=facets,
-                )
+        scored += [
+            score_condition(
+                episodes,
+                protocols,
+                condition=file.condition,
+                file=file.name,
+                tools=tools,
+                judge=judge,
+                rendered_prompt=rendered_prompt(episodes[0]),
+                provenance=file.provenance,
+                facets=facets,
             )
+            for episodes in read_condition(file).values()
+        ]
     if not scored:
         raise ValueError(f"{path}: there is no episode in it")
     return scored

@@ -47,10 +47,13 @@ def format_comparison(found: RunComparison, most: int) -> str:
     test = found.test
     interval = "" if test.low is None else f" [{test.low:+.3f}, {test.high:+.3f}]"
     name = "McNemar's exact test" if test.test == "mcnemar" else "test of random signs"
+    means = (
+        f"{test.first:.3f} ({found.first}), {test.second:.3f} ({found.second}) on {test.questions} questions of both"
+    )
+    counts = f"{test.gained} gained, {test.lost} lost, p = {test.p_value:.3g} ({name})"
     lines = [
-        f"{found.task} {found.split}, {found.protocol}: {test.first:.3f} ({found.first}), {test.second:.3f} ({found.second}) "
-        f"on {test.questions} questions of both",
-        f"difference {test.difference:+.3f}{interval}, {test.gained} gained, {test.lost} lost, p = {test.p_value:.3g} ({name})",
+        f"{found.task} {found.split}, {found.protocol}: {means}",
+        f"difference {test.difference:+.3f}{interval}, {counts}",
     ]
     if found.only_first or found.only_second:
         lines.append(
@@ -127,11 +130,13 @@ def _interval(low: float | None, high: float | None) -> str:
 
 def _facts(condition: ConditionReport) -> list[str]:
     sampling = ", ".join(f"{name} {value}" for name, value in condition.sampling.items()) or "none"
+    limits = f"at most {condition.max_turns} turns and {condition.max_calls} calls"
+    answers = f"{condition.unanswered:.1%} without an answer, {condition.abstained:.1%} abstained"
+    samplings = f", {condition.samples} samplings of each" if condition.samples > 1 else ""
     facts = [
         f"- Policy {condition.policy}; generation settings: {sampling}.",
-        f"- Tools: {', '.join(condition.tools) or 'none'}; at most {condition.max_turns} turns and {condition.max_calls} calls.",
-        f"- {condition.questions} questions, {condition.samples} samplings of each; {condition.calls_per_question:.2f} calls a "
-        f"question; {condition.unanswered:.1%} without an answer, {condition.abstained:.1%} abstained.",
+        f"- Tools: {', '.join(condition.tools) or 'none'}; {limits}.",
+        f"- {condition.questions} questions{samplings}; {condition.calls_per_question:.2f} calls a question; {answers}.",
     ]
     origin = [f"{name} {value}" for name, value in condition.provenance.items() if value and name != "notes"]
     if origin:
