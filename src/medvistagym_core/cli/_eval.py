@@ -31,12 +31,13 @@ from medvistagym_core.cli._score_options import (
     write_report,
 )
 from medvistagym_core.cli._task_options import find_tasks, print_provenance
+from medvistagym_core.cli._tool_results import measure_recorded, measure_replaced, replacements
 
 if TYPE_CHECKING:
     from medvistagym_core.environment import Task
     from medvistagym_core.plugins import Registry
-    from medvistagym_core.rollouts import ImageControl
-    from medvistagym_core.scoring import ScoredCondition
+    from medvistagym_core.rollouts import ImageControl, ResultReplacement
+    from medvistagym_core.scoring import ScoredCondition, ToolReliance
     from medvistagym_core.tools import Toolbox
     from medvistagym_core.trajectories import ResultRow, Trajectory
 
@@ -47,7 +48,8 @@ _EXAMPLE = """\
 medvistagym eval --task scoutvqa --policy expert
 medvistagym eval --task scoutvqa --model runs/one --temperature 0 --without-tools --ablate --out results.json
 medvistagym eval --task vqa_rad,slake --endpoint http://127.0.0.1:8000/v1 --endpoint-model my-model --run runs/two \\
-    --protocol strict,llava-med --images blank,shuffled"""
+    --protocol strict,llava-med --images blank,shuffled
+medvistagym eval runs/two --endpoint http://127.0.0.1:8000/v1 --endpoint-model my-model --tool-results blank,swapped"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +76,7 @@ class _Measured:
     rows: list[ResultRow]
     notes: list[str]
     scored: list[ScoredCondition]
+    reliance: list[ToolReliance]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +90,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="KIND[,KIND...]",
         help="also measure it with other images: blank, shuffled (another case's) or none; says how much of the score stays",
+    )
+    parser.add_argument(
+        "recorded_run",
+        metavar="RUN",
+        nargs="?",
+        type=Path,
+        help="with --tool-results: go on from the episodes of this run folder or trajectory file, in place of playing",
+    )
+    parser.add_argument(
+        "--tool-results",
+        metavar="KIND[,KIND...]",
+        help="also let the policy go on from its last tool result replaced: blank, shuffled (another episode's) or swapped "
+        "(one with another right answer); says how often its answer changes",
     )
     add_judge_options(parser)
     parser.add_argument(
@@ -110,32 +126,40 @@ def _eval(options: argparse.Namespace) -> int:
         raise UsageError(f"--samples must be at least 1, not {options.samples}")
     check_report_options(options)
     protocols, judge, controls = protocol_names(options), make_judge(options), _controls(options)
+    kinds = replacements(options)
     registry = load_registry(options)
+    if options.recorded_run is not None:
+        return _go_on(options, registry, kinds)
     tasks = find_tasks(options, registry)
     if len(tasks) > 1 and options.out is not None:
         raise UsageError("--out holds the results of one task; --scores holds those of several")
     splits = [split_of(options, task) for task in tasks]
     results, scored = [], []
+    reliance: list[ToolReliance] = []
     for task, (split, indices) in zip(tasks, splits, strict=True):
         provenance = print_provenance(task, split)
         origin = {} if provenance is None else dataclasses.asdict(provenance)
-        measured = _Measured([], [], [])
+        measured = _Measured([], [], [], [])
         for condition in _conditions(options, registry, tools_of(options, task), controls):
-            _measure(options, registry, task, split, indices, condition, protocols, judge.ask, origin, measured)
+            own = kinds if condition.control is None and not condition.suffix else []
+            _measure(options, registry, task, split, indices, condition, protocols, judge.ask, origin, own, measured)
         results.append(
             Results(
                 task=task.name, split=split, seed=options.seed, rows=tuple(measured.rows), notes=tuple(measured.notes)
             )
         )
         scored += measured.scored
-    report = make_report(scored, judge=judge.settings, notes=[note for each in results for note in each.notes])
+        reliance += measured.reliance
+    report = make_report(
+        scored, judge=judge.settings, reliance=reliance, notes=[note for each in results for note in each.notes]
+    )
     if options.out is not None:
         results[0].save(options.out)
     write_report(options, report, scored)
     if options.run is not None:
         report.save(options.run / "scores.json")
         (options.run / "scores.md").write_text(format_markdown(report), "utf-8")
-    more = len(tasks) > 1 or bool(options.protocol or controls)
+    more = len(tasks) > 1 or bool(options.protocol or controls or kinds)
     if options.json:
         print_json(report.model_dump() if more else results[0].model_dump())
         return 0
@@ -162,6 +186,7 @@ def _measure(
     protocols: Sequence[str],
     judge: Any,
     origin: dict[str, Any],
+    kinds: Sequence[ResultReplacement],
     measured: _Measured,
 ) -> None:
     """Play a task under one condition, and add what came of it."""
@@ -208,6 +233,28 @@ def _measure(
             facets=options.facet,
         )
     )
+    if kinds:
+        toolbox = condition.toolbox
+        measured.reliance += measure_replaced(options, registry, task, lambda _: task, toolbox, trajectories, kinds)
+
+
+def _go_on(options: argparse.Namespace, registry: Registry, kinds: Sequence[ResultReplacement]) -> int:
+    """Let the policy go on from the episodes of a run with replaced results."""
+    from medvistagym_core.scoring import format_report, make_report
+
+    if not kinds:
+        raise UsageError(
+            f"{options.recorded_run}: a run is named for --tool-results; `medvistagym score` scores it again"
+        )
+    if options.task is not None or options.task_file is not None:
+        raise UsageError("name a run to go on from, or a task to play, not both")
+    report = make_report([], reliance=measure_recorded(options, registry, kinds))
+    write_report(options, report, [])
+    if options.json:
+        print_json(report.model_dump())
+    else:
+        print(format_report(report))
+    return 0
 
 
 def _play(

@@ -17,8 +17,14 @@ from ._policy import PolicyFactory as PolicyFactory
 from ._policy import PolicyUnavailableError as PolicyUnavailableError
 from ._random import RandomPolicy as RandomPolicy
 from ._random import sample_arguments as sample_arguments
+from ._replaced_results import RESULT_REPLACEMENTS as RESULT_REPLACEMENTS
+from ._replaced_results import ReplacedEpisode as ReplacedEpisode
+from ._replaced_results import ResultReplacement as ResultReplacement
+from ._replaced_results import replace_results as replace_results
 from ._replay import ReplayedEpisode as ReplayedEpisode
 from ._replay import ReplayReport as ReplayReport
+from ._replay import locked_toolbox as locked_toolbox
+from ._replay import recorded_task as recorded_task
 from ._replay import verify as verify
 from ._rollout import Progress as Progress
 from ._rollout import rollout as rollout

@@ -44,7 +44,7 @@ def image_control(control: ImageControl, task: Task, *, seed: int = 0) -> CaseCh
         if control == "none":
             images: tuple[Image, ...] = ()
         elif control == "blank":
-            images = tuple(_blank(image) for image in case.images)
+            images = tuple(blank_image(image) for image in case.images)
         else:
             images = _find_other(task, case, seed).images
         return dataclasses.replace(case, images=images, facets={**case.facets, "images": control})
@@ -83,7 +83,8 @@ def _find_other(task: Task, case: Case, seed: int) -> Case:
     return other
 
 
-def _blank(image: Image) -> Image:
+def blank_image(image: Image) -> Image:
+    """An image of the same size, unit, spacing and display window, 0 everywhere."""
     import numpy as np
 
     pixels = np.zeros(image.pixels.shape, image.pixels.dtype)

@@ -23,6 +23,8 @@ from ._protocols import PROTOCOLS as PROTOCOLS
 from ._protocols import find_protocol as find_protocol
 from ._recorded import item_of as item_of
 from ._recorded import scorable as scorable
+from ._reliance import ReplacedAnswer as ReplacedAnswer
+from ._reliance import measure_reliance as measure_reliance
 from ._run import IMAGE_CONDITIONS as IMAGE_CONDITIONS
 from ._run import QuestionChange as QuestionChange
 from ._run import RunComparison as RunComparison

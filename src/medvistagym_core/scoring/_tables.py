@@ -13,7 +13,7 @@ _HEADER = ("task", "condition", "protocol", "number", "value", "95 % interval", 
 
 def format_report(report: EvaluationReport) -> str:
     """The numbers of every condition and protocol, aligned, then what stays with other images, then the notes."""
-    parts = [_aligned(_HEADER, _number_rows(report))]
+    parts = [_aligned(_HEADER, _number_rows(report))] if report.conditions else []
     if report.retained:
         parts.append("What stays of the score:\n" + _aligned(_RETAINED_HEADER, _retained_rows(report)))
     if report.reliance:
