@@ -119,6 +119,7 @@ class Connections:
                 raise ResponseTooLargeError
         if response.length:
             raise http.client.IncompleteRead(b"".join(blocks), response.length)
+        response.close()  # the connection takes no other request before; its socket stays open
         return b"".join(blocks)
 
 
