@@ -170,7 +170,17 @@ def test_a_judge_is_asked_recorded_and_its_failure_is_no_wrong_answer(
         return {"content": "<judge>0</judge>"}
 
     monkeypatch.setattr(ChatCompletionsClient, "complete", complete)
-    judged = ("--judge", "http://127.0.0.1:9/v1", "--judge-model", "m", "--rows", "rows.jsonl", "--json")
+    judged = (
+        "--judge",
+        "http://127.0.0.1:9/v1",
+        "--judge-model",
+        "m",
+        "--judge-concurrency",
+        "1",
+        "--rows",
+        "rows.jsonl",
+        "--json",
+    )
     out, _ = run("score", "kept", "--protocol", "medevalkit", *judged)
     report = json.loads(out)
     assert report["judge"] == {"endpoint": "http://127.0.0.1:9/v1", "model": "m", "temperature": 0.0, "max_tokens": 64}

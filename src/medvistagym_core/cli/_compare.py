@@ -39,7 +39,9 @@ def _compare(options: argparse.Namespace) -> int:
     if options.show < 0:
         raise UsageError(f"--show must be at least 0, not {options.show}")
     try:
-        found = compare_runs(options.first, options.second, protocols[0], judge=judge.ask)
+        found = compare_runs(
+            options.first, options.second, protocols[0], judge=judge.ask, judge_calls=judge.concurrency
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
     if options.json:

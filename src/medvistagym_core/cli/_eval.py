@@ -22,6 +22,7 @@ from medvistagym_core.cli._policy_options import (
     tools_of,
 )
 from medvistagym_core.cli._score_options import (
+    ChosenJudge,
     add_judge_options,
     add_report_options,
     check_report_options,
@@ -142,7 +143,7 @@ def _eval(options: argparse.Namespace) -> int:
         measured = _Measured([], [], [], [])
         for condition in _conditions(options, registry, tools_of(options, task), controls):
             own = kinds if condition.control is None and not condition.suffix else []
-            _measure(options, registry, task, split, indices, condition, protocols, judge.ask, origin, own, measured)
+            _measure(options, registry, task, split, indices, condition, protocols, judge, origin, own, measured)
         results.append(
             Results(
                 task=task.name, split=split, seed=options.seed, rows=tuple(measured.rows), notes=tuple(measured.notes)
@@ -184,7 +185,7 @@ def _measure(
     indices: range,
     condition: _Condition,
     protocols: Sequence[str],
-    judge: Any,
+    judge: ChosenJudge,
     origin: dict[str, Any],
     kinds: Sequence[ResultReplacement],
     measured: _Measured,
@@ -227,7 +228,8 @@ def _measure(
             condition=condition.name,
             file="" if file is None else f"trajectories/{name}",
             tools=list(condition.toolbox),
-            judge=judge,
+            judge=judge.ask,
+            judge_calls=judge.concurrency,
             rendered_prompt=rendered_prompt(trajectories[0]),
             provenance=origin,
             facets=options.facet,

@@ -44,7 +44,9 @@ def _score(options: argparse.Namespace) -> int:
         find_run_files(options.run_path)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    scored = evaluate_run(options.run_path, protocols, judge=judge.ask, facets=options.facet)
+    scored = evaluate_run(
+        options.run_path, protocols, judge=judge.ask, judge_calls=judge.concurrency, facets=options.facet
+    )
     report = make_report(scored, judge=judge.settings)
     write_report(options, report, scored)
     if options.json:

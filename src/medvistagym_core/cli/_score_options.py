@@ -31,10 +31,11 @@ _JUDGE_TOKENS: Final = 64
 
 @dataclasses.dataclass(frozen=True)
 class ChosenJudge:
-    """A language model that judges, and its settings for the record; both None where there is none."""
+    """A language model that judges, its settings for the record, and how often it may be asked at once; None where there is none."""
 
     ask: Judge | None = None
     settings: Mapping[str, str | int | float | None] | None = None
+    concurrency: int = 1
 
 
 def add_judge_options(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +50,9 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
         "--judge", metavar="URL", help="OpenAI-compatible endpoint of a language model, for protocols that ask one"
     )
     parser.add_argument("--judge-model", metavar="NAME", help="the name of the judging model there")
+    parser.add_argument(
+        "--judge-concurrency", metavar="N", type=int, default=8, help="most requests to the judge at once (default: 8)"
+    )
     parser.add_argument(
         "--judge-key-variable",
         metavar="NAME",
@@ -121,7 +125,9 @@ def make_judge(options: argparse.Namespace) -> ChosenJudge:
     if not options.judge_model:
         raise UsageError("--judge needs --judge-model, the name of the model there")
     try:
-        client = ChatCompletionsClient(options.judge, key_variable=options.judge_key_variable)
+        client = ChatCompletionsClient(
+            options.judge, concurrency=options.judge_concurrency, key_variable=options.judge_key_variable
+        )
     except ValueError as error:
         raise UsageError(f"--judge: {error}") from error
     settings: dict[str, str | int | float | None] = {
@@ -139,7 +145,7 @@ def make_judge(options: argparse.Namespace) -> ChosenJudge:
         )
         return str(message.get("content") or "")
 
-    return ChosenJudge(ask, settings)
+    return ChosenJudge(ask, settings, options.judge_concurrency)
 
 
 def write_report(options: argparse.Namespace, report: EvaluationReport, scored: Sequence[ScoredCondition]) -> None:

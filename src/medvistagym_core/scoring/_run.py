@@ -86,6 +86,7 @@ def evaluate_run(
     protocols: Sequence[str | ScoringProtocol],
     *,
     judge: Judge | None = None,
+    judge_calls: int = 1,
     facets: Sequence[str] = (),
 ) -> list[ScoredCondition]:
     """Score all episodes of a run folder or trajectory file.
@@ -94,6 +95,7 @@ def evaluate_run(
         path: The folder or the file.
         protocols: Names in `PROTOCOLS`, or protocols of one's own.
         judge: Asked where a protocol needs a language model.
+        judge_calls: How many calls of the judge may be under way at once.
         facets: More facts to break results down by.
 
     Raises:
@@ -110,6 +112,7 @@ def evaluate_run(
                 file=file.name,
                 tools=tools,
                 judge=judge,
+                judge_calls=judge_calls,
                 rendered_prompt=rendered_prompt(episodes[0]),
                 provenance=file.provenance,
                 facets=facets,
@@ -238,14 +241,19 @@ class RunComparison:
 
 
 def compare_runs(
-    first: str | Path, second: str | Path, protocol: str | ScoringProtocol = "strict", *, judge: Judge | None = None
+    first: str | Path,
+    second: str | Path,
+    protocol: str | ScoringProtocol = "strict",
+    *,
+    judge: Judge | None = None,
+    judge_calls: int = 1,
 ) -> list[RunComparison]:
     """Compare two runs question by question; conditions of one name are compared, or the only ones of a task.
 
     Raises:
         ValueError: They have no task and condition in common, or no question; or `evaluate_run` cannot score one.
     """
-    a, b = (evaluate_run(path, [protocol], judge=judge) for path in (first, second))
+    a, b = (evaluate_run(path, [protocol], judge=judge, judge_calls=judge_calls) for path in (first, second))
     pairs = []
     for one in a:
         place = (one.report.task, one.report.split)

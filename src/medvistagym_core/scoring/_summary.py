@@ -43,6 +43,7 @@ def score_condition(
     file: str,
     tools: Sequence[str],
     judge: Judge | None = None,
+    judge_calls: int = 1,
     rendered_prompt: str | None = None,
     provenance: Mapping[str, Any] | None = None,
     facets: Sequence[str] = (),
@@ -56,6 +57,7 @@ def score_condition(
         file: Where the episodes are, for the report.
         tools: The tools that could be called.
         judge: Asked where a protocol needs a language model.
+        judge_calls: How many calls of the judge may be under way at once.
         rendered_prompt: What the model read first.
         provenance: Where the questions are from.
         facets: More facts to break results down by.
@@ -71,7 +73,7 @@ def score_condition(
         samplings[trajectory.sample].append(trajectory)
     by_protocol: dict[str, list[ProtocolScore]] = defaultdict(list)
     for sample in sorted(samplings):
-        found = score([item_of(one) for one in samplings[sample]], protocols, judge=judge)
+        found = score([item_of(one) for one in samplings[sample]], protocols, judge=judge, judge_calls=judge_calls)
         for name, scored in found.items():
             by_protocol[name].append(scored)
     order = [samplings[sample] for sample in sorted(samplings)]
