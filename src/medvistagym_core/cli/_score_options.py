@@ -31,7 +31,7 @@ _JUDGE_TOKENS: Final = 64
 
 @dataclasses.dataclass(frozen=True)
 class ChosenJudge:
-    """A language model that judges, its settings for the record, and how often it may be asked at once; None where there is none."""
+    """A language model that judges, its settings for the record, and most calls at once; the first two None without one."""
 
     ask: Judge | None = None
     settings: Mapping[str, str | int | float | None] | None = None
