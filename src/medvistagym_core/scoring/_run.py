@@ -176,6 +176,8 @@ def _retained(scored: Sequence[ScoredCondition]) -> list[RetainedShare]:
                 continue
             for protocol in other.scores.keys() & base.scores.keys():
                 share = retained_share(base.scores[protocol], other.scores[protocol])
+                if not share.questions:  # the protocol scores none of this task
+                    continue
                 found.append(
                     RetainedShare(
                         task=other.report.task,

@@ -105,7 +105,7 @@ def _protocol_score(protocol: ScoringProtocol, rows: tuple[ItemScore, ...]) -> P
         protocol.rules,
         protocol.source,
         denominators,
-        (*_row_notes(protocol.name, rows), *_count_notes(denominators)),
+        (*_row_notes(protocol.name, rows), *_count_notes(protocol.name, denominators)),
         rows,
     )
 
@@ -116,28 +116,28 @@ def _row_notes(name: str, rows: Sequence[ItemScore]) -> list[str]:
         verdicts = Counter(row.verdict for row in group)
         if verdicts["unjudged"]:
             notes.append(
-                f"{name}: a language model decides {verdicts['unjudged']} of {len(group)} {benchmark} questions "
+                f"{name}: a language model decides {verdicts['unjudged']} of {len(group)} questions of {benchmark} "
                 "and no judge was given; they are unjudged, and numbers that need them have no value."
             )
         if verdicts["error"]:
             first = next(row.reason for row in group if row.verdict == "error")
             notes.append(
-                f"{name}: {verdicts['error']} of {len(group)} {benchmark} questions could not be scored and are "
+                f"{name}: {verdicts['error']} of {len(group)} questions of {benchmark} could not be scored and are "
                 f"in no value: {first}."
             )
         if verdicts["drawn"]:
             notes.append(
-                f"{name}: the harness draws the answer of {verdicts['drawn']} of {len(group)} {benchmark} "
-                "questions; each counts what a draw is expected to give."
+                f"{name}: the harness draws the answer of {verdicts['drawn']} of {len(group)} questions "
+                f"of {benchmark}; each counts what a draw is expected to give."
             )
     excluded = Counter(row.reason for row in rows if row.verdict == "excluded")
     notes += [f"{name}: {count} questions are left out: {reason}." for reason, count in excluded.items()]
     return notes
 
 
-def _count_notes(denominators: Iterable[Denominator]) -> list[str]:
+def _count_notes(name: str, denominators: Iterable[Denominator]) -> list[str]:
     return [
-        f"{each.benchmark} {each.name} counts {each.total:,} questions; the published figures count {each.expected:,}."
+        f"{name}: {each.benchmark} {each.name} counts {each.total:,} questions; the published figures count {each.expected:,}."
         for each in denominators
         if each.expected is not None and each.expected != each.total
     ]

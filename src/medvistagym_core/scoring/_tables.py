@@ -88,7 +88,7 @@ def _number_rows(report: EvaluationReport) -> list[tuple[str, ...]]:
     rows = []
     for condition in report.conditions:
         for protocol in condition.protocols:
-            numbers = protocol.numbers or (protocol.mean,)
+            numbers = protocol.numbers or ((protocol.mean,) if protocol.mean.questions else ())
             rows += [(condition.task, condition.condition, protocol.protocol, *_cells(number)) for number in numbers]
     return rows
 
