@@ -139,7 +139,9 @@ def test_two_runs_are_compared_question_by_question(run: Run) -> None:
 
 
 def test_several_tasks_at_once_and_several_samplings(run: Run) -> None:
-    out, err = run("eval", "--policy", "bright", "--tools", "", "--task", "mine.jsonl,other.jsonl", "--samples", "2")
+    out, err = run(
+        "eval", "--policy", "bright", "--tools", "none", "--task", "mine.jsonl,other.jsonl", "--samples", "2"
+    )
     assert "mine test: 8 questions" in err
     assert "other test: 3 questions" in err
     lines = [line.split() for line in out.splitlines()]

@@ -30,6 +30,7 @@ from medvistagym_core.cli._score_options import (
     print_report_notes,
     protocol_names,
     write_report,
+    write_whole,
 )
 from medvistagym_core.cli._task_options import find_tasks, print_provenance
 from medvistagym_core.cli._tool_results import measure_recorded, measure_replaced, replacements
@@ -159,7 +160,7 @@ def _eval(options: argparse.Namespace) -> int:
     write_report(options, report, scored)
     if options.run is not None:
         report.save(options.run / "scores.json")
-        (options.run / "scores.md").write_text(format_markdown(report), "utf-8")
+        write_whole(options.run / "scores.md", [format_markdown(report)])
     more = len(tasks) > 1 or bool(options.protocol or controls or kinds)
     if options.json:
         print_json(report.model_dump() if more else results[0].model_dump())

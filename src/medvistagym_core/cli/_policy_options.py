@@ -104,7 +104,9 @@ def add_policy_options(
 
 
 def tools_of(options: argparse.Namespace, task: Task) -> str:
-    """The selection that was asked for, or the task's own."""
+    """The selection that was asked for, or the task's own; nothing for "none"."""
+    if options.tools == "none":
+        return ""
     return ",".join(task.tools) if options.tools is None else str(options.tools)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "print_report_notes",
     "protocol_names",
     "write_report",
+    "write_whole",
 ]
 
 _JUDGE_TOKENS: Final = 64
@@ -160,9 +161,9 @@ def write_report(options: argparse.Namespace, report: EvaluationReport, scored: 
         if options.scores is not None:
             report.save(options.scores)
         if options.markdown is not None:
-            _write_whole(options.markdown, [format_markdown(report)])
+            write_whole(options.markdown, [format_markdown(report)])
         if options.rows is not None:
-            _write_whole(options.rows, (json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(scored)))
+            write_whole(options.rows, (json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(scored)))
     except OSError as error:
         raise CommandError(f"the scores cannot be written: {error}") from error
 
@@ -174,7 +175,8 @@ def print_report_notes(report: EvaluationReport) -> None:
         print_stderr(note)
 
 
-def _write_whole(path: Path, texts: Iterable[str]) -> None:
+def write_whole(path: Path, texts: Iterable[str]) -> None:
+    """Write a text file; it is whole or not there."""
     part = path.with_name(f".{path.name}.part")
     with part.open("w", encoding="utf-8") as file:
         file.writelines(texts)
