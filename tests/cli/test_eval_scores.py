@@ -226,3 +226,9 @@ def test_pictures_that_are_all_the_same_cannot_be_shuffled(run: Run) -> None:
     )
     assert "no case could be shown" in err
     assert "other images to show" in err
+
+
+def test_episodes_with_other_images_can_be_replayed(run: Run) -> None:
+    run(*PLAY, "--run", "kept", "--images", "blank,shuffled,none", "--seed", "2")
+    for file in sorted(Path("kept/trajectories").glob("*.jsonl")):
+        assert run("replay", file)[0].strip().endswith("the same")

@@ -24,6 +24,7 @@ from medvistagym_core.execution import Executor, ImageStore
 from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import truncate
+from medvistagym_core.rollouts._image_control import IMAGE_CONTROLS, image_control
 from medvistagym_core.tools import Tool, Toolbox, ToolboxLock, ToolCall, ToolError, ToolResult
 from medvistagym_core.trajectories import (
     CallRecord,
@@ -216,6 +217,9 @@ def _reload_case(trajectory: Trajectory, task: Task) -> ReplayedEpisode:
     """The case dealt again, and compared."""
     try:
         case = task.case(trajectory.split, trajectory.index, trajectory.seed)
+        control = trajectory.facets.get("images")
+        if control in IMAGE_CONTROLS:
+            case = image_control(control, task, seed=trajectory.seed)(case)
     except Exception as error:  # noqa: BLE001 a case that cannot be dealt is a finding, not the end
         lost = ReplayedEpisode(trajectory, ImageStore(), diverged=True)
         lost.differs("case", trajectory.case, f"{type(error).__name__}: {error}")
