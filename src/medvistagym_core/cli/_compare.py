@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_common
 from medvistagym_core.cli._score_options import add_judge_options, make_judge, protocol_names
@@ -47,6 +47,6 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         print_json([dataclasses.asdict(each) for each in found])
         return 0
-    print("\n\n".join(format_comparison(each, options.show) for each in found))
+    print_text("\n\n".join(format_comparison(each, options.show) for each in found))
     print_stderr(f"`medvistagym view {options.second}` shows the episodes; search there for the name of a case.")
     return 0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
 from medvistagym_core.cli._policy_options import (
@@ -48,6 +48,7 @@ __all__ = ["configure"]
 
 _EXAMPLE = """\
 medvistagym eval --task scoutvqa --policy expert
+medvistagym eval --task scoutvqa --policy random --reward paper,repairs=0.1
 medvistagym eval --task scoutvqa --model runs/one --temperature 0 --without-tools --ablate --out results.json
 medvistagym eval --task vqa_rad,slake --endpoint http://127.0.0.1:8000/v1 --endpoint-model my-model --run runs/two \\
     --protocol strict,llava-med --images blank,shuffled
@@ -163,14 +164,14 @@ def _eval(options: argparse.Namespace) -> int:
         write_whole(options.run / "scores.md", [format_markdown(report)])
     more = len(tasks) > 1 or bool(options.protocol or controls or kinds)
     if options.json:
-        print_json(report.model_dump() if more else results[0].model_dump())
+        print_json(report.model_dump() if more else results[0].model_dump(exclude_none=True))
         return 0
     for each in results:
         if len(results) > 1:
-            print(f"{each.task} {each.split}")
-        print(format_table(each.rows))
+            print_text(f"{each.task} {each.split}")
+        print_text(format_table(each.rows))
     if more:
-        print(f"\n{format_report(report)}")
+        print_text(f"\n{format_report(report)}")
         print_report_notes(report)
     else:
         for line in results[0].notes:
@@ -221,7 +222,9 @@ def _measure(
             f"{progress.unusable} episodes of {task.name} ({condition.name}) could not be shown and are left out: "
             f"{progress.reason}."
         )
-    measured.rows += summarize(trajectories, label, decoding_label(policy), task.families)
+    measured.rows += summarize(
+        trajectories, label, decoding_label(policy), task.families, with_reward=options.reward is not None
+    )
     measured.scored.append(
         score_condition(
             trajectories,
@@ -256,7 +259,7 @@ def _go_on(options: argparse.Namespace, registry: Registry, kinds: Sequence[Resu
     if options.json:
         print_json(report.model_dump())
     else:
-        print(format_report(report))
+        print_text(format_report(report))
     return 0
 
 

@@ -162,6 +162,8 @@ def make_policy(
         return _make_named_policy(options, registry, task, toolbox, config), config
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
+    except (Exception, SystemExit) as error:  # a plugin's fault
+        raise CommandError(f"the policy {options.policy} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def _make_named_policy(

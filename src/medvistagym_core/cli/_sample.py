@@ -7,7 +7,7 @@ import errno
 from pathlib import Path
 from typing import Final
 
-from medvistagym_core.cli._console import print_json
+from medvistagym_core.cli._console import print_json, print_text
 from medvistagym_core.cli._errors import CommandError
 from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
 from medvistagym_core.cli._policy_options import (
@@ -106,5 +106,7 @@ def _sample(options: argparse.Namespace) -> int:
     again = f", {counts['retried']} of them again, since the policy had failed in them" if counts["retried"] else ""
     lost = f", the policy failed in {failed}, which the same command plays again" if failed else ""
     lost += f", {unusable} could not be shown ({reason})" if unusable else ""
-    print(f"{played} episodes played{again}{before}{lost}; {counts['kept']} kept, {counts['correct']} right: {file}")
+    print_text(
+        f"{played} episodes played{again}{before}{lost}; {counts['kept']} kept, {counts['correct']} right: {file}"
+    )
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from medvistagym_core.cli._console import print_json
+from medvistagym_core.cli._console import print_json, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_common
 from medvistagym_core.cli._score_options import (
@@ -52,6 +52,6 @@ def _score(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report.model_dump())
         return 0
-    print(format_report(report))
+    print_text(format_report(report))
     print_report_notes(report)
     return 0

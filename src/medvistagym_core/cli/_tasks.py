@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import ProgressBar, print_json, print_stderr, print_table
+from medvistagym_core.cli._console import ProgressBar, print_json, print_stderr, print_table, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_command, load_registry
 from medvistagym_core.cli._task_options import add_table_options, case_range, choose_split, find_tasks, print_provenance
@@ -107,7 +107,7 @@ def _overlap(options: argparse.Namespace) -> int:
     )
     same = sum(o.distance is None for o in found)
     counts = ", ".join(f"{one.name} {len(one.pictures)}" for one in sets)
-    print(f"{same} pictures are the same, {len(found) - same} nearly so; different pictures: {counts}")
+    print_text(f"{same} pictures are the same, {len(found) - same} nearly so; different pictures: {counts}")
     return 0
 
 
@@ -121,18 +121,22 @@ def _list(options: argparse.Namespace) -> int:
         "audit": HasAudit,
         "arguments": HasArguments,
     }
-    tasks: list[dict[str, Any]] = [
-        {
-            "name": task.name,
-            "description": task.description,
-            "families": list(task.families),
-            "splits": list(task.splits),
-            "tools": list(task.tools),
-            "abstention": task.abstention,
-            "offers": [name for name, protocol in capabilities.items() if isinstance(task, protocol)],
-        }
-        for task in load_registry(options).tasks.values()
-    ]
+    tasks: list[dict[str, Any]] = []
+    for name, task in load_registry(options).tasks.items():
+        try:
+            tasks.append(
+                {
+                    "name": str(task.name),
+                    "description": str(task.description),
+                    "families": list(task.families),
+                    "splits": list(task.splits),
+                    "tools": list(task.tools),
+                    "abstention": task.abstention,
+                    "offers": [offer for offer, protocol in capabilities.items() if isinstance(task, protocol)],
+                }
+            )
+        except Exception as error:  # noqa: BLE001 a task that cannot say what it is harms no other
+            print_stderr(f"medvistagym: the task {name} cannot be described: {type(error).__name__}: {error}")
     if options.json:
         print_json(tasks)
     elif tasks:
@@ -179,18 +183,18 @@ def _show(options: argparse.Namespace) -> int:
         print_json({**shown, "answer": case.answer.value} if options.answer else shown)
         return 0
     of = "" if size is None else f", case {options.index} of {size} in {split}"
-    print(f"{case.id}, family {case.family}{of}")
+    print_text(f"{case.id}, family {case.family}{of}")
     for shape in images:
         written = f", {shape['file']}" if "file" in shape else ""
-        print(f"image {shape['handle']}: {shape['width']} x {shape['height']}, {shape['unit']}{written}")
-    print(case.question)
+        print_text(f"image {shape['handle']}: {shape['width']} x {shape['height']}, {shape['unit']}{written}")
+    print_text(case.question)
     if case.options:
-        print(f"options: {'; '.join(case.options)}")
+        print_text(f"options: {'; '.join(case.options)}")
     if options.answer:
-        print(f"answer: {case.answer.value} ({case.answer.kind})")
+        print_text(f"answer: {case.answer.value} ({case.answer.kind})")
     for argument in arguments:
         value = "" if argument["value"] is None else f" (now {argument['value']})"
-        print(f"--task-arg {argument['name']}={argument['type']}: {argument['description']}{value}")
+        print_text(f"--task-arg {argument['name']}={argument['type']}: {argument['description']}{value}")
     print_provenance(task, split)
     return 0
 
