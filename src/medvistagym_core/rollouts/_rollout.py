@@ -11,10 +11,8 @@ it stopped, and plays the episodes once more in which the policy failed.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 from medvistagym_core.environment import (
     Episode,
@@ -28,33 +26,9 @@ from medvistagym_core.environment import (
 from medvistagym_core.execution import Executor, LocalExecutor
 from medvistagym_core.protocol import Turn
 from medvistagym_core.rollouts._policy import OraclePolicy, Policy, PolicyUnavailableError
+from medvistagym_core.rollouts._recorder import Progress, RolloutRecorder, TrajectoryFilter, TrajectoryLog
 from medvistagym_core.tools import Toolbox
-from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryWriter
-
-TrajectoryFilter = Literal["all", "correct"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a rollout is.
-
-    Attributes:
-        done: Episodes finished, those of an earlier run of the same file included.
-        total: Episodes in all.
-        correct: Right answers among those finished now.
-        played: Episodes finished now.
-        failed: Episodes finished now in which the policy failed.
-        again: Episodes to be played once more, since the policy failed in them in an earlier run.
-        reason: What went wrong with the policy in the last of those that failed.
-    """
-
-    done: int = 0
-    total: int = 0
-    correct: int = 0
-    played: int = 0
-    failed: int = 0
-    retried: int = 0
-    reason: str | None = None
+from medvistagym_core.trajectories import PolicyRecord, Trajectory
 
 
 def rollout(
@@ -69,7 +43,7 @@ def rollout(
     samples: int = 1,
     batch: int = 64,
     keep: TrajectoryFilter = "all",
-    writer: TrajectoryWriter | None = None,
+    writer: TrajectoryLog | None = None,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Trajectory]:
@@ -95,40 +69,22 @@ def rollout(
         PolicyUnavailableError: The policy cannot act at all.
         ValueError: `keep`, `batch` or `samples` is out of range.
     """
-    if keep not in ("all", "correct"):
-        raise ValueError(f"keep is 'all' or 'correct', not {keep!r}")
     if batch < 1 or samples < 1:
         raise ValueError(f"batch and samples are at least 1, not {batch} and {samples}")
-    return _run_episodes(
-        policy, task, toolbox, split, indices, settings, seed, samples, batch, keep, writer, executor, progress
-    )
+    recorder = RolloutRecorder(task.name, split, indices, seed, samples, keep, writer, progress)
+    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, recorder.recorded)
+    return _run_episodes(policy, toolbox, waiting, batch, executor, recorder)
 
 
 def _run_episodes(
     policy: Policy,
-    task: Task,
     toolbox: Toolbox,
-    split: str,
-    indices: Sequence[int],
-    settings: EpisodeConfig | None,
-    seed: int,
-    samples: int,
+    waiting: Iterator[Episode | str],
     batch: int,
-    keep: TrajectoryFilter,
-    writer: TrajectoryWriter | None,
     executor: Executor | None,
-    progress: Callable[[Progress], None] | None,
+    recorder: RolloutRecorder,
 ) -> Iterator[Trajectory]:
     record = PolicyRecord(name=policy.name, sampling=dict(policy.sampling))
-    seen, again, chosen = set[str](), 0, set(indices)
-    if writer is not None:
-        ours = (task.name, split, seed)
-        again = writer.remove_failed(
-            lambda t: (t.task, t.split, t.seed) == ours and t.index in chosen and t.sample < samples
-        )
-        seen = writer.recorded_ids
-    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, seen)
-    state = Progress(total=len(indices) * samples, retried=again)
     live: list[Episode] = []
     with contextlib.ExitStack() as stack:
         tools: Executor = executor or stack.enter_context(LocalExecutor(toolbox))
@@ -138,37 +94,21 @@ def _run_episodes(
                 if episode is None:
                     break
                 if isinstance(episode, str):
-                    state = dataclasses.replace(state, done=state.done + 1)
+                    recorder.skip()
                 else:
                     live.append(episode)
             if not live:
-                if progress is not None:
-                    progress(state)
+                recorder.report()
                 return
             _step_all(policy, tools, live)
             over = [episode for episode in live if episode.done]
             live = [episode for episode in live if not episode.done]
             for episode in over:
                 trajectory = episode.to_trajectory(record)
-                good = keep == "all" or trajectory.outcome.correct
-                failed = trajectory.outcome.ended == "policy_failed"
-                if writer is not None:
-                    if good:
-                        writer.write(trajectory, episode.rendered_images())
-                    elif not failed:
-                        writer.reject(trajectory)
-                state = dataclasses.replace(
-                    state,
-                    done=state.done + 1,
-                    played=state.played + 1,
-                    correct=state.correct + trajectory.outcome.correct,
-                    failed=state.failed + failed,
-                    reason=trajectory.outcome.reason if failed else state.reason,
-                )
-                if good:
+                if recorder.finish(trajectory, episode.rendered_images()):
                     yield trajectory
-            if over and progress is not None:
-                progress(state)
+            if over:
+                recorder.report()
 
 
 def _episodes(
