@@ -236,7 +236,9 @@ def _group_key(tool: Tool, images: Sequence[Any], place: tuple[int, int]) -> Has
     if tool.batched:
         shapes = [(one.pixels.shape, one.pixels.dtype.str) if isinstance(one, Image) else one for one in images]
         return tool.name, *shapes
-    return (tool.name, *(place if tool.concurrent else ()))
+    if tool.light or not tool.concurrent:  # one after another, in one thread
+        return (tool.name,)
+    return tool.name, *place
 
 
 def _named_handles(tool: Tool, call: ToolCall) -> Iterator[int]:

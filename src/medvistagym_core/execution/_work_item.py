@@ -37,23 +37,34 @@ class WorkItem:
         Args:
             interruptible: Whether Ctrl-C ends it: in the calling thread, not in one that nobody waits for.
         """
-        batch = self.tool.batched and len(self.calls) > 1
-        for part in [self.calls] if batch else [[call] for call in self.calls]:
-            self._start_clock(len(part))
+        if self.tool.batched and len(self.calls) > 1:
             began = monotonic()
-            try:
-                results = self.tool.run_batch(part)
-            except BaseException as error:  # an exit or a cancellation costs the tool's calls one error each
-                if interruptible and isinstance(error, KeyboardInterrupt):
-                    raise
-                results = self._errors(len(part), f"{self.tool.name} failed with {type(error).__name__}.")
-            if batch:
-                results = [result.with_seconds((monotonic() - began) / len(part)) for result in results]
-            with self._lock:
-                if self._expired:  # given up on meanwhile, and answered for
-                    return
-                self.results += results
-                self.deadline = None
+            results = self._run_part(self.calls, interruptible)
+            share_s = (monotonic() - began) / len(self.calls)
+            self._add([result.with_seconds(share_s) for result in results])
+            return
+        for call in self.calls:
+            if not self._add(self._run_part([call], interruptible)):
+                return
+
+    def _run_part(self, calls: Sequence[Mapping[str, Any]], interruptible: bool) -> list[ToolResult]:
+        limit_s = self.tool.timeout_s
+        self.deadline = None if limit_s is None else monotonic() + limit_s * len(calls)
+        try:
+            return self.tool.run_batch(calls)
+        except BaseException as error:  # an exit or a cancellation costs the tool's calls one error each
+            if interruptible and isinstance(error, KeyboardInterrupt):
+                raise
+            return self._errors(len(calls), f"{self.tool.name} failed with {type(error).__name__}.")
+
+    def _add(self, results: list[ToolResult]) -> bool:
+        """Add results, unless they come too late: then the calls have been answered for, and it gives False."""
+        with self._lock:
+            if self._expired:
+                return False
+            self.results += results
+            self.deadline = None
+            return True
 
     def expire(self) -> bool:
         """Answer for the calls that are not done if one takes too long: that one, and those behind it, which will not run."""
@@ -71,10 +82,6 @@ class WorkItem:
     def fail(self, sentence: str) -> None:
         """Answer for the calls that are not done with an error."""
         self.results += self._errors(len(self.calls) - len(self.results), sentence)
-
-    def _start_clock(self, calls: int) -> None:
-        limit = self.tool.timeout_s
-        self.deadline = None if limit is None else monotonic() + limit * calls
 
     def _errors(self, count: int, sentence: str) -> list[ToolResult]:
         return [ToolResult(error=ToolError("tool_failed", sentence)) for _ in range(count)]

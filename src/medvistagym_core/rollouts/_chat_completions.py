@@ -10,18 +10,17 @@ key is read from an environment variable, goes into one header and into nothing 
 from __future__ import annotations
 
 import email.utils
-import http.client
 import json
 import math
 import os
-import random
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
+
+import httpx2
+import tenacity
 
 KEY_VARIABLE: Final = "MEDVISTAGYM_API_KEY"
 MAX_RESPONSE_BYTES: Final = 16 * 2**20
@@ -43,11 +42,11 @@ class EndpointError(Exception):
 
 
 class _RetryableError(Exception):
-    """Worth another try, after `wait` seconds where the server says so."""
+    """Worth another try, after `retry_after_s` where the server says so."""
 
-    def __init__(self, message: str, wait: float | None = None, *, unreachable: bool = False) -> None:
+    def __init__(self, message: str, retry_after_s: float | None = None, *, unreachable: bool = False) -> None:
         super().__init__(message)
-        self.wait = wait
+        self.retry_after_s = retry_after_s
         self.unreachable = unreachable
 
 
@@ -134,12 +133,17 @@ class ChatCompletionsClient:
         if retries < 0 or backoff_s < 0 or timeout_s <= 0:
             raise ValueError("retries and backoff are at least 0, and a time limit is above 0")
         self.url = url.rstrip("/").removesuffix("/chat/completions")
-        self._pace = RateLimiter(concurrency, per_minute, tokens_per_minute)
-        self._retries, self._backoff, self._timeout = retries, backoff_s, timeout_s
+        self._rate = RateLimiter(concurrency, per_minute, tokens_per_minute)
+        self._retries, self._backoff_s, self._timeout_s = retries, backoff_s, timeout_s
         self._key = os.environ.get(key_variable, "").strip()
         self._key_variable = key_variable
         self._stopped = threading.Event()
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        headers = {"Accept": "application/json", "User-Agent": "medvistagym-core"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        # A redirect is an error: the key and the images are for one server.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=concurrency)
+        self._http = httpx2.Client(headers=headers, timeout=timeout_s, follow_redirects=False, limits=limits)
 
     def __repr__(self) -> str:
         return f"<endpoint {self.url}>"
@@ -154,91 +158,79 @@ class ChatCompletionsClient:
         Raises:
             EndpointError: It was refused, or no try succeeded.
         """
-        payload = json.dumps(body).encode()
-        for attempt in range(self._retries + 1):
-            with self._pace.slots:
-                self._wait(self._pace.reserve())
-                try:
-                    began = time.monotonic()
-                    message, tokens = _parse_completion(self._post(payload))
-                    self._pace.charge_tokens(tokens, began)
-                    return message
-                except _RetryableError as error:
-                    last = error
-            if attempt < self._retries:
-                self._back_off(attempt, last.wait)
-        tries = f"{self._retries + 1} tries" if self._retries else "one try"
-        raise EndpointError(f"{self.url}: {last} (given up after {tries})", fatal=last.unreachable)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_RetryableError),
+            stop=tenacity.stop_after_attempt(self._retries + 1),
+            # Full jitter (Brooker 2015): the mean doubles, and requests that failed together do not come back together.
+            wait=tenacity.wait_random_exponential(multiplier=2 * self._backoff_s, max=MAX_BACKOFF_S),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return retrying(self._try_once, dict(body))
+        except _RetryableError as error:
+            tries = f"{self._retries + 1} tries" if self._retries else "one try"
+            raise EndpointError(f"{self.url}: {error} (given up after {tries})", fatal=error.unreachable) from None
 
-    def _back_off(self, attempt: int, asked: float | None) -> None:
-        # Full jitter (Brooker 2015): the mean doubles, and requests that failed together do not come back together.
-        wait = random.uniform(0, 2 * self._backoff * 2**attempt)
-        if asked is not None:
-            self._pace.pause_for(min(asked, MAX_BACKOFF_S))
-        self._wait(min(wait, MAX_BACKOFF_S))
+    def _try_once(self, body: dict[str, Any]) -> dict[str, Any]:
+        with self._rate.slots:
+            self._sleep(self._rate.reserve())
+            began = time.monotonic()
+            try:
+                message, tokens = _parse_completion(self._post(body))
+            except _RetryableError as error:
+                if error.retry_after_s is not None:
+                    self._rate.pause_for(min(error.retry_after_s, MAX_BACKOFF_S))
+                raise
+            self._rate.charge_tokens(tokens, began)
+            return message
 
-    def _wait(self, seconds: float) -> None:
-        if self._stopped.wait(max(seconds, 0.0)) if seconds > 0 else self._stopped.is_set():
+    def _sleep(self, seconds: float) -> None:
+        if self._stopped.wait(max(seconds, 0.0)):
             raise EndpointError(f"{self.url}: stopped")
 
-    def _post(self, payload: bytes) -> bytes:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "medvistagym-core"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        request = urllib.request.Request(f"{self.url}/chat/completions", payload, headers)
-        deadline = time.monotonic() + self._timeout
+    def _post(self, body: dict[str, Any]) -> bytes:
+        deadline = time.monotonic() + self._timeout_s
         try:
-            with self._opener.open(request, timeout=self._timeout) as response:
-                return _read(response, deadline)
-        except urllib.error.HTTPError as error:
-            with error:
-                raise self._refused(error) from None
-        except TimeoutError:
-            raise _RetryableError(f"no answer within {self._timeout:g} s") from None
-        except urllib.error.URLError as error:
-            if isinstance(error.reason, TimeoutError):
-                raise _RetryableError(f"no answer within {self._timeout:g} s") from None
-            reason = self._said(str(error.reason))
-            raise _RetryableError(f"it cannot be reached: {reason}", unreachable=True) from None
-        except (OSError, http.client.HTTPException) as error:
+            with self._http.stream("POST", f"{self.url}/chat/completions", json=body) as response:
+                content = _read(response, deadline)
+        except (httpx2.TimeoutException, TimeoutError):
+            raise _RetryableError(f"no answer within {self._timeout_s:g} s") from None
+        except httpx2.ConnectError as error:
+            raise _RetryableError(f"it cannot be reached: {self._shorten(str(error))}", unreachable=True) from None
+        except httpx2.HTTPError as error:
             raise _RetryableError(f"the connection broke ({type(error).__name__})") from None
+        if response.is_success:
+            return content
+        raise self._refusal(response, content)
 
-    def _refused(self, error: urllib.error.HTTPError) -> Exception:
-        try:
-            said = self._said(_error_message(error.read(4096)))
-        except (OSError, http.client.HTTPException):
-            said = ""
-        sentence = f"it answered {error.code}{f': {said}' if said else ''}"
-        if error.code in _RETRYABLE_STATUS or error.code >= 500:
-            return _RetryableError(sentence, _retry_after(error.headers.get("Retry-After")))
-        if error.code in (401, 403):
+    def _refusal(self, response: httpx2.Response, content: bytes) -> Exception:
+        status = response.status_code
+        message = self._shorten(_error_message(content))
+        sentence = f"it answered {status}{f': {message}' if message else ''}"
+        if status in _RETRYABLE_STATUS or status >= 500:
+            return _RetryableError(sentence, _retry_after_s(response.headers.get("Retry-After")))
+        if status in (401, 403):
             sentence += f" (the key is read from {self._key_variable}, which is {'set' if self._key else 'not set'})"
-        return EndpointError(f"{self.url}: {sentence}", fatal=error.code in _FATAL_STATUS)
+        return EndpointError(f"{self.url}: {sentence}", fatal=status in _FATAL_STATUS)
 
-    def _said(self, text: str) -> str:
+    def _shorten(self, text: str) -> str:
         """A server's words, short, and without the key, should it repeat that."""
         text = text.replace(self._key, "***") if self._key else text
         return " ".join(text.split())[:200]
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an error: the key and the images are for one server."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
-def _read(response: http.client.HTTPResponse, deadline: float) -> bytes:
-    parts: list[bytes] = []
+def _read(response: httpx2.Response, deadline: float) -> bytes:
+    chunks: list[bytes] = []
     size = 0
-    while part := response.read1(65536):
-        parts.append(part)
-        size += len(part)
+    for chunk in response.iter_bytes(65536):
+        chunks.append(chunk)
+        size += len(chunk)
         if time.monotonic() > deadline:
             raise TimeoutError
         if size > MAX_RESPONSE_BYTES:
             raise _RetryableError(f"it answered with more than {MAX_RESPONSE_BYTES // 2**20} MiB")
-    return b"".join(parts)
+    return b"".join(chunks)
 
 
 def _parse_completion(raw: bytes) -> tuple[dict[str, Any], int]:
@@ -264,7 +256,7 @@ def _error_message(raw: bytes) -> str:
         return ""
 
 
-def _retry_after(value: str | None) -> float | None:
+def _retry_after_s(value: str | None) -> float | None:
     """Seconds, from a number or a date; None for neither."""
     if not value:
         return None

@@ -17,7 +17,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from medvistagym_core.environment import Observation
-from medvistagym_core.protocol import THINK, TOOL_CALL_TAGS, Block, Message, TextProtocol, ToolMessageStyle
+from medvistagym_core.protocol import (
+    THINK,
+    TOOL_CALL_TAGS,
+    ActionFormat,
+    Block,
+    Message,
+    TextProtocol,
+    ToolMessageStyle,
+    Turn,
+)
 from medvistagym_core.rollouts._chat_completions import ChatCompletionsClient, EndpointError
 from medvistagym_core.rollouts._policy import PolicyUnavailableError
 from medvistagym_core.tools import Toolbox
@@ -53,7 +62,7 @@ class EndpointPolicy:
         endpoint: ChatCompletionsClient,
         model: str,
         toolbox: Toolbox,
-        protocol: TextProtocol | None = None,
+        protocol: ActionFormat | None = None,
         *,
         style: ToolMessageStyle = "tools",
         temperature: float = 0.7,
@@ -75,7 +84,7 @@ class EndpointPolicy:
             "seed": seed,
         }
         self._endpoint = endpoint
-        self._protocol = protocol or TextProtocol()
+        self._protocol: ActionFormat = protocol or TextProtocol()
         self._seed = seed
         self._body: dict[str, Any] = {
             "model": model,
@@ -90,7 +99,7 @@ class EndpointPolicy:
         elif style == "text":
             self._body["stop"] = [TOOL_CALL_TAGS[1]]
 
-    def act(self, observations: Sequence[Observation]) -> list[str | Exception]:
+    def act(self, observations: Sequence[Observation]) -> list[Turn | Exception]:
         """A turn for each observation, or why there is none.
 
         Raises:
@@ -98,14 +107,14 @@ class EndpointPolicy:
         """
         if not observations:
             return []
-        said: list[str | Exception] = [EndpointError("not asked")] * len(observations)
+        turns: list[Turn | Exception] = [EndpointError("not asked")] * len(observations)
         todo = deque(enumerate(observations))
 
         def work() -> None:
             with contextlib.suppress(IndexError):  # nothing is left to do
                 while True:
                     k, observation = todo.popleft()
-                    said[k] = self._guarded(observation)
+                    turns[k] = self._act_or_error(observation)
 
         # Daemons: a run that is interrupted does not wait for what is still being asked.
         threads = [threading.Thread(target=work, daemon=True) for _ in observations[:_THREADS]]
@@ -118,33 +127,33 @@ class EndpointPolicy:
             todo.clear()
             self._endpoint.stop()
             raise
-        failed = [turn for turn in said if isinstance(turn, EndpointError)]
-        if len(failed) == len(said) and all(error.fatal for error in failed):
+        failed = [turn for turn in turns if isinstance(turn, EndpointError)]
+        if len(failed) == len(turns) and all(error.fatal for error in failed):
             raise PolicyUnavailableError(str(failed[0]))
-        return said
+        return turns
 
-    def _guarded(self, observation: Observation) -> str | Exception:
+    def _act_or_error(self, observation: Observation) -> Turn | Exception:
         try:
             return self._act(observation)
         except Exception as error:  # noqa: BLE001 - one request that fails must not cost the others theirs
             return error
 
-    def _act(self, observation: Observation) -> str:
+    def _act(self, observation: Observation) -> Turn:
         named = repr((self._seed, observation.seed, observation.num_turns)).encode()
         seed = int.from_bytes(hashlib.sha256(named).digest()[:4], "big") >> 1
         messages = list(to_openai_messages(observation.messages, observation.policy_state.setdefault("pictures", {})))
-        return self._to_wire_text(self._endpoint.complete({**self._body, "messages": messages, "seed": seed}))
+        return self._to_turn(self._endpoint.complete({**self._body, "messages": messages, "seed": seed}))
 
-    def _to_wire_text(self, message: dict[str, Any]) -> str:
-        """The turn in the wire format."""
+    def _to_turn(self, message: dict[str, Any]) -> Turn:
+        """The turn that the endpoint's message is."""
         content = message.get("content") or ""
         if not isinstance(content, str):
-            return self._protocol.parse_message(message).text
+            return self._protocol.parse_message(message)
         if message.get("tool_calls") and content.strip() and "<" not in content and self._protocol.think != "off":
             content = f"{THINK[0]}{content.strip()}{THINK[1]}"  # what a model says before a call is its reasoning
         elif content.count(TOOL_CALL_TAGS[0]) > content.count(TOOL_CALL_TAGS[1]) and "stop" in self._body:
             content += TOOL_CALL_TAGS[1]  # servers leave out the text that they stop at
-        return self._protocol.parse_message({**message, "content": content}).text
+        return self._protocol.parse_message({**message, "content": content})
 
 
 def to_openai_messages(messages: Sequence[Message], pictures: dict[int, tuple[Any, str]]) -> Iterator[Message]:

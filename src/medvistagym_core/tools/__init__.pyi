@@ -25,6 +25,7 @@ from ._signature import TOOL_NAME_PATTERN as TOOL_NAME_PATTERN
 from ._signature import ToolDefinitionError as ToolDefinitionError
 from ._spec import ToolCall as ToolCall
 from ._spec import ToolSpec as ToolSpec
+from ._threads import use_one_thread as use_one_thread
 from ._tool import Tool as Tool
 from ._toolbox import Toolbox as Toolbox
 from ._version import CORE as CORE

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_origin
 
 from medvistagym_core.imaging import Box, Image
 from medvistagym_core.tools._errors import ToolError, from_validation_error
@@ -16,7 +16,7 @@ from medvistagym_core.tools._signature import ToolDefinitionError, is_image_list
 if TYPE_CHECKING:
     import inspect
 
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
 
 class SignatureArguments:
@@ -91,13 +91,11 @@ class SignatureArguments:
         Raises:
             ToolError: `bad_arguments`, naming the argument and what is accepted.
         """
-        from pydantic import ValidationError
-
         try:
             model = self.model.model_validate_json(text)
-        except ValidationError as error:
-            raise from_validation_error(tool, self.model, error) from None
-        return {name: getattr(model, name) for name in self._fields}
+        except ValueError as error:  # pydantic's ValidationError, whose import nothing else here waits for
+            raise from_validation_error(tool, self.model, cast("ValidationError", error)) from None
+        return dict(model.__dict__)
 
 
 class JsonSchemaArguments:

@@ -5,23 +5,27 @@ They are apart from `tool`, which offers them under its name too, so that listin
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal
 
-import pydantic.dataclasses
 from pydantic import BaseModel, ConfigDict, Field
 
 from medvistagym_core.tools._signature import LOCAL_PLUGIN, TOOL_NAME_PATTERN
 
 
-@pydantic.dataclasses.dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ToolCall:
     """What a policy asks for."""
 
-    name: str = Field(description="Name of the tool in the toolbox.")
-    arguments: dict[str, Any] = Field(default_factory=dict, description="Arguments by name, as JSON values.")
-    id: str | None = Field(
-        default=None, description="Identifier given by the policy's protocol, returned with the result."
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(description="Name of the tool in the toolbox.")]
+    arguments: Annotated[dict[str, Any], Field(description="Arguments by name, as JSON values.")] = dataclasses.field(
+        default_factory=dict
     )
+    id: Annotated[
+        str | None, Field(description="Identifier given by the policy's protocol, returned with the result.")
+    ] = None
 
 
 class ToolSpec(BaseModel):

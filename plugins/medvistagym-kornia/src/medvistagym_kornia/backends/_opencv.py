@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from medvistagym_core.imaging import native_kernels, pooled_empty
+from medvistagym_core.tools import use_one_thread
 from medvistagym_kornia.backends._base import (
     MorphologyOperation,
     disk_element,
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
     Plane = np.ndarray
 
-# The executor runs calls in threads of its own; OpenCV's own pool would fight them for the same cores.
-cv2.setNumThreads(1)
+use_one_thread("cv2")
 
 _GRADIENT_SCALE: Final = (
     16.0  # Canny takes 16-bit gradients: grey levels in sixteenths use them fully and cannot overflow

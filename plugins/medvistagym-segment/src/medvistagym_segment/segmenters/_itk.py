@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import SimpleITK
 
 from medvistagym_core.imaging import Image
+from medvistagym_core.tools import use_one_thread
 
 if TYPE_CHECKING:
     import numpy as np
 
 sitk: Any = SimpleITK  # it has no types
-sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-cv2.setNumThreads(1)
+use_one_thread("SimpleITK", "cv2")
 
 
 def to_itk(array: np.ndarray, image: Image) -> Any:

@@ -1,0 +1,80 @@
+"""The architecture page is drawn from the contracts, and its links lead somewhere."""
+
+import importlib
+import inspect
+import itertools
+import pkgutil
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import medvistagym_core
+from medvistagym_core.plugins._hooks import HookSpecs
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+ERRORS = (ROOT / "docs" / "errors.md").read_text("utf-8")
+
+
+def contracts():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+
+
+def test_the_diagram_shows_the_layers_of_the_contract():
+    (layers,) = [contract["layers"] for contract in contracts() if contract["type"] == "layers"]
+    rooms = [layer.split(" | ") for layer in layers]
+    arrows = {(above, below) for a, b in itertools.pairwise(rooms) for above in a for below in b}
+    assert set(re.findall(r"^    (\w+) --> (\w+)$", PAGE, re.MULTILINE)) == arrows
+    assert re.findall(r'^    (\w+)\["', PAGE, re.MULTILINE) == [room for layer in rooms for room in layer]
+
+
+def test_every_room_is_in_the_diagram():
+    rooms = {module.name for module in pkgutil.iter_modules(medvistagym_core.__path__) if module.ispkg}
+    assert rooms == set(re.findall(r'^    (\w+)\["', PAGE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "errors.md"])
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / "docs" / page).read_text("utf-8"))
+    assert links or page == "errors.md"
+    assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+
+
+def test_every_hook_and_contract_is_in_the_table():
+    rows = re.findall(r"^\| (.+?) \| `(medvistagym_core[\w.]*)` \| (.+?) \|$", PAGE, re.MULTILINE)
+    hooks = {hook for *_, cell in rows for hook in re.findall(r"`(\w+)`", cell)}
+    asked_again = {"medvistagym_segmentation_tools"}
+    assert hooks == {name for name in vars(HookSpecs) if name.startswith("medvistagym_")} - asked_again
+    for names, room, _ in rows:
+        for name in re.findall(r"`@?(\w+)`", names):
+            assert hasattr(importlib.import_module(room), name), (room, name)
+
+
+def exceptions():
+    found = {}
+    for module in pkgutil.walk_packages(medvistagym_core.__path__, "medvistagym_core."):
+        if module.name.endswith(("__main__", "_worker_main")):
+            continue
+        found |= {
+            name: value
+            for name, value in vars(importlib.import_module(module.name)).items()
+            if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__ == module.name
+        }
+    return found
+
+
+def test_the_tree_shows_every_exception_under_what_it_is():
+    tree = {}
+    path = []
+    for line in ERRORS.split("```")[1].splitlines():
+        if match := re.match(r"([│ ├└─]*)(\w+Error|Exception)\b", line):
+            path = [*path[: len(match[1]) // 4], match[2]]
+            tree[match[2]] = path[:-1]
+    between = ERRORS.split("never seen outside")[1]
+    for name, value in exceptions().items():
+        if name.startswith("_") or f"`{name}`" in between:
+            continue
+        assert [base.__name__ for base in value.__mro__ if base.__name__ == tree[name][-1]], name
+    assert {name for name in tree if name not in {"Exception", "TypeError", "ValueError"}} <= exceptions().keys()
