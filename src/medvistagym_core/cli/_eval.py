@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvistagym_core.cli._console import print_json, print_stderr
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
+from medvistagym_core.cli._players import start_players
 from medvistagym_core.cli._policy_options import (
     RolloutProgressBar,
     add_policy_options,
     decoding_label,
-    make_policy,
     split_of,
     tools_of,
 )
 
 if TYPE_CHECKING:
     from medvistagym_core.plugins import Registry
-    from medvistagym_core.tools import Toolbox
 
 
 __all__ = ["configure"]
@@ -41,7 +41,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from medvistagym_core.rollouts import rollout
     from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize
 
     if options.out is not None and not options.out.parent.is_dir():
@@ -51,27 +50,26 @@ def _eval(options: argparse.Namespace) -> int:
     split, indices = split_of(options, task)
     rows: list[ResultRow] = []
     notes: list[str] = []
-    for name, toolbox in _toolboxes(options, registry, tools_of(options, task)).items():
-        policy, settings = make_policy(options, registry, task, toolbox)
-        label = f"{policy.name}{name}"
-        episodes = RolloutProgressBar()
-        executor = make_executor(registry, options.executor, toolbox)
-        try:
-            trajectories = list(
-                rollout(
-                    policy, task, toolbox, split, indices, settings, seed=options.seed, batch=options.batch,
-                    executor=executor, progress=episodes,
+    # An executor that stays open keeps what all of its kind share, such as a Ray that was started for them.
+    with contextlib.closing(make_executor(registry, options.executor, select_toolbox(registry, ""))):
+        for name, select in _selections(options, registry, tools_of(options, task)).items():
+            toolbox = select_toolbox(registry, select, options.device if select else None)
+            players = start_players(options, registry, task, toolbox, select)
+            label = f"{players.name}{name}"
+            episodes = RolloutProgressBar()
+            try:
+                trajectories = list(
+                    players.play(split, indices, seed=options.seed, batch=options.batch, progress=episodes)
                 )
-            )  # fmt: skip
-        finally:
-            episodes.close()
-            executor.close()
-        if episodes.failed == episodes.played:
-            reason = next((t.outcome.reason for t in trajectories if t.outcome.reason), "no reason is known")
-            raise CommandError(f"{label} failed in every episode: {reason}")
-        if episodes.failed:
-            notes.append(f"{label} failed in {episodes.failed} of {episodes.played} episodes, counted as wrong.")
-        rows += summarize(trajectories, label, decoding_label(policy), task.families)
+            finally:
+                episodes.close()
+                players.close()
+            if episodes.failed == episodes.played:
+                reason = next((t.outcome.reason for t in trajectories if t.outcome.reason), "no reason is known")
+                raise CommandError(f"{label} failed in every episode: {reason}")
+            if episodes.failed:
+                notes.append(f"{label} failed in {episodes.failed} of {episodes.played} episodes, counted as wrong.")
+            rows += summarize(trajectories, label, decoding_label(players.sampling), task.families)
     results = Results(task=task.name, split=split, seed=options.seed, rows=tuple(rows), notes=tuple(notes))
     if options.out is not None:
         results.save(options.out)
@@ -84,14 +82,13 @@ def _eval(options: argparse.Namespace) -> int:
     return 0
 
 
-def _toolboxes(options: argparse.Namespace, registry: Registry, select: str) -> dict[str, Toolbox]:
-    """The toolboxes to measure with, by what is added to the policy's name."""
-    whole = select_toolbox(registry, select, options.device)
-    found = {"": whole}
+def _selections(options: argparse.Namespace, registry: Registry, select: str) -> dict[str, str]:
+    """The selections of tools to measure with, by what is added to the policy's name."""
+    found = {"": select}
     if options.without_tools:
-        found[", no tools"] = select_toolbox(registry, "")
+        found[", no tools"] = ""
     if options.ablate:
+        whole = select_toolbox(registry, select, options.device)
         for name in whole:
-            rest = ",".join(f"{tool}={whole[tool].id}" for tool in whole if tool != name)
-            found[f", without {name}"] = select_toolbox(registry, rest, options.device)
+            found[f", without {name}"] = ",".join(f"{tool}={whole[tool].id}" for tool in whole if tool != name)
     return found

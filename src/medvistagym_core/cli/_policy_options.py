@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medvistagym_core.plugins import Registry
     from medvistagym_core.rollouts import Policy, Progress
     from medvistagym_core.tools import Toolbox
+    from medvistagym_core.trajectories import SamplingParams
 
 
 KEY_VARIABLE: Final = "MEDVISTAGYM_API_KEY"
@@ -87,6 +88,12 @@ def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str],
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the cases (default: 0)")
     parser.add_argument("--batch", metavar="N", type=int, default=64, help="episodes played at once (default: 64)")
     parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="play in so many processes of the Ray that --executor ray names, each with --batch episodes at once",
+    )
+    parser.add_argument(
         "--temperature", metavar="T", type=float, help="of a model's sampling; 0 is greedy (default: as it was trained)"
     )
     parser.add_argument("--trainer", metavar="NAME", help="which trainer opens the model, where several are installed")
@@ -105,8 +112,8 @@ def split_of(options: argparse.Namespace, task: Task) -> tuple[str, range]:
     """
     if options.split not in task.splits:
         raise UsageError(f"{task.name} has no split {options.split!r}; its splits are {', '.join(task.splits)}")
-    for name, least in (("cases", 1), ("first", 0), ("batch", 1)):
-        if getattr(options, name) < least:
+    for name, least in (("cases", 1), ("first", 0), ("batch", 1), ("workers", 1)):
+        if getattr(options, name) is not None and getattr(options, name) < least:
             raise UsageError(f"--{name} must be at least {least}, not {getattr(options, name)}")
     return options.split, range(options.first, options.first + options.cases)
 
@@ -196,9 +203,9 @@ def _served(options: argparse.Namespace, toolbox: Toolbox) -> Policy:
         raise UsageError(str(error)) from error
 
 
-def decoding_label(policy: Policy) -> str:
+def decoding_label(sampling: SamplingParams) -> str:
     """How a policy's turns come about, in a word for the table."""
-    temperature = policy.sampling.get("temperature")
+    temperature = sampling.get("temperature")
     if temperature is None:
         return "scripted"
     return f"T = {temperature:g}" if temperature else "greedy"

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from medvistagym_core.cli._console import print_json
 from medvistagym_core.cli._errors import CommandError
-from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
-from medvistagym_core.cli._policy_options import RolloutProgressBar, add_policy_options, make_policy, split_of, tools_of
+from medvistagym_core.cli._options import add_common, load_registry, select_toolbox
+from medvistagym_core.cli._players import LocalPlayers, RemotePlayers, start_players
+from medvistagym_core.cli._policy_options import RolloutProgressBar, add_policy_options, split_of, tools_of
 
 if TYPE_CHECKING:
-    from medvistagym_core.environment import EpisodeConfig
-    from medvistagym_core.rollouts import Policy
     from medvistagym_core.trajectories import SamplingParams
 
 
@@ -48,24 +47,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from medvistagym_core.rollouts import PolicyUnavailableError, rollout
+    from medvistagym_core.rollouts import PolicyUnavailableError
     from medvistagym_core.trajectories import TrajectoryWriter
 
     registry = load_registry(options)
     task = registry.task(options.task)
     split, indices = split_of(options, task)
     toolbox = select_toolbox(registry, tools_of(options, task), options.device)
-    policy, settings = make_policy(options, registry, task, toolbox)
     file = options.out / "trajectories.jsonl"
-    _check_same(file, policy, settings)
+    players = start_players(options, registry, task, toolbox, tools_of(options, task))
     episodes = RolloutProgressBar()
-    executor = make_executor(registry, options.executor, toolbox)
     kept = correct = 0
     try:
+        _check_same(file, players)
         with TrajectoryWriter(file, toolbox) as writer:
-            for trajectory in rollout(
-                policy, task, toolbox, split, indices, settings, seed=options.seed, samples=options.samples,
-                batch=options.batch, keep=options.keep, writer=writer, executor=executor, progress=episodes,
+            for trajectory in players.play(
+                split, indices, seed=options.seed, samples=options.samples, batch=options.batch, keep=options.keep,
+                log=writer, progress=episodes,
             ):  # fmt: skip
                 kept += 1
                 correct += trajectory.outcome.correct
@@ -83,7 +81,7 @@ def _sample(options: argparse.Namespace) -> int:
         raise
     finally:
         episodes.close()
-        executor.close()
+        players.close()
     known = options.cases * options.samples - episodes.played
     if episodes.failed == episodes.played and not known:
         raise CommandError(f"the policy failed in every episode, in the last one with: {episodes.reason}")
@@ -98,7 +96,7 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_same(file: Path, policy: Policy, settings: EpisodeConfig) -> None:
+def _check_same(file: Path, players: LocalPlayers | RemotePlayers) -> None:
     """Let no two policies, or rewards, share a file: episodes of the one would pass for those of the other.
 
     Raises:
@@ -109,7 +107,7 @@ def _check_same(file: Path, policy: Policy, settings: EpisodeConfig) -> None:
     first = next(iter(TrajectoryReader(file)), None) if file.is_file() else None
     if first is None:
         return
-    now = {"policy": policy.name, **_drawn(policy.sampling), "reward": dict(settings.reward.weights)}
+    now = {"policy": players.name, **_drawn(players.sampling), "reward": dict(players.weights)}
     then = {"policy": first.policy.name, **_drawn(first.policy.sampling), "reward": dict(first.weights)}
     for name in (*now, *then):
         if now.get(name) != then.get(name):

@@ -11,12 +11,12 @@ from ._policy import PolicyFactory as PolicyFactory
 from ._policy import PolicyUnavailableError as PolicyUnavailableError
 from ._random import RandomPolicy as RandomPolicy
 from ._random import sample_arguments as sample_arguments
-from ._replay import ReplayedEpisode as ReplayedEpisode
-from ._replay import ReplayReport as ReplayReport
-from ._replay import verify as verify
 from ._recorder import Progress as Progress
 from ._recorder import RolloutRecorder as RolloutRecorder
 from ._recorder import TrajectoryLog as TrajectoryLog
+from ._replay import ReplayedEpisode as ReplayedEpisode
+from ._replay import ReplayReport as ReplayReport
+from ._replay import verify as verify
 from ._rollout import rollout as rollout
 from ._trainer import Trainer as Trainer
 from ._transformers_policy import TransformersPolicy as TransformersPolicy

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import threading
+from pathlib import Path
 from typing import Any, Final
 
 from medvistagym_ray.cluster._errors import RayUnavailableError
@@ -36,11 +37,20 @@ def load_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # Ray prints what befalls workers on stdout
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if _has_token():  # Ray sends it of itself to a cluster that it found, not to one whose address it was given
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ModuleNotFoundError as error:
         raise RayUnavailableError(f"this needs Ray, which is not installed: {_INSTALL}") from error
     return ray
+
+
+def _has_token() -> bool:
+    """Whether this user has a token for clusters, where Ray looks for it."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return True
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token").is_file()
 
 
 class Connection:
@@ -49,7 +59,8 @@ class Connection:
     Args:
         address: `HOST:PORT` of a cluster, "auto" for the Ray that runs on this machine, or None for what the variable
             RAY_ADDRESS names and else for a Ray that is started here and ends with its last user.
-        object_store_mib: Memory of the object store, if Ray is started here; a quarter of the machine's, 4 GiB at most, if None.
+        object_store_mib: Memory of the object store, if Ray is started here; a quarter of the machine's, 4 GiB at most, if
+            None.
 
     Raises:
         RayUnavailableError: It cannot be had.
@@ -151,12 +162,8 @@ def _sentence(address: str | None, error: BaseException, version: str) -> str:
         theirs = re.findall(r"(Ray|Python): (\S+)", text)
         there = " and ".join(f"{name} {number}" for name, number in theirs[:2])
         here = " and ".join(f"{name} {number}" for name, number in theirs[2:4])
-        return f"the cluster at {address} has {there}, and this program has {here or f'Ray {version}'}: install the same versions"
-    if type(error).__name__ == "AuthenticationError" or "token" in text.lower():
-        return (
-            f"the cluster at {address} refuses this user's token: copy ~/.ray/auth_token from its head node, or name that file "
-            "in the variable RAY_AUTH_TOKEN_PATH"
-        )
+        ours = here or f"Ray {version}"
+        return f"the cluster at {address} has {there}, and this program has {ours}: install the same versions"
     if isinstance(error, SystemExit):
         return f"what listens at {address} does not answer as Ray does; {_START}"
     first = " ".join(text.split())[:300]
@@ -164,4 +171,7 @@ def _sentence(address: str | None, error: BaseException, version: str) -> str:
         return f"Ray cannot be started on this machine: {first}"
     if address == "auto":
         return f"no Ray runs on this machine; {_START}"
-    return f"this machine cannot join the Ray at {address}, of which it must be a node (`ray start --address {address}`): {first}"
+    return (
+        f"the Ray at {address} cannot be joined ({first}): this machine must be a node of it "
+        f"(`ray start --address {address}`), with its token (~/.ray/auth_token of the head node, or RAY_AUTH_TOKEN_PATH)"
+    )

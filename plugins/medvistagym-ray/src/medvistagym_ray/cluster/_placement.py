@@ -138,10 +138,14 @@ class Placement(BaseModel):
             placement = cls.model_validate({**document, "tools": rest})
         except ValidationError as error:
             raise PlacementError(_sentence(error)) from None
-        placement._check_pools()
-        return placement
+        return placement.check_pools()
 
-    def _check_pools(self) -> None:
+    def check_pools(self) -> Placement:
+        """The placement, if its tools name pools that there are.
+
+        Raises:
+            PlacementError: One does not.
+        """
         for name in (AUTO, LOCAL):
             if name in self.pools:
                 raise PlacementError(f"pools: {name} has a meaning of its own; choose another name")
@@ -153,12 +157,13 @@ class Placement(BaseModel):
                     if settings.pool in (AUTO, LOCAL)
                     else f"write it under pools: {settings.pool}"
                 )
-                raise PlacementError(f"{pattern}: {sorted(given)[0]} is a setting of workers; {where}")
+                raise PlacementError(f"{pattern}: {min(given)} is a setting of workers; {where}")
             if settings.pool is not None and settings.pool not in (AUTO, LOCAL, CPU_POOL, *self.pools):
                 names = sorted({AUTO, LOCAL, CPU_POOL, *self.pools})
                 near = closest_match(settings.pool, names)
                 guess = f"; did you mean {near}?" if near else f"; there are {', '.join(names)}."
                 raise PlacementError(f"{pattern}: there is no pool {settings.pool}{guess}")
+        return self
 
     def for_tool(self, tool: Tool) -> ToolSettings:
         """The settings of a tool.

@@ -12,7 +12,7 @@ from medvistagym_ray.workers._packed_image import PackedImage
 
 
 class ImageAt(NamedTuple):
-    """An image that lies in the object store: the position of its bundle among those of the batch, and its own in the bundle."""
+    """An image in the object store: the position of its bundle among those of the batch, and its own in the bundle."""
 
     bundle: int
     position: int

@@ -111,11 +111,12 @@ class CallCosts:
             if better:
                 group.wait_until_started(60.0)
                 self._pools[group.name] = measure_pool(group)
-        where, other = (
-            (f"in the pool {group.name}", "in this process") if better else ("in this process", "in the pool")
+        here_ms, there_ms = local_s * 1e3, expected_s * 1e3
+        where = f"in the pool {group.name}" if better else "in this process"
+        cost.choice = (
+            f"{where}: {cost.kernel_s * 1e3:.2g} ms a call; {calls} together take {here_ms:.2g} ms in this process and "
+            f"{there_ms:.2g} ms in the pool"
         )
-        first_s, second_s = (expected_s, local_s) if better else (local_s, expected_s)
-        cost.choice = f"{where}: {cost.kernel_s * 1e3:.2g} ms a call, {first_s * 1e3:.2g} ms for {calls}, {second_s * 1e3:.2g} ms {other}"
         return better
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Self
 
+import ray
+
 from medvistagym_core.execution import CallRequest, LocalExecutor, ResultCache, schedule_calls
 from medvistagym_core.tools import Toolbox, ToolResult
 from medvistagym_ray.cluster import AUTO, LOCAL, PlacementError, RayTarget
@@ -47,9 +49,10 @@ class RayExecutor:
     def _place(self, name: str) -> RemoteTool:
         tool = self.toolbox[name]
         settings = self._pool.placement.for_tool(tool)
-        if settings.pool == LOCAL:
-            return RemoteTool(tool, None, None, auto=False)
         auto = settings.pool == AUTO
+        in_worker = ray.get_runtime_context().get_actor_id() is not None  # which plays episodes beside many others
+        if settings.pool == LOCAL or (auto and in_worker):
+            return RemoteTool(tool, None, None, auto=False)
         try:
             shared = self._pool.share_tool(tool, settings)
         except PlacementError:
@@ -63,6 +66,12 @@ class RayExecutor:
         """Its workers."""
         return self._pool
 
+    @property
+    def worker_target(self) -> RayTarget:
+        """The target by which processes on the cluster use the same workers."""
+        placement = self.target.placement
+        return RayTarget(None, self._pool.name, None if placement is None else placement.absolute())
+
     def run(self, requests: Sequence[CallRequest]) -> list[list[ToolResult]]:
         """The results of every call, as `requests` are nested; images are in the stores, their handles in the results.
 
@@ -74,17 +83,37 @@ class RayExecutor:
         runner = RayRunner(self._pool, self._tools, self._local.open_runner)
         return schedule_calls(requests, self.toolbox, runner, self._cache)
 
-    def start(self) -> None:
-        """Start the workers of all tools that leave this process for sure, and wait until they have begun.
+    def start(self, *, all_tools: bool = False) -> None:
+        """Start the workers, and wait until they have begun.
+
+        Args:
+            all_tools: Also those of tools that may run in this process, too.
 
         Raises:
             PlacementError: Some wait for what others hold.
         """
-        groups = {remote.group for remote in self._tools.values() if remote.group is not None and not remote.auto}
+        remotes = [remote for remote in self._tools.values() if all_tools or not remote.auto]
+        groups = {remote.group: None for remote in remotes if remote.group is not None}
         for group in groups:
             group.start()
         for group in groups:
             group.wait_until_started(self._pool.placement.limits.start_timeout_s)
+
+    def load(self) -> None:
+        """Have every worker load its tools now, rather than at the first call.
+
+        Raises:
+            PlacementError: One cannot; the sentence says why.
+        """
+        loading = {
+            worker.load.remote(remote.shared): name
+            for name, remote in self._tools.items()
+            if remote.group is not None
+            for worker in remote.group.workers
+        }
+        for ref, name in loading.items():
+            if said := ray.get(ref):
+                raise PlacementError(f"{name}: {said}")
 
     def placements(self) -> dict[str, str]:
         """Where each tool runs, and for one that may run in either place, why."""

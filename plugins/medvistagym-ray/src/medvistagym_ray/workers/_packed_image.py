@@ -70,12 +70,17 @@ def pack_image(image: Image) -> PackedImage:
     arrays = tuple(np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers)
     content = xxhash.xxh3_128(body)
     for array in arrays:
-        content.update(array)
+        content.update(array.data)
     return PackedImage(body, arrays, content.digest())
 
 
 def unpack_image(packed: PackedImage, *, copy: bool = False) -> Image:
-    """The image; its arrays share the memory of the parts unless `copy`, for shared memory stays taken while a view of it lives."""
+    """The image.
+
+    Args:
+        packed: Its parts.
+        copy: Whether its arrays are copies: shared memory stays taken while a view of it lives.
+    """
     buffers: Sequence[Any] = [array.copy() if copy else array for array in packed.buffers]
     image = pickle.loads(packed.body, buffers=[memoryview(buffer).toreadonly() for buffer in buffers])
     assert isinstance(image, Image)

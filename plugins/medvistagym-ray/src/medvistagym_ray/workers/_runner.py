@@ -1,8 +1,7 @@
 """Runs the items of one `schedule_calls`: batches to workers, as many as they take, and the rest in this process.
 
-A turn's calls of a tool become a batch for each of its workers, or several where calls take long. Of its batches a worker
-holds two, one that runs and one that waits, so that a slow tool takes no more memory than that, and nobody waits for it but those
-who called it.
+A turn's calls of a tool become a batch for each of its workers, or several where calls take long. A worker holds two of them,
+one that runs and one that waits, so that a slow tool takes no more memory than that, and only its callers wait for it.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from medvistagym_ray.workers._worker_pool import WorkerPool
 WINDOW: Final = 2
 """Batches that a worker holds of those of one run."""
 _PART_S: Final = 0.1
-"""Work in a batch, if calls take long: much more than sending it, and little enough that all workers end at about the same time."""
+"""Work in a batch, if calls take long: much more than sending it, and so little that all workers end at about the same time."""
 _LOST_TRIES: Final = 20
 _LOOK_S: Final = 1.0
 _WARN_S: Final = 60.0
@@ -397,7 +396,7 @@ def _gone(tool: str, error: Exception) -> Exception:
     if "creation task" in text or "ModuleNotFoundError" in text:
         last = [line.strip() for line in text.splitlines() if line.strip()][-1][:200]
         return PlacementError(
-            f"a worker of {tool} could not begin ({last}): install the same versions of medvistagym-ray and its plugins on every node"
+            f"a worker of {tool} could not begin ({last}): install the same distributions on every node"
         )
     return WorkersStoppedError(
         f"the workers of {tool} were stopped while they were used: run the same command again, which starts others"

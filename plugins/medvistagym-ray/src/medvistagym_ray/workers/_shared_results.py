@@ -37,6 +37,9 @@ class ResultStore:
             if len(value) <= self._results.maxsize // 4:
                 self._results[key] = value
 
+    def retire(self) -> None:
+        """Nothing is left behind."""
+
 
 class SharedResults:
     """One program's way to them.

@@ -1,8 +1,8 @@
 """The process that runs tools: an actor of Ray, restarted when it dies.
 
 It loads a tool when the first call of it comes, and sets up what the tool keeps. Calls wait in the order in which they come and
-run `concurrency` at a time. A call that exceeds its time limit ends the process, as does one that crashes it; Ray starts another
-and sends it again what the first had been sent, and the journal tells the second what the first died at.
+run `concurrency` at a time. A call that exceeds its time limit ends the process, as does one that crashes it; Ray starts
+another and sends it again what the first had been sent, and the journal tells the second what the first died at.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ class ToolWorker:
         here = f"on the node {self._node[:8]}"
         try:
             tool = load_tool(shared.reference)
-        except BaseException as error:  # noqa: BLE001 of the tool's module
+        except BaseException as error:
             said = str(error).strip().split("\n")[0][:300]
             hint = " (its file is not there: install it on every node, or put it into a folder that all nodes share)"
             lost = shared.reference.file is not None and isinstance(error, FileNotFoundError)

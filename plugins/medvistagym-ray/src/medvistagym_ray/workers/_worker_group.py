@@ -51,6 +51,9 @@ class WorkerGroup:
         """Start the workers, or take those that are there; they may still be on their way."""
         if self.workers:
             return
+        if not self.shared and ray.get_runtime_context().get_actor_id() is not None:
+            self._join()
+            return
         self._take_settings_of_others()
         actor = actor_class(self.settings)
         options: dict[str, Any] = {
@@ -66,6 +69,18 @@ class WorkerGroup:
         self.workers = [actor.options(name=one.actor_name, **options).remote(one, self.settings) for one in identities]
         self._started = time.monotonic()
         self._greetings = [worker.echo.remote(None) for worker in self.workers]
+
+    def _join(self) -> None:
+        """Take the workers that the program has started whose episodes this process plays: its own would end with it.
+
+        Raises:
+            PlacementError: There are none.
+        """
+        names = [WorkerIdentity(self.pool, self.name, k).actor_name for k in range(self.replicas)]
+        try:
+            self.workers = [ray.get_actor(name, NAMESPACE) for name in names]
+        except ValueError:
+            raise PlacementError(f"{self.name} has no workers in the pool {self.pool}, which has ended") from None
 
     def _take_settings_of_others(self) -> None:
         """Go by what the workers of a shared pool were started with."""

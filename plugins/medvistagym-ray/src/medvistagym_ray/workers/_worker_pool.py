@@ -6,7 +6,7 @@ import math
 import threading
 import uuid
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from medvistagym_core.execution import NotImportableToolError, tool_references
 from medvistagym_core.tools import Tool, core_version, schema_hash
@@ -120,7 +120,7 @@ class WorkerPool:
                 f"{said}; or keep it in this process, by a placement file with the line `{tool.name}: {{pool: {LOCAL}}}`"
             ) from None
         fingerprint = schema_hash(tool.spec)
-        key = "|".join((tool.id, tool.spec.version, fingerprint, core_version(), device))
+        key = f"{tool.id}|{tool.spec.version}|{fingerprint}|{core_version()}|{device}"
         return SharedTool(tool.name, key, fingerprint, reference)
 
     def close(self) -> None:
@@ -157,5 +157,5 @@ def close_pool(pool: WorkerPool) -> None:
 
 
 def _cluster_cpus() -> int:
-    total: Any = sum(node.resources.get("CPU", 0.0) for node in cluster_nodes() if node.alive)
+    total = sum(node.resources.get("CPU", 0.0) for node in cluster_nodes() if node.alive)
     return max(1, min(_MAX_DEFAULT_REPLICAS, math.floor(total)))
