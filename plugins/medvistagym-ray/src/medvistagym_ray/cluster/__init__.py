@@ -12,7 +12,7 @@ from medvistagym_ray.cluster._errors import (
     RayUnavailableError,
     WorkersStoppedError,
 )
-from medvistagym_ray.cluster._nodes import Demand, Node, check_fit, cluster_nodes
+from medvistagym_ray.cluster._nodes import Demand, Node, by_choice_of_nodes, check_fit, cluster_nodes
 from medvistagym_ray.cluster._placement import (
     AUTO,
     CPU_POOL,
@@ -42,6 +42,7 @@ __all__ = [
     "ToolSettings",
     "WorkerSettings",
     "WorkersStoppedError",
+    "by_choice_of_nodes",
     "check_fit",
     "cluster_nodes",
     "load_ray",

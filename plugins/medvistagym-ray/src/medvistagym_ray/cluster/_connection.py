@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import threading
-from pathlib import Path
 from typing import Any, Final
 
 from medvistagym_ray.cluster._errors import RayUnavailableError
@@ -37,20 +36,11 @@ def load_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # Ray prints what befalls workers on stdout
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if _has_token():  # Ray sends it of itself to a cluster that it found, not to one whose address it was given
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ModuleNotFoundError as error:
         raise RayUnavailableError(f"this needs Ray, which is not installed: {_INSTALL}") from error
     return ray
-
-
-def _has_token() -> bool:
-    """Whether this user has a token for clusters, where Ray looks for it."""
-    if os.environ.get("RAY_AUTH_TOKEN"):
-        return True
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token").is_file()
 
 
 class Connection:
@@ -120,6 +110,7 @@ def _connect(ray: Any, address: str | None, object_store_mib: int | None) -> Non
         }
     else:
         options["address"] = address
+        _use_token()
     try:
         ray.init(**options)
     except KeyboardInterrupt:
@@ -128,6 +119,14 @@ def _connect(ray: Any, address: str | None, object_store_mib: int | None) -> Non
         with contextlib.suppress(Exception):
             ray.shutdown()
         raise RayUnavailableError(_sentence(address, error, ray.__version__)) from error
+
+
+def _use_token() -> None:
+    """Send this user's token, if there is one: Ray does so for a cluster that it found, not for one whose address it is given."""
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it would say that it does
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _probe(address: str) -> None:

@@ -60,6 +60,11 @@ def cluster_nodes() -> list[Node]:
     ]
 
 
+def by_choice_of_nodes(demand: Demand) -> tuple[int, float, str]:
+    """A key that sorts first what fewest nodes can hold: Ray moves no worker to make room for another."""
+    return -len(demand.labels), -sum(demand.resources.values()), demand.name
+
+
 def check_fit(demands: Sequence[Demand], nodes: Sequence[Node]) -> None:
     """Refuse what the nodes could not hold if nobody else used them.
 
@@ -68,7 +73,7 @@ def check_fit(demands: Sequence[Demand], nodes: Sequence[Node]) -> None:
     """
     free = {node.id: dict(node.resources) for node in nodes if node.alive}
     there = [node for node in nodes if node.alive]
-    for demand in sorted(demands, key=lambda demand: -sum(demand.resources.values())):
+    for demand in sorted(demands, key=by_choice_of_nodes):
         fitting = [node for node in there if _has_labels(node, demand.labels)]
         if not fitting:
             wanted = ", ".join(f"{key}={value}" for key, value in demand.labels.items())

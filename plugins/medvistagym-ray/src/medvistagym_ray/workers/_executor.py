@@ -9,7 +9,7 @@ import ray
 
 from medvistagym_core.execution import CallRequest, LocalExecutor, ResultCache, schedule_calls
 from medvistagym_core.tools import Toolbox, ToolResult
-from medvistagym_ray.cluster import AUTO, LOCAL, PlacementError, RayTarget
+from medvistagym_ray.cluster import AUTO, LOCAL, PlacementError, RayTarget, by_choice_of_nodes
 from medvistagym_ray.workers._runner import RayRunner, RemoteTool
 from medvistagym_ray.workers._worker_pool import WorkerPool, close_pool, open_pool
 
@@ -19,7 +19,7 @@ _CACHE_BYTES: Final = 256 * 2**20
 class RayExecutor:
     """Runs tools in workers on the machines of a Ray cluster, or of a Ray of its own on this one.
 
-    Workers start when they are first needed. Executors of one program that have the same target share them.
+    Workers start when they are first needed, or at once where they reserve a GPU or the like. Executors of one program that have the same target share them.
 
     Args:
         toolbox: The tools that may be called.
@@ -40,6 +40,7 @@ class RayExecutor:
         try:
             self._pool.check(toolbox.values())
             self._tools = {name: self._place(name) for name in toolbox}
+            self._reserve()
         except BaseException:
             self.close()
             raise
@@ -60,6 +61,13 @@ class RayExecutor:
                 raise
             return RemoteTool(tool, None, None, auto=False)  # a function of a notebook, which runs as well here
         return RemoteTool(tool, shared, self._pool.group_of(settings, tool), auto=auto)
+
+    def _reserve(self) -> None:
+        """Start workers that reserve something now, and those first that fewest nodes can hold: Ray moves none to make room."""
+        groups = {remote.group for remote in self._tools.values() if remote.group is not None and not remote.auto}
+        reserving = [group for group in groups if group.demand.resources or group.demand.labels]
+        for group in sorted(reserving, key=lambda group: by_choice_of_nodes(group.demand)):
+            group.start()
 
     @property
     def pool(self) -> WorkerPool:

@@ -244,6 +244,9 @@ class RayRunner:
         self._look_up(remote, items)
         group = remote.group
         assert group is not None
+        items = [item for item in items if item in self._left]
+        if not items:
+            return
         group.start()
         self._held.setdefault(group, [0] * len(group.workers))
         units: list[list[tuple[WorkItem, int]]] = []
@@ -318,6 +321,7 @@ class RayRunner:
         try:
             answer, bundle = ray.get([ref, bundle_ref])
         except ray.exceptions.ActorDiedError as error:
+            group.forget()
             raise _gone(part.remote.tool.name, error) from None
         except ray.exceptions.RayTaskError as error:
             self._fail(part, group, error.cause if isinstance(error.cause, Exception) else error)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import ray
 
-from medvistagym_ray.cluster import NAMESPACE, PRIVATE_PREFIX, PlacementError, WorkerSettings
+from medvistagym_ray.cluster import NAMESPACE, PRIVATE_PREFIX, Demand, PlacementError, WorkerSettings
 from medvistagym_ray.workers._tool_worker import WorkerIdentity, actor_class
 
 _ASK_S: Final = 20.0
@@ -41,6 +41,11 @@ class WorkerGroup:
     def replicas(self) -> int:
         """How many workers there are, or will be."""
         return self.settings.replicas or 1
+
+    @property
+    def demand(self) -> Demand:
+        """What they reserve."""
+        return Demand(self.name, self.replicas, self.settings.demand(), self.settings.labels)
 
     @property
     def shared(self) -> bool:
@@ -129,6 +134,10 @@ class WorkerGroup:
     def stop(self) -> None:
         """End the workers."""
         stop_workers(self.workers)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of the workers, which have ended; the next call starts others."""
         self.workers, self._greetings = [], []
 
 

@@ -16,7 +16,6 @@ from medvistagym_ray.cluster import (
     LOCAL,
     PRIVATE_PREFIX,
     Connection,
-    Demand,
     Placement,
     PlacementError,
     RayTarget,
@@ -101,7 +100,7 @@ class WorkerPool:
             if settings.pool not in (LOCAL, AUTO):
                 group = self.group_of(settings, tool)
                 groups[group.name] = group
-        demands = [Demand(g.name, g.replicas, g.settings.demand(), g.settings.labels) for g in groups.values()]
+        demands = [group.demand for group in groups.values()]
         check_fit([demand for demand in demands if demand.resources or demand.labels], cluster_nodes())
 
     def share_tool(self, tool: Tool, settings: ToolSettings) -> SharedTool:
