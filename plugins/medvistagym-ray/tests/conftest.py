@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,9 +86,6 @@ def machines() -> Iterator[Machines]:
     """The cluster, to which this process is connected."""
     from medvistagym_ray.cluster import Connection
 
-    os.environ["RAY_health_check_period_ms"] = "500"
-    os.environ["RAY_health_check_initial_delay_ms"] = "0"
-    os.environ["RAY_health_check_failure_threshold"] = "4"
     cluster = Machines()
     connection = Connection(cluster.address)
     yield cluster
@@ -116,9 +113,8 @@ def place(machines: Machines, toolbox: Toolbox, tmp_path: Path) -> Iterator[Call
         executor.close()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    """Wait for something that happens in another process."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
+@pytest.fixture
+def aside() -> Iterator[ThreadPoolExecutor]:
+    """A thread, for what goes on while something is killed."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,7 @@ def requests_of(calls: Sequence[ToolCall], count: int, first: int = 0, side: int
 def plain(results: Sequence[Sequence[ToolResult]]) -> list[Any]:
     """All of the results that a policy or a program sees."""
     return [
-        [
-            (r.text, r.data, str(r.error), r.handles, [(i.digest, i.pixels.strides) for i in r.images])
-            for r in turn
-        ]
+        [(r.text, r.data, str(r.error), r.handles, [(i.digest, i.pixels.strides) for i in r.images]) for r in turn]
         for turn in results
     ]
 
@@ -96,7 +94,9 @@ def test_workers_get_the_gpus_labels_and_numbers_that_the_placement_says(
 
 
 def test_a_turn_is_one_batch_for_a_tool_and_an_image_crosses_once(place: Callable[..., Any]) -> None:
-    executor = place("together: {}\ninvert: {pool: cpu}\npools: {cpu: {replicas: 1}}", "together", "invert", cache_bytes=0)
+    executor = place(
+        "together: {}\ninvert: {pool: cpu}\npools: {cpu: {replicas: 1}}", "together", "invert", cache_bytes=0
+    )
     calls = [call("together", image=0), call("invert", image=0), call("together", image=1)]
     for _ in range(2):
         turn = executor.run(requests_of(calls, 8))
@@ -172,10 +172,17 @@ total: {retries: 9, labels: {site: b}}
 pools:
   cpu: {replicas: 1, retries: 9}
 """
-STEPS = (call("crop", image=0, box=[100, 200, 700, 900]), call("mean", image=1), call("total", image=1), call("nap", image=1))
+STEPS = (
+    call("crop", image=0, box=[100, 200, 700, 900]),
+    call("mean", image=1),
+    call("total", image=1),
+    call("nap", image=1),
+)
 
 
-def test_kill_9_of_workers_at_random_moments_changes_no_result(place: Callable[..., Any], toolbox: Toolbox) -> None:
+def test_kill_9_of_workers_at_random_moments_changes_no_result(
+    place: Callable[..., Any], toolbox: Toolbox, aside: ThreadPoolExecutor
+) -> None:
     names = ("crop", "mean", "total", "nap")
     executor = place(PATIENT, *names)
     executor.start()
@@ -184,21 +191,18 @@ def test_kill_9_of_workers_at_random_moments_changes_no_result(place: Callable[.
         first = 0
         while kills < KILLS:
             expected = plain(local.run(requests_of(STEPS, 8, first)))
-            got: list[Any] = []
-            runs = threading.Thread(target=lambda f=first: got.append(plain(executor.run(requests_of(STEPS, 8, f)))))
-            runs.start()
+            runs = aside.submit(executor.run, requests_of(STEPS, 8, first))
             time.sleep(rng.uniform(0.0, 0.4))
             alive = [pid for pid in _pids(executor) if Path(f"/proc/{pid}").exists()]
             os.kill(rng.choice(alive), signal.SIGKILL)
             kills += 1
-            runs.join(120)
-            assert got == [expected], f"after {kills} kills"
+            assert plain(runs.result(120)) == expected, f"after {kills} kills"
             first += 8
 
 
 @pytest.mark.slow
 def test_a_node_that_goes_and_comes_back_costs_no_call(
-    place: Callable[..., Any], toolbox: Toolbox, machines: Any
+    place: Callable[..., Any], toolbox: Toolbox, machines: Any, aside: ThreadPoolExecutor
 ) -> None:
     names = ("crop", "mean", "total", "nap")
     executor = place(PATIENT, *names)
@@ -207,14 +211,11 @@ def test_a_node_that_goes_and_comes_back_costs_no_call(
     with LocalExecutor(toolbox) as local:
         for first in range(0, 8 * max(1, KILLS // 3), 8):
             expected = plain(local.run(requests_of(STEPS, 8, first)))
-            got: list[Any] = []
-            runs = threading.Thread(target=lambda f=first: got.append(plain(executor.run(requests_of(STEPS, 8, f)))))
-            runs.start()
+            runs = aside.submit(executor.run, requests_of(STEPS, 8, first))
             time.sleep(rng.uniform(0.0, 0.4))
             machines.lose("b")  # the only one that may run `total`
             machines.rejoin("b")
-            runs.join(180)
-            assert got == [expected]
+            assert plain(runs.result(180)) == expected
 
 
 def test_the_users_of_a_named_pool_share_workers_and_results(place: Callable[..., Any], machines: Any) -> None:
@@ -269,7 +270,9 @@ def test_workers_that_wait_for_what_others_hold_say_so(place: Callable[..., Any]
         waiting.run(requests_of([call("total", image=0)], 1))
 
 
-def test_a_tool_that_cannot_be_sent_is_refused_and_told_how_to_stay(place: Callable[..., Any], toolbox: Toolbox) -> None:
+def test_a_tool_that_cannot_be_sent_is_refused_and_told_how_to_stay(
+    place: Callable[..., Any], toolbox: Toolbox
+) -> None:
     from medvistagym_core.tools import tool
     from medvistagym_ray.workers import RayExecutor
 
@@ -288,7 +291,9 @@ def test_a_tool_that_cannot_be_sent_is_refused_and_told_how_to_stay(place: Calla
         assert executor.run([(ImageStore(), [call("here")])])[0][0].text == "here"
 
 
-def test_an_object_store_that_is_full_says_what_to_do(place: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_store_that_is_full_says_what_to_do(
+    place: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     executor = place("mean: {}", "mean")
 
     def full(value: Any) -> Any:

@@ -122,7 +122,7 @@ def _connect(ray: Any, address: str | None, object_store_mib: int | None) -> Non
 
 
 def _use_token() -> None:
-    """Send this user's token, if there is one: Ray does so for a cluster that it found, not for one whose address it is given."""
+    """Send this user's token, if there is one: Ray does so to a cluster that it found, not to one whose address it is given."""
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
     logging.getLogger("ray").setLevel(logging.ERROR)  # it would say that it does

@@ -33,8 +33,6 @@ from medvistagym_ray.workers import WorkerIdentity, stop_workers
 
 POOL: Final = "episodes"
 """The pool of the placement file that says what each of these workers takes."""
-MAX_DEATHS: Final = 12
-"""Deaths of workers in a row, without an episode between them, after which something is wrong with what they play."""
 _SHARES: Final = 4
 _BACKPRESSURE: Final = 16
 _LOOK_S: Final = 1.0
@@ -73,6 +71,8 @@ class EpisodeWorkers:
         open_players: Opens a policy, a task and tools in each process.
         count: How many processes.
         target: The Ray that they run on, and the placement file, whose pool `episodes` says what each of them takes.
+        max_deaths: For each worker, deaths in a row without an episode between them, beyond which something is wrong with
+            what they play.
 
     Raises:
         RayUnavailableError: Ray cannot be had.
@@ -80,11 +80,12 @@ class EpisodeWorkers:
         ValueError: `count` is out of range.
     """
 
-    def __init__(self, open_players: OpenPlayers, count: int, target: RayTarget) -> None:
+    def __init__(self, open_players: OpenPlayers, count: int, target: RayTarget, *, max_deaths: int = 4) -> None:
         if count < 1:
             raise ValueError(f"there is at least 1 worker, not {count}")
         placement = Placement() if target.placement is None else Placement.read(target.placement)
         self._limits = placement.limits
+        self._max_deaths = max_deaths
         self._connection = Connection(target.address, placement.limits.object_store_mib)
         self._seats: list[_Seat] = []
         try:
@@ -177,7 +178,7 @@ class EpisodeWorkers:
                     came = None if seat.waiting_for is None else self._next(seat)
                 except ray.exceptions.RayError as error:
                     deaths += 1
-                    if deaths > MAX_DEATHS:
+                    if deaths > self._max_deaths * len(self._seats):
                         raise EpisodeWorkersLostError(
                             f"workers died {deaths} times in a row and no episode ended between ({_first_line(error)}): "
                             "play one of the cases without --workers to see why"

@@ -19,7 +19,8 @@ _CACHE_BYTES: Final = 256 * 2**20
 class RayExecutor:
     """Runs tools in workers on the machines of a Ray cluster, or of a Ray of its own on this one.
 
-    Workers start when they are first needed, or at once where they reserve a GPU or the like. Executors of one program that have the same target share them.
+    Workers start when they are first needed, or at once where they reserve a GPU or the like. Executors of one program that
+    have the same target share them.
 
     Args:
         toolbox: The tools that may be called.
