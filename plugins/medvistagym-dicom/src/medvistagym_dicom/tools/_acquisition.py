@@ -81,7 +81,7 @@ _TEXT_ATTRIBUTES: Final = frozenset(
 )
 
 
-@tool
+@tool(light=True)
 def acquisition(image: Image) -> tuple[str, dict[str, Any]]:
     """Tell how an image was made: modality, body part, plane, spacing, slices, scan settings, and the windows of its file.
 

@@ -12,7 +12,7 @@ from medvistagym_dicom.tools._roi import full_resolution
 from medvistagym_dicom.tools._scale import scale_at
 
 
-@tool
+@tool(light=True)
 def distance(image: Image, from_point: Point, to_point: Point) -> tuple[str, dict[str, Any]]:
     """Measure the distance between two points of an image in mm, and the angle of the line.
 

@@ -12,7 +12,7 @@ from medvistagym_dicom.tools._presets import PRESETS, Preset
 from medvistagym_dicom.tools._roi import format_unit
 
 
-@tool
+@tool(light=True)
 def window(
     image: Image,
     preset: Preset | None = None,
