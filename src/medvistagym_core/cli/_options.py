@@ -11,6 +11,8 @@ from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._mcp import import_mcp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from medvistagym_core.execution import Executor
     from medvistagym_core.plugins import Registry
     from medvistagym_core.tools import Tool, Toolbox
@@ -21,8 +23,10 @@ __all__ = [
     "add_common",
     "add_device",
     "add_execution",
+    "add_executor",
     "add_selection",
     "add_tools_from",
+    "find_executor",
     "load_registry",
     "make_executor",
     "select_toolbox",
@@ -112,11 +116,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_execution(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where and how tools run."""
     add_device(parser)
+    add_executor(parser)
+
+
+def add_executor(parser: argparse.ArgumentParser, default: str | None = "local") -> None:
+    """Add the option that says what runs the tools; None as the default leaves it to a recipe."""
     parser.add_argument(
         "--executor",
         metavar="NAME",
-        default="local",
-        help="what runs the tools: local, process (where none can harm this process), or a plugin's (default: local)",
+        default=default,
+        help="what runs the tools: local, process (where none can harm this process), or a plugin's, such as "
+        f"ray[:HOST:PORT] (default: {default or 'that of the recipe'})",
     )
 
 
@@ -172,9 +182,26 @@ def make_executor(registry: Registry, name: str, toolbox: Toolbox) -> Executor:
     Raises:
         UsageError: There is none, or it cannot run a tool of the toolbox.
     """
+    make = find_executor(registry, name)
     try:
-        return registry.executor(name)(toolbox)
+        return make(toolbox)
     except ValueError as error:
+        raise UsageError(f"--executor {name}: {error}") from error
+
+
+def find_executor(registry: Registry, name: str) -> Callable[[Toolbox], Executor]:
+    """What makes the executor that `--executor` names.
+
+    Raises:
+        UsageError: There is none; how Ray's is installed, if it is that.
+    """
+    try:
+        return registry.executor(name)
+    except ValueError as error:
+        if name.partition(":")[0] == "ray" and "ray" not in registry.executors:
+            from medvistagym_core.cli._ray import MISSING
+
+            raise UsageError(f"--executor {name}: {MISSING}") from error
         raise UsageError(f"--executor {name}: {error}") from error
 
 

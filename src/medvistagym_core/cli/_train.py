@@ -14,7 +14,14 @@ from typing import Any, Final, TextIO
 
 from medvistagym_core.cli._console import print_json, print_stderr
 from medvistagym_core.cli._errors import CommandError, UsageError
-from medvistagym_core.cli._options import add_common, add_selection, load_registry, select_toolbox
+from medvistagym_core.cli._options import (
+    add_common,
+    add_executor,
+    add_selection,
+    find_executor,
+    load_registry,
+    select_toolbox,
+)
 
 __all__ = ["configure"]
 
@@ -34,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--task", metavar="NAME", help="train on this task instead of the recipe's")
     add_selection(parser, default=None)
+    add_executor(parser, default=None)
     parser.add_argument("--model", metavar="PATH", help="train this local checkpoint, not a new tiny model")
     parser.add_argument("--run", metavar="FOLDER", type=Path, help="the run folder (default: a new one in runs/)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run (default: the newest)")
@@ -61,6 +69,8 @@ def _train(options: argparse.Namespace) -> int:
         select_toolbox(registry, options.tools)
     if options.task is not None:
         registry.task(options.task)
+    if options.executor is not None:
+        find_executor(registry, options.executor)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
@@ -149,6 +159,8 @@ def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
         changes["task"] = options.task
     if options.seed is not None:
         changes["seed"] = options.seed
+    if options.executor is not None:
+        changes["executor"] = options.executor
     return changes
 
 

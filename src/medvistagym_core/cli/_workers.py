@@ -127,7 +127,7 @@ def _stop(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"ended": ended})
     else:
-        print(f"{len(ended)} workers ended" if ended else "there were no workers")
+        print(f"{len(ended)} worker{'' if len(ended) == 1 else 's'} ended" if ended else "there were no workers")
     return 0
 
 

@@ -231,7 +231,7 @@ def test_the_users_of_a_named_pool_share_workers_and_results(place: Callable[...
     assert sum(worker.done for worker in workers) == 4
     assert len(workers) == 2  # whoever came first decides
     second.run(requests_of([call("mean", image=0)], 4, first=40))
-    assert len(stop_pool(machines.address, "sharing")) == 3
+    assert len(stop_pool(machines.address, "sharing")) == 2
     with pytest.raises(WorkersStoppedError, match="the workers of mean were stopped while they were used"):
         second.run(requests_of([call("mean", image=0)], 4, first=50))
     assert all(turn[0].ok for turn in second.run(requests_of([call("mean", image=0)], 4, first=50)))

@@ -58,6 +58,7 @@ class _Seat:
         self.worker = worker
         self.share: _Share | None = None
         self.waiting_for: Any = worker.open.remote()
+        self.interrupted = False  # whether its process was ended, and its policy is to be opened anew
 
     @property
     def playing(self) -> bool:
@@ -155,13 +156,16 @@ class EpisodeWorkers:
         recorder = RolloutRecorder(self.record.task, split, indices, seed, samples, keep, log, progress)
         size = max(1, min(-(-len(indices) // (len(self._seats) * _SHARES)), _SHARES * batch // samples))
         shares = deque(_Share(indices[first : first + size]) for first in range(0, len(indices), size))
+        for seat in self._seats:
+            if seat.interrupted:
+                seat.waiting_for, seat.interrupted = seat.worker.open.remote(), False
         try:
             yield from self._play(shares, recorder, (split, seed, samples, batch))
         finally:
             for seat in self._seats:
                 if seat.playing:  # the caller asks for no more
                     ray.kill(seat.worker, no_restart=False)
-                    seat.share, seat.waiting_for = None, seat.worker.open.remote()
+                    seat.share, seat.waiting_for, seat.interrupted = None, None, True
 
     def _play(
         self, shares: deque[_Share], recorder: RolloutRecorder, how: tuple[str, int, int, int]

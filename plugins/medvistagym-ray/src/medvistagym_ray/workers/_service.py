@@ -14,6 +14,7 @@ import ray
 from medvistagym_core.tools import Toolbox
 from medvistagym_ray.cluster import NAMESPACE, Connection, Node, RayTarget, cluster_nodes
 from medvistagym_ray.workers._executor import RayExecutor
+from medvistagym_ray.workers._shared_results import GROUP as SHARED_RESULTS
 from medvistagym_ray.workers._tool_worker import WorkerStatus
 from medvistagym_ray.workers._worker_group import stop_workers
 
@@ -127,10 +128,11 @@ def _names(pool: str | None) -> list[str]:
 
 
 def _stop(pool: str | None) -> list[str]:
+    """End all actors of a pool; the names of those that are workers, and not the results that its users share."""
     names = _names(pool)
     workers = []
     for name in names:
         with contextlib.suppress(ValueError):
             workers.append(ray.get_actor(name, NAMESPACE))
     stop_workers(workers)
-    return names
+    return [name for name in names if f"/{SHARED_RESULTS}/" not in name]
