@@ -99,6 +99,7 @@ def test_a_vector_environment_gives_the_same_observations(machines: Any, ray_opt
     assert seen[0] == seen[1]
 
 
+@pytest.mark.slow
 def test_a_server_runs_its_tools_there(ray_option: list[str], picture: Path) -> None:
     from mcp import Client, StdioServerParameters
 

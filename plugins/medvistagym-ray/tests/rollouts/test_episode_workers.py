@@ -19,7 +19,7 @@ import pytest
 from medvistagym_core.cli import main
 from medvistagym_core.rollouts import PolicyUnavailableError
 from medvistagym_core.trajectories import TrajectoryReader
-from medvistagym_ray.cluster import Connection, RayTarget
+from medvistagym_ray.cluster import RayTarget
 from medvistagym_ray.rollouts import EpisodeWorkers, EpisodeWorkersLostError
 from medvistagym_ray.workers import pool_status
 
@@ -28,11 +28,9 @@ CASES = 40
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A Ray of one node, to which this process is connected."""
-    connection = Connection(None, object_store_mib=96)
-    yield connection.address
-    connection.close()
+def address(machines: Any) -> str:
+    """The cluster's, to which this process is connected."""
+    return str(machines.address)
 
 
 def sample_arguments(out: Path, *more: str, seed: int = 0, policy: str = "expert") -> list[str]:
@@ -83,6 +81,7 @@ def test_the_episodes_are_those_of_one_process(
     assert episodes(tmp_path) == episodes(expected)
 
 
+@pytest.mark.slow
 def test_kill_9_of_workers_at_random_moments_loses_no_episode(
     address: str, expected: Path, tmp_path: Path, aside: ThreadPoolExecutor
 ) -> None:
@@ -103,6 +102,7 @@ def test_kill_9_of_workers_at_random_moments_loses_no_episode(
     assert kills
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_program_at_random_moments_loses_no_episode_and_plays_none_twice(
     address: str, expected: Path, tmp_path: Path
 ) -> None:
@@ -146,6 +146,7 @@ def test_a_policy_that_cannot_act_ends_the_rollout(address: str) -> None:
             list(workers.rollout("train", range(4)))
 
 
+@pytest.mark.slow
 def test_workers_that_die_as_soon_as_they_play_end_the_rollout(address: str) -> None:
     def open_players() -> Any:
         class Deadly:

@@ -180,6 +180,7 @@ STEPS = (
 )
 
 
+@pytest.mark.slow
 def test_kill_9_of_workers_at_random_moments_changes_no_result(
     place: Callable[..., Any], toolbox: Toolbox, aside: ThreadPoolExecutor
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
+import random
 import threading
 import time
 import uuid
@@ -134,6 +135,7 @@ class RayRunner:
         self._local_runners: list[Runner] = []
         self._turns: dict[str, _Turn] = {}
         self._answered = time.monotonic()
+        self._first = random.randrange(1 << 16)
 
     # -- what `schedule_calls` calls
 
@@ -286,8 +288,12 @@ class RayRunner:
     def _dispatch(self) -> None:
         for group, waiting in self._waiting.items():
             held = self._held[group]
-            while waiting and (least := min(held)) < WINDOW:
-                self._send(waiting.popleft(), group, held.index(least))
+            while waiting and min(held) < WINDOW:
+                self._send(waiting.popleft(), group, self._least_busy(held))
+
+    def _least_busy(self, held: Sequence[int]) -> int:
+        """The worker that holds least of this run's; of several, not the same as for other users of the pool."""
+        return min(range(len(held)), key=lambda worker: (held[worker], (worker - self._first) % len(held)))
 
     def _send(self, part: _Part, group: WorkerGroup, worker: int) -> None:
         names, shared = part.remote.tool.image_arguments, part.remote.shared
