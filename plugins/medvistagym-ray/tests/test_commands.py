@@ -76,12 +76,16 @@ def test_a_call_is_answered_as_by_this_process(
     assert answers[0] == answers[1]
 
 
-def test_eval_has_the_figures_of_this_process(ray_option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_eval_has_the_figures_of_this_process_and_says_where_tools_ran(
+    machines: Any, ray_option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     tables = []
-    for option in ([], ray_option):
+    for option in ([], ray_option, ["--executor", f"ray:{machines.address}"]):
         assert main(["eval", "--task", "scoutvqa", "--policy", "expert", "--cases", "12", *option, "--json"]) == 0
-        tables.append(json.loads(capsys.readouterr().out))
-    assert tables[0]["rows"] == tables[1]["rows"]
+        said = capsys.readouterr()
+        tables.append(json.loads(said.out))
+    assert tables[0]["rows"] == tables[1]["rows"] == tables[2]["rows"]
+    assert " ran in this process" in said.err
 
 
 def test_a_vector_environment_gives_the_same_observations(machines: Any, ray_option: list[str]) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from medvistagym_core.cli._console import print_stderr
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import load_registry, make_executor, select_toolbox
 from medvistagym_core.cli._policy_options import make_policy
@@ -68,7 +69,11 @@ class LocalPlayers:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Let go of the tools."""
+        """Let go of the tools, and say where an executor ran them that chooses by what they cost."""
+        choices: Callable[[], Mapping[str, str]] | None = getattr(self._executor, "choices", None)
+        if choices is not None:
+            for name, where in choices().items():
+                print_stderr(f"medvistagym: {name} ran {where}")
         self._executor.close()
 
 

@@ -138,6 +138,11 @@ class RayExecutor:
                 found[name] = f"{many} worker{'' if many == 1 else 's'} of {remote.group.name}"
         return found
 
+    def choices(self) -> dict[str, str]:
+        """Where each function that may run in either place ran last, and why; none that was not called."""
+        chosen = self._pool.costs.describe()
+        return {name: chosen[name] for name, remote in self._tools.items() if remote.auto and name in chosen}
+
     def close(self) -> None:
         """End the workers that are this program's alone, with the last executor that uses them."""
         if self._closed:
