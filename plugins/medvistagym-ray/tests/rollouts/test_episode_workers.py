@@ -146,6 +146,23 @@ def test_a_policy_that_cannot_act_ends_the_rollout(address: str) -> None:
             list(workers.rollout("train", range(4)))
 
 
+def _not_here() -> Any:
+    raise ModuleNotFoundError("No module named 'only_on_the_head'")
+
+
+class NotThere:
+    """Can be pickled, and not read again, as what a module defines that another node lacks."""
+
+    def __reduce__(self) -> Any:
+        return _not_here, ()
+
+
+def test_workers_that_cannot_begin_say_why(address: str) -> None:
+    sentence = r"could not begin \(ModuleNotFoundError: No module named 'only_on_the_head'\): install the same"
+    with pytest.raises(EpisodeWorkersLostError, match=sentence):
+        EpisodeWorkers(NotThere(), 1, RayTarget(address))  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 def test_workers_that_die_as_soon_as_they_play_end_the_rollout(address: str) -> None:
     def open_players() -> Any:

@@ -40,7 +40,7 @@ _logger = logging.getLogger("medvistagym_ray")
 
 
 class EpisodeWorkersLostError(RuntimeError):
-    """Workers die as soon as they play."""
+    """Workers die as soon as they play, or cannot begin."""
 
 
 class _Share:
@@ -78,6 +78,7 @@ class EpisodeWorkers:
     Raises:
         RayUnavailableError: Ray cannot be had.
         PlacementError: The cluster has no room for them.
+        EpisodeWorkersLostError: They cannot begin.
         ValueError: `count` is out of range.
     """
 
@@ -120,7 +121,11 @@ class EpisodeWorkers:
                 f"no worker for episodes has begun within {self._limits.start_timeout_s:g} s: "
                 "`medvistagym workers status` shows what others hold"
             )
-        record = _value(ready[0])
+        try:
+            record = _value(ready[0])
+        except ray.exceptions.RayError as error:
+            _check_could_begin(error)
+            raise
         assert isinstance(record, PlayersRecord)
         return record
 
@@ -149,7 +154,7 @@ class EpisodeWorkers:
             progress: Called when episodes finish.
 
         Raises:
-            EpisodeWorkersLostError: Workers die as soon as they play.
+            EpisodeWorkersLostError: Workers die as soon as they play, or cannot begin.
         """
         if batch < 1 or samples < 1:
             raise ValueError(f"batch and samples are at least 1, not {batch} and {samples}")
@@ -181,6 +186,7 @@ class EpisodeWorkers:
                 try:
                     came = None if seat.waiting_for is None else self._next(seat)
                 except ray.exceptions.RayError as error:
+                    _check_could_begin(error)
                     deaths += 1
                     if deaths > self._max_deaths * len(self._seats):
                         raise EpisodeWorkersLostError(
@@ -250,6 +256,20 @@ def _value(ref: Any) -> Any:
         if isinstance(error.cause, Exception) and not isinstance(error.cause, ray.exceptions.RayError):
             raise error.cause from None  # as if it had been raised here
         raise
+
+
+def _check_could_begin(error: Exception) -> None:
+    """Raise what keeps workers from beginning, which no other try changes.
+
+    Raises:
+        EpisodeWorkersLostError: The error says that one could not begin.
+    """
+    text = str(error)
+    if isinstance(error, ray.exceptions.ActorDiedError) and "creation task" in text:
+        last = [line.strip() for line in text.splitlines() if line.strip()][-1][:200]
+        raise EpisodeWorkersLostError(
+            f"a worker for episodes could not begin ({last}): install the same distributions on every node"
+        ) from None
 
 
 def _first_line(error: BaseException) -> str:
