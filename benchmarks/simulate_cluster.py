@@ -136,7 +136,8 @@ class Turn:
         load = simulation.load
         size = max(1, min(load.max_batch, -(-load.rollouts // load.workers), int(PART_S / load.tool_s)))
         self._simulation, self._trainer, self._number = simulation, trainer, number
-        self._waiting = deque(min(size, load.rollouts - first) for first in range(0, load.rollouts, size))
+        self._waiting = deque(range(first, min(first + size, load.rollouts)) for first in range(0, load.rollouts, size))
+        self._sent: set[tuple[int, int]] = set()  # images, and the nodes that have them
         some = min(load.workers, len(self._waiting))
         self._held = dict.fromkeys(simulation.random.sample(range(load.workers), some), 0)
         self._left = len(self._waiting)
@@ -149,12 +150,14 @@ class Turn:
             self._held[worker] += 1
             self._travel(worker, self._waiting.popleft())
 
-    def _travel(self, worker: int, calls: int) -> None:
+    def _travel(self, worker: int, calls: range) -> None:
         simulation, load = self._simulation, self._simulation.load
-        images = max(1, calls // load.group) * load.image_bytes if self._number == 0 else 0
-        network = simulation.networks[worker // load.workers_per_node]
-        there = network.serve(simulation.now, images / load.network_bytes_per_s) + simulation.costs.batch_s / 2
-        simulation.at(there, lambda: self._work(worker, calls))
+        node = worker // load.workers_per_node
+        needed = {(call // load.group, node) for call in calls} if self._number == 0 else set()
+        nbytes = len(needed - self._sent) * load.image_bytes
+        self._sent |= needed
+        arrives = simulation.networks[node].serve(simulation.now, nbytes / load.network_bytes_per_s)
+        simulation.at(arrives + simulation.costs.batch_s / 2, lambda: self._work(worker, len(calls)))
 
     def _work(self, worker: int, calls: int) -> None:
         simulation = self._simulation
