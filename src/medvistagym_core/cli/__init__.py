@@ -39,6 +39,7 @@ GROUPS: Final[dict[str, str]] = {
     "replay": "run every tool call of a trajectory file again, and report what differs",
     "view": "look at the episodes of a run in a browser, or write them as one page",
     "serve": "offer the toolbox to MCP clients, over stdio or HTTP",
+    "workers": "keep tools in Ray workers for others, and see what they do",
 }
 
 _NEGATIVE: Final = re.compile(r"-\.?\d[\d.,;eE+\s-]*(°|deg(rees?)?)?|-(inf|infinity|nan)", re.IGNORECASE)

@@ -6,18 +6,19 @@ import argparse
 import dataclasses
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
-from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
+from medvistagym_core.cli._options import add_common, load_registry, select_toolbox
+from medvistagym_core.cli._players import LocalPlayers, RemotePlayers, share_executor, start_players
 from medvistagym_core.cli._policy_options import (
     RolloutProgressBar,
     add_policy_options,
     check_same_policy,
     decoding_label,
-    make_policy,
     split_of,
     tools_of,
 )
@@ -62,12 +63,14 @@ class _Condition:
     Attributes:
         name: What reports call it.
         suffix: What is added to the policy's name in the table.
+        select: The selection that leads to the tools.
         toolbox: The tools.
         control: Which images are shown in place of the case's own.
     """
 
     name: str
     suffix: str
+    select: str
     toolbox: Toolbox
     control: ImageControl | None = None
 
@@ -139,20 +142,27 @@ def _eval(options: argparse.Namespace) -> int:
     splits = [split_of(options, task) for task in tasks]
     results, scored = [], []
     reliance: list[ToolReliance] = []
-    for task, (split, indices) in zip(tasks, splits, strict=True):
-        provenance = print_provenance(task, split)
-        origin = {} if provenance is None else dataclasses.asdict(provenance)
-        measured = _Measured([], [], [], [])
-        for condition in _conditions(options, registry, tools_of(options, task), controls):
-            own = kinds if condition.control is None and not condition.suffix else []
-            _measure(options, registry, task, split, indices, condition, protocols, judge, origin, own, measured)
-        results.append(
-            Results(
-                task=task.name, split=split, seed=options.seed, rows=tuple(measured.rows), notes=tuple(measured.notes)
+    with share_executor(options, registry):
+        for number, (task, (split, indices)) in enumerate(zip(tasks, splits, strict=True)):
+            provenance = print_provenance(task, split)
+            origin = {} if provenance is None else dataclasses.asdict(provenance)
+            measured = _Measured([], [], [], [])
+            for condition in _conditions(options, registry, tools_of(options, task), controls):
+                own = kinds if condition.control is None and not condition.suffix else []
+                _measure(
+                    options, registry, tasks, number, split, indices, condition, protocols, judge, origin, own, measured
+                )
+            results.append(
+                Results(
+                    task=task.name,
+                    split=split,
+                    seed=options.seed,
+                    rows=tuple(measured.rows),
+                    notes=tuple(measured.notes),
+                )
             )
-        )
-        scored += measured.scored
-        reliance += measured.reliance
+            scored += measured.scored
+            reliance += measured.reliance
     report = make_report(
         scored, judge=judge.settings, reliance=reliance, notes=[note for each in results for note in each.notes]
     )
@@ -182,7 +192,8 @@ def _eval(options: argparse.Namespace) -> int:
 def _measure(
     options: argparse.Namespace,
     registry: Registry,
-    task: Task,
+    tasks: Sequence[Task],
+    number: int,
     split: str,
     indices: range,
     condition: _Condition,
@@ -192,23 +203,23 @@ def _measure(
     kinds: Sequence[ResultReplacement],
     measured: _Measured,
 ) -> None:
-    """Play a task under one condition, and add what came of it."""
+    """Play a task, by its place among those that were named, under one condition, and add what came of it."""
     from medvistagym_core.scoring import rendered_prompt, score_condition
     from medvistagym_core.trajectories import summarize
 
-    policy, settings = make_policy(options, registry, task, condition.toolbox)
-    label = f"{policy.name}{condition.suffix}"
-    episodes = RolloutProgressBar(condition.name)
-    executor = make_executor(registry, options.executor, condition.toolbox)
+    task = tasks[number]
     name = _file_name(task.name, split, condition.name)
     file = None if options.run is None else options.run / "trajectories" / name
-    if file is not None:
-        check_same_policy(file, policy, settings, "--run")
+    players = start_players(options, registry, tasks, number, condition.toolbox, condition.select)
+    label = f"{players.name}{condition.suffix}"
+    episodes = RolloutProgressBar(condition.name)
     try:
-        trajectories = _play(options, policy, task, split, indices, settings, condition, file, executor, episodes)
+        if file is not None:
+            check_same_policy(file, players.name, players.sampling, players.weights, "--run")
+        trajectories = _play(options, players, split, indices, condition, file, episodes)
     finally:
         episodes.close()
-        executor.close()
+        players.close()
     progress = episodes.progress
     if not trajectories:
         raise CommandError(f"{task.name}: no case could be shown: {progress.reason}")
@@ -223,7 +234,7 @@ def _measure(
             f"{progress.reason}."
         )
     measured.rows += summarize(
-        trajectories, label, decoding_label(policy), task.families, with_reward=options.reward is not None
+        trajectories, label, decoding_label(players.sampling), task.families, with_reward=options.reward is not None
     )
     measured.scored.append(
         score_condition(
@@ -265,35 +276,27 @@ def _go_on(options: argparse.Namespace, registry: Registry, kinds: Sequence[Resu
 
 def _play(
     options: argparse.Namespace,
-    policy: Any,
-    task: Task,
+    players: LocalPlayers | RemotePlayers,
     split: str,
     indices: range,
-    settings: Any,
     condition: _Condition,
     file: Path | None,
-    executor: Any,
     episodes: RolloutProgressBar,
 ) -> list[Trajectory]:
     """The episodes of a condition, those of an earlier run of the same folder included."""
-    from medvistagym_core.rollouts import PolicyUnavailableError, image_control, rollout
+    from medvistagym_core.rollouts import PolicyUnavailableError
     from medvistagym_core.trajectories import TrajectoryReader, TrajectoryWriter
 
-    change = None if condition.control is None else image_control(condition.control, task, seed=options.seed)
+    play = partial(
+        players.play, split, indices, seed=options.seed, samples=options.samples, batch=options.batch,
+        progress=episodes, images=condition.control,
+    )  # fmt: skip
     if file is None:
-        return list(
-            rollout(
-                policy, task, condition.toolbox, split, indices, settings, seed=options.seed, samples=options.samples,
-                batch=options.batch, executor=executor, progress=episodes, change_case=change,
-            )
-        )  # fmt: skip
+        return list(play())
     goes_on = f"{file} holds what was finished, and the same command goes on with it"
     try:
         with TrajectoryWriter(file, condition.toolbox) as writer:
-            for _ in rollout(
-                policy, task, condition.toolbox, split, indices, settings, seed=options.seed, samples=options.samples,
-                batch=options.batch, writer=writer, executor=executor, progress=episodes, change_case=change,
-            ):  # fmt: skip
+            for _ in play(log=writer):
                 pass
     except PolicyUnavailableError as error:
         raise CommandError(f"{error}; {goes_on}") from error
@@ -315,15 +318,17 @@ def _conditions(
     from medvistagym_core.scoring import IMAGE_CONDITIONS
 
     whole = select_toolbox(registry, select, options.device)
-    found = [_Condition("tools" if len(whole) else "no tools", "", whole)]
+    found = [_Condition("tools" if len(whole) else "no tools", "", select, whole)]
     if options.without_tools and len(whole):
-        found.append(_Condition("no tools", ", no tools", select_toolbox(registry, "")))
+        found.append(_Condition("no tools", ", no tools", "", select_toolbox(registry, "")))
     if options.ablate:
         for name in whole:
             rest = ",".join(f"{tool}={whole[tool].id}" for tool in whole if tool != name)
             toolbox = select_toolbox(registry, rest, options.device)
-            found.append(_Condition(f"without {name}", f", without {name}", toolbox))
-    found += [_Condition(IMAGE_CONDITIONS[kind], f", {IMAGE_CONDITIONS[kind]}", whole, kind) for kind in controls]
+            found.append(_Condition(f"without {name}", f", without {name}", rest, toolbox))
+    found += [
+        _Condition(IMAGE_CONDITIONS[kind], f", {IMAGE_CONDITIONS[kind]}", select, whole, kind) for kind in controls
+    ]
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -98,6 +98,12 @@ def add_policy_options(
     )
     parser.add_argument("--batch", metavar="N", type=int, default=64, help="episodes played at once (default: 64)")
     parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="play in so many processes of the Ray that --executor ray names, each with --batch episodes at once",
+    )
+    parser.add_argument(
         "--temperature", metavar="T", type=float, help="of a model's sampling; 0 is greedy (default: as it was trained)"
     )
     parser.add_argument("--trainer", metavar="NAME", help="which trainer opens the model, where several are installed")
@@ -116,8 +122,9 @@ def split_of(options: argparse.Namespace, task: Task) -> tuple[str, range]:
     Raises:
         UsageError: The task has no such split, or a number is out of range.
     """
-    if options.batch < 1:
-        raise UsageError(f"--batch must be at least 1, not {options.batch}")
+    for name in ("batch", "workers"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise UsageError(f"--{name} must be at least 1, not {getattr(options, name)}")
     split = choose_split(task, options.split, options.default_split)
     return split, case_range(task, split, options.cases, options.default_cases, options.first)
 
@@ -209,21 +216,24 @@ def _served(options: argparse.Namespace, toolbox: Toolbox) -> Policy:
         raise UsageError(str(error)) from error
 
 
-def decoding_label(policy: Policy) -> str:
+def decoding_label(sampling: SamplingParams) -> str:
     """How a policy's turns come about, in a word for the table."""
-    temperature = policy.sampling.get("temperature")
+    temperature = sampling.get("temperature")
     if temperature is None:
         return "scripted"
     return f"T = {temperature:g}" if temperature else "greedy"
 
 
-def check_same_policy(file: Path, policy: Policy, settings: EpisodeConfig, option: str) -> None:
+def check_same_policy(
+    file: Path, policy: str, sampling: SamplingParams, weights: Mapping[str, float], option: str
+) -> None:
     """Let no two policies, or rewards, share a file: episodes of the one would pass for those of the other.
 
     Args:
         file: The trajectory file; it need not exist.
-        policy: Who would go on with it.
-        settings: How it plays.
+        policy: Name of the policy that would go on with it.
+        sampling: The settings that it samples with.
+        weights: Weights of the reward's terms.
         option: The option that names another file.
 
     Raises:
@@ -234,7 +244,7 @@ def check_same_policy(file: Path, policy: Policy, settings: EpisodeConfig, optio
     first = next(iter(TrajectoryReader(file)), None) if file.is_file() else None
     if first is None:
         return
-    now = {"policy": policy.name, **_drawn(policy.sampling), "reward": dict(settings.reward.weights)}
+    now = {"policy": policy, **_drawn(sampling), "reward": dict(weights)}
     then = {"policy": first.policy.name, **_drawn(first.policy.sampling), "reward": dict(first.weights)}
     for name in (*now, *then):
         if now.get(name) != then.get(name):

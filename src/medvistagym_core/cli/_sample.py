@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 from pathlib import Path
 from typing import Final
 
 from medvistagym_core.cli._console import print_json, print_text
 from medvistagym_core.cli._errors import CommandError
-from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
+from medvistagym_core.cli._options import add_common, load_registry, select_toolbox
+from medvistagym_core.cli._players import share_executor, start_players
 from medvistagym_core.cli._policy_options import (
     RolloutProgressBar,
     add_policy_options,
     check_same_policy,
-    make_policy,
     split_of,
     tools_of,
 )
@@ -50,35 +51,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from medvistagym_core.rollouts import PolicyUnavailableError, rollout
+    from medvistagym_core.rollouts import PolicyUnavailableError
     from medvistagym_core.trajectories import TrajectoryWriter
 
     registry = load_registry(options)
     tasks = find_tasks(options, registry)
     splits = [split_of(options, task) for task in tasks]
     selected = dict.fromkeys(tools_of(options, task) for task in tasks)  # one file has one toolbox
-    toolbox = select_toolbox(registry, ",".join(selected), options.device)
+    select = ",".join(selected)
+    toolbox = select_toolbox(registry, select, options.device)
     file = options.out / "trajectories.jsonl"
     for task, (split, _) in zip(tasks, splits, strict=True):
         print_provenance(task, split)
     counts = {"played": 0, "failed": 0, "kept": 0, "correct": 0, "retried": 0, "unusable": 0}
-    executor = make_executor(registry, options.executor, toolbox)
     episodes = RolloutProgressBar()
     reason: str | None = None
     try:
-        for task, (split, indices) in zip(tasks, splits, strict=True):
-            policy, settings = make_policy(options, registry, task, toolbox)
-            check_same_policy(file, policy, settings, "--out")
-            with TrajectoryWriter(file, toolbox) as writer:
-                for trajectory in rollout(
-                    policy, task, toolbox, split, indices, settings, seed=options.seed, samples=options.samples,
-                    batch=options.batch, keep=options.keep, writer=writer, executor=executor, progress=episodes,
-                ):  # fmt: skip
-                    counts["kept"] += 1
-                    counts["correct"] += trajectory.outcome.correct
-            for name in ("played", "failed", "retried", "unusable"):
-                counts[name] += getattr(episodes.progress, name)
-            reason = episodes.progress.reason or reason
+        with share_executor(options, registry):
+            for number, (split, indices) in enumerate(splits):
+                with contextlib.closing(start_players(options, registry, tasks, number, toolbox, select)) as players:
+                    check_same_policy(file, players.name, players.sampling, players.weights, "--out")
+                    with TrajectoryWriter(file, toolbox) as writer:
+                        for trajectory in players.play(
+                            split, indices, seed=options.seed, samples=options.samples, batch=options.batch,
+                            keep=options.keep, log=writer, progress=episodes,
+                        ):  # fmt: skip
+                            counts["kept"] += 1
+                            counts["correct"] += trajectory.outcome.correct
+                for name in ("played", "failed", "retried", "unusable"):
+                    counts[name] += getattr(episodes.progress, name)
+                reason = episodes.progress.reason or reason
     except PolicyUnavailableError as error:
         raise CommandError(f"{error}; {file} holds what was finished, and the same command goes on with it") from error
     except OSError as error:
@@ -93,7 +95,6 @@ def _sample(options: argparse.Namespace) -> int:
         raise
     finally:
         episodes.close()
-        executor.close()
     played, failed, unusable = counts["played"], counts["failed"], counts["unusable"]
     known = sum(len(indices) for _, indices in splits) * options.samples - played - unusable
     if failed == played and not known:

@@ -17,6 +17,9 @@ from ._policy import PolicyFactory as PolicyFactory
 from ._policy import PolicyUnavailableError as PolicyUnavailableError
 from ._random import RandomPolicy as RandomPolicy
 from ._random import sample_arguments as sample_arguments
+from ._recorder import Progress as Progress
+from ._recorder import RolloutRecorder as RolloutRecorder
+from ._recorder import TrajectoryLog as TrajectoryLog
 from ._replaced_results import RESULT_REPLACEMENTS as RESULT_REPLACEMENTS
 from ._replaced_results import ReplacedEpisode as ReplacedEpisode
 from ._replaced_results import ResultReplacement as ResultReplacement
@@ -26,7 +29,6 @@ from ._replay import ReplayReport as ReplayReport
 from ._replay import locked_toolbox as locked_toolbox
 from ._replay import recorded_task as recorded_task
 from ._replay import verify as verify
-from ._rollout import Progress as Progress
 from ._rollout import rollout as rollout
 from ._trainer import Trainer as Trainer
 from ._transformers_policy import TransformersPolicy as TransformersPolicy

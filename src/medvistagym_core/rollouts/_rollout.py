@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 from medvistagym_core.environment import (
     Episode,
@@ -28,36 +27,14 @@ from medvistagym_core.environment import (
 from medvistagym_core.execution import Executor, LocalExecutor
 from medvistagym_core.rollouts._image_control import CaseChange
 from medvistagym_core.rollouts._policy import ConcurrentPolicy, OraclePolicy, Policy
+from medvistagym_core.rollouts._recorder import Progress, RolloutRecorder, TrajectoryFilter, TrajectoryLog
 from medvistagym_core.rollouts._stepping import ConcurrentStepper, LockstepStepper, Stepper
 from medvistagym_core.tools import Toolbox
-from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryReader, TrajectoryWriter
-
-TrajectoryFilter = Literal["all", "correct"]
+from medvistagym_core.trajectories import PolicyRecord, Trajectory
 
 
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a rollout is.
-
-    Attributes:
-        done: Episodes finished, those of an earlier run of the same file included.
-        total: Episodes in all.
-        correct: Right answers among those finished now.
-        played: Episodes finished now.
-        failed: Episodes finished now in which the policy failed.
-        again: Episodes to be played once more, since the policy failed in them in an earlier run.
-        reason: What went wrong in the last of those that failed, or could not be shown.
-        unusable: Episodes of cases that could not be dealt, such as one whose picture is broken; they are left out.
-    """
-
-    done: int = 0
-    total: int = 0
-    correct: int = 0
-    played: int = 0
-    failed: int = 0
-    retried: int = 0
-    reason: str | None = None
-    unusable: int = 0
+class _PlayedBefore:
+    """An episode that is not played again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +56,7 @@ def rollout(
     samples: int = 1,
     batch: int = 64,
     keep: TrajectoryFilter = "all",
-    writer: TrajectoryWriter | None = None,
+    writer: TrajectoryLog | None = None,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] | None = None,
     change_case: CaseChange | None = None,
@@ -108,57 +85,25 @@ def rollout(
         PolicyUnavailableError: The policy cannot act at all.
         ValueError: `keep`, `batch` or `samples` is out of range, or the task has no such split.
     """
-    if keep not in ("all", "correct"):
-        raise ValueError(f"keep is 'all' or 'correct', not {keep!r}")
     if batch < 1 or samples < 1:
         raise ValueError(f"batch and samples are at least 1, not {batch} and {samples}")
     if split not in task.splits:
         raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
-    return _run_episodes(
-        policy,
-        task,
-        toolbox,
-        split,
-        indices,
-        settings,
-        seed,
-        samples,
-        batch,
-        keep,
-        writer,
-        executor,
-        progress,
-        change_case,
-    )
+    recorder = RolloutRecorder(task.name, split, indices, seed, samples, keep, writer, progress)
+    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, recorder, change_case)
+    return _run_episodes(policy, toolbox, waiting, samples, batch, executor, recorder)
 
 
 def _run_episodes(
     policy: Policy,
-    task: Task,
     toolbox: Toolbox,
-    split: str,
-    indices: Sequence[int],
-    settings: EpisodeConfig | None,
-    seed: int,
+    waiting: Iterator[Episode | _PlayedBefore | _UnusableCase],
     samples: int,
     batch: int,
-    keep: TrajectoryFilter,
-    writer: TrajectoryWriter | None,
     executor: Executor | None,
-    progress: Callable[[Progress], None] | None,
-    change_case: CaseChange | None,
+    recorder: RolloutRecorder,
 ) -> Iterator[Trajectory]:
     record = PolicyRecord(name=policy.name, sampling=dict(policy.sampling))
-    seen, known, again, chosen = set[str](), set[tuple[int, int]](), 0, set(indices)
-    if writer is not None:
-        ours = (task.name, split, seed)
-        again = writer.remove_failed(
-            lambda t: (t.task, t.split, t.seed) == ours and t.index in chosen and t.sample < samples
-        )
-        seen = writer.recorded_ids
-        known = {(t.index, t.sample) for t in TrajectoryReader(writer.path) if (t.task, t.split, t.seed) == ours}
-    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, seen, known, change_case)
-    state = Progress(total=len(indices) * samples, retried=again)
     live: list[Episode] = []
     with contextlib.ExitStack() as stack:
         tools: Executor = executor or stack.enter_context(LocalExecutor(toolbox))
@@ -172,42 +117,24 @@ def _run_episodes(
                 episode = next(waiting, None)
                 if episode is None:
                     break
-                if isinstance(episode, str):
-                    state = dataclasses.replace(state, done=state.done + 1)
+                if isinstance(episode, _PlayedBefore):
+                    recorder.skip()
                 elif isinstance(episode, _UnusableCase):
-                    state = dataclasses.replace(
-                        state, done=state.done + samples, unusable=state.unusable + samples, reason=episode.reason
-                    )
+                    recorder.leave_out(samples, episode.reason)
                 else:
                     live.append(episode)
             if not live:
-                if progress is not None:
-                    progress(state)
+                recorder.report()
                 return
             stepper.step(live)
             over = [episode for episode in live if episode.done]
             live = [episode for episode in live if not episode.done]
             for episode in over:
                 trajectory = episode.to_trajectory(record)
-                good = keep == "all" or trajectory.outcome.correct
-                failed = trajectory.outcome.ended == "policy_failed"
-                if writer is not None:
-                    if good:
-                        writer.write(trajectory, episode.rendered_images())
-                    elif not failed:
-                        writer.reject(trajectory)
-                state = dataclasses.replace(
-                    state,
-                    done=state.done + 1,
-                    played=state.played + 1,
-                    correct=state.correct + trajectory.outcome.correct,
-                    failed=state.failed + failed,
-                    reason=trajectory.outcome.reason if failed else state.reason,
-                )
-                if good:
+                if recorder.finish(trajectory, episode.rendered_images()):
                     yield trajectory
-            if over and progress is not None:
-                progress(state)
+            if over:
+                recorder.report()
 
 
 def _episodes(
@@ -219,17 +146,16 @@ def _episodes(
     settings: EpisodeConfig | None,
     seed: int,
     samples: int,
-    seen: set[str],
-    known: set[tuple[int, int]],
+    recorder: RolloutRecorder,
     change_case: CaseChange | None,
-) -> Iterator[Episode | str | _UnusableCase]:
-    """The episodes to play, in order; the id alone, or nothing, of one that was played before.
+) -> Iterator[Episode | _PlayedBefore | _UnusableCase]:
+    """The episodes to play, in order; those that were played before are only counted.
 
     A case of which all episodes are known by position is not dealt again, which may mean decoding pictures.
     """
     for index in indices:
-        if all((index, sample) in known for sample in range(samples)):
-            yield from [""] * samples
+        if all((index, sample) in recorder.positions for sample in range(samples)):
+            yield from [_PlayedBefore()] * samples
             continue
         try:
             case = task.case(split, index, seed)
@@ -239,8 +165,8 @@ def _episodes(
             yield _UnusableCase(str(error))
             continue
         for sample in range(samples):
-            if episode_id(case.id, sample) in seen:
-                yield episode_id(case.id, sample)
+            if episode_id(case.id, sample) in recorder.recorded:
+                yield _PlayedBefore()
                 continue
             episode = Episode(
                 case,
