@@ -1,4 +1,4 @@
-"""A Ray cluster of three nodes in one machine, with invented GPUs, and tools to run on it."""
+"""A Ray cluster in one machine, of one node or of three with invented GPUs, and tools to run on it."""
 
 from __future__ import annotations
 
@@ -48,13 +48,19 @@ def toolbox(tools: Any) -> Toolbox:
 
 
 class Machines:
-    """A cluster: its head without a GPU, and two nodes with one each, labelled `site` a and b."""
+    """A cluster: its head without a GPU, and once `grow` was called two nodes with one each, labelled `site` a and b."""
 
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
         self.cluster = Cluster(initialize_head=True, head_node_args=self._node(num_cpus=2))
-        self.nodes = {site: self.add(site) for site in ("a", "b")}
+        self.nodes: dict[str, Any] = {}
+
+    def grow(self) -> None:
+        """The two nodes join, if they have not."""
+        for site in ("a", "b"):
+            if site not in self.nodes:
+                self.rejoin(site)
 
     @staticmethod
     def _node(**options: Any) -> dict[str, Any]:
@@ -82,8 +88,8 @@ class Machines:
 
 
 @pytest.fixture(scope="session")
-def machines() -> Iterator[Machines]:
-    """The cluster, to which this process is connected."""
+def head() -> Iterator[Machines]:
+    """The cluster, to which this process is connected; its head alone, unless a test before asked for `machines`."""
     from medvistagym_ray.cluster import Connection
 
     cluster = Machines()
@@ -93,8 +99,15 @@ def machines() -> Iterator[Machines]:
     cluster.close()
 
 
+@pytest.fixture(scope="session")
+def machines(head: Machines) -> Machines:
+    """The cluster with all of its nodes; the tests that ask for it are marked slow."""
+    head.grow()
+    return head
+
+
 @pytest.fixture
-def place(machines: Machines, toolbox: Toolbox, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def place(head: Machines, toolbox: Toolbox, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """A function that makes an executor on the cluster, of a placement file's text and names of tools."""
     from medvistagym_ray.workers import RayExecutor
 
@@ -104,7 +117,7 @@ def place(machines: Machines, toolbox: Toolbox, tmp_path: Path) -> Iterator[Call
         file = tmp_path / f"placement-{len(made)}.yaml"
         file.write_text(placement, "utf-8")
         chosen = Toolbox({name: toolbox[name] for name in names}) if names else toolbox
-        target = f"{machines.address}?placement={file}" + (f"&pool={pool}" if pool else "")
+        target = f"{head.address}?placement={file}" + (f"&pool={pool}" if pool else "")
         made.append(RayExecutor(chosen, target, **options))
         return made[-1]
 

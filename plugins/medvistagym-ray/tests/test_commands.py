@@ -40,11 +40,11 @@ def picture(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ray_option(machines: Any, tmp_path: Path) -> list[str]:
+def ray_option(head: Any, tmp_path: Path) -> list[str]:
     """`--executor`, for the cluster, all of whose tools run in workers."""
     file = tmp_path / "placement.yaml"
     file.write_text('"*": {pool: cpu}\npools: {cpu: {replicas: 1}}\n', "utf-8")
-    return ["--executor", f"ray:{machines.address}?placement={file}"]
+    return ["--executor", f"ray:{head.address}?placement={file}"]
 
 
 def test_a_call_is_answered_as_by_this_process(
@@ -77,10 +77,10 @@ def test_a_call_is_answered_as_by_this_process(
 
 
 def test_eval_has_the_figures_of_this_process_and_says_where_tools_ran(
-    machines: Any, ray_option: list[str], capsys: pytest.CaptureFixture[str]
+    head: Any, ray_option: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tables = []
-    for option in ([], ray_option, ["--executor", f"ray:{machines.address}"]):
+    for option in ([], ray_option, ["--executor", f"ray:{head.address}"]):
         assert main(["eval", "--task", "scoutvqa", "--policy", "expert", "--cases", "12", *option, "--json"]) == 0
         said = capsys.readouterr()
         tables.append(json.loads(said.out))
@@ -88,7 +88,7 @@ def test_eval_has_the_figures_of_this_process_and_says_where_tools_ran(
     assert " ran in this process" in said.err
 
 
-def test_a_vector_environment_gives_the_same_observations(machines: Any, ray_option: list[str]) -> None:
+def test_a_vector_environment_gives_the_same_observations(head: Any, ray_option: list[str]) -> None:
     registry = Registry.discover("scoutvqa,dicom")
     toolbox, seen = registry.toolbox("zoom"), []
     action = '<think>Closer.</think><tool_call>{"name": "zoom", "arguments": {"image": 0, "box": [0, 0, 500, 500]}}</tool_call>'

@@ -28,9 +28,9 @@ CASES = 40
 
 
 @pytest.fixture(scope="module")
-def address(machines: Any) -> str:
+def address(head: Any) -> str:
     """The cluster's, to which this process is connected."""
-    return str(machines.address)
+    return str(head.address)
 
 
 def sample_arguments(out: Path, *more: str, seed: int = 0, policy: str = "expert") -> list[str]:

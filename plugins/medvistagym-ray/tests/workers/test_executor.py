@@ -1,4 +1,4 @@
-"""The executor on a cluster of three nodes: the same results as in this process, wherever tools run and whatever dies."""
+"""The executor on a cluster: the same results as in this process, wherever tools run and whatever dies."""
 
 from __future__ import annotations
 
@@ -66,19 +66,31 @@ pools:
 """
 
 
-def test_results_are_those_of_this_process_bit_for_bit(place: Callable[..., Any], toolbox: Toolbox) -> None:
-    executor = place(EVERYWHERE)
+def assert_same_results(executor: Any, toolbox: Toolbox) -> None:
     with LocalExecutor(toolbox) as local:
         for first in (0, 6, 0):  # the last time from the cache
             expected = plain(local.run(requests_of(CHAIN, 6, first)))
             for turn, wanted in zip(plain(executor.run(requests_of(CHAIN, 6, first))), expected, strict=True):
                 for asked, result, same in zip(CHAIN, turn, wanted, strict=True):
                     assert result == same, asked
-    assert "2 workers of sample_tools.mean" not in executor.placements()["mean"]
+
+
+def test_results_are_those_of_this_process_bit_for_bit(place: Callable[..., Any], toolbox: Toolbox) -> None:
+    executor = place('"*": {pool: cpu}\npools: {cpu: {replicas: 2}}')
+    assert_same_results(executor, toolbox)
+    assert set(executor.placements().values()) == {"2 workers of cpu"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("machines")
+def test_results_are_those_of_this_process_on_whatever_node(place: Callable[..., Any], toolbox: Toolbox) -> None:
+    executor = place(EVERYWHERE)
+    assert_same_results(executor, toolbox)
     assert executor.placements()["mean"] == "2 workers of local.mean"
     assert executor.placements()["invert"] == "2 workers of cpu"
 
 
+@pytest.mark.slow
 def test_workers_get_the_gpus_labels_and_numbers_that_the_placement_says(
     place: Callable[..., Any], machines: Any
 ) -> None:
@@ -110,6 +122,7 @@ def test_max_batch_bounds_what_a_worker_is_handed(place: Callable[..., Any]) -> 
     assert sorted(result.data["value"] for (result,) in turn) == [2, 2, 3, 3, 3, 3, 3, 3]
 
 
+@pytest.mark.slow
 def test_a_slow_tool_holds_up_its_callers_alone_and_takes_bounded_memory(place: Callable[..., Any]) -> None:
     executor = place("where: {}\nnap: {max_batch: 1}\nmean: {}", "where", "nap", "mean")
     executor.start()
@@ -135,6 +148,7 @@ def test_a_slow_tool_holds_up_its_callers_alone_and_takes_bounded_memory(place: 
     assert at_half < 20, f"{at_half} of 25 images were sent while the first half of them was worked on"
 
 
+@pytest.mark.slow
 def test_a_call_over_its_limit_is_stopped_though_it_holds_the_interpreter(place: Callable[..., Any]) -> None:
     executor = place("trouble: {}", "trouble")
     turns = [[call("trouble", how=how)] for how in ("fine", "hang", "well", "exit")]
@@ -148,6 +162,7 @@ def test_a_call_over_its_limit_is_stopped_though_it_holds_the_interpreter(place:
     ]
 
 
+@pytest.mark.slow
 def test_a_call_that_ends_its_worker_is_tried_once_more_and_costs_no_other(
     place: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -181,6 +196,7 @@ STEPS = (
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("machines")
 def test_kill_9_of_workers_at_random_moments_changes_no_result(
     place: Callable[..., Any], toolbox: Toolbox, aside: ThreadPoolExecutor
 ) -> None:
@@ -219,7 +235,7 @@ def test_a_node_that_goes_and_comes_back_costs_no_call(
             assert plain(runs.result(180)) == expected
 
 
-def test_the_users_of_a_named_pool_share_workers_and_results(place: Callable[..., Any], machines: Any) -> None:
+def test_the_users_of_a_named_pool_share_workers_and_results(place: Callable[..., Any], head: Any) -> None:
     first = place("mean: {replicas: 2}", "mean", pool="sharing")
     one = first.run(requests_of([call("mean", image=0)], 4))
     first.close()
@@ -228,15 +244,21 @@ def test_the_users_of_a_named_pool_share_workers_and_results(place: Callable[...
     assert plain(one) == plain(two)
     assert not any(turn[0].cached for turn in one)
     assert all(turn[0].cached for turn in two)
-    workers = pool_status(machines.address, "sharing").workers
+    workers = pool_status(head.address, "sharing").workers
     assert sum(worker.done for worker in workers) == 4
     assert len(workers) == 2  # whoever came first decides
-    second.run(requests_of([call("mean", image=0)], 4, first=40))
-    assert len(stop_pool(machines.address, "sharing")) == 2
+    assert len(stop_pool(head.address, "sharing")) == 2
+
+
+@pytest.mark.slow
+def test_who_uses_workers_that_were_stopped_is_told_and_begins_others(place: Callable[..., Any], head: Any) -> None:
+    user = place("mean: {replicas: 2}", "mean", pool="stopped")
+    user.run(requests_of([call("mean", image=0)], 4, first=40))
+    assert len(stop_pool(head.address, "stopped")) == 2
     with pytest.raises(WorkersStoppedError, match="the workers of mean were stopped while they were used"):
-        second.run(requests_of([call("mean", image=0)], 4, first=50))
-    assert all(turn[0].ok for turn in second.run(requests_of([call("mean", image=0)], 4, first=50)))
-    stop_pool(machines.address, "sharing")
+        user.run(requests_of([call("mean", image=0)], 4, first=50))
+    assert all(turn[0].ok for turn in user.run(requests_of([call("mean", image=0)], 4, first=50)))
+    stop_pool(head.address, "stopped")
 
 
 def test_a_function_runs_where_it_is_faster_and_says_so(place: Callable[..., Any]) -> None:
@@ -248,13 +270,14 @@ def test_a_function_runs_where_it_is_faster_and_says_so(place: Callable[..., Any
     assert "ms in the pool" in executor.placements()["invert"]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("machines")
 @pytest.mark.parametrize(
     ("placement", "sentence"),
     [
         ("mean: {num_gpus: 2}", "local.mean asks for 2 GPU, and no node has room for one; the cluster has 3 nodes"),
         ("mean: {replicas: 5, num_gpus: 0.5}", "5 workers of local.mean ask for 0.5 GPU each, and 4 fit; the cluster"),
         ("mean: {labels: {site: c}}", "local.mean asks for a node labelled site=c, and there is none"),
-        ("maen: {replicas: 2}", "no tool matches 'maen'; did you mean mean?"),
     ],
 )
 def test_a_placement_that_cannot_be_met_is_refused(place: Callable[..., Any], placement: str, sentence: str) -> None:
@@ -263,6 +286,13 @@ def test_a_placement_that_cannot_be_met_is_refused(place: Callable[..., Any], pl
     assert str(refused.value).startswith(sentence)
 
 
+def test_a_placement_of_a_tool_that_is_misspelt_is_refused(place: Callable[..., Any]) -> None:
+    with pytest.raises(PlacementError, match=r"^no tool matches 'maen'; did you mean mean\?"):
+        place("maen: {replicas: 2}", "mean")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("machines")
 def test_workers_that_wait_for_what_others_hold_say_so(place: Callable[..., Any]) -> None:
     holder = place("mean: {replicas: 2, num_gpus: 1, device: cpu}", "mean")
     holder.start()
