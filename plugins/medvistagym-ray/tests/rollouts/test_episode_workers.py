@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from medvistagym_core.cli import main
@@ -79,6 +81,35 @@ def test_the_episodes_are_those_of_one_process(
     counts = json.loads(capsys.readouterr().out)
     assert (counts["played"], counts["kept"]) == (0, 0)  # all were there before
     assert episodes(tmp_path) == episodes(expected)
+
+
+@pytest.mark.slow
+def test_a_table_is_evaluated_with_other_images_and_with_what_cannot_be_shown_as_by_one_process(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the table is named relative to the folder of the program
+    rows = []
+    for k in range(9):
+        PIL.Image.fromarray(np.full((9, 12), 20 * k, np.uint8)).save(f"{k}.png")
+        rows.append({"image": f"{k}.png", "question": f"Is {k} bright?", "answer": "yes" if k > 4 else "no"})
+    Path("3.png").write_bytes(Path("3.png").read_bytes()[:40])
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    play = ["eval", "--policy", "random", "--tools", "none", "--task-file", "mine.jsonl", "--images", "blank"]
+    seen = []
+    for name, more in (("one", []), ("many", spread(address))):
+        assert main([*play, "--run", name, "--json", *more]) == 0
+        said = capsys.readouterr()
+        report = json.loads(said.out)
+        notes = [note for note in report["notes"] if "could not be shown" in note]
+        episodes = [
+            (file.name, one.index, one.case, one.facets.get("images"), one.images, one.task_reference)
+            for file in sorted(Path(name, "trajectories").glob("*.jsonl"))
+            for one in sorted(TrajectoryReader(file), key=lambda one: one.index)
+        ]
+        seen.append((notes, episodes))
+    assert seen[0] == seen[1]
+    assert len(seen[0][0]) == 2
+    assert len(seen[0][1]) == 2 * 8
 
 
 @pytest.mark.slow
