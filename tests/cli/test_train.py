@@ -101,6 +101,16 @@ def test_it_ends_with_the_table(train: Train, tmp_path: Path, capsys: pytest.Cap
     }
 
 
+def test_an_executor_is_a_setting_of_the_recipe(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--run", "one", "--executor", "process") == 0
+    assert asked(tmp_path / "one")["changes"] == {"executor": "process"}
+    assert train("--run", "two", "--executor", "proces") == 2
+    assert "did you mean process?" in capsys.readouterr().err
+    assert not (tmp_path / "two").exists()
+
+
 def test_json_is_the_results_document(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--run", "one", "--json") == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["accuracy"] == 0.9

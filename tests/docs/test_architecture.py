@@ -60,7 +60,10 @@ def exceptions():
         found |= {
             name: value
             for name, value in vars(importlib.import_module(module.name)).items()
-            if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__ == module.name
+            if inspect.isclass(value)
+            and issubclass(value, BaseException)
+            and value.__module__ == module.name
+            and not issubclass(value, Warning)
         }
     return found
 

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import itertools
 import json
 import threading
 import time
@@ -309,9 +308,9 @@ def test_misuse_is_refused(fake, toolbox):
 
 def test_tokens_a_minute_are_limited_over_time(fake, task, toolbox):
     fake.usage = {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100}
+    began = time.monotonic()
     play(fake, task, toolbox, range(5), concurrency=1, tokens_per_minute=60_000)  # a request earns its place in 0.1 s
-    gaps = [b - a for a, b in itertools.pairwise(fake.times)]
-    assert min(gaps) > 0.09
+    assert time.monotonic() - began > 4 * 0.1 - 0.02  # however slow the machine is
     fake.times.clear()
     fake.usage = {"total_tokens": "many"}  # a server that does not count is not held back
     play(fake, task, toolbox, range(5), concurrency=1, tokens_per_minute=60)

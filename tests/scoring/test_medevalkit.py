@@ -94,7 +94,7 @@ def test_without_a_judge_open_questions_are_unjudged_and_one_sentence_says_so():
     assert value_of(scores, "open accuracy by judge").value is None
     assert value_of(scores, "total accuracy").value is None
     assert value_of(scores, "total accuracy").unjudged == 1
-    assert "a language model decides 1 of 3 vqa_rad questions and no judge was given" in scores.notes[0]
+    assert "a language model decides 1 of 3 questions of vqa_rad and no judge was given" in scores.notes[0]
 
 
 def test_a_failed_call_is_an_error_row_and_as_published_a_wrong_answer():

@@ -61,4 +61,4 @@ def test_subjects_and_the_published_count():
     scores = score(items, ["mmmu-official"])["mmmu-official"]
     assert [each.name for each in scores.denominators] == ["accuracy", "accuracy, Pharmacy", "accuracy, Public_Health"]
     assert value_of(scores, "accuracy").expected == 150
-    assert "mmmu accuracy counts 2 questions; the published figures count 150." in scores.notes
+    assert "mmmu-official: mmmu accuracy counts 2 questions; the published figures count 150." in scores.notes

@@ -1,8 +1,9 @@
 import dataclasses
+import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medvistagym_core.scoring import (
@@ -19,7 +20,7 @@ from medvistagym_core.scoring import (
     wilson_interval,
 )
 
-from .items import choice, item, value_of
+from .items import choice, item, judge_by_equality, value_of
 
 
 def test_one_answers_file_has_one_number_under_each_protocol():
@@ -65,7 +66,7 @@ def test_an_error_is_in_no_value_and_is_said():
     scores = score([item("yes"), item("yes", "perhaps")], ["strict"])["strict"]
     accuracy = value_of(scores, "accuracy")
     assert (accuracy.value, accuracy.total, accuracy.scored, accuracy.errors) == (1, 2, 1, 1)
-    assert "1 of 2 vqa_rad questions could not be scored" in scores.notes[0]
+    assert "1 of 2 questions of vqa_rad could not be scored" in scores.notes[0]
 
 
 def test_breakdowns():
@@ -191,6 +192,7 @@ FRAGMENTS = (
 )
 
 
+@settings(deadline=None)
 @given(st.text(max_size=50) | st.lists(st.sampled_from(FRAGMENTS), max_size=10).map("".join))
 def test_no_response_is_too_odd_to_be_scored(response):
     items = [
@@ -212,3 +214,19 @@ def test_long_responses_take_time_in_proportion(unit):
     start = time.process_time()
     score(items, list(PROTOCOLS), judge=lambda prompt: "<judge>1</judge>")
     assert time.process_time() - start < 5
+
+
+def test_a_judge_may_be_asked_at_once_and_the_rows_keep_their_order():
+    both = threading.Barrier(2)
+
+    def judge(prompt):
+        both.wait(timeout=20)
+        return judge_by_equality(prompt)
+
+    items = [item("nodule" if k % 3 else "mass", "nodule", "open") for k in range(8)]
+    together = score(items, ["medevalkit"], judge=judge, judge_calls=2)["medevalkit"]
+    alone = score(items, ["medevalkit"], judge=judge_by_equality)["medevalkit"]
+    assert [row.score for row in together.rows] == [row.score for row in alone.rows]
+    assert [row.item.id for row in together.rows] == [one.id for one in items]
+    with pytest.raises(ValueError, match="judge_calls is at least 1, not 0"):
+        score(items, ["medevalkit"], judge=judge, judge_calls=0)

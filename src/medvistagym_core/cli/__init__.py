@@ -36,10 +36,13 @@ GROUPS: Final[dict[str, str]] = {
     "sample": "roll out a policy on a task and write its trajectories",
     "train": "run a recipe: sampling, SFT, GRPO, evaluation",
     "eval": "measure accuracy and tool use of a policy on a task",
+    "score": "score the stored answers of a run under other protocols, without running a model",
+    "compare": "compare two runs question by question, with a paired test",
     "replay": "run every tool call of a trajectory file again, and report what differs",
     "view": "look at the episodes of a run in a browser, or write them as one page",
     "play": "try tools on images in a browser, by hand or with a model",
     "serve": "offer the toolbox to MCP clients, over stdio or HTTP",
+    "workers": "keep tools in Ray workers for others, and see what they do",
     "doctor": "check the installation, the GPU, the plugins and a model, and say what to do",
     "completion": "print what lets a shell complete commands, flags and tools",
 }

@@ -12,6 +12,8 @@ from medvistagym_core.cli._console import print_stderr
 from medvistagym_core.cli._errors import CommandError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from medvistagym_core.execution import Executor
     from medvistagym_core.plugins import PluginReport, Registry
     from medvistagym_core.tools import Toolbox
@@ -22,9 +24,11 @@ __all__ = [
     "add_common",
     "add_device",
     "add_execution",
+    "add_executor",
     "add_selection",
     "add_tools_from",
     "check_allow_list",
+    "find_executor",
     "load_registry",
     "make_executor",
     "report_failures",
@@ -115,11 +119,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_execution(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where and how tools run."""
     add_device(parser)
+    add_executor(parser)
+
+
+def add_executor(parser: argparse.ArgumentParser, default: str | None = "local") -> None:
+    """Add the option that says what runs the tools; None as the default leaves it to a recipe."""
     parser.add_argument(
         "--executor",
         metavar="NAME",
-        default="local",
-        help="what runs the tools: local, process (where none can harm this process), or a plugin's (default: local)",
+        default=default,
+        help="what runs the tools: local, process (where none can harm this process), or a plugin's, such as "
+        f"ray[:HOST:PORT] (default: {default or 'that of the recipe'})",
     )
 
 
@@ -204,7 +214,7 @@ def make_executor(registry: Registry, name: str, toolbox: Toolbox) -> Executor:
         UsageError: There is none, or it cannot run a tool of the toolbox.
         CommandError: It is a plugin's, and cannot be made.
     """
-    make = registry.executor(name)
+    make = find_executor(registry, name)
     try:
         executor = make(toolbox)
     except ValueError as error:
@@ -215,3 +225,19 @@ def make_executor(registry: Registry, name: str, toolbox: Toolbox) -> Executor:
     if missing:
         raise CommandError(f"the executor {name} gave {type(executor).__name__}, which has no {', '.join(missing)}")
     return executor
+
+
+def find_executor(registry: Registry, name: str) -> Callable[[Toolbox], Executor]:
+    """What makes the executor that `--executor` names.
+
+    Raises:
+        UsageError: There is none; how Ray's is installed, if it is that.
+    """
+    try:
+        return registry.executor(name)
+    except ValueError as error:
+        if name.partition(":")[0] == "ray" and "ray" not in registry.executors:
+            from medvistagym_core.cli._ray import MISSING
+
+            raise UsageError(f"--executor {name}: {MISSING}") from error
+        raise UsageError(f"--executor {name}: {error}") from error

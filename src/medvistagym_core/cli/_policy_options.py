@@ -4,50 +4,63 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from medvistagym_core.cli._console import ProgressBar
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_execution, add_selection
+from medvistagym_core.cli._task_options import add_task_options, case_range, choose_split
 
 if TYPE_CHECKING:
     from medvistagym_core.environment import EpisodeConfig, Task
     from medvistagym_core.plugins import Registry
     from medvistagym_core.rollouts import ChatCompletionsClient, Policy, Progress
     from medvistagym_core.tools import Toolbox
+    from medvistagym_core.trajectories import SamplingParams
 
 
 KEY_VARIABLE: Final = "MEDVISTAGYM_API_KEY"
 __all__ = [
-    "RolloutProgressBar", "add_endpoint_options", "add_policy_options", "add_policy_source", "decoding_label", "make_policy",
-    "split_of", "tools_of",
+    "RolloutProgressBar", "add_endpoint_options", "add_policy_options", "add_policy_source", "check_same_policy",
+    "decoding_label", "make_policy", "split_of", "tools_of",
 ]  # fmt: skip
 
 
-def add_policy_options(parser: argparse.ArgumentParser, policies: Sequence[str], *, cases: int, split: str) -> None:
+def add_policy_options(
+    parser: argparse.ArgumentParser, policies: Sequence[str], *, cases: int | None, split: str
+) -> None:
     """Add the options that say who plays what.
 
     Args:
         parser: Where to.
         policies: The core's policies that may play.
-        cases: Default number of cases.
+        cases: Default number of cases; None for the whole split, or 512 of a task without an end.
         split: Default split.
     """
+    parser.set_defaults(default_cases=cases, default_split=split)
+    few = "the whole split, or 512 of a task without an end" if cases is None else str(cases)
     add_policy_source(parser, policies)
     parser.add_argument(
         "--reward",
         metavar="NAME",
         help="a preset, and weights of terms to change or add, as paper,calls=0.1 (default: scout, or as a model was trained)",
     )
-    parser.add_argument("--task", metavar="NAME", required=True, help="the task")
+    add_task_options(parser, several=True)
     add_selection(parser, default=None)
     add_execution(parser)
-    parser.add_argument("--split", metavar="NAME", default=split, help=f"which split of the task (default: {split})")
-    parser.add_argument("--cases", metavar="N", type=int, default=cases, help=f"how many cases (default: {cases})")
+    parser.add_argument("--split", metavar="NAME", help=f"which split of the task (default: {split}, or its only one)")
+    parser.add_argument("--cases", metavar="N", type=int, help=f"how many cases (default: {few})")
     parser.add_argument("--first", metavar="N", type=int, default=0, help="position of the first case (default: 0)")
     parser.add_argument("--batch", metavar="N", type=int, default=64, help="episodes played at once (default: 64)")
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=int,
+        help="play in so many processes of the Ray that --executor ray names, each with --batch episodes at once",
+    )
 
 
 def add_policy_source(parser: argparse.ArgumentParser, policies: Sequence[str]) -> None:
@@ -73,7 +86,9 @@ def add_policy_source(parser: argparse.ArgumentParser, policies: Sequence[str]) 
         metavar="NAME",
         help="how turns are written: text, or a plugin's (default: text, or as trained)",
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the cases (default: 0)")
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="seed of the cases, which orders those of a table (default: 0)"
+    )
     parser.add_argument(
         "--temperature", metavar="T", type=float, help="of a model's sampling; 0 is greedy (default: as it was trained)"
     )
@@ -115,7 +130,9 @@ def add_endpoint_options(parser: argparse.ArgumentParser) -> None:
 
 
 def tools_of(options: argparse.Namespace, task: Task) -> str:
-    """The selection that was asked for, or the task's own."""
+    """The selection that was asked for, or the task's own; nothing for "none"."""
+    if options.tools == "none":
+        return ""
     return ",".join(task.tools) if options.tools is None else str(options.tools)
 
 
@@ -125,12 +142,11 @@ def split_of(options: argparse.Namespace, task: Task) -> tuple[str, range]:
     Raises:
         UsageError: The task has no such split, or a number is out of range.
     """
-    if options.split not in task.splits:
-        raise UsageError(f"{task.name} has no split {options.split!r}; its splits are {', '.join(task.splits)}")
-    for name, least in (("cases", 1), ("first", 0), ("batch", 1)):
-        if getattr(options, name) < least:
-            raise UsageError(f"--{name} must be at least {least}, not {getattr(options, name)}")
-    return options.split, range(options.first, options.first + options.cases)
+    for name in ("batch", "workers"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise UsageError(f"--{name} must be at least 1, not {getattr(options, name)}")
+    split = choose_split(task, options.split, options.default_split)
+    return split, case_range(task, split, options.cases, options.default_cases, options.first)
 
 
 def make_policy(
@@ -231,33 +247,79 @@ def _only_model(endpoint: ChatCompletionsClient) -> str:
     return names[0]
 
 
-def decoding_label(policy: Policy) -> str:
+def decoding_label(sampling: SamplingParams) -> str:
     """How a policy's turns come about, in a word for the table."""
-    temperature = policy.sampling.get("temperature")
+    temperature = sampling.get("temperature")
     if temperature is None:
         return "scripted"
     return f"T = {temperature:g}" if temperature else "greedy"
 
 
-class RolloutProgressBar:
-    """Counts a rollout's episodes on the terminal."""
+def check_same_policy(
+    file: Path, policy: str, sampling: SamplingParams, weights: Mapping[str, float], option: str
+) -> None:
+    """Let no two policies, or rewards, share a file: episodes of the one would pass for those of the other.
 
-    def __init__(self) -> None:
-        self._counter = ProgressBar("episodes")
-        self.failed = 0
-        self.played = 0
-        self.again = 0
-        self.lost = 0
-        self.reason: str | None = None
+    Args:
+        file: The trajectory file; it need not exist.
+        policy: Name of the policy that would go on with it.
+        sampling: The settings that it samples with.
+        weights: Weights of the reward's terms.
+        option: The option that names another file.
+
+    Raises:
+        CommandError: The file was begun with others.
+    """
+    from medvistagym_core.trajectories import TrajectoryReader
+
+    first = next(iter(TrajectoryReader(file)), None) if file.is_file() else None
+    if first is None:
+        return
+    now = {"policy": policy, **_drawn(sampling), "reward": dict(weights)}
+    then = {"policy": first.policy.name, **_drawn(first.policy.sampling), "reward": dict(first.weights)}
+    for name in (*now, *then):
+        if now.get(name) != then.get(name):
+            raise CommandError(
+                f"{file} was begun with {name} {_said(then.get(name))}, not {_said(now.get(name))}; choose another {option}"
+            )
+
+
+def _drawn(sampling: SamplingParams) -> dict[str, object]:
+    """How turns are drawn. With another seed they are other episodes, and a server may move; both may lie in one file."""
+    return {name: value for name, value in sampling.items() if name not in ("seed", "endpoint")}
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={weight:g}" for name, weight in value.items() if weight)
+    return "none" if value is None else str(value)
+
+
+class RolloutProgressBar:
+    """Counts a rollout's episodes on the terminal: how many, how fast, and when it will be over."""
+
+    def __init__(self, label: str = "") -> None:
+        from medvistagym_core.rollouts import Progress
+
+        self._bar = ProgressBar("episodes")
+        self._label = f" {label}" if label else ""
+        self._began: float | None = None
+        self.progress = Progress()
 
     def __call__(self, progress: Progress) -> None:
         """Take note of how far the rollout is."""
-        self.failed, self.played, self.again = progress.failed, progress.played, progress.retried
-        self.lost = progress.lost
-        self.reason = progress.reason
-        right = f", {progress.correct / progress.played:.0%} right" if progress.played else ""
-        self._counter.show(progress.done, progress.total, right)
+        if progress.played < self.progress.played:
+            self._began = None  # another rollout
+        self.progress = progress
+        more = f"{self._label}, {progress.correct / progress.played:.0%} right" if progress.played else self._label
+        now = time.monotonic()
+        self._began = self._began or now
+        if progress.played > 1 and now > self._began:
+            rate = progress.played / (now - self._began)
+            end = time.localtime(time.time() + (progress.total - progress.done) / rate)
+            more += f", {rate:.3g}/s, ends {time.strftime('%a %H:%M', end)}"
+        self._bar.show(progress.done, progress.total, more)
 
     def close(self) -> None:
         """Clear the line."""
-        self._counter.close()
+        self._bar.close()

@@ -17,6 +17,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from medvistagym_core.plugins import CatalogEntry, PluginReport
+from medvistagym_core.scoring import EvaluationReport
 from medvistagym_core.tools import ToolboxLock, ToolCall, ToolSpec
 from medvistagym_core.trajectories import Results, ToolResultDocument, Trajectory
 
@@ -24,6 +25,7 @@ __all__ = ["PUBLISHED_MODELS", "VERSION", "published_schema", "write_schemas"]
 
 VERSION: Final = "v1"
 PUBLISHED_MODELS: Final[Mapping[str, type[Any]]] = {
+    "evaluation": EvaluationReport,
     "plugin": PluginReport,
     "registry-entry": CatalogEntry,
     "results": Results,

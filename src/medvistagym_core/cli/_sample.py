@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from medvistagym_core.cli._console import print_json, print_text
 from medvistagym_core.cli._errors import CommandError
-from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
-from medvistagym_core.cli._policy_options import RolloutProgressBar, add_policy_options, make_policy, split_of, tools_of
-
-if TYPE_CHECKING:
-    from medvistagym_core.environment import EpisodeConfig
-    from medvistagym_core.rollouts import Policy
-    from medvistagym_core.trajectories import SamplingParams
-
+from medvistagym_core.cli._options import add_common, load_registry, select_toolbox
+from medvistagym_core.cli._players import share_executor, start_players
+from medvistagym_core.cli._policy_options import (
+    RolloutProgressBar,
+    add_policy_options,
+    check_same_policy,
+    split_of,
+    tools_of,
+)
+from medvistagym_core.cli._task_options import find_tasks, print_provenance
 
 __all__ = ["configure"]
 
@@ -48,33 +51,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from medvistagym_core.rollouts import PolicyUnavailableError, rollout
+    from medvistagym_core.rollouts import PolicyUnavailableError
     from medvistagym_core.trajectories import TrajectoryWriter
 
     registry = load_registry(options)
-    task = registry.task(options.task)
-    split, indices = split_of(options, task)
-    toolbox = select_toolbox(registry, tools_of(options, task), options.device)
-    policy, settings = make_policy(options, registry, task, toolbox)
+    tasks = find_tasks(options, registry)
+    splits = [split_of(options, task) for task in tasks]
+    selected = dict.fromkeys(tools_of(options, task) for task in tasks)  # one file has one toolbox
+    select = ",".join(selected)
+    toolbox = select_toolbox(registry, select, options.device)
     file = options.out / "trajectories.jsonl"
-    _check_same(file, policy, settings)
+    for task, (split, _) in zip(tasks, splits, strict=True):
+        print_provenance(task, split)
+    counts = {"played": 0, "failed": 0, "kept": 0, "correct": 0, "retried": 0, "unusable": 0, "lost": 0}
     episodes = RolloutProgressBar()
-    executor = make_executor(registry, options.executor, toolbox)
-    kept = correct = 0
+    reason: str | None = None
     try:
-        with TrajectoryWriter(file, toolbox) as writer:
-            for trajectory in rollout(
-                policy, task, toolbox, split, indices, settings, seed=options.seed, samples=options.samples,
-                batch=options.batch, keep=options.keep, writer=writer, executor=executor, progress=episodes,
-            ):  # fmt: skip
-                kept += 1
-                correct += trajectory.outcome.correct
+        with share_executor(options, registry):
+            for number, (split, indices) in enumerate(splits):
+                with contextlib.closing(start_players(options, registry, tasks, number, toolbox, select)) as players:
+                    check_same_policy(file, players.name, players.sampling, players.weights, "--out")
+                    with TrajectoryWriter(file, toolbox) as writer:
+                        for trajectory in players.play(
+                            split, indices, seed=options.seed, samples=options.samples, batch=options.batch,
+                            keep=options.keep, log=writer, progress=episodes,
+                        ):  # fmt: skip
+                            counts["kept"] += 1
+                            counts["correct"] += trajectory.outcome.correct
+                for name in ("played", "failed", "retried", "unusable", "lost"):
+                    counts[name] += getattr(episodes.progress, name)
+                reason = episodes.progress.reason or reason
     except PolicyUnavailableError as error:
         raise CommandError(f"{error}; {file} holds what was finished, and the same command goes on with it") from error
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        held = "holds what was finished" if kept else "holds nothing new"
+        held = "holds what was finished" if counts["kept"] else "holds nothing new"
         raise CommandError(
             f"{options.out}: the disk is full; {file} {held}. Make room, and the same command goes on with it"
         ) from error
@@ -83,50 +95,22 @@ def _sample(options: argparse.Namespace) -> int:
         raise
     finally:
         episodes.close()
-        executor.close()
-    known = options.cases * options.samples - episodes.played - episodes.lost
-    if episodes.lost and not episodes.played:
-        raise CommandError(f"no episode could be recorded: {episodes.reason}")
-    if episodes.failed == episodes.played and not known:
-        raise CommandError(f"the policy failed in every episode, in the last one with: {episodes.reason}")
+    played, failed, unusable, unrecorded = (counts[name] for name in ("played", "failed", "unusable", "lost"))
+    known = sum(len(indices) for _, indices in splits) * options.samples - played - unusable - unrecorded
+    if unrecorded and not played:
+        raise CommandError(f"no episode could be recorded: {reason}")
+    if failed == played and not known:
+        why = "the policy failed in every episode, in the last one with" if played else "no case could be shown"
+        raise CommandError(f"{why}: {reason}")
     if options.json:
-        counts = {"played": episodes.played, "failed": episodes.failed, "kept": kept, "correct": correct}
-        print_json({"file": str(file), **counts})
+        print_json({"file": str(file), **{name: count for name, count in counts.items() if name != "retried"}})
         return 0
     before = f", {known} were there before" if known else ""
-    again = f", {episodes.again} of them again, since the policy had failed in them" if episodes.again else ""
-    failed = f", the policy failed in {episodes.failed}, which the same command plays again" if episodes.failed else ""
-    lost = f", {episodes.lost} could not be recorded ({episodes.reason})" if episodes.lost else ""
-    print_text(f"{episodes.played} episodes played{again}{before}{failed}{lost}; {kept} kept, {correct} right: {file}")
+    again = f", {counts['retried']} of them again, since the policy had failed in them" if counts["retried"] else ""
+    lost = f", the policy failed in {failed}, which the same command plays again" if failed else ""
+    lost += f", {unusable} could not be shown ({reason})" if unusable else ""
+    lost += f", {unrecorded} could not be recorded ({reason})" if unrecorded else ""
+    print_text(
+        f"{played} episodes played{again}{before}{lost}; {counts['kept']} kept, {counts['correct']} right: {file}"
+    )
     return 0
-
-
-def _check_same(file: Path, policy: Policy, settings: EpisodeConfig) -> None:
-    """Let no two policies, or rewards, share a file: episodes of the one would pass for those of the other.
-
-    Raises:
-        WorkError: The file was begun with others.
-    """
-    from medvistagym_core.trajectories import TrajectoryReader
-
-    first = next(iter(TrajectoryReader(file)), None) if file.is_file() else None
-    if first is None:
-        return
-    now = {"policy": policy.name, **_drawn(policy.sampling), "reward": dict(settings.reward.weights)}
-    then = {"policy": first.policy.name, **_drawn(first.policy.sampling), "reward": dict(first.weights)}
-    for name in (*now, *then):
-        if now.get(name) != then.get(name):
-            raise CommandError(
-                f"{file} was begun with {name} {_said(then.get(name))}, not {_said(now.get(name))}; choose another --out"
-            )
-
-
-def _drawn(sampling: SamplingParams) -> dict[str, object]:
-    """How turns are drawn. With another seed they are other episodes, and a server may move; both may lie in one file."""
-    return {name: value for name, value in sampling.items() if name not in ("seed", "endpoint")}
-
-
-def _said(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={weight:g}" for name, weight in value.items() if weight)
-    return "none" if value is None else str(value)

@@ -13,11 +13,19 @@ from typing import TYPE_CHECKING, Any, Final
 from medvistagym_core.cli._console import print_stderr
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._mcp import import_mcp
-from medvistagym_core.cli._options import add_common, add_device, add_selection, load_registry, select_toolbox
+from medvistagym_core.cli._options import (
+    add_common,
+    add_execution,
+    add_selection,
+    load_registry,
+    make_executor,
+    select_toolbox,
+)
 
 if TYPE_CHECKING:
     import socket
 
+    from medvistagym_core.execution import Executor
     from medvistagym_core.imaging import Image
     from medvistagym_core.tools import Toolbox
 
@@ -34,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_common(parser, _EXAMPLE)
     add_selection(parser)
-    add_device(parser)
+    add_execution(parser)
     parser.add_argument(
         "--image",
         metavar="FILE",
@@ -122,9 +130,9 @@ def _over_stdio(server: Any, options: argparse.Namespace, limits: Any) -> None:
     ):
         if given:
             raise UsageError(f"{flag} goes with --http")
-    with server.claim_stdio() as fds, _offer(server, options, limits) as (toolbox, images):
+    with server.claim_stdio() as fds, _offer(server, options, limits) as (toolbox, images, executor):
         print_stderr(f"medvistagym: serving {', '.join(toolbox) or 'no tools'} on stdin and stdout")
-        server.run_stdio(toolbox, images, limits, fds)
+        server.run_stdio(toolbox, images, limits, fds, executor)
 
 
 def _over_http(server: Any, options: argparse.Namespace, limits: Any) -> None:
@@ -134,12 +142,12 @@ def _over_http(server: Any, options: argparse.Namespace, limits: Any) -> None:
         raise UsageError(str(error)) from error
     with contextlib.closing(listener):
         policy = _policy(server, options, listener)
-        with _offer(server, options, limits) as (toolbox, images):
+        with _offer(server, options, limits) as (toolbox, images, executor):
 
             def ready() -> None:
                 print_stderr(f"medvistagym: serving {', '.join(toolbox) or 'no tools'} at {server.url_of(listener)}")
 
-            server.run_http(toolbox, images, limits, policy, listener, ready)
+            server.run_http(toolbox, images, limits, policy, listener, ready, executor)
 
 
 def _limits(server: Any, options: argparse.Namespace) -> Any:
@@ -159,8 +167,10 @@ def _limits(server: Any, options: argparse.Namespace) -> Any:
 
 
 @contextlib.contextmanager
-def _offer(server: Any, options: argparse.Namespace, limits: Any) -> Iterator[tuple[Toolbox, list[Image]]]:
-    """The toolbox with the server's own tools, and the images of `--image`."""
+def _offer(
+    server: Any, options: argparse.Namespace, limits: Any
+) -> Iterator[tuple[Toolbox, list[Image], Executor | None]]:
+    """The toolbox with the server's own tools, the images of `--image`, and what runs the tools; None for the server's own."""
     from medvistagym_core.cli._image_files import PIPE, read_images
 
     if PIPE in options.image:
@@ -177,7 +187,10 @@ def _offer(server: Any, options: argparse.Namespace, limits: Any) -> Iterator[tu
             whole: Toolbox = server.add_server_tools(toolbox, own)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        yield whole, images
+        executor = None
+        if options.executor != "local":
+            executor = stack.enter_context(contextlib.closing(make_executor(registry, options.executor, whole)))
+        yield whole, images, executor
 
 
 def _policy(server: Any, options: argparse.Namespace, listener: socket.socket) -> Any:

@@ -7,9 +7,10 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
+from medvistagym_core.cli._console import ProgressBar, print_json, print_stderr, print_table, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_command, load_registry
+from medvistagym_core.cli._task_options import add_table_options, case_range, choose_split, find_tasks, print_provenance
 
 if TYPE_CHECKING:
     from medvistagym_core.environment import Case, Task
@@ -35,7 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "medvistagym tasks show scoutvqa --split test --index 3 --out case",
         json=True,
     )
-    show.add_argument("name", metavar="NAME", help="the task")
+    show.add_argument("name", metavar="NAME", nargs="?", help="the task, or a question table")
+    add_table_options(show)
     show.add_argument("--split", metavar="NAME", help="which split (default: the task's first)")
     show.add_argument("--index", metavar="N", type=int, default=0, help="which case of the split (default: 0)")
     show.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the split (default: 0)")
@@ -50,19 +52,74 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "medvistagym tasks audit scoutvqa\nmedvistagym tasks audit scoutvqa --cases 100 --json",
         json=True,
     )
-    audit.add_argument("name", metavar="NAME", help="the task")
+    audit.add_argument("name", metavar="NAME", nargs="?", help="the task, or a question table")
+    add_table_options(audit)
     audit.add_argument("--cases", metavar="N", type=int, default=400, help="how many cases to look at (default: 400)")
     audit.set_defaults(execute=_audit)
 
+    overlap = add_command(
+        commands,
+        "overlap",
+        "list pictures that are in more than one split or task, the same or nearly so",
+        "medvistagym tasks overlap vqa_rad slake\nmedvistagym tasks overlap questions.jsonl --max-distance 0 --json",
+        json=True,
+    )
+    overlap.add_argument("names", metavar="NAME", nargs="+", help="a task or a question table; may be several")
+    overlap.add_argument("--cases", metavar="N", type=int, help="how many cases of each split (default: all, or 512)")
+    overlap.add_argument(
+        "--max-distance",
+        metavar="N",
+        type=int,
+        default=4,
+        help="most of 64 signs of the perceptual hash that may differ; 0 for copies only (default: 4)",
+    )
+    overlap.set_defaults(execute=_overlap)
+
+
+def _overlap(options: argparse.Namespace) -> int:
+    from medvistagym_core.environment import make_task
+    from medvistagym_core.environment.questions import find_overlaps, hash_pictures
+
+    if not 0 <= options.max_distance <= 32:
+        raise UsageError(f"--max-distance is a number from 0 to 32, not {options.max_distance}")
+    registry = load_registry(options)
+    bar = ProgressBar("pictures")
+    sets = []
+    try:
+        for name in dict.fromkeys(options.names):
+            task = make_task(registry, name)
+            for split in task.splits:
+                count = len(case_range(task, split, options.cases, None))
+                sets.append(hash_pictures(task, split, count, progress=bar.show))
+    finally:
+        bar.close()
+    found = find_overlaps(sets, max_distance=options.max_distance)
+    for one in sets:
+        for problem in one.problems[:3]:
+            print_stderr(f"medvistagym: left out: {problem}")
+    if options.json:
+        pairs = [{"first": list(o.first), "second": list(o.second), "distance": o.distance} for o in found]
+        print_json({"pictures": {one.name: len(one.pictures) for one in sets}, "overlaps": pairs})
+        return 0
+    print_table(
+        [["the same" if o.distance is None else f"{o.distance} of 64 differ", *o.first, *o.second] for o in found],
+        header=["", "in", "case", "and in", "case"] if found else (),
+    )
+    same = sum(o.distance is None for o in found)
+    counts = ", ".join(f"{one.name} {len(one.pictures)}" for one in sets)
+    print_text(f"{same} pictures are the same, {len(found) - same} nearly so; different pictures: {counts}")
+    return 0
+
 
 def _list(options: argparse.Namespace) -> int:
-    from medvistagym_core.environment import HasAudit, HasDemonstrations, HasExpert, HasPerceptionItems
+    from medvistagym_core.environment import HasArguments, HasAudit, HasDemonstrations, HasExpert, HasPerceptionItems
 
     capabilities: dict[str, type[object]] = {
         "expert": HasExpert,
         "demonstrations": HasDemonstrations,
         "looks": HasPerceptionItems,
         "audit": HasAudit,
+        "arguments": HasArguments,
     }
     tasks: list[dict[str, Any]] = []
     for name, task in load_registry(options).tasks.items():
@@ -90,14 +147,22 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    task = load_registry(options).task(options.name)
-    case = _case(task, options.split or task.splits[0], options.index, options.seed)
+    from medvistagym_core.environment import HasSize
+
+    (task,) = find_tasks(options, load_registry(options), name=options.name)
+    arguments = _arguments(task)
+    try:
+        split = choose_split(task, options.split, task.splits[0])
+        case = _case(task, split, options.index, options.seed)
+    except (UsageError, ValueError) as error:
+        raise UsageError(f"{error}{_arguments_hint(arguments)}") from error
     files = []
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)
         files = [options.out / f"image-{handle}.png" for handle in range(len(case.images))]
         for image, file in zip(case.images, files, strict=True):
             image.save(file)
+    size = task.size(split) if isinstance(task, HasSize) else None
     images = [
         {"handle": handle, "height": image.shape[0], "width": image.shape[1], "unit": image.unit}
         | ({"file": str(files[handle])} if files else {})
@@ -110,10 +175,15 @@ def _show(options: argparse.Namespace) -> int:
             "question": case.question,
             "options": list(case.options),
             "images": images,
+            "split": split,
+            "cases": size,
+            "facets": dict(case.facets),
+            "arguments": arguments,
         }
         print_json({**shown, "answer": case.answer.value} if options.answer else shown)
         return 0
-    print_text(f"{case.id}, family {case.family}")
+    of = "" if size is None else f", case {options.index} of {size} in {split}"
+    print_text(f"{case.id}, family {case.family}{of}")
     for shape in images:
         written = f", {shape['file']}" if "file" in shape else ""
         print_text(f"image {shape['handle']}: {shape['width']} x {shape['height']}, {shape['unit']}{written}")
@@ -121,8 +191,42 @@ def _show(options: argparse.Namespace) -> int:
     if case.options:
         print_text(f"options: {'; '.join(case.options)}")
     if options.answer:
-        print_text(f"answer: {case.answer.value}")
+        print_text(f"answer: {case.answer.value} ({case.answer.kind})")
+    for argument in arguments:
+        value = "" if argument["value"] is None else f" (now {argument['value']})"
+        print_text(f"--task-arg {argument['name']}={argument['type']}: {argument['description']}{value}")
+    print_provenance(task, split)
     return 0
+
+
+def _arguments(task: Task) -> list[dict[str, Any]]:
+    """The arguments of a task: name, type, description and value of each."""
+    from medvistagym_core.environment import HasArguments
+
+    if not isinstance(task, HasArguments):
+        return []
+    values = task.arguments.model_dump(mode="json")
+    properties = task.arguments.model_json_schema()["properties"]
+    return [
+        {"name": name, "type": _type_name(schema), "description": schema.get("description", ""), "value": values[name]}
+        for name, schema in properties.items()
+    ]
+
+
+def _type_name(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return "|".join(map(str, schema["enum"]))
+    if "anyOf" in schema:
+        return next(_type_name(one) for one in schema["anyOf"] if one.get("type") != "null")
+    return str(schema.get("format") or schema.get("type", "value")).upper()
+
+
+def _arguments_hint(arguments: list[dict[str, Any]]) -> str:
+    return (
+        f" (arguments, given with --task-arg NAME=VALUE: {', '.join(a['name'] for a in arguments)})"
+        if arguments
+        else ""
+    )
 
 
 def _case(task: Task, split: str, index: int, seed: int) -> Case:
@@ -136,10 +240,9 @@ def _case(task: Task, split: str, index: int, seed: int) -> Case:
 def _audit(options: argparse.Namespace) -> int:
     from medvistagym_core.environment import HasAudit
 
-    registry = load_registry(options)
-    task = registry.task(options.name)
+    (task,) = find_tasks(options, load_registry(options), name=options.name)
     if not isinstance(task, HasAudit):
-        raise UsageError(f"{options.name} has no audit")
+        raise UsageError(f"{task.name} has no audit")
     if options.cases < 1:
         raise UsageError(f"--cases must be at least 1, not {options.cases}")
     rows = task.audit(options.cases)
@@ -151,5 +254,5 @@ def _audit(options: argparse.Namespace) -> int:
         )
     failed = [row.name for row in rows if not row.passed]
     if failed:
-        print_stderr(f"medvistagym: {options.name} is not proven honest: {', '.join(failed)}")
+        print_stderr(f"medvistagym: {task.name} is not proven honest: {', '.join(failed)}")
     return 1 if failed else 0

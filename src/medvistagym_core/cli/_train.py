@@ -14,7 +14,15 @@ from typing import Any, Final, TextIO
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
-from medvistagym_core.cli._options import add_common, add_selection, load_registry, select_toolbox
+from medvistagym_core.cli._options import (
+    add_common,
+    add_executor,
+    add_selection,
+    find_executor,
+    load_registry,
+    select_toolbox,
+)
+from medvistagym_core.cli._task_options import add_table_options, find_tasks, task_arguments
 
 __all__ = ["configure"]
 
@@ -33,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--recipe", metavar="NAME|FILE", help="a shipped recipe, or a YAML file (default: the trainer's)"
     )
     parser.add_argument("--task", metavar="NAME", help="train on this task instead of the recipe's")
+    add_table_options(parser)
     add_selection(parser, default=None)
+    add_executor(parser, default=None)
     parser.add_argument("--model", metavar="PATH", help="train this local checkpoint, not a new tiny model")
     parser.add_argument("--run", metavar="FOLDER", type=Path, help="the run folder (default: a new one in runs/)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run (default: the newest)")
@@ -60,8 +70,10 @@ def _train(options: argparse.Namespace) -> int:
     trainer = registry.trainer(options.trainer)
     if options.tools is not None:  # a selection that cannot be had stops here, before any work
         select_toolbox(registry, options.tools)
-    if options.task is not None:
-        registry.task(options.task)
+    if options.task is not None or options.task_file is not None:
+        find_tasks(options, registry)
+    if options.executor is not None:
+        find_executor(registry, options.executor)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
@@ -155,10 +167,14 @@ def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
             changes[name] = json.loads(value)
         except ValueError:
             changes[name] = value
-    if options.task is not None:
-        changes["task"] = options.task
+    if options.task is not None or options.task_file is not None:
+        changes["task"] = options.task_file or options.task
+    if arguments := task_arguments(options):
+        changes["task_arguments"] = arguments
     if options.seed is not None:
         changes["seed"] = options.seed
+    if options.executor is not None:
+        changes["executor"] = options.executor
     return changes
 
 

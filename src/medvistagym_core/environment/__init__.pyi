@@ -1,10 +1,14 @@
 from ._capabilities import AuditCheck as AuditCheck
+from ._capabilities import HasArguments as HasArguments
 from ._capabilities import HasAudit as HasAudit
 from ._capabilities import HasDemonstrations as HasDemonstrations
 from ._capabilities import HasExpert as HasExpert
 from ._capabilities import HasInformativeCalls as HasInformativeCalls
 from ._capabilities import HasPerceptionItems as HasPerceptionItems
+from ._capabilities import HasProvenance as HasProvenance
+from ._capabilities import HasSize as HasSize
 from ._capabilities import PerceptionItem as PerceptionItem
+from ._capabilities import Provenance as Provenance
 from ._capabilities import ToolScript as ToolScript
 from ._capabilities import informative_call_check as informative_call_check
 from ._capabilities import required_tool as required_tool
@@ -26,3 +30,6 @@ from ._step import Step as Step
 from ._task import Answer as Answer
 from ._task import Case as Case
 from ._task import Task as Task
+from .questions import QuestionTask as QuestionTask
+from .questions import TableArguments as TableArguments
+from .questions import make_task as make_task

@@ -1,4 +1,4 @@
-"""What a task may know beyond its cases: experts, demonstrations, perception items, informative calls, audits.
+"""What a task may know beyond its cases: experts, demonstrations, perception items, informative calls, its size, audits.
 
 Each capability is a `Protocol` of its own, found with `isinstance`; a task implements those it has.
 """
@@ -6,14 +6,15 @@ Each capability is a `Protocol` of its own, found with `isinstance`; a task impl
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from medvistagym_core.imaging import Box, Image
 from medvistagym_core.tools import ToolCall, ToolResult
 
 if TYPE_CHECKING:
     import numpy as np
+    from pydantic import BaseModel
 
 from medvistagym_core.environment._task import Case, Task
 
@@ -112,3 +113,66 @@ class HasAudit(Protocol):
     """Can prove itself honest."""
 
     def audit(self, n: int = 400) -> tuple[AuditCheck, ...]: ...
+
+
+@runtime_checkable
+class HasSize(Protocol):
+    """Has a last case in each split."""
+
+    def size(self, split: str) -> int:
+        """How many cases a split has: its indices are 0 to one less.
+
+        Raises:
+            ValueError: There is no such split.
+        """
+        ...
+
+
+@runtime_checkable
+class HasArguments(Protocol):
+    """Can be told things, such as where its files are."""
+
+    @property
+    def arguments(self) -> BaseModel:
+        """What it was told, by a model that describes each argument."""
+        ...
+
+    def with_arguments(self, arguments: Mapping[str, Any]) -> Task:
+        """The same task with other arguments; those that are not named stay.
+
+        Raises:
+            ValueError: There is no such argument, or its value cannot be had.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """Where the cases of a split are from.
+
+    Attributes:
+        label: The file or folder.
+        questions: How many there are.
+        checksum: SHA-256 of the questions and answers in their order.
+        licence: Their licence; empty where it is not known.
+        citation: How their authors want them cited.
+        homepage: Where they are published.
+        revision: The revision that was found; empty where it is not known.
+        notes: What is not as published, and what was left out, a sentence each.
+    """
+
+    label: str
+    questions: int
+    checksum: str
+    licence: str = ""
+    citation: str = ""
+    homepage: str = ""
+    revision: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class HasProvenance(Protocol):
+    """Can say where its cases are from."""
+
+    def provenance(self, split: str) -> Provenance: ...

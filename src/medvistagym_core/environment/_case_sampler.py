@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import gymnasium
 
+from medvistagym_core.environment._capabilities import HasSize
 from medvistagym_core.environment._config import EpisodeConfig
 from medvistagym_core.environment._episode import Episode
 from medvistagym_core.environment._task import Task
 from medvistagym_core.tools import Toolbox
+
+_CASES_WITHOUT_END: Final = 1000
+"""How many cases of a task without an end are drawn from."""
 
 
 class _CaseSampler:
     """Deals out episodes of a task."""
 
     def __init__(
-        self, task: Task, toolbox: Toolbox, settings: EpisodeConfig, split: str, cases: int, seed: int
+        self,
+        task: Task,
+        toolbox: Toolbox,
+        settings: EpisodeConfig,
+        split: str | None,
+        cases: int | None,
+        seed: int,
     ) -> None:
+        if split is None:
+            split = task.splits[0] if len(task.splits) == 1 else "train"
         if split not in task.splits:
             raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
-        if cases < 1:
+        if cases is not None and cases < 1:
             raise ValueError(f"cases is at least 1, not {cases}")
         self.task, self.toolbox, self.settings = task, toolbox, settings
-        self.split, self.cases, self.seed = split, cases, seed
+        self.split, self.seed = split, seed
+        size = task.size(split) if isinstance(task, HasSize) else cases or _CASES_WITHOUT_END
+        self.cases = size if cases is None else min(cases, size)
 
     def make_episode(self, drawn: int, options: dict[str, Any] | None = None) -> Episode:
         split, index = self.split, drawn

@@ -444,7 +444,7 @@ def step_episodes(
     executor: Executor,
     episodes: Sequence[Episode],
     said: Sequence[str | Mapping[str, Any] | Turn],
-    seconds: float = 0.0,
+    seconds: float | Sequence[float] = 0.0,
 ) -> None:
     """One turn of several episodes: all their calls in one run of the executor.
 
@@ -452,12 +452,13 @@ def step_episodes(
         executor: Runs the calls.
         episodes: Episodes that are not over.
         said: What the policy wrote, one an episode.
-        seconds: Wall time the policy took for all of them.
+        seconds: Wall time the policy took, for all of them or one an episode.
     """
+    spent = seconds if isinstance(seconds, Sequence) else [seconds] * len(episodes)
     waiting: list[Episode] = []
     jobs = []
-    for episode, text in zip(episodes, said, strict=True):
-        calls = episode.submit_turn(text, seconds)
+    for episode, text, took in zip(episodes, said, spent, strict=True):
+        calls = episode.submit_turn(text, took)
         if calls:
             waiting.append(episode)
             jobs.append((episode.store, calls))

@@ -15,6 +15,7 @@ from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.protocol import Block
 from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import (
+    AnswerRecord,
     ImageRecord,
     OutcomeRecord,
     PolicyRecord,
@@ -92,15 +93,32 @@ def build_trajectory(
             ended=termination,
             answer=steps[-1].answer if steps else None,
             expected=case.answer.value,
+            key=_answer_record(case),
             correct=outcome.grade.correct,
             abstained=outcome.grade.abstained,
             informed=outcome.had_required_information,
             needed=required_tool,
             reason=reason,
         ),
+        question=case.question,
+        options=case.options,
+        facets=dict(case.facets),
+        task_reference=case.reference,
         reward=reward.total,
         terms=dict(reward.terms),
         weights=dict(config.reward.weights),
+    )
+
+
+def _answer_record(case: Case) -> AnswerRecord:
+    answer = case.answer
+    return AnswerRecord(
+        value=answer.value,
+        kind=answer.kind,
+        aliases=answer.aliases,
+        tolerance=answer.tolerance,
+        unit=answer.unit,
+        threshold=answer.threshold,
     )
 
 

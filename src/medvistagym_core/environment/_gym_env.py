@@ -39,8 +39,9 @@ class MedVistaEnv(gymnasium.Env[EnvObservation, str]):
         task: Where cases come from.
         toolbox: The tools that may be called.
         settings: How episodes are played.
-        split: Split of the cases.
-        cases: Cases are drawn from the first so many of the split; `reset(options={"index": ...})` picks one, and
+        split: Split of the cases; "train", or the task's only one, unless given.
+        cases: Cases are drawn from the first so many of the split; from all, or the first 1,000 of a task without an end,
+            unless given. `reset(options={"index": ...})` picks one, and
             `options={"split": ...}` another split.
         case_seed: Seed of the cases.
         executor: Runs the calls; one of its own when None, which `close` closes.
@@ -55,8 +56,8 @@ class MedVistaEnv(gymnasium.Env[EnvObservation, str]):
         toolbox: Toolbox,
         settings: EpisodeConfig | None = None,
         *,
-        split: str = "train",
-        cases: int = 1000,
+        split: str | None = None,
+        cases: int | None = None,
         case_seed: int = 0,
         executor: Executor | None = None,
         render_mode: str | None = None,

@@ -37,8 +37,9 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
         toolbox: The tools that may be called.
         num_envs: Episodes at a time.
         settings: How episodes are played.
-        split: Split of the cases.
-        cases: Cases are drawn from the first so many of the split.
+        split: Split of the cases; "train", or the task's only one, unless given.
+        cases: Cases are drawn from the first so many of the split; from all, or the first 1,000 of a task without an end,
+            unless given.
         case_seed: Seed of the cases.
         executor: Runs the calls; one of its own when None, which `close` closes.
     """
@@ -52,8 +53,8 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
         num_envs: int,
         settings: EpisodeConfig | None = None,
         *,
-        split: str = "train",
-        cases: int = 1000,
+        split: str | None = None,
+        cases: int | None = None,
         case_seed: int = 0,
         executor: Executor | None = None,
     ) -> None:
@@ -69,7 +70,7 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
         self._cases = _CaseSampler(task, toolbox, self.settings, split, cases, case_seed)
         self._own = LocalExecutor(toolbox) if executor is None else None
         self._executor: Executor = executor or self._own  # type: ignore[assignment]
-        self._draws = [_IndexSampler(cases) for _ in range(num_envs)]
+        self._draws = [_IndexSampler(self._cases.cases) for _ in range(num_envs)]
         self.episodes: list[Episode] = []
 
     def reset(

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from medvistagym_core.environment._gym_vector_env import MedVistaVectorEnv
 
 
-__all__ = ["NAMESPACE", "make", "make_vector", "register_environments"]
+__all__ = ["ANY_TASK", "NAMESPACE", "make", "make_vector", "register_environments"]
 
 NAMESPACE: Final = "medvistagym"
+ANY_TASK: Final = f"{NAMESPACE}/task-v1"
+"""The environment of any task: `gymnasium.make("medvistagym_core.gym:medvistagym/task-v1", task="questions.jsonl")`."""
 
 
 def register_environments(plugins: str | None = None) -> tuple[str, ...]:
@@ -44,17 +46,22 @@ def register_environments(plugins: str | None = None) -> tuple[str, ...]:
                 vector_entry_point="medvistagym_core.gym:make_vector",
                 kwargs={"task": name, "plugins": plugins},
             )
+    if ANY_TASK not in gymnasium.registry:
+        gymnasium.register(
+            ANY_TASK, entry_point="medvistagym_core.gym:make", vector_entry_point="medvistagym_core.gym:make_vector"
+        )
     return tuple(ids)
 
 
 def make(*, task: str, plugins: str | None = None, **options: Any) -> MedVistaEnv:
-    """An environment of an installed task.
+    """An environment of an installed task, or of a question table.
 
     Args:
-        task: Name of the task.
+        task: Name of the task, or a table as `make_task` takes it ("questions.jsonl").
         plugins: Names of the plugins to load, comma-separated; all when None.
-        **options: `tools`, a selection of tools (those of the task unless given); `reward`, as `Reward.parse` reads it
-            ("scout"); and what `MedVistaEnv` takes: `settings`, `split`, `cases`, `case_seed`, `executor`, `render_mode`.
+        **options: `task_arguments`, arguments of the task by name; `tools`, a selection of tools (those of the task unless
+            given); `reward`, as `Reward.parse` reads it ("scout"); and what `MedVistaEnv` takes: `settings`, `split`, `cases`,
+            `case_seed`, `executor`, `render_mode`.
 
     Raises:
         SelectionError: The task or a tool is not installed.
@@ -77,11 +84,12 @@ def _parts(name: str, plugins: str | None, options: dict[str, Any]) -> dict[str,
     from medvistagym_core.environment._config import EpisodeConfig
     from medvistagym_core.environment._reward import Reward
     from medvistagym_core.environment.grading import with_builtin_graders
+    from medvistagym_core.environment.questions import make_task
     from medvistagym_core.protocol import system_prompt
 
     options = dict(options)
     registry = _registry(plugins)
-    task = registry.task(name)
+    task = make_task(registry, name, options.pop("task_arguments", None))
     tools, reward = options.pop("tools", None), options.pop("reward", "scout")
     toolbox = registry.toolbox(task.tools if tools is None else tools)
     if options.get("settings") is None:

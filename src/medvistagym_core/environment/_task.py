@@ -10,12 +10,11 @@ A script is a generator: it yields `ToolCall`s, is sent each `ToolResult`, and r
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from medvistagym_core.imaging import Image
-
-if TYPE_CHECKING:
-    pass
+from medvistagym_core.plugins import TaskReference
 
 AnswerKind = Literal["exact", "yes_no", "choice", "number", "set", "box", "text"]
 
@@ -59,6 +58,8 @@ class Case:
         options: Answers to choose from, in the order shown; empty for an open question.
         answer: The hidden answer.
         truth: What the generator knows beyond the answer.
+        facets: Facts by which results are broken down, such as {"modality": "CT"}; no policy sees them.
+        reference: How the task can be made again, where its name alone does not say.
     """
 
     id: str
@@ -71,6 +72,8 @@ class Case:
     answer: Answer = dataclasses.field(repr=False)
     options: tuple[str, ...] = ()
     truth: Any = dataclasses.field(default=None, repr=False)
+    facets: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    reference: TaskReference | None = None
 
 
 @runtime_checkable

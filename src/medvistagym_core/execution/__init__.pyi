@@ -10,4 +10,7 @@ from ._schedule import batch_key as batch_key
 from ._schedule import referenced_handles as referenced_handles
 from ._schedule import schedule_calls as schedule_calls
 from ._tool_reference import NotImportableToolError as NotImportableToolError
+from ._tool_reference import ToolReference as ToolReference
+from ._tool_reference import load_tool as load_tool
+from ._tool_reference import tool_references as tool_references
 from ._work_item import WorkItem as WorkItem

@@ -7,7 +7,7 @@ from typing import Final, Self
 
 from medvistagym_core.execution._base import CallRequest
 from medvistagym_core.execution._result_cache import ResultCache
-from medvistagym_core.execution._schedule import schedule_calls
+from medvistagym_core.execution._schedule import Runner, schedule_calls
 from medvistagym_core.execution._thread_pool import JobStream, ThreadPool
 from medvistagym_core.execution._work_item import WorkItem
 from medvistagym_core.tools import Toolbox, ToolResult
@@ -42,7 +42,11 @@ class LocalExecutor:
 
     def run(self, requests: Sequence[CallRequest]) -> list[list[ToolResult]]:
         """The results of every call, as `requests` are nested; images are in the stores, their handles in the results."""
-        return schedule_calls(requests, self.toolbox, _LocalRunner(self._threads), self._cache)
+        return schedule_calls(requests, self.toolbox, self.open_runner(), self._cache)
+
+    def open_runner(self) -> Runner:
+        """What runs work items here, for an executor that sends others elsewhere."""
+        return _LocalRunner(self._threads)
 
 
 class _LocalRunner:

@@ -31,6 +31,7 @@ from ._registry import Registry as Registry
 from ._registry import SelectionError as SelectionError
 from ._scaffold import ScaffoldError as ScaffoldError
 from ._scaffold import write_package as write_package
+from ._task_reference import TaskReference as TaskReference
 from ._tolerant_metadata import tolerate_broken_metadata as tolerate_broken_metadata
 from ._tools_file import FILES_VARIABLE as FILES_VARIABLE
 from ._tools_file import MCP_MISSING as MCP_MISSING

@@ -10,6 +10,7 @@ key is read from an environment variable, goes into one header and into nothing 
 from __future__ import annotations
 
 import email.utils
+import http.client
 import json
 import math
 import os
@@ -19,8 +20,9 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Final
 
-import httpx2
 import tenacity
+
+from medvistagym_core.rollouts._connections import Connections, HttpResponse, ResponseTooLargeError
 
 KEY_VARIABLE: Final = "MEDVISTAGYM_API_KEY"
 MAX_RESPONSE_BYTES: Final = 16 * 2**20
@@ -109,6 +111,10 @@ class ChatCompletionsClient:
         timeout_s: Seconds that one request may take.
         key_variable: Environment variable that holds the key, if one is needed.
 
+    Attributes:
+        url: Where the API begins.
+        concurrency: Most requests at once.
+
     Raises:
         ValueError: The URL is none, or carries a key; a number is out of range.
     """
@@ -133,17 +139,16 @@ class ChatCompletionsClient:
         if retries < 0 or backoff_s < 0 or timeout_s <= 0:
             raise ValueError("retries and backoff are at least 0, and a time limit is above 0")
         self.url = url.rstrip("/").removesuffix("/chat/completions")
+        self.concurrency = concurrency
         self._rate = RateLimiter(concurrency, per_minute, tokens_per_minute)
         self._retries, self._backoff_s, self._timeout_s = retries, backoff_s, timeout_s
         self._key = os.environ.get(key_variable, "").strip()
         self._key_variable = key_variable
         self._stopped = threading.Event()
-        headers = {"Accept": "application/json", "User-Agent": "medvistagym-core"}
+        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "medvistagym-core"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        # A redirect is an error: the key and the images are for one server.
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=concurrency)
-        self._http = httpx2.Client(headers=headers, timeout=timeout_s, follow_redirects=False, limits=limits)
+        self._connections = Connections(self.url, headers, timeout_s, MAX_RESPONSE_BYTES)
 
     def __repr__(self) -> str:
         return f"<endpoint {self.url}>"
@@ -178,15 +183,10 @@ class ChatCompletionsClient:
         Raises:
             EndpointError: It cannot be reached, refuses, or lists none.
         """
-        deadline = time.monotonic() + self._timeout_s
         try:
-            with self._http.stream("GET", f"{self.url}/models") as response:
-                content = _read(response, deadline)
-        except (httpx2.HTTPError, TimeoutError, _RetryableError) as error:
-            said = self._shorten(str(error)) or type(error).__name__
-            raise EndpointError(f"{self.url}: it cannot be reached: {said}", fatal=True) from None
-        if not response.is_success:
-            raise EndpointError(f"{self.url}: {self._refusal(response, content)}")
+            content = self._request("GET", "/models")
+        except _RetryableError as error:
+            raise EndpointError(f"{self.url}: {error}", fatal=error.unreachable) from None
         try:
             return [str(model["id"]) for model in json.loads(content)["data"]]
         except (ValueError, LookupError, TypeError):
@@ -197,7 +197,7 @@ class ChatCompletionsClient:
             self._sleep(self._rate.reserve())
             began = time.monotonic()
             try:
-                message, tokens = _parse_completion(self._post(body))
+                message, tokens = _parse_completion(self._request("POST", "/chat/completions", body))
             except _RetryableError as error:
                 if error.retry_after_s is not None:
                     self._rate.pause_for(min(error.retry_after_s, MAX_BACKOFF_S))
@@ -209,24 +209,28 @@ class ChatCompletionsClient:
         if self._stopped.wait(max(seconds, 0.0)):
             raise EndpointError(f"{self.url}: stopped")
 
-    def _post(self, body: dict[str, Any]) -> bytes:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+        payload = None if body is None else json.dumps(body).encode()
         deadline = time.monotonic() + self._timeout_s
         try:
-            with self._http.stream("POST", f"{self.url}/chat/completions", json=body) as response:
-                content = _read(response, deadline)
-        except (httpx2.TimeoutException, TimeoutError):
+            response = self._connections.request(method, path, payload, deadline)
+        except TimeoutError:
             raise _RetryableError(f"no answer within {self._timeout_s:g} s") from None
-        except httpx2.ConnectError as error:
-            raise _RetryableError(f"it cannot be reached: {self._shorten(str(error))}", unreachable=True) from None
-        except httpx2.HTTPError as error:
+        except ResponseTooLargeError:
+            raise _RetryableError(f"it answered with more than {MAX_RESPONSE_BYTES // 2**20} MiB") from None
+        except (ConnectionError, http.client.HTTPException) as error:
+            if isinstance(error, ConnectionRefusedError):
+                raise _RetryableError(f"it cannot be reached: {self._shorten(str(error))}", unreachable=True) from None
             raise _RetryableError(f"the connection broke ({type(error).__name__})") from None
-        if response.is_success:
-            return content
-        raise self._refusal(response, content)
+        except OSError as error:  # no such host, no route to it, no trust in its certificate
+            raise _RetryableError(f"it cannot be reached: {self._shorten(str(error))}", unreachable=True) from None
+        if 200 <= response.status < 300:
+            return response.content
+        raise self._refusal(response)
 
-    def _refusal(self, response: httpx2.Response, content: bytes) -> Exception:
-        status = response.status_code
-        message = self._shorten(_error_message(content))
+    def _refusal(self, response: HttpResponse) -> Exception:
+        status = response.status
+        message = self._shorten(_error_message(response.content))
         sentence = f"it answered {status}{f': {message}' if message else ''}"
         if status in _RETRYABLE_STATUS or status >= 500:
             return _RetryableError(sentence, _retry_after_s(response.headers.get("Retry-After")))
@@ -238,19 +242,6 @@ class ChatCompletionsClient:
         """A server's words, short, and without the key, should it repeat that."""
         text = text.replace(self._key, "***") if self._key else text
         return " ".join(text.split())[:200]
-
-
-def _read(response: httpx2.Response, deadline: float) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    for chunk in response.iter_bytes(65536):
-        chunks.append(chunk)
-        size += len(chunk)
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        if size > MAX_RESPONSE_BYTES:
-            raise _RetryableError(f"it answered with more than {MAX_RESPONSE_BYTES // 2**20} MiB")
-    return b"".join(chunks)
 
 
 def _parse_completion(raw: bytes) -> tuple[dict[str, Any], int]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import io
 import json
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import cachetools
 
 from medvistagym_core.environment import Observation
+from medvistagym_core.imaging import encode_png
 from medvistagym_core.protocol import (
     THINK,
     TOOL_CALL_TAGS,
@@ -32,7 +34,11 @@ from medvistagym_core.rollouts._policy import PolicyUnavailableError
 from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import SamplingParams
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _THREADS: Final = 64
+_MAX_URL_CHARS: Final = 64 * 2**20
 
 
 class EndpointPolicy:
@@ -86,6 +92,7 @@ class EndpointPolicy:
         self._endpoint = endpoint
         self._protocol: ActionFormat = protocol or TextProtocol()
         self._seed = seed
+        self._pictures = PictureUrls()
         self._body: dict[str, Any] = {
             "model": model,
             "temperature": temperature,
@@ -98,6 +105,29 @@ class EndpointPolicy:
                 self._body["parallel_tool_calls"] = False
         elif style == "text":
             self._body["stop"] = [TOOL_CALL_TAGS[1]]
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests may be under way at once."""
+        return self._endpoint.concurrency
+
+    def act_one(self, observation: Observation) -> Turn:
+        """A turn for one observation.
+
+        Raises:
+            PolicyUnavailableError: There is no server, or it refuses the key or the address.
+            EndpointError: The request was refused, or no try succeeded.
+        """
+        try:
+            return self._act(observation)
+        except EndpointError as error:
+            if error.fatal:
+                raise PolicyUnavailableError(str(error)) from error
+            raise
+
+    def stop(self) -> None:
+        """Let requests that wait give up."""
+        self._endpoint.stop()
 
     def act(self, observations: Sequence[Observation]) -> list[Turn | Exception]:
         """A turn for each observation, or why there is none.
@@ -141,7 +171,7 @@ class EndpointPolicy:
     def _act(self, observation: Observation) -> Turn:
         named = repr((self._seed, observation.seed, observation.num_turns)).encode()
         seed = int.from_bytes(hashlib.sha256(named).digest()[:4], "big") >> 1
-        messages = list(to_openai_messages(observation.messages, observation.policy_state.setdefault("pictures", {})))
+        messages = list(to_openai_messages(observation.messages, self._pictures))
         return self._to_turn(self._endpoint.complete({**self._body, "messages": messages, "seed": seed}))
 
     def _to_turn(self, message: dict[str, Any]) -> Turn:
@@ -156,12 +186,38 @@ class EndpointPolicy:
         return self._protocol.parse_message({**message, "content": content})
 
 
-def to_openai_messages(messages: Sequence[Message], pictures: dict[int, tuple[Any, str]]) -> Iterator[Message]:
+class PictureUrls:
+    """Pictures as data URLs. Those used last are kept: every turn sends its pictures again, and episodes of a case share them.
+
+    Args:
+        max_chars: Most characters of URLs that are kept.
+    """
+
+    def __init__(self, max_chars: int = _MAX_URL_CHARS) -> None:
+        # By identity, with the picture itself so that no other one can have it.
+        self._urls: cachetools.LRUCache[int, tuple[Any, str]] = cachetools.LRUCache(
+            max_chars, lambda entry: len(entry[1])
+        )
+        self._lock = threading.Lock()
+
+    def get(self, picture: Any) -> str:
+        """The PNG file of a Pillow image as a data URL; one that is grey is sent in grey."""
+        with self._lock:
+            found = self._urls.get(id(picture))
+        if found is not None:
+            return found[1]
+        url = f"data:image/png;base64,{base64.b64encode(encode_png(_grey_if_grey(picture))).decode()}"
+        with self._lock, contextlib.suppress(ValueError):  # larger than all that is kept
+            self._urls[id(picture)] = picture, url
+        return url
+
+
+def to_openai_messages(messages: Sequence[Message], pictures: PictureUrls) -> Iterator[Message]:
     """A conversation as the chat completions API takes it.
 
     Args:
         messages: Messages with Pillow images in their image blocks.
-        pictures: Pictures that were encoded before, by `id` of the image, beside the image itself; new ones are added.
+        pictures: Gives pictures as the API takes them.
     """
     calls, due = 0, 0
     images: list[Block] = []
@@ -193,18 +249,22 @@ def to_openai_messages(messages: Sequence[Message], pictures: dict[int, tuple[An
         yield {"role": "user", "content": images}
 
 
+def _grey_if_grey(picture: Any) -> np.ndarray:
+    """The values of an RGB picture, of one channel where all are the same."""
+    import numpy as np
+
+    values = np.asarray(picture)
+    first = values[..., 0]
+    same = bool((first == values[..., 1]).all()) and bool((first == values[..., 2]).all())
+    return np.ascontiguousarray(first) if same else values
+
+
 def _call(function: dict[str, Any], number: int) -> dict[str, Any]:
     arguments = json.dumps(function["arguments"], ensure_ascii=False)
     return {"id": f"call_{number}", "type": "function", "function": {"name": function["name"], "arguments": arguments}}
 
 
-def _to_openai_part(block: Block, pictures: dict[int, tuple[Any, str]]) -> dict[str, Any]:
+def _to_openai_part(block: Block, pictures: PictureUrls) -> dict[str, Any]:
     if block["type"] != "image":
         return {"type": "text", "text": block["text"]}
-    image = block["image"]
-    if id(image) not in pictures:
-        with contextlib.closing(io.BytesIO()) as file:
-            image.save(file, "png")
-            text = base64.b64encode(file.getvalue()).decode()
-        pictures[id(image)] = image, f"data:image/png;base64,{text}"
-    return {"type": "image_url", "image_url": {"url": pictures[id(image)][1]}}
+    return {"type": "image_url", "image_url": {"url": pictures.get(block["image"])}}

@@ -14,7 +14,7 @@ from typing import Final
 
 from medvistagym_core.execution import ImageStore, LocalExecutor
 from medvistagym_core.plugins import Registry
-from medvistagym_core.rollouts._replay import locked_toolbox, replay
+from medvistagym_core.rollouts._replay import locked_toolbox, recorded_task, replay
 from medvistagym_core.trajectories import Trajectory, TrajectoryReader
 
 MAX_CACHED_EPISODES: Final = 8
@@ -67,7 +67,7 @@ class FullResolutionReplayer:
         try:
             lock = TrajectoryReader(file).lock()
             with LocalExecutor(locked_toolbox(lock, self._registry), cache_bytes=0) as executor:
-                (played,) = replay([trajectory], executor, self._registry.task)
+                (played,) = replay([trajectory], executor, recorded_task(self._registry))
         except (OSError, ValueError):  # no lock, or no such task here
             return ImageStore()
         return played.store

@@ -36,6 +36,29 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
+class ConcurrentPolicy(Policy, Protocol):
+    """Acts on several observations independently of each other, from several threads: a rollout waits for none of them."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many observations it can act on at once."""
+        ...
+
+    def act_one(self, observation: Observation) -> str | Turn:
+        """A turn for one observation.
+
+        Raises:
+            PolicyUnavailableError: It cannot act at all.
+            Exception: It failed on this observation.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Give up what is still being written: the rollout is over."""
+        ...
+
+
 class PolicyFactory(Protocol):
     """Makes a policy for `--policy NAME`; a plugin offers some by the hook `medvistagym_policies`."""
 

@@ -19,11 +19,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medvistagym_core.environment import Case, Task
+from medvistagym_core.environment import Case, Task, make_task
 from medvistagym_core.execution import Executor, ImageStore
 from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import truncate
+from medvistagym_core.rollouts._image_control import IMAGE_CONTROLS, image_control
 from medvistagym_core.tools import Tool, Toolbox, ToolboxLock, ToolCall, ToolError, ToolResult
 from medvistagym_core.trajectories import (
     CallRecord,
@@ -34,7 +35,7 @@ from medvistagym_core.trajectories import (
     image_record,
 )
 
-__all__ = ["Difference", "ReplayReport", "ReplayedEpisode", "locked_toolbox", "replay", "verify"]
+__all__ = ["Difference", "ReplayReport", "ReplayedEpisode", "locked_toolbox", "recorded_task", "replay", "verify"]
 
 Kind = Literal["case", "lock", "picture", "error", "text", "data", "images", "image", "line"]
 
@@ -122,14 +123,14 @@ class ReplayedEpisode:
 
 
 def replay(
-    trajectories: Iterable[Trajectory], executor: Executor, task: Callable[[str], Task], *, batch: int = 64
+    trajectories: Iterable[Trajectory], executor: Executor, task: Callable[[Trajectory], Task], *, batch: int = 64
 ) -> Iterator[ReplayedEpisode]:
     """Play episodes again, `batch` at a time, all calls of a turn together.
 
     Args:
         trajectories: The records.
         executor: Runs the calls; one without a cache, if every call is to be made.
-        task: Gives the task of a name.
+        task: Gives the task of a record, as `recorded_task` does.
         batch: How many episodes at a time.
 
     Raises:
@@ -137,7 +138,7 @@ def replay(
     """
     source = iter(trajectories)
     while group := list(islice(source, batch)):
-        played = [_reload_case(trajectory, task(trajectory.task)) for trajectory in group]
+        played = [_reload_case(trajectory, task(trajectory)) for trajectory in group]
         for turn in range(max(len(trajectory.turns) for trajectory in group)):
             _play(turn, [p for p in played if len(p.trajectory.turns) > turn], executor)
         yield from played
@@ -172,7 +173,7 @@ def verify(
     pictures = _Pictures(reader)
     runner = executor(toolbox)
     try:
-        for played in seen(replay(reader, runner, registry.task)):
+        for played in seen(replay(reader, runner, recorded_task(registry))):
             if played.trajectory.toolbox != sha256:
                 played.differs("lock", played.trajectory.toolbox, sha256)
             pictures.check(played)
@@ -197,6 +198,20 @@ def verify(
     )
 
 
+def recorded_task(registry: Registry) -> Callable[[Trajectory], Task]:
+    """Gives the task of a record, made once for each way in which tasks were named."""
+    made: dict[str, Task] = {}
+
+    def task(trajectory: Trajectory) -> Task:
+        reference = trajectory.task_reference
+        key = trajectory.task if reference is None else reference.model_dump_json()
+        if key not in made:
+            made[key] = registry.task(trajectory.task) if reference is None else make_task(registry, reference)
+        return made[key]
+
+    return task
+
+
 def locked_toolbox(lock: ToolboxLock, registry: Registry) -> Toolbox:
     """The tools of a lock that are installed, under the names they had."""
     return registry.toolbox("", {tool.name: tool.id for tool in lock.tools if tool.id in registry.tools})
@@ -206,6 +221,9 @@ def _reload_case(trajectory: Trajectory, task: Task) -> ReplayedEpisode:
     """The case dealt again, and compared."""
     try:
         case = task.case(trajectory.split, trajectory.index, trajectory.seed)
+        control = trajectory.facets.get("images")
+        if control in IMAGE_CONTROLS:
+            case = image_control(control, task, seed=trajectory.seed)(case)
     except Exception as error:  # noqa: BLE001 a case that cannot be dealt is a finding, not the end
         lost = ReplayedEpisode(trajectory, ImageStore(), diverged=True)
         lost.differs("case", trajectory.case, f"{type(error).__name__}: {error}")

@@ -1,65 +1,49 @@
 """Rollouts: a policy on many cases, many episodes at once.
 
-`rollout` keeps up to `batch` episodes going, lets the policy act on all of them together and runs their tool calls together. It
-yields each finished episode's trajectory, and writes it first when it has a writer. A policy that fails, or writes what is no
-text, ends its episodes with the reason on record and the run goes on; so does a tool that fails. One that cannot act at all
-(`PolicyUnavailableError`) ends the run, and the episodes it was asked about are played when it is run again. Stopping a rollout
-at any moment, by Ctrl-C or by not asking for more, leaves a file that reads; running it again with the same file goes on where
-it stopped, and plays the episodes once more in which the policy failed.
+`rollout` keeps up to `batch` episodes going, lets the policy act on all of them together (or on each as soon as it can,
+where it is a `ConcurrentPolicy`) and runs their tool calls together. It yields each finished episode's trajectory, and
+writes it first when it has a writer. A policy that fails, or writes what is no text, ends its episodes with the reason
+on record and the run goes on; so does a tool that fails. One that cannot act at all (`PolicyUnavailableError`) ends the
+run, and the episodes it was asked about are played when it is run again. Stopping a rollout at any moment, by Ctrl-C or
+by not asking for more, leaves a file that reads; running it again with the same file goes on where it stopped, and
+plays the episodes once more in which the policy failed. A case that its task cannot deal (`ValueError`) is left out and
+counted.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 from pydantic import ValidationError
 
 from medvistagym_core.environment import (
     Episode,
     EpisodeConfig,
-    Observation,
     Task,
     episode_id,
     informative_call_check,
     required_tool,
-    step_episodes,
 )
 from medvistagym_core.execution import Executor, LocalExecutor
-from medvistagym_core.protocol import Turn
-from medvistagym_core.rollouts._policy import OraclePolicy, Policy, PolicyUnavailableError
+from medvistagym_core.rollouts._image_control import CaseChange
+from medvistagym_core.rollouts._policy import ConcurrentPolicy, OraclePolicy, Policy
+from medvistagym_core.rollouts._recorder import Progress, RolloutRecorder, TrajectoryFilter, TrajectoryLog
+from medvistagym_core.rollouts._stepping import ConcurrentStepper, LockstepStepper, Stepper
 from medvistagym_core.tools import Toolbox
-from medvistagym_core.trajectories import PolicyRecord, Trajectory, TrajectoryWriter, UnreadableRecordError
+from medvistagym_core.trajectories import PolicyRecord, Trajectory
 
-TrajectoryFilter = Literal["all", "correct"]
+
+class _PlayedBefore:
+    """An episode that is not played again."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
-    """How far a rollout is.
+class _UnusableCase:
+    """A case that its task could not deal, and why."""
 
-    Attributes:
-        done: Episodes finished, those of an earlier run of the same file included.
-        total: Episodes in all.
-        correct: Right answers among those finished now.
-        played: Episodes finished now.
-        failed: Episodes finished now in which the policy failed.
-        retried: Episodes to be played once more, since the policy failed in them in an earlier run.
-        lost: Episodes played now whose record no file can hold, such as one with a reward that is no number.
-        reason: What went wrong with the policy in the last of those that failed, or with the last that was lost.
-    """
-
-    done: int = 0
-    total: int = 0
-    correct: int = 0
-    played: int = 0
-    failed: int = 0
-    retried: int = 0
-    lost: int = 0
-    reason: str | None = None
+    reason: str
 
 
 def rollout(
@@ -74,9 +58,10 @@ def rollout(
     samples: int = 1,
     batch: int = 64,
     keep: TrajectoryFilter = "all",
-    writer: TrajectoryWriter | None = None,
+    writer: TrajectoryLog | None = None,
     executor: Executor | None = None,
     progress: Callable[[Progress], None] | None = None,
+    change_case: CaseChange | None = None,
 ) -> Iterator[Trajectory]:
     """Play cases and yield the trajectories as episodes finish.
 
@@ -95,97 +80,67 @@ def rollout(
             those in which the policy failed, which are taken out of it first.
         executor: Runs the calls; one of this process when None.
         progress: Called when episodes finish.
+        change_case: Puts another case in place of each, such as one without its images (`image_control`). What the task knows
+            of informative calls it says of the case as dealt.
 
     Raises:
         PolicyUnavailableError: The policy cannot act at all.
-        ValueError: `keep`, `batch` or `samples` is out of range.
+        ValueError: `keep`, `batch` or `samples` is out of range, or the task has no such split.
     """
-    if keep not in ("all", "correct"):
-        raise ValueError(f"keep is 'all' or 'correct', not {keep!r}")
     if batch < 1 or samples < 1:
         raise ValueError(f"batch and samples are at least 1, not {batch} and {samples}")
-    return _run_episodes(
-        policy, task, toolbox, split, indices, settings, seed, samples, batch, keep, writer, executor, progress
-    )
+    if split not in task.splits:
+        raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
+    recorder = RolloutRecorder(task.name, split, indices, seed, samples, keep, writer, progress)
+    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, recorder, change_case)
+    return _run_episodes(policy, toolbox, waiting, samples, batch, executor, recorder)
 
 
 def _run_episodes(
     policy: Policy,
-    task: Task,
     toolbox: Toolbox,
-    split: str,
-    indices: Sequence[int],
-    settings: EpisodeConfig | None,
-    seed: int,
+    waiting: Iterator[Episode | _PlayedBefore | _UnusableCase],
     samples: int,
     batch: int,
-    keep: TrajectoryFilter,
-    writer: TrajectoryWriter | None,
     executor: Executor | None,
-    progress: Callable[[Progress], None] | None,
+    recorder: RolloutRecorder,
 ) -> Iterator[Trajectory]:
     record = PolicyRecord(name=policy.name, sampling=dict(policy.sampling))
-    seen, again, chosen = set[str](), 0, set(indices)
-    if writer is not None:
-        ours = (task.name, split, seed)
-        again = writer.remove_failed(
-            lambda t: (t.task, t.split, t.seed) == ours and t.index in chosen and t.sample < samples
-        )
-        seen = writer.recorded_ids
-    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, seen)
-    state = Progress(total=len(indices) * samples, retried=again)
     live: list[Episode] = []
     with contextlib.ExitStack() as stack:
         tools: Executor = executor or stack.enter_context(LocalExecutor(toolbox))
+        stepper: Stepper
+        if isinstance(policy, ConcurrentPolicy):
+            stepper = stack.enter_context(ConcurrentStepper(policy, tools, batch))
+        else:
+            stepper = LockstepStepper(policy, tools)
         while True:
             while len(live) < batch:
                 episode = next(waiting, None)
                 if episode is None:
                     break
-                if isinstance(episode, str):
-                    state = dataclasses.replace(state, done=state.done + 1)
+                if isinstance(episode, _PlayedBefore):
+                    recorder.skip()
+                elif isinstance(episode, _UnusableCase):
+                    recorder.leave_out(samples, episode.reason)
                 else:
                     live.append(episode)
             if not live:
-                if progress is not None:
-                    progress(state)
+                recorder.report()
                 return
-            _step_all(policy, tools, live)
+            stepper.step(live)
             over = [episode for episode in live if episode.done]
             live = [episode for episode in live if not episode.done]
             for episode in over:
-                good, reason, trajectory = False, "", None
                 try:
                     trajectory = episode.to_trajectory(record)
-                    good = keep == "all" or trajectory.outcome.correct
                 except Exception as error:  # noqa: BLE001 - a task's case or a plugin's values; the others go on
-                    reason = _describe(error)
-                try:
-                    if writer is not None and trajectory is not None and good:
-                        writer.write(trajectory, episode.rendered_images())
-                except UnreadableRecordError as error:
-                    reason, trajectory = str(error), None
-                if trajectory is None:
-                    reason = f"the episode {episode.id} cannot be recorded: {reason}"
-                    state = dataclasses.replace(state, done=state.done + 1, lost=state.lost + 1, reason=reason)
-                    if writer is not None:
-                        writer.reject_id(episode.id)
+                    recorder.lose(episode.id, _describe(error))
                     continue
-                failed = trajectory.outcome.ended == "policy_failed"
-                if writer is not None and not good and not failed:
-                    writer.reject(trajectory)
-                state = dataclasses.replace(
-                    state,
-                    done=state.done + 1,
-                    played=state.played + 1,
-                    correct=state.correct + trajectory.outcome.correct,
-                    failed=state.failed + failed,
-                    reason=trajectory.outcome.reason if failed else state.reason,
-                )
-                if good:
+                if recorder.finish(trajectory, episode.rendered_images()):
                     yield trajectory
-            if over and progress is not None:
-                progress(state)
+            if over:
+                recorder.report()
 
 
 def _episodes(
@@ -197,22 +152,34 @@ def _episodes(
     settings: EpisodeConfig | None,
     seed: int,
     samples: int,
-    seen: set[str],
-) -> Iterator[Episode | str]:
-    """The episodes to play, in order; the id alone of one that was played before."""
+    recorder: RolloutRecorder,
+    change_case: CaseChange | None,
+) -> Iterator[Episode | _PlayedBefore | _UnusableCase]:
+    """The episodes to play, in order; those that were played before are only counted.
+
+    A case of which all episodes are known by position is not dealt again, which may mean decoding pictures.
+    """
     for index in indices:
-        case = task.case(split, index, seed)
-        known, tool = informative_call_check(task, case), required_tool(task, case)
+        if all((index, sample) in recorder.positions for sample in range(samples)):
+            yield from [_PlayedBefore()] * samples
+            continue
+        try:
+            case = task.case(split, index, seed)
+            informed, tool = informative_call_check(task, case), required_tool(task, case)
+            case = case if change_case is None else change_case(case)
+        except ValueError as error:  # such as a broken picture: the other cases can be played
+            yield _UnusableCase(str(error))
+            continue
         for sample in range(samples):
-            if episode_id(case.id, sample) in seen:
-                yield episode_id(case.id, sample)
+            if episode_id(case.id, sample) in recorder.recorded:
+                yield _PlayedBefore()
                 continue
             episode = Episode(
                 case,
                 toolbox,
                 settings,
                 abstention=task.abstention,
-                informed=known,
+                informed=informed,
                 needed=tool,
                 seed=seed,
                 sample=sample,
@@ -227,39 +194,3 @@ def _describe(error: Exception) -> str:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
     return f"{type(error).__name__}: {error}"[:500]
-
-
-def _step_all(policy: Policy, executor: Executor, live: Sequence[Episode]) -> None:
-    """One turn of every live episode; those whose policy failed are over."""
-    began = time.perf_counter()
-    said: list[object]
-    seen: list[Observation] = []
-    for episode in live:
-        try:
-            seen.append(episode.observation())
-        except Exception as error:  # noqa: BLE001 - one image that cannot be shown must not cost the others their turn
-            episode.stop("policy_failed", f"it cannot be shown: {type(error).__name__}: {error}"[:500])
-    live = [episode for episode in live if not episode.done]
-    try:
-        said = list(policy.act(seen)) if live else []
-        if len(said) != len(live):
-            raise ValueError(f"it wrote {len(said)} turns for {len(live)} observations")
-    except PolicyUnavailableError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a policy that fails is data
-        said = [error] * len(live)
-    seconds = time.perf_counter() - began
-    able: list[Episode] = []
-    turns: list[str | Turn] = []
-    for episode, text in zip(live, said, strict=True):
-        if isinstance(text, str | Turn):
-            able.append(episode)
-            turns.append(text)
-        else:
-            shown = (
-                f"{type(text).__name__}: {text}"
-                if isinstance(text, Exception)
-                else f"it wrote {type(text).__name__}, not text"
-            )
-            episode.stop("policy_failed", shown[:500])
-    step_episodes(executor, able, turns, seconds)

@@ -1,6 +1,6 @@
 """Scoring by protocol: what a file of stored answers is worth under the rules of those who publish numbers.
 
-It may use `grading` and nothing else of the project; no plugin, no model, no network.
+It may use `environment` and below; no plugin, no model, no network.
 
 A score is never just "accuracy": the same answers give 68.8, 63.2 or 55.0 % on VQA-RAD under three harnesses. So a score has a
 name, and everything here is a pure function over stored answers:
@@ -23,39 +23,6 @@ name, and everything here is a pure function over stored answers:
 docs/scoring.md has the rules with worked examples.
 """
 
-from medvistagym_core.scoring._item import QuestionKind, ScoredItem, benchmark_key, final_answer
-from medvistagym_core.scoring._judge import Judge, Judgement
-from medvistagym_core.scoring._measures import Measures, measure_text
-from medvistagym_core.scoring._protocol import (
-    Denominator,
-    ItemScore,
-    ScoringProtocol,
-    Verdict,
-    summarize,
-    wilson_interval,
-)
-from medvistagym_core.scoring._protocols import PROTOCOLS, find_protocol
-from medvistagym_core.scoring._score import ProtocolScore, score
-from medvistagym_core.scoring._validity import validity_notes
+import lazy_loader
 
-__all__ = [
-    "PROTOCOLS",
-    "Denominator",
-    "ItemScore",
-    "Judge",
-    "Judgement",
-    "Measures",
-    "ProtocolScore",
-    "QuestionKind",
-    "ScoredItem",
-    "ScoringProtocol",
-    "Verdict",
-    "benchmark_key",
-    "final_answer",
-    "find_protocol",
-    "measure_text",
-    "score",
-    "summarize",
-    "validity_notes",
-    "wilson_interval",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

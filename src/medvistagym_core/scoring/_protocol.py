@@ -159,7 +159,8 @@ def wilson_interval(right: float, n: int) -> tuple[float, float]:
     share, spread = right / n, _Z * _Z / n
     middle = (share + spread / 2) / (1 + spread)
     half = _Z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At 0 and n the bound is exact; rounding must not move it inward.
+    return 0.0 if right <= 0 else max(0.0, middle - half), 1.0 if right >= n else min(1.0, middle + half)
 
 
 def by_benchmark(rows: Iterable[ItemScore]) -> dict[str, list[ItemScore]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from medvistagym_core.scoring._item import ScoredItem
 from medvistagym_core.scoring._judge import Judge
@@ -56,7 +58,11 @@ class ProtocolScore:
 
 
 def score(
-    items: Iterable[ScoredItem], protocols: Sequence[str | ScoringProtocol], *, judge: Judge | None = None
+    items: Iterable[ScoredItem],
+    protocols: Sequence[str | ScoringProtocol],
+    *,
+    judge: Judge | None = None,
+    judge_calls: int = 1,
 ) -> dict[str, ProtocolScore]:
     """Score stored answers under several protocols, by their names in the order given.
 
@@ -65,18 +71,30 @@ def score(
         protocols: Names in `PROTOCOLS`, or protocols of one's own.
         judge: A function from a prompt to a language model's reply, for the protocols that need one. It is called once for each
             question and protocol that needs it; no call is made without one.
+        judge_calls: How many calls of the judge may be under way at once, from threads.
 
     Raises:
-        ValueError: There is no protocol of a name, or the same one twice.
+        ValueError: There is no protocol of a name, or the same one twice; or `judge_calls` is not above 0.
     """
     chosen = [find_protocol(each) if isinstance(each, str) else each for each in protocols]
     names = [protocol.name for protocol in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"a scoring protocol is named twice in {', '.join(names)}")
+    if judge_calls < 1:
+        raise ValueError(f"judge_calls is at least 1, not {judge_calls}")
     rows: dict[str, list[ItemScore]] = {name: [] for name in names}
-    for item in items:  # item by item, so that what several protocols measure of one answer is measured once
-        for protocol in chosen:
-            rows[protocol.name].append(protocol.score_item(item, judge))
+
+    def score_item(item: ScoredItem) -> list[ItemScore]:
+        # Item by item, so that what several protocols measure of one answer is measured once.
+        return [protocol.score_item(item, judge) for protocol in chosen]
+
+    with contextlib.ExitStack() as stack:
+        scored: Iterable[list[ItemScore]] = map(score_item, items)
+        if judge is not None and judge_calls > 1:
+            scored = stack.enter_context(ThreadPoolExecutor(judge_calls)).map(score_item, items)
+        for found in scored:
+            for name, row in zip(names, found, strict=True):
+                rows[name].append(row)
     return {protocol.name: _protocol_score(protocol, tuple(rows[protocol.name])) for protocol in chosen}
 
 
@@ -87,7 +105,7 @@ def _protocol_score(protocol: ScoringProtocol, rows: tuple[ItemScore, ...]) -> P
         protocol.rules,
         protocol.source,
         denominators,
-        (*_row_notes(protocol.name, rows), *_count_notes(denominators)),
+        (*_row_notes(protocol.name, rows), *_count_notes(protocol.name, denominators)),
         rows,
     )
 
@@ -98,28 +116,28 @@ def _row_notes(name: str, rows: Sequence[ItemScore]) -> list[str]:
         verdicts = Counter(row.verdict for row in group)
         if verdicts["unjudged"]:
             notes.append(
-                f"{name}: a language model decides {verdicts['unjudged']} of {len(group)} {benchmark} questions "
+                f"{name}: a language model decides {verdicts['unjudged']} of {len(group)} questions of {benchmark} "
                 "and no judge was given; they are unjudged, and numbers that need them have no value."
             )
         if verdicts["error"]:
             first = next(row.reason for row in group if row.verdict == "error")
             notes.append(
-                f"{name}: {verdicts['error']} of {len(group)} {benchmark} questions could not be scored and are "
+                f"{name}: {verdicts['error']} of {len(group)} questions of {benchmark} could not be scored and are "
                 f"in no value: {first}."
             )
         if verdicts["drawn"]:
             notes.append(
-                f"{name}: the harness draws the answer of {verdicts['drawn']} of {len(group)} {benchmark} "
-                "questions; each counts what a draw is expected to give."
+                f"{name}: the harness draws the answer of {verdicts['drawn']} of {len(group)} questions "
+                f"of {benchmark}; each counts what a draw is expected to give."
             )
     excluded = Counter(row.reason for row in rows if row.verdict == "excluded")
     notes += [f"{name}: {count} questions are left out: {reason}." for reason, count in excluded.items()]
     return notes
 
 
-def _count_notes(denominators: Iterable[Denominator]) -> list[str]:
+def _count_notes(name: str, denominators: Iterable[Denominator]) -> list[str]:
     return [
-        f"{each.benchmark} {each.name} counts {each.total:,} questions; the published figures count {each.expected:,}."
+        f"{name}: {each.benchmark} {each.name} counts {each.total:,} questions; the published figures count {each.expected:,}."
         for each in denominators
         if each.expected is not None and each.expected != each.total
     ]

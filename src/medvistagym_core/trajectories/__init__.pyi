@@ -26,6 +26,7 @@ from ._store import parse_line as parse_line
 from ._store import read_line as read_line
 from ._store import read_lines as read_lines
 from ._tool_result_document import ToolResultDocument as ToolResultDocument
+from ._trajectory import AnswerRecord as AnswerRecord
 from ._trajectory import OutcomeRecord as OutcomeRecord
 from ._trajectory import PolicyRecord as PolicyRecord
 from ._trajectory import SamplingParams as SamplingParams

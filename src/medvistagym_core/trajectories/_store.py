@@ -98,6 +98,11 @@ class TrajectoryWriter:
         rejected = self._rejected_path.read_text().split("\n") if self._rejected_path.exists() else []
         return {t.id for t in TrajectoryReader(self.path)} | {line for line in rejected if line}
 
+    def recorded_positions(self, task: str, split: str, seed: int) -> set[tuple[int, int]]:
+        """Index and sample of the episodes of a split that are in the file."""
+        ours = (task, split, seed)
+        return {(t.index, t.sample) for t in TrajectoryReader(self.path) if (t.task, t.split, t.seed) == ours}
+
     def write(self, trajectory: Trajectory, pictures: Mapping[str, RenderedImage]) -> None:
         """Append an episode; its pictures first, so that no line names a picture that is not there.
 

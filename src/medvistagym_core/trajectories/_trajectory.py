@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from medvistagym_core.plugins import TaskReference
 from medvistagym_core.protocol import (
     Message,
     ToolMessageStyle,
@@ -40,12 +41,26 @@ class PolicyRecord(Record):
     )
 
 
+class AnswerRecord(Record):
+    """The right answer, and how others are compared with it."""
+
+    value: str = Field(description="The answer as text.")
+    kind: str = Field(description="Its kind: exact, yes_no, choice, number, set, box, text, or a plugin's.")
+    aliases: tuple[str, ...] = Field(default=(), description="Other texts that are as right.")
+    tolerance: float | None = Field(default=None, description="Largest accepted difference of a number.")
+    unit: str | None = Field(default=None, description="Unit of a number.")
+    threshold: float | None = Field(default=None, description="Least partial credit that is right.")
+
+
 class OutcomeRecord(Record):
     """How it ended. The only place of the right answer."""
 
     ended: TerminationReason = Field(description="Why the episode is over.")
     answer: str | None = Field(default=None, description="The policy's answer.")
     expected: str = Field(description="The right answer.")
+    key: AnswerRecord | None = Field(
+        default=None, description="The right answer in full, so that it can be scored again; null in older files."
+    )
     correct: bool = Field(description="Whether the answer is right.")
     abstained: bool = Field(description="Whether the policy said that it cannot tell.")
     informed: bool | None = Field(
@@ -86,6 +101,14 @@ class Trajectory(Record):
     turns: tuple[TurnRecord, ...] = Field(description="The turns, in order.")
     images: tuple[ImageRecord, ...] = Field(description="The images by handle.")
     outcome: OutcomeRecord = Field(description="How it ended.")
+    question: str | None = Field(default=None, description="The question as asked; null in older files.")
+    options: tuple[str, ...] = Field(default=(), description="Answers to choose from, in the order shown.")
+    facets: dict[str, str] = Field(
+        default_factory=dict, description="Facts by which results are broken down, which the policy did not see."
+    )
+    task_reference: TaskReference | None = Field(
+        default=None, description="How the task can be made again, where its name alone does not say."
+    )
     reward: float = Field(description="The reward.")
     terms: dict[str, float] = Field(description="Its terms, before their weights.")
     weights: dict[str, float] = Field(description="The weights of the terms.")

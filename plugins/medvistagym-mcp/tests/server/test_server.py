@@ -73,7 +73,7 @@ def test_images_come_as_their_view_with_their_handles() -> None:
 def test_errors_are_results_with_our_sentence() -> None:
     async def work(client: Client) -> None:
         for name, arguments, code, sentence in (
-            ("cut", {"image": 0, "bax": [0, 0, 1, 1]}, "bad_arguments", "the argument box is missing"),
+            ("cut", {"image": 0, "bax": [0, 0, 1, 1]}, "bad_arguments", "no argument bax; did you mean box?"),
             (
                 "cut",
                 {"image": 0, "box": [0, 0, 9, 9], "gian": 2},

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from medvistagym_core.execution import LocalExecutor
+from medvistagym_core.execution import Executor, LocalExecutor
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools import Toolbox
 from medvistagym_mcp.server._http import AccessPolicy, serve_http, session_resolver
@@ -24,7 +24,9 @@ _ENDING_S: Final = 1.5
 _INTERRUPTED: Final = 130
 
 
-def run_stdio(toolbox: Toolbox, images: Sequence[Image], limits: SessionLimits, fds: StdioFds) -> None:
+def run_stdio(
+    toolbox: Toolbox, images: Sequence[Image], limits: SessionLimits, fds: StdioFds, executor: Executor | None = None
+) -> None:
     """Answer the one client at the other end of stdin and stdout until it closes its end.
 
     Args:
@@ -32,9 +34,10 @@ def run_stdio(toolbox: Toolbox, images: Sequence[Image], limits: SessionLimits, 
         images: What the session begins with.
         limits: What the client may ask for.
         fds: From `claim_stdio`.
+        executor: Runs the tools; one in this process, which ends with the server, if None.
     """
-    with _ending(), LocalExecutor(toolbox, cache_bytes=0) as executor:
-        session = Session(executor, images, limits)
+    with _ending(), _running(toolbox, executor) as runs:
+        session = Session(runs, images, limits)
         asyncio.run(serve_stdio(build_server(toolbox, images, lambda ctx: session, stateless=True), fds))
 
 
@@ -45,6 +48,7 @@ def run_http(
     policy: AccessPolicy,
     listener: socket.socket,
     ready: Callable[[], None],
+    executor: Executor | None = None,
 ) -> None:
     """Answer clients over HTTP until the process is interrupted.
 
@@ -55,11 +59,22 @@ def run_http(
         policy: Who may connect.
         listener: From `bind_socket`.
         ready: Called once connections are accepted.
+        executor: As for `run_stdio`.
     """
-    with _ending(), LocalExecutor(toolbox, cache_bytes=0) as executor:
-        sessions = Sessions(executor, images, limits)
+    with _ending(), _running(toolbox, executor) as runs:
+        sessions = Sessions(runs, images, limits)
         server = build_server(toolbox, images, session_resolver(sessions), stateless=False)
         asyncio.run(serve_http(server, sessions, policy, listener, ready))
+
+
+@contextlib.contextmanager
+def _running(toolbox: Toolbox, given: Executor | None) -> Iterator[Executor]:
+    """The executor that was given, or one of the server's own, which keeps no results once a client has left."""
+    if given is not None:
+        yield given
+        return
+    with LocalExecutor(toolbox, cache_bytes=0) as own:
+        yield own
 
 
 @contextlib.contextmanager

@@ -1,0 +1,302 @@
+"""How long a training step takes on 8, 64 and 512 GPUs whose trainers share tool workers: a simulation by discrete events.
+
+`python benchmarks/simulate_cluster.py [--check]` measures on this machine what calls cost, and prints the step's time, what is
+busiest, and how many tool workers are enough. `--check` plays the same calls in 1, 2 and 4 real workers, and prints predicted
+and measured times. What no machine without a GPU can measure is an option: `--generation-s`, `--learning-s`, `--tool-s`,
+`--network-gbit-s`; their defaults are an assumption.
+
+The model: each trainer (a GPU) generates a turn of all its rollouts, prepares their calls in one thread (`call_s` each; new
+images are written at `bytes_per_s`), asks the pool's one store of shared results (`lookup_s` a call), and sends batches, two at
+a time to each worker. Batches wait at the network of the worker's node, then at the worker. A step ends when all
+trainers have played all turns, and all learn. Turns take a log-normal time, so that some trainers are late.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import heapq
+import math
+import random
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+WINDOW, PART_S = 2, 0.1  # as the executor sends: batches that a worker holds of a trainer's, and the work in one
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """What was measured on this machine."""
+
+    call_s: float  # the trainer's time for a call: checking, sending, receiving
+    batch_s: float  # from sending a batch to its answer, besides the work
+    bytes_per_s: float  # images written into the object store
+    lookup_s: float  # the shared results' time for a call
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """A step of training."""
+
+    trainers: int
+    workers: int
+    rollouts: int = 64
+    group: int = 8
+    turns: int = 4
+    image_bytes: int = 512 * 512 * 2
+    tool_s: float = 0.06
+    max_batch: int = 32
+    generation_s: float = 6.0
+    spread: float = 0.25  # of a turn's time: the standard deviation of its logarithm
+    learning_s: float = 20.0
+    network_bytes_per_s: float = 25e9 / 8
+    workers_per_node: int = 8
+    shared_results: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a step takes, and how busy each part is while rollouts are played (1: always)."""
+
+    seconds: float
+    busy: dict[str, float]
+
+
+class Server:
+    """Does one thing after another, in the order in which they come."""
+
+    def __init__(self) -> None:
+        self.free_at = self.busy_s = 0.0
+
+    def serve(self, now: float, seconds: float) -> float:
+        self.free_at = max(now, self.free_at) + seconds
+        self.busy_s += seconds
+        return self.free_at
+
+
+class Simulation:
+    """One step."""
+
+    def __init__(self, costs: Costs, load: Load, seed: int = 0) -> None:
+        self.costs, self.load = costs, load
+        self.now = 0.0
+        self.random = random.Random(seed)
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self.workers = [Server() for _ in range(load.workers)]
+        self.networks = [Server() for _ in range(-(-load.workers // load.workers_per_node))]
+        self.threads = [Server() for _ in range(load.trainers)]
+        self.results = Server()
+        self.played_s = 0.0
+
+    def at(self, moment: float, action: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._events, (moment, self._count, action))
+
+    def run(self) -> Step:
+        for trainer in range(self.load.trainers):
+            self.generate(trainer, 0)
+        while self._events:
+            self.now, _, action = heapq.heappop(self._events)
+            action()
+        parts = {
+            "trainers' threads": self.threads,
+            "tool workers": self.workers,
+            "workers' networks": self.networks,
+            "shared results": [self.results],
+        }
+        busy = {name: max(one.busy_s for one in servers) / self.played_s for name, servers in parts.items()}
+        return Step(self.played_s + self.load.learning_s, busy)
+
+    def generate(self, trainer: int, turn: int) -> None:
+        if turn == self.load.turns:
+            self.played_s = max(self.played_s, self.now)
+            return
+        takes = self.load.generation_s * math.exp(self.random.gauss(0.0, self.load.spread) - self.load.spread**2 / 2)
+        self.at(self.now + takes, lambda: self.prepare(trainer, turn))
+
+    def prepare(self, trainer: int, turn: int) -> None:
+        new = self.load.rollouts // self.load.group * self.load.image_bytes if turn == 0 else 0
+        takes = self.load.rollouts * self.costs.call_s + new / self.costs.bytes_per_s
+        self.at(self.threads[trainer].serve(self.now, takes), lambda: self.look_up(trainer, turn))
+
+    def look_up(self, trainer: int, turn: int) -> None:
+        takes = self.load.rollouts * self.costs.lookup_s if self.load.shared_results else 0.0
+        self.at(self.results.serve(self.now, takes), lambda: Turn(self, trainer, turn).send())
+
+
+class Turn:
+    """The batches of a trainer's turn."""
+
+    def __init__(self, simulation: Simulation, trainer: int, number: int) -> None:
+        load = simulation.load
+        size = max(1, min(load.max_batch, -(-load.rollouts // load.workers), int(PART_S / load.tool_s)))
+        self._simulation, self._trainer, self._number = simulation, trainer, number
+        self._waiting = deque(range(first, min(first + size, load.rollouts)) for first in range(0, load.rollouts, size))
+        self._sent: set[tuple[int, int]] = set()  # images, and the nodes that have them
+        some = min(load.workers, len(self._waiting))
+        self._held = dict.fromkeys(simulation.random.sample(range(load.workers), some), 0)
+        self._left = len(self._waiting)
+
+    def send(self) -> None:
+        while self._waiting:
+            worker = min(self._held, key=self._held.__getitem__)
+            if self._held[worker] >= WINDOW:
+                return
+            self._held[worker] += 1
+            self._travel(worker, self._waiting.popleft())
+
+    def _travel(self, worker: int, calls: range) -> None:
+        simulation, load = self._simulation, self._simulation.load
+        node = worker // load.workers_per_node
+        needed = {(call // load.group, node) for call in calls} if self._number == 0 else set()
+        nbytes = len(needed - self._sent) * load.image_bytes
+        self._sent |= needed
+        arrives = simulation.networks[node].serve(simulation.now, nbytes / load.network_bytes_per_s)
+        simulation.at(arrives + simulation.costs.batch_s / 2, lambda: self._work(worker, len(calls)))
+
+    def _work(self, worker: int, calls: int) -> None:
+        simulation = self._simulation
+        ends = simulation.workers[worker].serve(simulation.now, calls * simulation.load.tool_s)
+        simulation.at(ends + simulation.costs.batch_s / 2, lambda: self._receive(worker))
+
+    def _receive(self, worker: int) -> None:
+        self._held[worker] -= 1
+        self._left -= 1
+        if self._left == 0:
+            self._simulation.generate(self._trainer, self._number + 1)
+        else:
+            self.send()
+
+
+@functools.cache
+def simulate(costs: Costs, load: Load) -> Step:
+    """The mean of some steps."""
+    seeds = max(1, min(8, 64 // load.trainers))
+    steps = [Simulation(costs, load, seed).run() for seed in range(seeds)]
+    busy = {name: statistics.fmean(step.busy[name] for step in steps) for name in steps[0].busy}
+    return Step(statistics.fmean(step.seconds for step in steps), busy)
+
+
+def enough_workers(costs: Costs, load: Load, slack: float = 1.25) -> int:
+    """How many workers make a step take at most `slack` times what it takes with one a trainer."""
+    best = simulate(costs, dataclasses.replace(load, workers=load.trainers)).seconds
+    count = max(1, load.trainers // 16)
+    while count < load.trainers and simulate(costs, dataclasses.replace(load, workers=count)).seconds > slack * best:
+        count *= 2
+    return count
+
+
+def measure() -> Costs:
+    """The costs on this machine."""
+    import numpy as np
+    import ray
+    import workers
+
+    from medvistagym_ray.workers._shared_results import SharedResults
+
+    with workers.executor("patch_mean: {max_batch: 256}\nnap: {}") as runs:
+        calls, single = [], []
+        for _ in range(7):
+            one, again = workers.turns(workers.ROLLOUTS, workers.GROUP, 2)
+            workers.seconds(runs, one)
+            began = time.process_time()
+            workers.seconds(runs, again)
+            calls.append((time.process_time() - began) / workers.ROLLOUTS)
+            single.append(1 / workers.naps(runs, 1))
+        tool_s = _nap_s(runs)
+        puts = []
+        for _ in range(7):
+            began = time.perf_counter()
+            ref = ray.put([np.ones((512, 512), np.int16) for _ in range(64)])
+            puts.append(64 * 512 * 512 * 2 / (time.perf_counter() - began))
+            del ref
+        store = SharedResults("job-costs", 1 << 20)
+        keys = [number.to_bytes(32, "big") for number in range(1024)]
+        looks = []
+        for _ in range(7):
+            began = time.perf_counter()
+            store.look_up(keys)
+            looks.append((time.perf_counter() - began) / len(keys))
+    median = statistics.median
+    return Costs(median(calls), max(0.0, median(single) - tool_s), median(puts), median(looks))
+
+
+def _nap_s(runs: Any) -> float:
+    import ray
+
+    groups = [group for group in runs.pool.groups() if group.name.endswith("nap")]
+    return statistics.fmean(ray.get(worker.status.remote()).mean_s for group in groups for worker in group.workers)
+
+
+def check(costs: Costs) -> None:
+    """Predicted and measured times of the same calls in 1, 2 and 4 workers."""
+    import workers
+
+    print(f"{'workers':>8} {'calls':>6} {'predicted s':>12} {'measured s':>11} {'difference':>11}")
+    for count in (1, 2, 4):
+        rollouts = 40 * count
+        with workers.executor(f"nap: {{replicas: {count}}}") as runs:
+            workers.naps(runs, rollouts)
+            measured = statistics.median(rollouts / workers.naps(runs, rollouts) for _ in range(5))
+            load = Load(
+                1, count, rollouts, 1, 1, 0, _nap_s(runs), generation_s=0.0, learning_s=0.0, shared_results=False
+            )
+        predicted = simulate(costs, load).seconds
+        print(f"{count:>8} {rollouts:>6} {predicted:>12.3f} {measured:>11.3f} {predicted / measured - 1:>11.1%}")
+
+
+def report(costs: Costs, load: Load) -> None:
+    """Step times for some clusters."""
+    print(f"{'GPUs':>5} {'workers':>8} {'step s':>8} {'alone s':>8}  busiest")
+    for trainers in (1, 8, 64, 512):
+        asked = dataclasses.replace(load, trainers=trainers)
+        alone = simulate(costs, dataclasses.replace(asked, workers=trainers)).seconds
+        enough = enough_workers(costs, asked)
+        for workers in sorted({max(1, trainers // 16), max(1, trainers // 4), enough}):
+            step = simulate(costs, dataclasses.replace(asked, workers=workers))
+            name = max(step.busy, key=step.busy.__getitem__)
+            note = ", enough" if workers == enough else ""
+            busy = "; ".join(f"{part} {share:.0%}" for part, share in step.busy.items() if share >= 0.1)
+            print(f"{trainers:>5} {workers:>8} {step.seconds:>8.1f} {alone:>8.1f}  {name}{note} ({busy})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="play the same calls in 1, 2 and 4 workers")
+    parser.add_argument("--generation-s", type=float, default=Load.generation_s, help="a turn of a trainer's rollouts")
+    parser.add_argument("--learning-s", type=float, default=Load.learning_s)
+    parser.add_argument("--tool-s", type=float, default=Load.tool_s, help="a call")
+    parser.add_argument("--image-mib", type=float, default=0.5, help="of a group's image; a CT volume has about 150")
+    parser.add_argument("--network-gbit-s", type=float, default=25.0, help="of a node with workers")
+    options = parser.parse_args()
+
+    import workers
+
+    from medvistagym_ray.cluster import Connection
+
+    connection = Connection(object_store_mib=workers.STORE_MIB)
+    try:
+        workers.touch_store()
+        costs = measure()
+        print(
+            f"measured: {costs.call_s * 1e6:.0f} us a call in the trainer, {costs.batch_s * 1e3:.1f} ms a batch, "
+            f"{costs.bytes_per_s / 1e9:.2f} GB/s into the object store, {costs.lookup_s * 1e6:.1f} us a look-up"
+        )
+        if options.check:
+            check(costs)
+    finally:
+        connection.close()
+    load = Load(
+        1, 1, tool_s=options.tool_s, generation_s=options.generation_s, learning_s=options.learning_s,
+        image_bytes=int(options.image_mib * 2**20), network_bytes_per_s=options.network_gbit_s * 1e9 / 8,
+    )  # fmt: skip
+    report(costs, load)
+
+
+if __name__ == "__main__":
+    main()

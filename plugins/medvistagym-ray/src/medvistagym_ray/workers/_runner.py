@@ -1,0 +1,427 @@
+"""Runs the items of one `schedule_calls`: batches to workers, as many as they take, and the rest in this process.
+
+A turn's calls of a tool become a batch for each of its workers, or several where calls take long. A worker holds two of them,
+one that runs and one that waits, so that a slow tool takes no more memory than that, and only its callers wait for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import random
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import ray
+
+from medvistagym_core.execution import Runner, WorkItem
+from medvistagym_core.tools import Tool, ToolError, ToolResult
+from medvistagym_ray.cluster import ObjectStoreFullError, PlacementError, WorkersStoppedError
+from medvistagym_ray.workers._call_batch import (
+    BatchAnswer,
+    Bundle,
+    CallBatch,
+    ImageAt,
+    SharedTool,
+    images_of,
+    map_images,
+)
+from medvistagym_ray.workers._costs import image_bytes
+from medvistagym_ray.workers._object_store import store_full_sentence
+from medvistagym_ray.workers._packed_image import unpack_image
+from medvistagym_ray.workers._shared_results import result_key
+from medvistagym_ray.workers._worker_group import WorkerGroup
+from medvistagym_ray.workers._worker_pool import WorkerPool
+
+WINDOW: Final = 2
+"""Batches that a worker holds of those of one run."""
+_PART_S: Final = 0.1
+"""Work in a batch, if calls take long: much more than sending it, and so little that all workers end at about the same time."""
+_LOST_TRIES: Final = 20
+_LOOK_S: Final = 1.0
+_WARN_S: Final = 60.0
+_logger = logging.getLogger("medvistagym_ray")
+
+
+class RemoteTool:
+    """A tool of the toolbox and where it runs.
+
+    Attributes:
+        tool: The tool.
+        shared: As workers have it; None if it never leaves this process.
+        group: Its workers.
+        auto: Whether this process may run it too.
+        seconds: Time of a call, as measured; None at first.
+    """
+
+    def __init__(self, tool: Tool, shared: SharedTool | None, group: WorkerGroup | None, *, auto: bool) -> None:
+        self.tool = tool
+        self.shared = shared
+        self.group = group
+        self.auto = auto
+        self.seconds: float | None = None
+
+
+class _Part:
+    """Calls that are sent to a worker together: `(item, position)`, in groups that run together."""
+
+    def __init__(self, remote: RemoteTool, groups: list[list[tuple[WorkItem, int]]]) -> None:
+        self.remote = remote
+        self.groups = groups
+        self.id = uuid.uuid4().hex
+        self.tries = 0
+
+    @property
+    def calls(self) -> list[tuple[WorkItem, int]]:
+        return [call for group in self.groups for call in group]
+
+
+class _Turn:
+    """Calls of a function that began together.
+
+    Args:
+        place: "local" or "pool".
+        calls: How many.
+    """
+
+    def __init__(self, place: str, calls: int) -> None:
+        self.place = place
+        self.calls = calls
+        self.began = time.perf_counter()
+        self._left = calls
+        self._seconds: list[float] = []
+
+    @property
+    def kernel_s(self) -> float | None:
+        """Time of the function's own code a call; None if none ran."""
+        return sum(self._seconds) / len(self._seconds) if self._seconds else None
+
+    def add(self, results: Sequence[ToolResult]) -> bool:
+        """Take note of calls that are done; whether all are."""
+        self._seconds += [result.seconds for result in results if not result.cached]
+        self._left -= len(results)
+        return self._left <= 0
+
+
+class RayRunner:
+    """Runs work items.
+
+    Args:
+        pool: The workers.
+        tools: Where tools run, by name.
+        open_local: Makes the runner of what stays in this process.
+    """
+
+    def __init__(self, pool: WorkerPool, tools: dict[str, RemoteTool], open_local: Callable[[], Runner]) -> None:
+        self._pool = pool
+        self._tools = tools
+        self._open_local = open_local
+        self._waiting: dict[WorkerGroup, deque[_Part]] = {}
+        self._held: dict[WorkerGroup, list[int]] = {}
+        self._sent: dict[
+            Any, tuple[_Part, Any, int]
+        ] = {}  # by the reference of the answer: the images', and the worker
+        self._results: dict[WorkItem, list[ToolResult | None]] = {}
+        self._left: dict[WorkItem, int] = {}
+        self._keys: dict[tuple[WorkItem, int], bytes] = {}
+        self._done: list[WorkItem] = []
+        self._local: queue.SimpleQueue[list[WorkItem] | BaseException] = queue.SimpleQueue()
+        self._local_items = 0
+        self._local_runners: list[Runner] = []
+        self._turns: dict[str, _Turn] = {}
+        self._answered = time.monotonic()
+        self._first = random.randrange(1 << 16)
+
+    # -- what `schedule_calls` calls
+
+    def submit(self, items: list[WorkItem]) -> None:
+        """Have items run."""
+        here: list[WorkItem] = []
+        away: dict[str, list[WorkItem]] = {}
+        for name, group in _by_tool(items).items():
+            (away.setdefault(name, group) if self._goes_away(self._tools[name], group) else here.extend(group))
+        for name, group in away.items():
+            self._enqueue(self._tools[name], group)
+        self._answered = time.monotonic()
+        self._dispatch()
+        if here:
+            self._run_here(here)
+
+    def wait(self) -> list[WorkItem]:
+        """Items that are done, at least one; an empty list when none is left."""
+        while not self._done:
+            self._dispatch()
+            if not self._sent and not self._local_items:
+                return []
+            self._take_local(block=not self._sent)
+            if self._sent:
+                timeout = 0.0 if self._done else 0.002 if self._local_items else _LOOK_S
+                ready, _ = ray.wait(list(self._sent), num_returns=1, timeout=timeout)
+                if ready:
+                    ready, _ = ray.wait(list(self._sent), num_returns=len(self._sent), timeout=0)
+                for ref in ready:
+                    self._receive(ref)
+                if ready:
+                    self._answered = time.monotonic()
+                else:
+                    self._check_patience()
+        done, self._done = self._done, []
+        return done
+
+    def abandon(self) -> None:
+        """Begin nothing more: the caller was interrupted."""
+        self._waiting.clear()
+        for ref in self._sent:
+            with contextlib.suppress(Exception):
+                ray.cancel(ref)
+        self._sent.clear()
+        for runner in self._local_runners:
+            runner.abandon()
+
+    # -- in this process
+
+    def _goes_away(self, remote: RemoteTool, items: Sequence[WorkItem]) -> bool:
+        if remote.group is None or not remote.auto:
+            return remote.group is not None
+        calls = [call for item in items for call in item.calls]
+        nbytes = sum(image_bytes(images_of(dict(call), remote.tool.image_arguments)) for call in calls)
+        return self._pool.costs.prefers_pool(remote.tool.name, len(calls), nbytes, remote.group)
+
+    def _run_here(self, items: list[WorkItem]) -> None:
+        for name, group in _by_tool(items).items():
+            self._turns[name] = _Turn("local", sum(len(item.calls) for item in group))
+        self._local_items += len(items)
+        runner = self._open_local()
+        self._local_runners.append(runner)
+        if self._sent and not all(item.tool.light for item in items):  # workers' answers are waited for meanwhile
+            threading.Thread(
+                target=self._run_aside, args=(runner, items), daemon=True, name="medvistagym-local"
+            ).start()
+            return
+        runner.submit(items)
+        while done := runner.wait():
+            self._local.put(done)
+
+    def _run_aside(self, runner: Runner, items: list[WorkItem]) -> None:
+        try:
+            runner.submit(items)
+            while done := runner.wait():
+                self._local.put(done)
+        except BaseException as error:  # noqa: BLE001 raised where it is waited for
+            self._local.put(error)
+
+    def _take_local(self, *, block: bool) -> None:
+        while self._local_items:
+            try:
+                done = self._local.get(block=block and not self._done)
+            except queue.Empty:
+                return
+            if isinstance(done, BaseException):
+                raise done
+            self._local_items -= len(done)
+            self._done += done
+            for item in done:
+                self._note(item.tool.name, item.results)
+
+    def _note(self, tool: str, results: Sequence[ToolResult]) -> None:
+        """Take note of what calls cost of which this process or the pool may run the next."""
+        turn = self._turns.get(tool)
+        if turn is not None and turn.add(results):
+            del self._turns[tool]
+            self._pool.costs.note(tool, turn.place, turn.calls, time.perf_counter() - turn.began, turn.kernel_s)
+
+    # -- to the workers
+
+    def _enqueue(self, remote: RemoteTool, items: list[WorkItem]) -> None:
+        for item in items:
+            self._results[item] = [None] * len(item.calls)
+            self._left[item] = len(item.calls)
+        if remote.auto:
+            self._turns[remote.tool.name] = _Turn("pool", sum(len(item.calls) for item in items))
+        self._look_up(remote, items)
+        group = remote.group
+        assert group is not None
+        items = [item for item in items if item in self._left]
+        if not items:
+            return
+        group.start()
+        self._held.setdefault(group, [0] * len(group.workers))
+        units: list[list[tuple[WorkItem, int]]] = []
+        calls = sum(self._left[item] for item in items)
+        share = max(1, min(group.settings.max_batch, -(-calls // group.replicas)))
+        for item in items:
+            open_calls = [(item, k) for k, result in enumerate(self._results[item]) if result is None]
+            size = share if item.tool.batched and len(item.calls) > 1 else 1
+            units += [open_calls[first : first + size] for first in range(0, len(open_calls), size)]
+        if remote.seconds is not None:
+            share = max(1, min(share, int(_PART_S / max(remote.seconds, 1e-6))))
+        parts: list[list[list[tuple[WorkItem, int]]]] = []
+        filled = share
+        for unit in units:
+            if filled + len(unit) > share:
+                parts.append([])
+                filled = 0
+            parts[-1].append(unit)
+            filled += len(unit)
+        self._waiting.setdefault(group, deque()).extend(_Part(remote, part) for part in parts)
+
+    def _look_up(self, remote: RemoteTool, items: list[WorkItem]) -> None:
+        """Take results that another user of the pool has computed, if looking is cheaper than computing."""
+        shared = self._pool.shared
+        cheap = remote.seconds is not None and remote.seconds < 2e-3
+        if shared is None or not remote.tool.deterministic or cheap or remote.shared is None:
+            return
+        for item in items:
+            for k, call in enumerate(item.calls):
+                self._keys[item, k] = result_key(remote.shared, remote.tool.image_arguments, dict(call))
+        asked = [(item, k) for item in items for k in range(len(item.calls))]
+        for (item, k), result in zip(asked, shared.look_up([self._keys[one] for one in asked]), strict=True):
+            if result is not None:
+                del self._keys[item, k]
+                self._deliver(item, k, result)
+
+    def _dispatch(self) -> None:
+        for group, waiting in self._waiting.items():
+            held = self._held[group]
+            while waiting and min(held) < WINDOW:
+                self._send(waiting.popleft(), group, self._least_busy(held))
+
+    def _least_busy(self, held: Sequence[int]) -> int:
+        """The worker that holds least of this run's; of several, not the same as for other users of the pool."""
+        return min(range(len(held)), key=lambda worker: (held[worker], (worker - self._first) % len(held)))
+
+    def _send(self, part: _Part, group: WorkerGroup, worker: int) -> None:
+        names, shared = part.remote.tool.image_arguments, part.remote.shared
+        assert shared is not None
+        calls = part.calls
+        images = [image for item, k in calls for image in images_of(dict(item.calls[k]), names)]
+        places = self._pool.images.place(images) if images else {}
+        refs = list(dict.fromkeys(ref for ref, _ in places.values()))
+        numbers = {ref: number for number, ref in enumerate(refs)}
+
+        def place(image: Any) -> ImageAt:
+            ref, position = places[id(image)]
+            return ImageAt(numbers[ref], position)
+
+        positions = {call: position for position, call in enumerate(calls)}
+        batch = CallBatch(
+            f"{part.id}-{part.tries}",
+            shared,
+            tuple(map_images(dict(item.calls[k]), names, place) for item, k in calls),
+            tuple(tuple(positions[call] for call in one) for one in part.groups),
+        )
+        answer, bundle = group.workers[worker].run.remote(batch, *refs)
+        self._sent[answer] = part, bundle, worker
+        self._held[group][worker] += 1
+
+    def _receive(self, ref: Any) -> None:
+        part, bundle_ref, worker = self._sent.pop(ref)
+        group = part.remote.group
+        assert group is not None
+        self._held[group][worker] -= 1
+        try:
+            answer, bundle = ray.get([ref, bundle_ref])
+        except ray.exceptions.ActorDiedError as error:
+            group.forget()
+            raise _gone(part.remote.tool.name, error) from None
+        except ray.exceptions.RayTaskError as error:
+            self._fail(part, group, error.cause if isinstance(error.cause, Exception) else error)
+        except ray.exceptions.RayError as error:  # a node is gone, with images or an answer that only it had
+            self._send_again(part, group, error)
+        else:
+            self._accept(part, answer, bundle, bundle_ref)
+
+    def _fail(self, part: _Part, group: WorkerGroup, error: Exception) -> None:
+        if isinstance(error, ray.exceptions.ObjectStoreFullError | ray.exceptions.OutOfDiskError):
+            raise ObjectStoreFullError(store_full_sentence(f"the results of {part.remote.tool.name}")) from error
+        if isinstance(error, ray.exceptions.RayError):
+            self._send_again(part, group, error)
+            return
+        said = f"{part.remote.tool.name} failed on its worker with {type(error).__name__}: {_first_line(error)}."
+        for item, k in part.calls:
+            self._deliver(item, k, ToolResult(error=ToolError("tool_failed", said)))
+
+    def _send_again(self, part: _Part, group: WorkerGroup, error: Exception) -> None:
+        part.tries += 1
+        if part.tries > _LOST_TRIES:
+            said = f"{part.remote.tool.name} was lost with its node {part.tries} times: {_first_line(error)}."
+            for item, k in part.calls:
+                self._deliver(item, k, ToolResult(error=ToolError("tool_failed", said)))
+            return
+        self._pool.images.clear()
+        self._waiting[group].appendleft(part)
+
+    def _accept(self, part: _Part, answer: BatchAnswer, bundle: Bundle, bundle_ref: Any) -> None:
+        images = [unpack_image(packed, copy=True) for packed in bundle]
+        if images:
+            self._pool.images.adopt(bundle_ref, images, answer.keys, answer.nbytes)
+        kept: list[tuple[bytes, ToolResult]] = []
+        first = 0
+        seconds: list[float] = []
+        for (item, k), bare, count in zip(part.calls, answer.results, answer.images, strict=True):
+            made = tuple(images[first : first + count])
+            first += count
+            result = ToolResult(made, bare.text, bare.data, bare.error, (), bare.seconds, bare.cached)
+            if bare.error is None:
+                seconds.append(bare.seconds)
+            if (key := self._keys.pop((item, k), None)) is not None:
+                kept.append((key, result))
+            self._deliver(item, k, result)
+        if kept and self._pool.shared is not None:
+            self._pool.shared.keep(kept)
+        if seconds:
+            part.remote.seconds = sum(seconds) / len(seconds)
+
+    def _deliver(self, item: WorkItem, k: int, result: ToolResult) -> None:
+        results = self._results[item]
+        results[k] = result
+        self._left[item] -= 1
+        if not self._left[item]:
+            item.results = [one for one in self._results.pop(item) if one is not None]
+            del self._left[item]
+            self._done.append(item)
+            self._note(item.tool.name, item.results)
+
+    def _check_patience(self) -> None:
+        """Say when no worker has answered for long, and give up on workers that never began."""
+        for group in {part.remote.group for part, _, _ in self._sent.values()}:
+            assert group is not None
+            group.check_started(self._pool.placement.limits.start_timeout_s)
+        if time.monotonic() - self._answered > _WARN_S:
+            self._answered = time.monotonic()
+            names = ", ".join(sorted({part.remote.tool.name for part, _, _ in self._sent.values()}))
+            _logger.warning(
+                "no worker of %s has answered for %g s; `medvistagym workers status` shows why", names, _WARN_S
+            )
+
+
+def _gone(tool: str, error: Exception) -> Exception:
+    """What it means that workers are gone for good."""
+    text = str(error)
+    if "creation task" in text or "ModuleNotFoundError" in text:
+        last = [line.strip() for line in text.splitlines() if line.strip()][-1][:200]
+        return PlacementError(
+            f"a worker of {tool} could not begin ({last}): install the same distributions on every node"
+        )
+    return WorkersStoppedError(
+        f"the workers of {tool} were stopped while they were used: run the same command again, which starts others"
+    )
+
+
+def _by_tool(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
+    groups: dict[str, list[WorkItem]] = {}
+    for item in items:
+        groups.setdefault(item.tool.name, []).append(item)
+    return groups
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+
+
+__all__ = ["PlacementError", "RayRunner", "RemoteTool"]

@@ -1,0 +1,287 @@
+"""The process that runs tools: an actor of Ray, restarted when it dies.
+
+It loads a tool when the first call of it comes, and sets up what the tool keeps. Calls wait in the order in which they come and
+run `concurrency` at a time. A call that exceeds its time limit ends the process, as does one that crashes it; Ray starts
+another and sends it again what the first had been sent, and the journal tells the second what the first died at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, NamedTuple
+
+import psutil
+import ray
+
+from medvistagym_core.execution import load_tool
+from medvistagym_core.tools import Tool, ToolError, ToolResult, schema_hash
+from medvistagym_ray.cluster import WorkerSettings
+from medvistagym_ray.workers._call_batch import BatchAnswer, Bundle, CallBatch, ImageAt, SharedTool, map_images
+from medvistagym_ray.workers._call_journal import CallJournal
+from medvistagym_ray.workers._packed_image import PackedImage, pack_image, unpack_image
+
+LOAD_S: Final = 600.0
+"""Seconds within which a tool is loaded and set up, a network of some GB included."""
+WAITING: Final = 16
+"""Batches that a worker takes in before it runs them: with them, `WorkerStatus.queued` counts what waits."""
+_LATENCIES: Final = 512
+
+
+class WorkerIdentity(NamedTuple):
+    """Which worker it is: the pool, the tool or shared pool within it that it serves, and its number."""
+
+    pool: str
+    group: str
+    replica: int
+
+    @property
+    def actor_name(self) -> str:
+        """Its name in Ray."""
+        return f"{self.pool}/{self.group}/{self.replica}"
+
+
+class WorkerStatus(NamedTuple):
+    """How a worker is.
+
+    Attributes:
+        tools: What it has loaded.
+        queued: Calls that wait in it.
+        running: Calls that run.
+        done: Calls that this process ran.
+        mean_s: Mean time of the last calls.
+        p95_s: Time that 95 of 100 of them did not exceed.
+        memory_bytes: Memory of its process.
+        deaths: Processes of this worker that died before this one.
+        settings: How it was started.
+    """
+
+    identity: WorkerIdentity
+    node: str
+    pid: int
+    tools: tuple[str, ...]
+    queued: int
+    running: int
+    done: int
+    mean_s: float
+    p95_s: float
+    memory_bytes: int
+    deaths: int
+    settings: WorkerSettings
+
+
+class ToolWorker:
+    """Runs batches of calls.
+
+    Args:
+        identity: Which worker it is.
+        settings: How it runs.
+    """
+
+    def __init__(self, identity: WorkerIdentity, settings: WorkerSettings) -> None:
+        context = ray.get_runtime_context()
+        self._identity = identity
+        self._settings = settings
+        self._node = str(context.get_node_id())
+        self._journal = CallJournal(str(context.get_actor_id()))
+        self._threads = ThreadPoolExecutor(settings.concurrency, "medvistagym-tool")
+        self._tools: dict[str, Tool] = {}
+        self._loading = threading.Lock()
+        self._counts = threading.Lock()
+        self._received = self._done = self._running = 0
+        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+
+    @ray.method(concurrency_group="run", num_returns=2)
+    def run(self, batch: CallBatch, *bundles: Bundle) -> tuple[BatchAnswer, Bundle]:
+        """The results of a batch, and the images that they made.
+
+        Args:
+            batch: The calls.
+            bundles: The images that they name, which Ray has brought to this machine.
+        """
+        with self._counts:
+            self._received += len(batch.calls)
+        results = self._threads.submit(self._run, batch, bundles).result()
+        return _answer(batch.tool.name, results)
+
+    @ray.method(concurrency_group="run")
+    def load(self, tool: SharedTool) -> str:
+        """Load a tool before the first call of it; why that failed, or nothing."""
+        try:
+            self._threads.submit(self._tool, tool).result()
+        except ToolError as error:
+            return error.message
+        return ""
+
+    @ray.method(concurrency_group="status")
+    def status(self) -> WorkerStatus:
+        """How it is; answered beside whatever runs."""
+        with self._counts:
+            latencies = sorted(self._latencies)
+            received, done, running = self._received, self._done, self._running
+        return WorkerStatus(
+            self._identity,
+            self._node,
+            os.getpid(),
+            tuple(sorted(tool.name for tool in self._tools.values())),
+            received - done - running,
+            running,
+            done,
+            statistics.fmean(latencies) if latencies else 0.0,
+            latencies[int(0.95 * (len(latencies) - 1))] if latencies else 0.0,
+            int(psutil.Process().memory_info().rss),
+            self._journal.process,
+            self._settings,
+        )
+
+    @ray.method(concurrency_group="status")
+    def echo(self, value: Any) -> int:
+        """The number of bytes that came, to measure how long that takes."""
+        return int(getattr(value, "nbytes", 0))
+
+    @ray.method(concurrency_group="status")
+    def retire(self) -> None:
+        """Remove what a restarted worker would read: there will be none."""
+        self._journal.remove()
+
+    # -- running
+
+    def _run(self, batch: CallBatch, bundles: Sequence[Bundle]) -> list[ToolResult]:
+        try:
+            tool = self._tool(batch.tool)
+        except ToolError as error:
+            with self._counts:
+                self._done += len(batch.calls)
+            return [ToolResult(error=error)] * len(batch.calls)
+        unpacked: dict[ImageAt, Any] = {}
+
+        def image(place: ImageAt) -> Any:
+            if place not in unpacked:
+                unpacked[place] = unpack_image(bundles[place.bundle][place.position])
+            return unpacked[place]
+
+        calls = [map_images(arguments, tool.image_arguments, image) for arguments in batch.calls]
+        results: list[ToolResult | None] = [None] * len(calls)
+        for group in batch.groups:
+            keys = {k: f"{batch.id}:{k}" for k in group}
+            for k in group:
+                results[k] = self._interrupted(tool, keys[k])
+            left = [k for k in group if results[k] is None]
+            suspects = [k for k in left if keys[k] in self._journal.deaths]  # of which each is run by itself
+            rest = [k for k in left if k not in suspects]
+            for part in [*([rest] if rest else []), *([k] for k in suspects)]:
+                for k, result in zip(
+                    part, self._run_part(tool, [calls[k] for k in part], [keys[k] for k in part]), strict=True
+                ):
+                    results[k] = result
+        self._journal.forget([f"{batch.id}:{k}" for k in range(len(calls))])
+        return [result for result in results if result is not None]
+
+    def _run_part(self, tool: Tool, calls: list[dict[str, Any]], keys: list[str]) -> list[ToolResult]:
+        """Results of calls that run together; what a tool throws beyond exceptions costs them one error each."""
+        limit_s = None if tool.timeout_s is None else tool.timeout_s * len(calls)
+        with self._counts:
+            self._running += len(calls)
+        began = time.perf_counter()
+        try:
+            with self._journal.running(keys, limit_s):
+                results = tool.run_batch(calls)
+        except BaseException as error:  # noqa: BLE001 an exit or a cancellation
+            failed = ToolError("tool_failed", f"{tool.name} failed with {type(error).__name__}.")
+            results = [ToolResult(error=failed) for _ in calls]
+        share_s = (time.perf_counter() - began) / len(calls)
+        if len(calls) > 1:
+            results = [result.with_seconds(share_s) for result in results]
+        with self._counts:
+            self._running -= len(calls)
+            self._done += len(calls)
+            self._latencies.extend([share_s] * len(calls))
+        return results
+
+    def _interrupted(self, tool: Tool, key: str) -> ToolResult | None:
+        """The answer to a call that is not run again."""
+        if key in self._journal.late:
+            return ToolResult(
+                error=ToolError("timeout", f"{tool.name} took longer than {tool.timeout_s:g} s and was given up.")
+            )
+        deaths = self._journal.deaths.get(key, 0)
+        if deaths > self._settings.retries:
+            times = "" if deaths == 1 else " each time it was tried"
+            return ToolResult(error=ToolError("tool_failed", f"{tool.name} ended its worker{times}."))
+        return None
+
+    def _tool(self, shared: SharedTool) -> Tool:
+        """The tool, loaded and set up.
+
+        Raises:
+            ToolError: `tool_failed`, since it cannot be had on this machine.
+        """
+        with self._loading:
+            if shared.key not in self._tools:
+                key = f"load:{shared.key}"
+                if key in self._journal.late or self._journal.deaths.get(key, 0) > self._settings.retries:
+                    raise ToolError("tool_failed", f"{shared.name} ended its worker each time it was loaded.")
+                with self._journal.running([key], LOAD_S):
+                    self._tools[shared.key] = self._load(shared)
+            return self._tools[shared.key]
+
+    def _load(self, shared: SharedTool) -> Tool:
+        here = f"on the node {self._node[:8]}"
+        try:
+            tool = load_tool(shared.reference)
+        except BaseException as error:
+            said = str(error).strip().split("\n")[0][:300]
+            hint = " (its file is not there: install it on every node, or put it into a folder that all nodes share)"
+            lost = shared.reference.file is not None and isinstance(error, FileNotFoundError)
+            raise ToolError(
+                "tool_failed",
+                f"{shared.name} could not be loaded {here}: {type(error).__name__}: {said}{hint if lost else ''}.",
+            ) from error
+        if schema_hash(tool.spec) != shared.fingerprint:
+            raise ToolError(
+                "tool_failed",
+                f"{shared.name} is another version {here} than where it is called: install the same on both.",
+            )
+        with contextlib.suppress(Exception):  # the call meets it again, and says what is wrong
+            tool.setup()
+        return tool
+
+
+def _answer(tool: str, results: Sequence[ToolResult]) -> tuple[BatchAnswer, Bundle]:
+    """Results with their images apart."""
+    bundle: Bundle = []
+    counts: list[int] = []
+    bare: list[ToolResult] = []
+    for result in results:
+        packed = _packed(tool, result)
+        if isinstance(packed, ToolError):
+            result, packed = ToolResult(error=packed), []
+        bundle += packed
+        counts.append(len(packed))
+        bare.append(_without_images(result))
+    keys = tuple(one.key for one in bundle)
+    return BatchAnswer(tuple(bare), tuple(counts), keys, sum(one.nbytes for one in bundle)), bundle
+
+
+def _packed(tool: str, result: ToolResult) -> list[PackedImage] | ToolError:
+    try:
+        return [pack_image(image) for image in result.images]
+    except Exception as error:  # noqa: BLE001 whatever the image's parts raise
+        said = str(error).strip().split("\n")[0][:300]
+        return ToolError("tool_failed", f"{tool} gave a result that cannot be handed over: {said}.")
+
+
+def _without_images(result: ToolResult) -> ToolResult:
+    return ToolResult((), result.text, result.data, result.error, (), result.seconds, result.cached)
+
+
+def actor_class(settings: WorkerSettings) -> Any:
+    """The class as an actor of Ray whose calls are sent again whenever its process dies."""
+    groups = {"run": settings.concurrency + WAITING, "status": 1}
+    return ray.remote(concurrency_groups=groups, max_restarts=-1, max_task_retries=-1)(ToolWorker)

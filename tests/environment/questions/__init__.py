@@ -1,0 +1,1 @@
+"""Question tables: what users have, read as tasks."""

@@ -1,0 +1,148 @@
+"""What is wrong with a table is said in one sentence, and costs no more than its own rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medvistagym_core.environment import QuestionTask
+from medvistagym_core.environment.questions import open_source
+
+from .tables import ROWS, write_jsonl, write_pictures, write_table
+
+
+def task(path: Path, **arguments: Any) -> QuestionTask:
+    made = QuestionTask("mine", "My questions.", path)
+    return made.with_arguments(arguments) if arguments else made
+
+
+def test_a_table_without_an_answer_column_names_its_columns(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "q.csv", [{"image": "a.png", "question": "q", "reply": "yes"}])
+    with pytest.raises(
+        ValueError, match=r"q.csv has no column for the answer; its columns are image, question, reply\. "
+    ) as said:
+        task(table).size("test")
+    assert "--column answer=NAME" in str(said.value)
+    write_pictures(tmp_path, ["a.png"])
+    assert task(table, columns={"answer": "reply"}).size("test") == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"answr": "reply"}, "there is no part of a question 'answr'; did you mean 'answer'?"),
+        ({"answer": "replay"}, "q.csv: there is no column 'replay'; did you mean 'reply'?"),
+    ],
+)
+def test_a_misspelt_column_is_answered_with_the_nearest(columns: dict[str, str], said: str, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "q.csv", [{"question": "q", "reply": "yes"}])
+    with pytest.raises(ValueError, match="there is no") as raised:
+        task(table, columns=columns).size("test")
+    assert said in str(raised.value)
+
+
+def test_rows_that_cannot_be_used_are_named_and_left_out_or_refused(tmp_path: Path) -> None:
+    write_pictures(tmp_path)
+    rows = [*ROWS, {"image": "gone.png", "question": "q", "answer": "yes"}, {**ROWS[0], "kind": "number"}]
+    table = write_jsonl(tmp_path / "q.jsonl", rows)
+    table.write_text(table.read_text() + "not json\n[1]\n")
+    made = task(table)
+    assert made.size("train") + made.size("test") == len(ROWS)
+    assert [str(problem).partition(" (")[0] for problem in made.table.problems] == [
+        "line 5: the picture 'gone.png' does not exist",
+        "line 6: the answer 'no' of a question for a number is not one",
+        "line 7: it is no JSON object",
+        "line 8: it is a JSON list, not an object",
+    ]
+    (note,) = made.provenance("test").notes
+    assert note.startswith("4 rows of q.jsonl cannot be used and are left out: line 5: ")
+    with pytest.raises(
+        ValueError, match=r"q.jsonl: 4 of 8 rows cannot be used: line 5: the picture 'gone.png' does not exist"
+    ):
+        task(table, strict=True).size("test")
+
+
+def test_pictures_outside_of_the_folder_are_not_shown(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "secret", ["private.png"])
+    for path in ("../secret/private.png", str(tmp_path / "secret" / "private.png"), "..\\secret\\private.png"):
+        table = write_jsonl(tmp_path / "table.jsonl", [{"image": path, "question": "q", "answer": "yes"}])
+        with pytest.raises(ValueError, match="lies outside of the picture folder"):
+            task(table).size("test")
+    folder = tmp_path / "secret"
+    table = write_jsonl(tmp_path / "table.jsonl", [{"image": "private.png", "question": "q", "answer": "yes"}])
+    assert task(table, pictures=folder).case("test", 0).images
+
+
+def test_a_picture_of_two_gigabytes_is_named_with_its_size(tmp_path: Path) -> None:
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(2 * 2**30)
+    table = write_jsonl(tmp_path / "q.jsonl", [{"image": "huge.png", "question": "q", "answer": "yes"}])
+    with pytest.raises(ValueError, match=r"line 1: the picture 'huge.png' is 2.0 GiB; 1 GiB is the most"):
+        task(table).size("test")
+
+
+def test_a_picture_that_is_none_is_named_when_it_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    table = write_jsonl(tmp_path / "q.jsonl", [{"image": "a.png", "question": "q", "answer": "yes"}])
+    made = task(table)
+    with pytest.raises(ValueError, match=r"^q.jsonl, line 1: a.png: it is not an image that can be read"):
+        made.case("test", 0)
+    failed = {check.name: check for check in made.audit(5) if not check.passed}
+    assert set(failed) == {"pictures that cannot be read"}
+
+
+def test_ten_million_rows_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    line = b'{"question": "q", "answer": "yes"}\n'
+    with (tmp_path / "q.jsonl").open("wb") as file:
+        for _ in range(100):
+            file.write(line * 100_000)
+    with pytest.raises(ValueError, match=r"q.jsonl holds more than 1,000,000 rows; .* split it into several files"):
+        task(tmp_path / "q.jsonl").size("test")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("q.jsonl", b"", "q.jsonl is empty"),
+        ("q.csv", b"\n\n", "q.csv is empty"),
+        (
+            "q.csv",
+            "question,answer\nhéllo,yes\n".encode("latin-1"),
+            "q.csv is not in UTF-8 (line 2, byte 1); save it as UTF-8",
+        ),
+        ("q.csv", b"question,answer,answer\nq,yes,no\n", "q.csv has two columns named 'answer'; rename one of them"),
+        ("q.csv", b"question,answer\n", "q.csv holds no question"),
+        ("q.json", b"{", "q.json is no JSON file"),
+        ("q.json", b'{"a": 1}', "q.json holds no list of objects, one a question"),
+        ("q.parquet", b"PAR1 or not", "q.parquet is no parquet file"),
+        ("q.xlsx", b"PK", "q.xlsx: a table of questions ends in one of .jsonl, .ndjson, .json, .csv"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name) as raised:
+        task(tmp_path / name).size("test")
+    assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_table_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nothing.jsonl: there is no such file or folder"):
+        open_source(tmp_path / "nothing.jsonl")
+    with pytest.raises(ValueError, match="the folder holds no table"):
+        open_source(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        write_table(tmp_path / name, ROWS)
+    with pytest.raises(ValueError, match=r"holds several tables; name one of a\.csv, b\.csv"):
+        open_source(tmp_path)
+
+
+def test_a_hub_name_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        ValueError, match=r"there is no file 'owner/questions', and the Hub data set 'owner/questions' cannot be had: "
+    ):
+        open_source("owner/questions")
