@@ -1,0 +1,87 @@
+"""How many tokens an episode takes, found out by playing calls of every tool on real cases."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from medvistagym_core.rollouts import sample_arguments
+from medvistagym_core.tools import ToolCall, ToolSpec
+from medvistagym_trl.model import TokenCounter
+from medvistagym_trl.rollout import RolloutContext
+
+_CASES: Final = 2
+_DRAWS: Final = 4
+"""Random calls that are tried for one that succeeds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenBudget:
+    """Tokens of the parts of an episode, the largest of what was met.
+
+    Attributes:
+        prompt: All that is read before the first turn: instructions, tools, the question and its images.
+        tools: Of these, the tools' schemas, where the chat template renders them.
+        results: A result of each tool, and what opens the next turn.
+    """
+
+    prompt: int
+    tools: int
+    results: dict[str, int]
+
+    @property
+    def result(self) -> int:
+        """The longest result."""
+        return max(self.results.values(), default=0)
+
+    def completion(self, calls: int, turn: int) -> int:
+        """Tokens after the prompt of an episode with as many calls, each in a turn of `turn` tokens, and an answer."""
+        return calls * (turn + self.result) + turn
+
+    def __str__(self) -> str:
+        longest = ", ".join(f"{name} {tokens}" for name, tokens in self.results.items())
+        tools = f", of which {self.tools} show the tools" if self.tools else ""
+        return f"the prompt takes {self.prompt} tokens{tools}" + (f"; results take up to: {longest}" if longest else "")
+
+
+def measure_tokens(context: RolloutContext, processor: Any, *, calls: bool = True) -> TokenBudget:
+    """Play a call of every tool on a few training cases, and count.
+
+    Args:
+        context: Cases, rules and tools.
+        processor: The model's processor.
+        calls: Whether to play calls; only the prompt is counted otherwise.
+    """
+    counter, plain = TokenCounter(processor, context.rendered_schemas), TokenCounter(processor)
+    prompts = [context.make_episode(index).messages for index in range(_CASES)]
+    prompt = max(counter.count(messages, generation=True) for messages in prompts)
+    tools = counter.count(prompts[0]) - plain.count(prompts[0])
+    results: dict[str, int] = {}
+    if calls:
+        with torch.random.fork_rng(devices=[]):
+            for spec in context.toolbox.specs:
+                results[spec.name] = max(_result_tokens(context, counter, spec, index) for index in range(_CASES))
+    return TokenBudget(prompt, tools, results)
+
+
+def _result_tokens(context: RolloutContext, counter: TokenCounter, spec: ToolSpec, index: int) -> int:
+    protocol = context.config.protocol
+    thought = "I look." if protocol.think == "required" else None
+    rng = np.random.default_rng([index, len(spec.name)])
+    tokens = 0
+    for _ in range(_DRAWS):
+        episode = context.make_episode(index)
+        arguments = sample_arguments(spec.parameters, spec.images, len(episode.case.images), rng)
+        calls = episode.submit_turn(protocol.format_turn(thought, [ToolCall(name=spec.name, arguments=arguments)]))
+        if not calls:
+            return tokens
+        episode.submit_results(context.executor.run([(episode.store, calls)])[0])
+        messages = episode.messages
+        turn = max(k for k, message in enumerate(messages) if message["role"] == "assistant")
+        tokens = max(tokens, counter.count(messages, generation=True) - counter.count(messages[: turn + 1]))
+        if episode.steps[-1].succeeded:
+            break
+    return tokens

@@ -1,0 +1,85 @@
+"""The context of a recipe: reward terms and executors of plugins reach the episodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from medvistagym_core.execution import LocalExecutor
+from medvistagym_core.plugins import Registry, SelectionError
+from medvistagym_core.tools import Toolbox, ToolResult
+from medvistagym_trl._recipe import Recipe, RecipeError
+from medvistagym_trl.rollout import make_rollout_context
+
+
+class CountingExecutor(LocalExecutor):
+    """Counts the calls that it runs."""
+
+    calls = 0
+
+    def run(self, jobs: Any) -> list[list[ToolResult]]:
+        CountingExecutor.calls += sum(len(calls) for _, calls in jobs)
+        return super().run(jobs)
+
+
+def answered_bright(outcome: Any) -> float:
+    """1 for an answer that says bright, right or not."""
+    return float("bright" in outcome.turns[-1].text)
+
+
+@pytest.fixture
+def plugged(registry: Registry) -> Registry:
+    registry.rewards["brightness"] = answered_bright
+    registry.executors["counting"] = CountingExecutor
+    return registry
+
+
+def play(context: Any, index: int, answer: str) -> Any:
+    episode = context.make_episode(index)
+    calls = episode.submit_turn('<tool_call>{"name": "mirror", "arguments": {"image": 0}}</tool_call>')
+    episode.submit_results(context.executor.run([(episode.store, calls)])[0])
+    episode.submit_turn(f"<answer>{answer}</answer>")
+    return episode
+
+
+@pytest.mark.parametrize(
+    ("reward", "total"),
+    [
+        ("scout,efficiency=0.2", 0.8),
+        ("scout,efficiency=0.2,brightness=3", 3.8),
+        ({"right": 1.0, "brightness": 0.5}, 1.5),
+    ],
+)
+def test_a_plugins_reward_term_counts(
+    plugged: Registry, recipe: Recipe, task: Any, toolbox: Toolbox, reward: object, total: float
+) -> None:
+    changed = recipe.with_overrides({"episode.reward": reward})
+    context = make_rollout_context(changed, task, toolbox, plugged)
+    bright = next(index for index in range(20) if task.case("train", index).answer.value == "bright")
+    assert play(context, bright, "bright").score.total == pytest.approx(total)
+
+
+def test_a_plugins_executor_runs_the_calls(plugged: Registry, recipe: Recipe, task: Any, toolbox: Toolbox) -> None:
+    context = make_rollout_context(recipe.with_overrides({"executor": "counting"}), task, toolbox, plugged)
+    CountingExecutor.calls = 0
+    assert play(context, 0, "bright").done
+    assert CountingExecutor.calls == 1
+    context.close()
+
+
+def test_a_reward_term_that_there_is_not_is_refused_with_the_nearest(
+    registry: Registry, recipe: Recipe, task: Any, toolbox: Toolbox
+) -> None:
+    changed = recipe.with_overrides({"episode.reward": "scout,eficiency=1"})
+    with pytest.raises(
+        RecipeError, match=r"episode\.reward: there is no reward term 'eficiency'; did you mean efficiency"
+    ):
+        make_rollout_context(changed, task, toolbox, registry)
+
+
+def test_an_executor_that_there_is_not_is_refused(
+    registry: Registry, recipe: Recipe, task: Any, toolbox: Toolbox
+) -> None:
+    with pytest.raises(SelectionError, match="no executor is called 'proces'; did you mean process"):
+        make_rollout_context(recipe.with_overrides({"executor": "proces"}), task, toolbox, registry)

@@ -1,0 +1,86 @@
+"""Metrics of a training step, and the trends that are warned of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medvistagym_core.environment import step_episodes
+from medvistagym_trl.run import DriftDetector, episode_metrics
+
+TURNS = (
+    '<tool_call>{"name": "shade", "arguments": {"image": 0, "box": [250, 250, 500, 500]}}</tool_call>',
+    '<tool_call>{"name": "mirror", "arguments": {"image": 9}}</tool_call>',
+    "<answer>bright</answer>",
+    "<answer>unclear</answer>",
+)
+
+
+def play(context: Any, n: int) -> list[Any]:
+    """Episodes whose turns are written in advance, some with calls that fail."""
+    episodes = [context.make_episode(index) for index in range(n)]
+    for turn in range(3):
+        live = [episode for episode in episodes if not episode.done]
+        texts = [TURNS[(episode.case.index + turn) % len(TURNS)] for episode in live]
+        step_episodes(context.executor, live, texts)
+    for episode in episodes:
+        episode.stop()
+    return episodes
+
+
+def test_episodes_are_counted_whole_by_family_by_tool_and_by_error(context: Any) -> None:
+    seen = play(context, 16)
+    metrics = episode_metrics(seen)
+    n = len(seen)
+    kinds = {"accuracy", "abstained", "calls"}  # the toy task does not know who is informed
+    assert {name for name in metrics if "/" not in name} == kinds | {"lost_results"}
+    assert {name.split("/")[1] for name in metrics if name.startswith(("hidden/", "plain/"))} == kinds
+    assert metrics["accuracy"] == (metrics["hidden/accuracy"] + metrics["plain/accuracy"]) / 2
+    calls = [call.name for episode in seen for step in episode.steps for call in step.turn.calls]
+    assert metrics["calls"] == len(calls) / n
+    assert metrics["tool/mirror"] == calls.count("mirror") / n > 0
+    assert metrics["tool/shade"] == calls.count("shade") / n > 0
+    assert metrics["error/bad_value"] > 0
+    assert metrics["error/timeout"] == 0
+    assert episode_metrics([]) == {}
+
+
+def test_groups_from_which_nothing_is_learnt_are_counted_from_their_rewards(context: Any) -> None:
+    groups = (("<answer>bright</answer>",) * 2, ("<answer>bright</answer>", "<answer>unclear</answer>"))
+    seen = []
+    for index, answers in enumerate(groups):
+        for answer in answers:
+            episode = context.make_episode(index)
+            episode.submit_turn(answer)
+            seen.append(episode)
+    assert episode_metrics(seen)["groups/zero_variance"] == 0.5
+
+
+def test_results_that_did_not_fit_are_counted_and_said(context: Any) -> None:
+    seen = play(context, 8)
+    for index in range(2):
+        lost = context.make_episode(index)
+        lost.stop("tokens", "did not fit")
+        seen.append(lost)
+    assert episode_metrics(seen)["lost_results"] == 0.2
+    (warning,) = DriftDetector().update({"completions/mean_length": 9.0, "calls": 1.0, "lost_results": 0.2})
+    assert "20% of the episodes ended when a result did not fit" in warning
+
+
+def drifted(lengths: list[float], calls: list[float]) -> list[str]:
+    drift = DriftDetector()
+    steps = [{"completions/mean_length": a, "calls": b} for a, b in zip(lengths, calls, strict=True)]
+    return [sentence for step in steps for sentence in drift.update(step)]
+
+
+def test_a_policy_that_learns_to_call_is_no_drift() -> None:
+    assert drifted([6.0] * 10 + [10.5] * 40, [0.2] * 10 + [0.75] * 40) == []
+
+
+def test_turns_that_grow_are_said_once() -> None:
+    (said,) = drifted([6.0] * 10 + [14.0] * 40, [0.0] * 50)
+    assert "turns have grown from 6 to " in said
+
+
+def test_tools_that_fall_out_of_use_are_said_once() -> None:
+    (said,) = drifted([6.0] * 50, [0.7] * 20 + [0.01] * 30)
+    assert "tools fall out of use, from 0.70 calls an episode to " in said
