@@ -95,6 +95,16 @@ def test_it_ends_with_the_table(train: Train, tmp_path: Path, capsys: pytest.Cap
     }
 
 
+def test_the_recipe_may_be_the_first_word(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("paper", "--run", "one", "--sft-data", "a", "--sft-data", "b", "--executor", "process") == 0
+    assert asked(tmp_path / "one")["recipe"] == "paper"
+    assert asked(tmp_path / "one")["changes"] == {"executor": "process", "sft.data": ["a", "b"]}
+    assert train("paper", "--recipe", "paper", "--run", "two") == 0
+    capsys.readouterr()
+    assert train("paper", "--recipe", "other", "--run", "three") == 2
+    assert "two recipes are named, paper and other" in capsys.readouterr().err
+
+
 def test_json_is_the_results_document(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--run", "one", "--json") == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["accuracy"] == 0.9

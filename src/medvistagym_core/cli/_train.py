@@ -22,6 +22,7 @@ RUNS: Final = Path("runs")
 _EXAMPLE = """\
 medvistagym train
 medvistagym train --quick --seed 1
+medvistagym train paper --model DIR --sft-data teacher/ --run runs/r1
 medvistagym train --tools 'window,zoom' --run runs/two-tools --set grpo.steps=50
 medvistagym train --run runs/two-tools --resume"""
 
@@ -30,14 +31,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_common(parser, _EXAMPLE, json=True)
     parser.add_argument(
-        "--recipe", metavar="NAME|FILE", help="a shipped recipe, or a YAML file (default: the trainer's)"
+        "recipe_name", nargs="?", metavar="RECIPE", help="a shipped recipe, or a YAML file (default: the trainer's)"
     )
-    parser.add_argument("--task", metavar="NAME", help="train on this task instead of the recipe's")
+    parser.add_argument("--recipe", metavar="NAME|FILE", help="the same as RECIPE")
+    parser.add_argument(
+        "--task", metavar="NAME", help="train on this task instead of the recipe's; several, with commas, are mixed"
+    )
     add_selection(parser, default=None)
+    parser.add_argument(
+        "--executor",
+        metavar="NAME",
+        help="what runs the tools: local, process (where none can harm this process), or a plugin's (default: the recipe's)",
+    )
     parser.add_argument("--model", metavar="PATH", help="train this local checkpoint, not a new tiny model")
+    parser.add_argument(
+        "--sft-data",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="trajectories to learn from, as `medvistagym sample` writes them: a file or a folder; may be given again",
+    )
     parser.add_argument("--run", metavar="FOLDER", type=Path, help="the run folder (default: a new one in runs/)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run (default: the newest)")
-    parser.add_argument("--quick", action="store_true", help="everything in about a minute; the figures mean nothing")
+    parser.add_argument(
+        "--quick", "--smoke", action="store_true", help="everything in about a minute; the figures mean nothing"
+    )
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the run (default: the recipe's)")
     parser.add_argument(
         "--set",
@@ -59,8 +77,9 @@ def _train(options: argparse.Namespace) -> int:
     trainer = registry.trainer(options.trainer)
     if options.tools is not None:  # a selection that cannot be had stops here, before any work
         select_toolbox(registry, options.tools)
-    if options.task is not None:
-        registry.task(options.task)
+    for name in (options.task or "").split(","):
+        if name.strip():
+            registry.task(name.strip())
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
@@ -70,7 +89,7 @@ def _train(options: argparse.Namespace) -> int:
             trainer.train(
                 registry,
                 run=folder,
-                recipe=options.recipe,
+                recipe=_recipe(options),
                 changes=changes,
                 tools=options.tools,
                 model=options.model,
@@ -133,6 +152,15 @@ def _plugins_env(plugins: str | None) -> Iterator[None]:
             os.environ[ALLOW_VARIABLE] = before
 
 
+def _recipe(options: argparse.Namespace) -> str | None:
+    """The recipe that was named, as the first word or by --recipe."""
+    names = {name for name in (options.recipe_name, options.recipe) if name is not None}
+    if len(names) > 1:
+        raise UsageError(f"two recipes are named, {options.recipe_name} and {options.recipe}; give one")
+    recipe: str | None = names.pop() if names else None
+    return recipe
+
+
 def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
     import json
 
@@ -149,6 +177,10 @@ def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
         changes["task"] = options.task
     if options.seed is not None:
         changes["seed"] = options.seed
+    if options.executor is not None:
+        changes["executor"] = options.executor
+    if options.sft_data:
+        changes["sft.data"] = options.sft_data
     return changes
 
 
