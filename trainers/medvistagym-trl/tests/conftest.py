@@ -180,7 +180,7 @@ def samples(context: Any, tmp_path: Path) -> Path:
         name = "teacher"
         sampling: ClassVar[dict[str, Any]] = {}
 
-        def brief(self, case: Any, memory: dict[str, Any]) -> None:
+        def observe_case(self, case: Any, memory: dict[str, Any]) -> None:
             memory["case"] = case
 
         def act(self, observations: Any) -> list[str]:
@@ -188,7 +188,7 @@ def samples(context: Any, tmp_path: Path) -> Path:
 
         def _act(self, observation: Any) -> str:
             case = observation.policy_state["case"]
-            if observation.turn == 0:
+            if observation.num_turns == 0:
                 return (
                     '<tool_call>{"name": "shade", "arguments": {"image": 0, "box": [250, 250, 500, 500]}}</tool_call>'
                 )

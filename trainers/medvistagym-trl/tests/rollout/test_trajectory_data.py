@@ -22,7 +22,7 @@ class MixedPolicy:
     name = "mixed"
     sampling: ClassVar[dict[str, Any]] = {}
 
-    def brief(self, case: Any, memory: dict[str, Any]) -> None:
+    def observe_case(self, case: Any, memory: dict[str, Any]) -> None:
         memory["answer"] = case.answer.value
 
     def act(self, observations: Any) -> list[str]:
@@ -31,7 +31,7 @@ class MixedPolicy:
     def _act(self, observation: Any) -> str:
         sample = int(observation.id.partition("#")[2] or 0)
         answer = observation.policy_state["answer"]
-        if sample == 0 and observation.turn == 0:
+        if sample == 0 and observation.num_turns == 0:
             return '<tool_call>{"name": "mirror", "arguments": {"image": 0}}</tool_call>'
         if sample == 2:
             return f"<answer>{'dark' if answer == 'bright' else 'bright'}</answer>"

@@ -23,6 +23,7 @@ from medvistagym_core.environment import (
     informative_call_check,
     required_tool,
 )
+from medvistagym_core.environment.grading import with_builtin_graders
 from medvistagym_core.execution import Executor, LocalExecutor
 from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import TextProtocol, system_prompt
@@ -184,25 +185,25 @@ def training_cases(context: RolloutContext, offset: int, count: int) -> list[int
 def make_rollout_context(
     recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry, split: str = "train"
 ) -> RolloutContext:
-    """The context of a recipe's episodes; reward terms and executors of plugins come from the registry.
+    """The context of a recipe's episodes; reward terms, graders and executors of plugins come from the registry.
 
     Raises:
         SelectionError: There is no such executor or reward term.
     """
     name = recipe.executor
     executor = _LOCAL if name == "local" and name not in registry.executors else registry.executor(name)
-    config = make_episode_config(recipe, task, toolbox, registry.rewards)
+    config = make_episode_config(recipe, task, toolbox, registry)
     return RolloutContext(task, toolbox, config, recipe.seed, split, executor)
 
 
-def make_episode_config(recipe: Recipe, task: Task, toolbox: Toolbox, terms: Mapping[str, RewardTerm]) -> EpisodeConfig:
+def make_episode_config(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) -> EpisodeConfig:
     """How episodes of a recipe are played, in training and evaluation alike.
 
     Args:
         recipe: The recipe.
         task: Gives the word for "I cannot tell".
         toolbox: The tools.
-        terms: Reward terms of plugins, by name.
+        registry: Gives the reward terms and graders of plugins.
 
     Raises:
         RecipeError: The reward names a term that there is not.
@@ -214,7 +215,8 @@ def make_episode_config(recipe: Recipe, task: Task, toolbox: Toolbox, terms: Map
     protocol = (NativeProtocol if native and not compact else TextProtocol)(rules.think, rules.max_calls_per_turn)
     return EpisodeConfig(
         protocol=protocol,
-        reward=parse_reward(rules, terms),
+        reward=parse_reward(rules, registry.rewards),
+        graders=with_builtin_graders(registry.graders),
         limits=Limits(max_turns=rules.max_calls + 1, max_calls=rules.max_calls),
         view_side=recipe.model.view_side,
         prompt=_prompt(rules, toolbox, protocol, task.abstention),

@@ -22,7 +22,7 @@ def load_trained_policy(
     checkpoint.
 
     Args:
-        registry: Gives the reward terms of plugins.
+        registry: Gives the reward terms and graders of plugins.
         path: The folder.
         task: The task to play.
         toolbox: The tools.
@@ -44,7 +44,7 @@ def load_trained_policy(
     model = to_device(load_model(folder, schemas, action_format=recipe.episode.action_format))
     if temperature is None:
         temperature = 1.0 if run is None else recipe.grpo.temperature
-    config = make_episode_config(recipe, task, toolbox, registry.rewards)
+    config = make_episode_config(recipe, task, toolbox, registry)
     policy = SamplingPolicy(
         model,
         schemas if config.style == "tools" else [],
