@@ -8,13 +8,17 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from medvistagym_core.cli._console import print_json, print_stderr
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, add_selection, load_registry, select_toolbox
+
+if TYPE_CHECKING:
+    from medvistagym_core.plugins import Registry
+    from medvistagym_core.rollouts import Trainer
 
 __all__ = ["configure"]
 
@@ -22,6 +26,7 @@ RUNS: Final = Path("runs")
 _EXAMPLE = """\
 medvistagym train
 medvistagym train --quick --seed 1
+medvistagym train paper --model DIR --sft-data teacher/ --dry-run
 medvistagym train paper --model DIR --sft-data teacher/ --run runs/r1
 medvistagym train --tools 'window,zoom' --run runs/two-tools --set grpo.steps=50
 medvistagym train --run runs/two-tools --resume"""
@@ -56,6 +61,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quick", "--smoke", action="store_true", help="everything in about a minute; the figures mean nothing"
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the tokens, memory and steps that the run would take, and what cannot work; train nothing",
+    )
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the run (default: the recipe's)")
     parser.add_argument(
         "--set",
@@ -72,7 +82,9 @@ def _train(options: argparse.Namespace) -> int:
     from medvistagym_core.trajectories import Results, format_table
 
     changes = _recipe_overrides(options)
-    folder = _folder(options.run, resume=options.resume)
+    if options.dry_run and options.resume:
+        raise UsageError("--dry-run plans a new run; leave --resume away")
+    folder = None if options.dry_run else _folder(options.run, resume=options.resume)
     registry = load_registry(options)
     trainer = registry.trainer(options.trainer)
     if options.tools is not None:  # a selection that cannot be had stops here, before any work
@@ -80,6 +92,8 @@ def _train(options: argparse.Namespace) -> int:
     for name in (options.task or "").split(","):
         if name.strip():
             registry.task(name.strip())
+    if folder is None:
+        return _print_plan(options, registry, trainer, changes)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
@@ -115,6 +129,28 @@ def _train(options: argparse.Namespace) -> int:
     for line in results.notes:
         print(line)
     print(f"all of it is in {folder}")
+    return 0
+
+
+def _print_plan(options: argparse.Namespace, registry: Registry, trainer: Trainer, changes: Mapping[str, Any]) -> int:
+    """`--dry-run`: what the run would be."""
+    from medvistagym_core.rollouts import PlansTraining
+
+    if not isinstance(trainer, PlansTraining):
+        raise CommandError(f"the trainer {trainer.name} cannot plan a run; leave --dry-run away")
+    with contextlib.redirect_stdout(sys.stderr), _plugins_env(options.plugins):
+        plan = trainer.plan(
+            registry,
+            recipe=_recipe(options),
+            changes=changes,
+            tools=options.tools,
+            model=options.model,
+            quick=options.quick,
+        )
+    if options.json:
+        print_json(dict(plan.document))
+    else:
+        print(plan.text)
     return 0
 
 

@@ -16,5 +16,7 @@ from ._replay import ReplayReport as ReplayReport
 from ._replay import verify as verify
 from ._rollout import Progress as Progress
 from ._rollout import rollout as rollout
+from ._trainer import PlansTraining as PlansTraining
 from ._trainer import Trainer as Trainer
+from ._trainer import TrainingPlan as TrainingPlan
 from ._transformers_policy import TransformersPolicy as TransformersPolicy

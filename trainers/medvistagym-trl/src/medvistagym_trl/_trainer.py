@@ -12,7 +12,7 @@ from medvistagym_trl._libraries import configure_libraries
 if TYPE_CHECKING:
     from medvistagym_core.environment import EpisodeConfig, Task
     from medvistagym_core.plugins import Registry
-    from medvistagym_core.rollouts import Policy
+    from medvistagym_core.rollouts import Policy, TrainingPlan
     from medvistagym_core.tools import Toolbox
     from medvistagym_core.trajectories import Results
     from medvistagym_trl._recipe import Recipe
@@ -100,8 +100,7 @@ class TrlTrainer:
         Raises:
             SelectionError: A recipe, setting, task, tool, model or run folder that cannot be had; a sentence says why.
         """
-        from medvistagym_trl._recipe import RecipeError, check_recipe, load_recipe
-        from medvistagym_trl.rollout import find_trajectory_files, make_toolbox, mix_tasks, parse_reward
+        from medvistagym_trl._recipe import RecipeError, load_recipe
 
         # What cannot be had is said before torch is loaded, which takes seconds.
         run = Path(run)
@@ -112,23 +111,10 @@ class TrlTrainer:
                 raise RecipeError(f"{run} is no run folder: it holds no recipe.yaml")
             resolved = load_recipe(run / "recipe.yaml")
         else:
-            resolved = load_recipe(recipe or DEFAULT)
-            checkpoint = model is not None or resolved.model.path is not None
-            resolved = resolved.with_overrides({**(_quick(resolved, checkpoint) if quick else {}), **(changes or {})})
-            if tools is not None:
-                resolved = resolved.with_overrides({"tools": tools.split(",")})
-            if model is not None:
-                resolved = resolved.with_overrides({"model.path": str(model)})
-            resolved = _as_trained(_with_absolute_paths(resolved))
-        tasks: list[Task] = [registry.task(name) for name in resolved.tasks]
-        task = mix_tasks(tasks)
-        resolved = resolved if resolved.tools is not None else resolved.with_overrides({"tools": list(task.tools)})
-        registry.toolbox(resolved.tools or ())
-        registry.executor(resolved.executor)
-        parse_reward(resolved.episode, registry.rewards)
-        check_recipe(resolved, tasks)
-        find_trajectory_files(resolved.sft.data)
+            resolved = _resolve(recipe, changes, tools, model, quick)
+        resolved, task = _check(resolved, registry)
         configure_libraries()
+        from medvistagym_trl.rollout import make_toolbox
         from medvistagym_trl.run import BaselineProcess, RunFolder, TrainingPipeline, check_run
 
         toolbox = make_toolbox(resolved, registry)
@@ -144,6 +130,28 @@ class TrlTrainer:
                 return pipeline.run(baselines)
         finally:
             pipeline.close()
+
+    def plan(
+        self,
+        registry: Registry,
+        *,
+        recipe: str | Path | None = None,
+        changes: Mapping[str, Any] | None = None,
+        tools: str | None = None,
+        model: str | Path | None = None,
+        quick: bool = False,
+    ) -> TrainingPlan:
+        """What `train` would do with the same arguments: tokens, memory and steps. No weights are loaded, nothing is written.
+
+        Raises:
+            SelectionError: Something cannot be had, or cannot work; a sentence says why.
+        """
+        resolved, task = _check(_resolve(recipe, changes, tools, model, quick), registry)
+        configure_libraries()
+        from medvistagym_trl.rollout import make_toolbox
+        from medvistagym_trl.run import plan_run
+
+        return plan_run(resolved, task, make_toolbox(resolved, registry), registry)
 
     def load_policy(
         self,
@@ -172,6 +180,42 @@ class TrlTrainer:
         from medvistagym_trl.run import load_trained_policy
 
         return load_trained_policy(registry, Path(path), task, toolbox, temperature=temperature, seed=seed)
+
+
+def _resolve(
+    recipe: str | Path | None,
+    changes: Mapping[str, Any] | None,
+    tools: str | None,
+    model: str | Path | None,
+    quick: bool,
+) -> Recipe:
+    """The recipe of a new run, every change made."""
+    from medvistagym_trl._recipe import load_recipe
+
+    resolved = load_recipe(recipe or DEFAULT)
+    checkpoint = model is not None or resolved.model.path is not None
+    resolved = resolved.with_overrides({**(_quick(resolved, checkpoint) if quick else {}), **(changes or {})})
+    if tools is not None:
+        resolved = resolved.with_overrides({"tools": tools.split(",")})
+    if model is not None:
+        resolved = resolved.with_overrides({"model.path": str(model)})
+    return _as_trained(_with_absolute_paths(resolved))
+
+
+def _check(recipe: Recipe, registry: Registry) -> tuple[Recipe, Task]:
+    """The recipe with its toolbox named, and its task; what can be refused without torch is refused."""
+    from medvistagym_trl._recipe import check_recipe
+    from medvistagym_trl.rollout import find_trajectory_files, mix_tasks, parse_reward
+
+    tasks: list[Task] = [registry.task(name) for name in recipe.tasks]
+    task = mix_tasks(tasks)
+    recipe = recipe if recipe.tools is not None else recipe.with_overrides({"tools": list(task.tools)})
+    registry.toolbox(recipe.tools or ())
+    registry.executor(recipe.executor)
+    parse_reward(recipe.episode, registry.rewards)
+    check_recipe(recipe, tasks)
+    find_trajectory_files(recipe.sft.data)
+    return recipe, task
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -41,4 +41,4 @@ def test_episodes_of_training_are_kept_once_and_can_be_replayed(context: Any, re
     assert any(call.seconds > 0 and not call.cached for r in records for t in r.turns for call in t.calls)
     report = verify(path, registry, LocalExecutor)
     assert report.same
-    assert report.compared > 0
+    assert report.exact > 0

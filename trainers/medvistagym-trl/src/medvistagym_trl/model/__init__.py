@@ -41,6 +41,7 @@ from medvistagym_trl.model._encoding import (
     image_token_positions,
 )
 from medvistagym_trl.model._loaded_model import LoadedModel
+from medvistagym_trl.model._model_size import ModelSize, StackSize, measure_model_size, model_size
 from medvistagym_trl.model._processor import StillQwen3VLProcessor, ViewImageProcessor, build_processor, register
 from medvistagym_trl.model._shared_features import share_features
 from medvistagym_trl.model._tiny_model import build_tiny_model
@@ -53,7 +54,9 @@ __all__ = [
     "ActionFormat",
     "Conversation",
     "LoadedModel",
+    "ModelSize",
     "NonFiniteWeightsError",
+    "StackSize",
     "StillQwen3VLProcessor",
     "TokenCounter",
     "UnsupportedModelError",
@@ -79,6 +82,8 @@ __all__ = [
     "load_model",
     "load_processor",
     "lora_targets",
+    "measure_model_size",
+    "model_size",
     "parse_turn",
     "referenced",
     "register",

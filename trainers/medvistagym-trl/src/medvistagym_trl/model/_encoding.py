@@ -158,14 +158,11 @@ class TokenCounter:
             conversation, tools=self._schemas or None, tokenize=False, add_generation_prompt=generation
         )
         tokens = len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"])
-        sizes = [
-            getattr(block["image"], "size", block["image"])
-            for message in conversation
-            if not isinstance(message["content"], str)
-            for block in message["content"]
-            if block["type"] == "image"
-        ]
-        return tokens + sum(self.image_tokens(size) - 1 for size in sizes)
+        return tokens + sum(self.image_tokens(size) - 1 for size in _image_sizes(conversation))
+
+    def count_images(self, conversation: Conversation) -> int:
+        """Of the tokens of a conversation, those that stand for images."""
+        return sum(self.image_tokens(size) for size in _image_sizes(conversation))
 
     def image_tokens(self, size: tuple[int, int]) -> int:
         """Tokens that an image of `(width, height)` pixels takes, its placeholder included."""
@@ -185,6 +182,17 @@ class TokenCounter:
             )
             self._image_tokens[size] = 1 + (lengths[1] - lengths[0]) - (placed - plain)
         return self._image_tokens[size]
+
+
+def _image_sizes(conversation: Conversation) -> list[tuple[int, int]]:
+    """Width and height of every image of a conversation, in pixels."""
+    return [
+        getattr(block["image"], "size", block["image"])
+        for message in conversation
+        if not isinstance(message["content"], str)
+        for block in message["content"]
+        if block["type"] == "image"
+    ]
 
 
 def image_token_positions(ids: torch.Tensor, image_token: int) -> list[list[list[int]]]:

@@ -75,8 +75,15 @@ def measure_model_size(path: str | Path, recipe: ModelRecipe) -> ModelSize:
     from transformers import AutoConfig, AutoModelForImageTextToText
 
     config = AutoConfig.from_pretrained(base_checkpoint(referenced(Path(path))), local_files_only=True)
+    auto: Any = AutoModelForImageTextToText
     with torch.device("meta"):
-        model: Any = AutoModelForImageTextToText.from_config(config)
+        model: Any = auto.from_config(config)
+    return model_size(model, recipe)
+
+
+def model_size(model: Any, recipe: ModelRecipe) -> ModelSize:
+    """The sizes of a model without adapters, on whatever device."""
+    config = model.config
     parameters: dict[Tower, int] = {"language": 0, "projector": 0, "vision": 0}
     trained = 0
     for name, weight in model.named_parameters():

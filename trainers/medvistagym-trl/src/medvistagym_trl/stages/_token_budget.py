@@ -26,11 +26,15 @@ class TokenBudget:
         prompt: All that is read before the first turn: instructions, tools, the question and its images.
         tools: Of these, the tools' schemas, where the chat template renders them.
         results: A result of each tool, and what opens the next turn.
+        prompt_images: Of the prompt, the images.
+        result_images: Of a result of each tool, the images.
     """
 
     prompt: int
     tools: int
     results: dict[str, int]
+    prompt_images: int = 0
+    result_images: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def result(self) -> int:
@@ -40,6 +44,10 @@ class TokenBudget:
     def completion(self, calls: int, turn: int) -> int:
         """Tokens after the prompt of an episode with as many calls, each in a turn of `turn` tokens, and an answer."""
         return calls * (turn + self.result) + turn
+
+    def images(self, calls: int) -> int:
+        """Of the tokens of an episode with as many calls, the images."""
+        return self.prompt_images + calls * max(self.result_images.values(), default=0)
 
     def __str__(self) -> str:
         longest = ", ".join(f"{name} {tokens}" for name, tokens in self.results.items())
@@ -60,28 +68,33 @@ def measure_tokens(context: RolloutContext, processor: Any, *, calls: bool = Tru
     prompt = max(counter.count(messages, generation=True) for messages in prompts)
     tools = counter.count(prompts[0]) - plain.count(prompts[0])
     results: dict[str, int] = {}
+    images: dict[str, int] = {}
     if calls:
         with torch.random.fork_rng(devices=[]):
             for spec in context.toolbox.specs:
-                results[spec.name] = max(_result_tokens(context, counter, spec, index) for index in range(_CASES))
-    return TokenBudget(prompt, tools, results)
+                counts = [_result_tokens(context, counter, spec, index) for index in range(_CASES)]
+                results[spec.name] = max(tokens for tokens, _ in counts)
+                images[spec.name] = max(shown for _, shown in counts)
+    return TokenBudget(prompt, tools, results, max(map(counter.count_images, prompts)), images)
 
 
-def _result_tokens(context: RolloutContext, counter: TokenCounter, spec: ToolSpec, index: int) -> int:
+def _result_tokens(context: RolloutContext, counter: TokenCounter, spec: ToolSpec, index: int) -> tuple[int, int]:
+    """Tokens of the longest result of a tool on a case, and of its images."""
     protocol = context.config.protocol
     thought = "I look." if protocol.think == "required" else None
     rng = np.random.default_rng([index, len(spec.name)])
-    tokens = 0
+    tokens = images = 0
     for _ in range(_DRAWS):
         episode = context.make_episode(index)
         arguments = sample_arguments(spec.parameters, spec.images, len(episode.case.images), rng)
         calls = episode.submit_turn(protocol.format_turn(thought, [ToolCall(name=spec.name, arguments=arguments)]))
         if not calls:
-            return tokens
+            break
         episode.submit_results(context.executor.run([(episode.store, calls)])[0])
         messages = episode.messages
         turn = max(k for k, message in enumerate(messages) if message["role"] == "assistant")
         tokens = max(tokens, counter.count(messages, generation=True) - counter.count(messages[: turn + 1]))
+        images = max(images, counter.count_images(messages) - counter.count_images(messages[: turn + 1]))
         if episode.steps[-1].succeeded:
             break
-    return tokens
+    return tokens, images
