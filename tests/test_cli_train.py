@@ -20,6 +20,7 @@ import os
 
 from medvistagym_core import hookimpl
 from medvistagym_core.plugins import SelectionError
+from medvistagym_core.rollouts import TrainingPlan
 from medvistagym_core.trajectories import ResultRow as Row, Results
 
 
@@ -35,6 +36,12 @@ class Trainer:
 
     def load_policy(self, registry, path, task, toolbox, *, temperature=None, seed=0):
         raise NotImplementedError
+
+    def plan(self, registry, *, recipe, changes, tools, model, quick):
+        if recipe == "missing":
+            raise SelectionError("there is no recipe 'missing'")
+        print("chatter of a library")
+        return TrainingPlan(f"the plan of {recipe}", {"recipe": recipe, "changes": changes, "model": model})
 
     def train(self, registry, *, run, recipe, changes, tools, model, quick, resume):
         if recipe == "unknown":
@@ -103,6 +110,19 @@ def test_the_recipe_may_be_the_first_word(train: Train, tmp_path: Path, capsys: 
     capsys.readouterr()
     assert train("paper", "--recipe", "other", "--run", "three") == 2
     assert "two recipes are named, paper and other" in capsys.readouterr().err
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("paper", "--model", "DIR", "--set", "seed=3", "--dry-run") == 0
+    assert capsys.readouterr().out == "the plan of paper\n"
+    assert train("paper", "--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"recipe": "paper", "changes": {}, "model": None}
+    assert train("missing", "--dry-run") == 2
+    assert train("--dry-run", "--resume") == 2
+    assert "leave --resume away" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_json_is_the_results_document(train: Train, capsys: pytest.CaptureFixture[str]) -> None:

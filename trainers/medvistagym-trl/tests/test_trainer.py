@@ -62,7 +62,7 @@ def test_a_run_goes_from_nothing_to_the_table(registry: Any, task: Any, recipe_f
         step = 1 + (episode.index - 7_000_000) // 2
         assert (episode.policy.name, episode.seed, episode.split) == (f"GRPO, step {step}", 0, "train")
         assert episode.policy.sampling == {"temperature": 0.5, "max_tokens": 128, "seed": 0, "step": step}
-        assert set(episode.terms) == set(episode.weights) == {"right", "wrong", "abstained", "efficiency", "calls"}
+        assert set(episode.terms) == set(episode.weights) == {"right", "wrong", "abstained", "thrift"}
         assert all(turn.policy_seconds > 0 for turn in episode.turns)
     assert [episode.sample for episode in episodes] == [0, 1, 2, 3] * 4
     assert verify(diary, registry, LocalExecutor).same

@@ -83,6 +83,8 @@ def estimate_memory(
     stacks = [(size.language, _LANGUAGE, tokens)]
     if "vision" not in model.frozen if not adapters else "vision" in model.lora.towers:
         stacks.append((size.vision, _VISION, patches))
+    if adapters:  # a norm that is not trained does not keep what it has normalised
+        stacks = [(stack, dataclasses.replace(kept, hidden=kept.hidden - 2), count) for stack, kept, count in stacks]
     layers = [_layer_bytes(stack, kinds, count, number) for stack, kinds, count in stacks]
     if adapters and number != _FLOAT32 and not half:  # inputs of adapters are copied to float32
         layers[0] += tokens * _FLOAT32 * (5 * size.language.hidden + size.language.heads + size.language.intermediate)
@@ -125,8 +127,8 @@ _PATCHES: Final = 4
 """Patches behind an image token, where two by two are merged."""
 _PATCH_VALUES: Final = 3 * 2 * 16 * 16
 """Numbers of a patch: three channels, two frames, 16 x 16 pixels."""
-_LOGIT_COPIES: Final = 4
-"""Logits, their logarithms, and the gradients of both, in float32."""
+_LOGIT_COPIES: Final = 3
+"""Logits, their logarithms, and the gradient of one of them, in float32."""
 _ENDS: Final = 3
 """Embeddings and the last norm, in widths of the residual stream."""
 

@@ -25,6 +25,7 @@ from medvistagym_trl._recipe import Recipe
 from medvistagym_trl.model import LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
+from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._trl_config import make_grpo_config
 
 _VISION_FIELDS = ("pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes")
@@ -212,6 +213,7 @@ def train_grpo(
 
     Raises:
         NonFiniteError: A loss or gradient was no number.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the last step is saved.
     """
     steps = len(cases) * recipe.grpo.group // recipe.grpo.completions
     opening = [{"role": "system", "content": context.config.prompt}] if context.config.prompt else []
@@ -239,5 +241,5 @@ def train_grpo(
     trainer.remove_callback(PrinterCallback)
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_no_unscored_row)
     whole = whole_checkpoints(folder)
-    trainer.train(resume_from_checkpoint=str(whole[-1]) if whole else None)
+    train_interruptibly(trainer, str(whole[-1]) if whole else None)
     return trainer

@@ -20,6 +20,7 @@ from medvistagym_trl._recipe import Recipe
 from medvistagym_trl.model import LoadedModel, cast_trained_to_float32
 from medvistagym_trl.stages._collator import ConversationCollator
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
+from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._optim import Float32Muon
 from medvistagym_trl.stages._perception import cosine_schedule_with_warmup
 from medvistagym_trl.stages._trl_config import make_sft_config, uses_adamw
@@ -50,6 +51,7 @@ def train_sft(
 
     Raises:
         NonFiniteError: A loss or gradient was no number.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the last step is saved.
     """
     count = steps * recipe.sft.batch
     rows = Dataset.from_dict({"images": list(range(count)), "messages": [[{"role": "user", "content": ""}]] * count})
@@ -72,4 +74,4 @@ def train_sft(
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     trainer.remove_callback(PrinterCallback)
     whole = whole_checkpoints(folder)
-    trainer.train(resume_from_checkpoint=str(whole[-1]) if whole else None)
+    train_interruptibly(trainer, str(whole[-1]) if whole else None)
