@@ -1,11 +1,14 @@
-"""The context of a recipe: reward terms and executors of plugins reach the episodes."""
+"""The context of a recipe: reward terms, graders and executors of plugins reach the episodes."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from medvistagym_core.environment import Answer, Case
+from medvistagym_core.environment.grading import Grade
 from medvistagym_core.execution import LocalExecutor
 from medvistagym_core.plugins import Registry, SelectionError
 from medvistagym_core.tools import Toolbox, ToolResult
@@ -58,6 +61,21 @@ def test_a_plugins_reward_term_counts(
     context = make_rollout_context(changed, task, toolbox, plugged)
     bright = next(index for index in range(20) if task.case("train", index).answer.value == "bright")
     assert play(context, bright, "bright").score.total == pytest.approx(total)
+
+
+def test_a_plugins_grader_compares_the_answers(registry: Registry, recipe: Recipe, task: Any, toolbox: Toolbox) -> None:
+    class InitialsTask(type(task)):  # type: ignore[misc]
+        """The toy task, whose answers are compared by their first letter."""
+
+        def case(self, split: str, index: int, seed: int = 0) -> Case:
+            case = super().case(split, index, seed)
+            return dataclasses.replace(case, answer=Answer(case.answer.value, kind="initial"))
+
+    registry.graders["initial"] = lambda answer, text, options: Grade(correct=text[:1] == answer.value[:1])
+    context = make_rollout_context(recipe, InitialsTask(), toolbox, registry)
+    right = context.make_episode(0).case.answer.value[0]
+    assert play(context, 0, right).grade.correct
+    assert not play(context, 0, "x").grade.correct
 
 
 def test_a_plugins_executor_runs_the_calls(plugged: Registry, recipe: Recipe, task: Any, toolbox: Toolbox) -> None:

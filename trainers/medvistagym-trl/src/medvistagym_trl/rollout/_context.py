@@ -23,7 +23,6 @@ from medvistagym_core.environment import (
     informative_call_check,
     required_tool,
 )
-from medvistagym_core.environment.grading import with_builtin_graders
 from medvistagym_core.execution import Executor, LocalExecutor
 from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import TextProtocol, system_prompt
@@ -216,7 +215,7 @@ def make_episode_config(recipe: Recipe, task: Task, toolbox: Toolbox, registry: 
     return EpisodeConfig(
         protocol=protocol,
         reward=parse_reward(rules, registry.rewards),
-        graders=with_builtin_graders(registry.graders),
+        graders={**registry.graders, **EpisodeConfig().graders},  # a plugin takes no kind of the core's
         limits=Limits(max_turns=rules.max_calls + 1, max_calls=rules.max_calls),
         view_side=recipe.model.view_side,
         prompt=_prompt(rules, toolbox, protocol, task.abstention),

@@ -122,7 +122,7 @@ def _memory(memory: MemoryEstimate) -> dict[str, int]:
 def _render(plan: dict[str, Any]) -> str:
     """The plan for a terminal."""
     model, tokens, memory = plan["model"], plan["tokens"], plan["memory_bytes"]
-    trained = f"{_count(model['trained'])} ({100 * model['trained'] / model['parameters']:.2g} %)"
+    trained = f"{_count(model['trained'])} ({100 * model['trained'] / model['parameters']:.3g} %)"
     limit = f", of {model['context_length']} that the model reads" if model["context_length"] else ""
     lines = [
         f"recipe {plan['recipe']} on {', '.join(plan['tasks'])} with {len(plan['tools'])} tools",
