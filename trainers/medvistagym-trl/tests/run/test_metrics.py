@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+import torch
+
 from medvistagym_core.environment import step_episodes
-from medvistagym_trl.run import DriftDetector, episode_metrics
+from medvistagym_trl._recipe import GrpoRecipe, WatchRecipe
+from medvistagym_trl.run import DriftDetector, GrpoLogCallback, episode_metrics
 
 TURNS = (
     '<tool_call>{"name": "shade", "arguments": {"image": 0, "box": [250, 250, 500, 500]}}</tool_call>',
@@ -84,3 +89,48 @@ def test_turns_that_grow_are_said_once() -> None:
 def test_tools_that_fall_out_of_use_are_said_once() -> None:
     (said,) = drifted([6.0] * 50, [0.7] * 20 + [0.01] * 30)
     assert "tools fall out of use, from 0.70 calls an episode to " in said
+
+
+@pytest.mark.parametrize(
+    ("metric", "before", "after", "sentence"),
+    [
+        ("error/malformed_call", 0.0, 0.8, "turns an episode cannot be read"),
+        ("groups/zero_variance", 0.5, 0.95, "of the groups earn the same reward"),
+        ("entropy", 1.0, 0.02, "sampling becomes certain, its entropy fell from 1 to "),
+        ("clip_ratio/region_mean", 0.01, 0.5, "of the tokens are clipped"),
+    ],
+)
+def test_each_trend_is_said_once_and_by_its_threshold(metric: str, before: float, after: float, sentence: str) -> None:
+    steps = [{"completions/mean_length": 6.0, "calls": 0.5, metric: value} for value in [before] * 12 + [after] * 20]
+    drift = DriftDetector()
+    said = [text for step in steps for text in drift.update(step)]
+    assert len(said) == 1
+    assert sentence in said[0]
+    tolerant = DriftDetector(WatchRecipe(max_malformed=1, max_zero_variance=1, min_entropy=0, max_clipped=1))
+    assert [text for step in steps for text in tolerant.update(step)] == []
+
+
+@pytest.mark.parametrize(
+    ("action", "rate", "stops"), [("warn", 0.4, False), ("lower_rate", 0.2, False), ("stop", 0.4, True)]
+)
+def test_what_follows_a_report(action: Any, rate: float, stops: bool) -> None:
+    progress: list[str] = []
+    run: Any = SimpleNamespace(log=lambda *_: None, print_progress=progress.append)
+    callback = GrpoLogCallback(
+        run,
+        "grpo",
+        GrpoRecipe(watch=WatchRecipe(action=action)),
+        SimpleNamespace(write=lambda *_: None),  # type: ignore[arg-type]
+    )
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    control = SimpleNamespace(should_training_stop=False)
+    logs = {"loss": 0.1, "completions/mean_length": 9.0, "calls": 1.0, "lost_results": 0.5}
+    state = SimpleNamespace(global_step=3, max_steps=10)
+    for _ in range(2):  # reported once, acted on once
+        callback.on_log(None, state, control, logs, lr_scheduler=scheduler)
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
+    assert control.should_training_stop is stops
+    assert any("did not fit" in line for line in progress)

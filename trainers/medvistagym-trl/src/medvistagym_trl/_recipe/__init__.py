@@ -21,6 +21,7 @@ from medvistagym_trl._recipe._training_sections import (
     SftRecipe,
     TailCurriculumRecipe,
     ValidationRecipe,
+    WatchRecipe,
 )
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Tower",
     "TrlRecipe",
     "ValidationRecipe",
+    "WatchRecipe",
     "check_recipe",
     "dump_recipe",
     "load_recipe",

@@ -152,6 +152,31 @@ class TailCurriculumRecipe(Section):
         return self
 
 
+class WatchRecipe(Section):
+    """What reinforcement learning of tool users is known to drift into: when it is reported, and what is done about it.
+
+    Means over the last ten steps are compared; each trend is reported once.
+    """
+
+    action: Literal["warn", "lower_rate", "stop"] = Field(
+        "warn",
+        description="What follows a report: nothing else, half the learning rate from then on, or the end of the stage.",
+    )
+    max_length_growth: float = Field(2.0, gt=1, description="How many times longer than at first turns may become.")
+    min_tool_use: float = Field(
+        0.2, ge=0, lt=1, description="Share of the most calls an episode that calls may fall to."
+    )
+    max_lost_results: float = Field(
+        0.05, ge=0, le=1, description="Share of a step's episodes whose last result did not fit."
+    )
+    max_malformed: float = Field(0.5, ge=0, description="Turns an episode that could not be read.")
+    max_zero_variance: float = Field(
+        0.9, ge=0, le=1, description="Share of groups whose episodes all earned the same, from which nothing is learnt."
+    )
+    min_entropy: float = Field(0.1, ge=0, lt=1, description="Share of the first steps' entropy that it may fall to.")
+    max_clipped: float = Field(0.3, ge=0, le=1, description="Share of tokens whose ratio was clipped.")
+
+
 class GrpoRecipe(Section):
     """Reinforcement learning. 0 steps skips it."""
 
@@ -182,6 +207,7 @@ class GrpoRecipe(Section):
         description="What advantages are divided by: the spread of rewards in a group, in the batch, or nothing. By group, "
         "the little that a superfluous call costs weighs as much as a right answer.",
     )
+    watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     tail: TailCurriculumRecipe = Field(TailCurriculumRecipe(), description="Tail curriculum.")
     validation: ValidationRecipe = Field(ValidationRecipe(), description="Validation while training.")
 

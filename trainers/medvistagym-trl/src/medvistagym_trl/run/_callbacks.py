@@ -51,8 +51,23 @@ class GrpoLogCallback(RunLogCallback):
     def __init__(self, run: RunFolder, phase: str, recipe: GrpoRecipe, trajectories: TrainingTrajectoryLog) -> None:
         super().__init__(run, phase)
         self._recipe, self._trajectories = recipe, trajectories
-        self._drift = DriftDetector()
+        self._drift = DriftDetector(recipe.watch)
+        self._drifted = False
         self._episodes: Sequence[Episode] = ()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Write a line of metrics, and act on what they show."""
+        super().on_log(args, state, control, logs, **kwargs)
+        if not self._drifted:
+            return
+        self._drifted = False
+        if self._recipe.watch.action == "stop":
+            self._run.print_progress(f"{self._phase} ends here (grpo.watch.action stop)")
+            control.should_training_stop = True
+        elif self._recipe.watch.action == "lower_rate":
+            scheduler = getattr(kwargs["lr_scheduler"], "scheduler", kwargs["lr_scheduler"])  # accelerate wraps it
+            scheduler.base_lrs = [rate / 2 for rate in scheduler.base_lrs]
+            self._run.print_progress("the learning rate is half of what it was (grpo.watch.action lower_rate)")
 
     def record(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """Take the finished episodes of a step; their metrics, for the trainer to log."""
@@ -64,5 +79,6 @@ class GrpoLogCallback(RunLogCallback):
         super().step(step, steps, metrics)
         for sentence in self._drift.update(metrics):
             self._run.print_progress(f"warning, step {step}: {sentence}")
+            self._drifted = True
         if step in (1, steps) or step % self._recipe.save_every == 0:
             self._trajectories.write(step, self._episodes)

@@ -15,15 +15,17 @@ from typing import Final, get_args
 
 from medvistagym_core.environment import Episode
 from medvistagym_core.tools import ErrorCode
+from medvistagym_trl._recipe import WatchRecipe
 
 WINDOW_STEPS: Final = 10
 """Steps that are averaged before they are compared."""
-LENGTH_GROWTH_THRESHOLD: Final = 2.0
-"""How many times longer than at first turns may become."""
-TOOL_USE_DROP_THRESHOLD: Final = 0.2
-"""Share of the most calls an episode below which tools fall out of use."""
-LOST_RESULTS_THRESHOLD: Final = 0.05
-"""Share of episodes whose result did not fit from which on it is said."""
+_WATCHED: Final[Mapping[str, str]] = {
+    "malformed": "error/malformed_call",
+    "zero variance": "groups/zero_variance",
+    "entropy": "entropy",
+    "clipped": "clip_ratio/region_mean",
+}
+"""Trends, and the metric that each is read from."""
 MIN_TOOL_USE: Final = 0.1
 """Calls an episode from which on tools count as used."""
 
@@ -75,15 +77,16 @@ def _zero_variance(episodes: Sequence[Episode]) -> float:
 
 
 class DriftDetector:
-    """Warns of what reinforcement learning of tool users is known to drift into: turns that grow, tools that fall out of use.
+    """Reports what reinforcement learning of tool users is known to drift into, by the thresholds of a recipe.
 
-    Both can happen while the reward still rises. Each is reported once, when the mean of the last `WINDOW_STEPS` steps shows
-    it.
+    Turns grow, tools fall out of use, results do not fit, turns cannot be read, groups teach nothing, sampling becomes certain,
+    updates are clipped: each can happen while the reward still rises. Each is reported once, when the mean of the last
+    `WINDOW_STEPS` steps shows it; results that do not fit, at once.
     """
 
-    def __init__(self) -> None:
-        self._lengths: list[float] = []
-        self._calls: list[float] = []
+    def __init__(self, recipe: WatchRecipe | None = None) -> None:
+        self._recipe = recipe or WatchRecipe()
+        self._histories: dict[str, list[float]] = defaultdict(list)
         self._reported: set[str] = set()
 
     def update(self, metrics: Mapping[str, float]) -> list[str]:
@@ -91,31 +94,82 @@ class DriftDetector:
         length, calls = metrics.get("completions/mean_length"), metrics.get("calls")
         if length is None or calls is None:
             return []
+        watched = {
+            "turn length": length / (1 + calls),
+            "calls": calls,
+            **{name: metrics[key] for name, key in _WATCHED.items() if key in metrics},
+        }
+        for name, value in watched.items():
+            self._histories[name].append(value)
+        sentences = {"lost results": self._lost_results(metrics)}
+        if len(self._histories["calls"]) > WINDOW_STEPS:
+            sentences |= {
+                "turn length": self._turn_length(),
+                "calls": self._calls(),
+                "entropy": self._entropy(),
+                "malformed": self._over(
+                    "malformed",
+                    self._recipe.max_malformed,
+                    "turns an episode cannot be read: more SFT, or a lower grpo.lr",
+                ),
+                "zero variance": self._over(
+                    "zero variance",
+                    self._recipe.max_zero_variance,
+                    "of the groups earn the same reward in every episode, and teach nothing: cases of another difficulty "
+                    "(grpo.tail), or a larger grpo.group",
+                ),
+                "clipped": self._over(
+                    "clipped",
+                    self._recipe.max_clipped,
+                    "of the tokens are clipped: a lower grpo.lr takes smaller steps",
+                ),
+            }
+        return [text for trend, text in sentences.items() if text is not None and self._is_new(trend)]
+
+    def _lost_results(self, metrics: Mapping[str, float]) -> str | None:
         lost = metrics.get("lost_results", 0.0)
-        warnings = []
-        if lost > LOST_RESULTS_THRESHOLD and self._is_new("lost results"):
-            warnings.append(
-                f"{lost:.0%} of the episodes ended when a result did not fit, and count nothing: a larger grpo.max_completion, "
-                "or smaller images (model.view_side, model.max_pixels), holds them"
-            )
-        self._lengths.append(length / (1 + calls))
-        self._calls.append(calls)
-        if len(self._calls) <= WINDOW_STEPS:
-            return warnings
-        first, now = _mean(self._lengths[:WINDOW_STEPS]), _mean(self._lengths[-WINDOW_STEPS:])
-        if now > LENGTH_GROWTH_THRESHOLD * first and self._is_new("length"):
-            warnings.append(
-                f"turns have grown from {first:.0f} to {now:.0f} tokens: a lower grpo.lr or max_completion holds them"
-            )
-        starts = range(len(self._calls) - WINDOW_STEPS + 1)
-        most = max(_mean(self._calls[k : k + WINDOW_STEPS]) for k in starts)
-        left = _mean(self._calls[-WINDOW_STEPS:])
-        if most >= MIN_TOOL_USE and left < TOOL_USE_DROP_THRESHOLD * most and self._is_new("calls"):
-            warnings.append(
-                f"tools fall out of use, from {most:.2f} calls an episode to {left:.2f}: a lower grpo.lr, a smaller cost of a "
-                "call or grpo.scale batch holds them"
-            )
-        return warnings
+        if lost <= self._recipe.max_lost_results:
+            return None
+        return (
+            f"{lost:.0%} of the episodes ended when a result did not fit, and count nothing: a larger grpo.max_completion, "
+            "or smaller images (model.view_side, model.max_pixels), holds them"
+        )
+
+    def _turn_length(self) -> str | None:
+        first, now = self._ends("turn length")
+        if now <= self._recipe.max_length_growth * first:
+            return None
+        return f"turns have grown from {first:.0f} to {now:.0f} tokens: a lower grpo.lr or max_completion holds them"
+
+    def _calls(self) -> str | None:
+        calls = self._histories["calls"]
+        most = max(_mean(calls[k : k + WINDOW_STEPS]) for k in range(len(calls) - WINDOW_STEPS + 1))
+        _, left = self._ends("calls")
+        if most < MIN_TOOL_USE or left >= self._recipe.min_tool_use * most:
+            return None
+        return (
+            f"tools fall out of use, from {most:.2f} calls an episode to {left:.2f}: a lower grpo.lr, a smaller cost of a "
+            "call or grpo.scale batch holds them"
+        )
+
+    def _entropy(self) -> str | None:
+        if len(self._histories["entropy"]) <= WINDOW_STEPS:
+            return None
+        first, now = self._ends("entropy")
+        if now >= self._recipe.min_entropy * first:
+            return None
+        return f"sampling becomes certain, its entropy fell from {first:.2g} to {now:.2g}: a higher grpo.temperature or beta"
+
+    def _over(self, name: str, threshold: float, advice: str) -> str | None:
+        history = self._histories[name]
+        if len(history) <= WINDOW_STEPS or (now := _mean(history[-WINDOW_STEPS:])) <= threshold:
+            return None
+        return f"{now:.2f} {advice}"
+
+    def _ends(self, name: str) -> tuple[float, float]:
+        """Means of the first and the last steps."""
+        history = self._histories[name]
+        return _mean(history[:WINDOW_STEPS]), _mean(history[-WINDOW_STEPS:])
 
     def _is_new(self, trend: str) -> bool:
         new = trend not in self._reported
