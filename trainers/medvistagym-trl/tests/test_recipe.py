@@ -15,6 +15,7 @@ from medvistagym_core import Image, tool
 from medvistagym_core.cli import main
 from medvistagym_core.plugins import Registry, SelectionError
 from medvistagym_trl._recipe import Recipe, RecipeError, dump_recipe, load_recipe, recipe_names
+from medvistagym_trl._recipe._reference import render_settings
 from medvistagym_trl.rollout import make_toolbox
 
 
@@ -132,6 +133,11 @@ def test_every_setting_is_described() -> None:
         return missing
 
     assert undescribed(Recipe) == []
+
+
+def test_the_reference_of_settings_is_up_to_date() -> None:
+    written = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text("utf-8")
+    assert written == render_settings(), "run `make docs`"
 
 
 def test_the_papers_recipe_has_the_papers_figures() -> None:
