@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, add_selection, load_registry, select_toolbox
 
@@ -79,6 +79,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from medvistagym_core.plugins import hand_to_processes
     from medvistagym_core.trajectories import Results, format_table
 
     changes = _recipe_overrides(options)
@@ -99,7 +100,12 @@ def _train(options: argparse.Namespace) -> int:
     said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
     try:
         # What a library prints is not what this command prints.
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _plugins_env(options.plugins):
+        with (
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            _plugins_env(options.plugins),
+            hand_to_processes([*options.tools_from, *options.tools_from_mcp]),
+        ):
             trainer.train(
                 registry,
                 run=folder,
@@ -111,7 +117,11 @@ def _train(options: argparse.Namespace) -> int:
                 resume=options.resume,
             )
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(f"go on with `medvistagym train --run {shlex.quote(str(folder))} --resume`")
+        again = [flag for file in options.tools_from for flag in ("--tools-from", str(file))]
+        again += [flag for file in options.tools_from_mcp for flag in ("--tools-from-mcp", str(file))]
+        interrupt.add_note(
+            f"go on with `{shlex.join(['medvistagym', 'train', '--run', str(folder), '--resume', *again])}`"
+        )
         raise
     finally:
         for place in made:  # a recipe that cannot be had should leave nothing behind
@@ -123,12 +133,12 @@ def _train(options: argparse.Namespace) -> int:
         raise CommandError(f"the run in {folder} ended without results")
     results = Results.load(file)
     if options.json:
-        print_json(results.model_dump())
+        print_json(results.model_dump(exclude_none=True))
         return 0
-    print(format_table(results.rows))
+    print_text(format_table(results.rows))
     for line in results.notes:
-        print(line)
-    print(f"all of it is in {folder}")
+        print_text(line)
+    print_text(f"all of it is in {folder}")
     return 0
 
 

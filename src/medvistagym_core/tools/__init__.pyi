@@ -1,3 +1,5 @@
+from ._argument_repair import repair_arguments as repair_arguments
+from ._arguments import CheckedArguments as CheckedArguments
 from ._arguments import normalize_schema as normalize_schema
 from ._decorator import tool as tool
 from ._devices import device_for_tool as device_for_tool
@@ -13,6 +15,20 @@ from ._errors import OutOfMemoryToolError as OutOfMemoryToolError
 from ._errors import ToolError as ToolError
 from ._errors import closest_match as closest_match
 from ._errors import wrap_exception as wrap_exception
+from ._json_schema import SchemaTooLargeError as SchemaTooLargeError
+from ._json_schema import accepted_types as accepted_types
+from ._json_schema import alternatives as alternatives
+from ._json_schema import inline_references as inline_references
+from ._json_schema import is_box_schema as is_box_schema
+from ._json_schema import iterate_subschemas as iterate_subschemas
+from ._json_schema import json_type as json_type
+from ._json_schema import map_subschemas as map_subschemas
+from ._json_schema import references as references
+from ._json_schema import stated_types as stated_types
+from ._json_text import JSON_DECODER as JSON_DECODER
+from ._json_text import MAX_LITERAL_CHARS as MAX_LITERAL_CHARS
+from ._json_text import parse_literal as parse_literal
+from ._json_text import python_to_json as python_to_json
 from ._json_value import encodable_text as encodable_text
 from ._json_value import to_json_value as to_json_value
 from ._lock import LockMismatchError as LockMismatchError

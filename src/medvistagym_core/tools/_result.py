@@ -27,6 +27,7 @@ class ToolResult:
         handles: Handles given to `images` by the episode's store.
         seconds: Wall time of the kernel, shared evenly within a batch.
         cached: Whether it was taken from an earlier identical call.
+        repairs: What had to be mended in the call's arguments before it could run (docs/protocol.md), by name.
     """
 
     images: tuple[Image, ...] = ()
@@ -36,6 +37,7 @@ class ToolResult:
     handles: tuple[int, ...] = ()
     seconds: float = 0.0
     cached: bool = False
+    repairs: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

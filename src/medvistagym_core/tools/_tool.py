@@ -22,13 +22,17 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.tools._arguments import JsonSchemaArguments
+from medvistagym_core.tools._arguments import (
+    Arguments,
+    CheckedArguments,
+    JsonSchemaArguments,
+    check_arguments,
+)
 from medvistagym_core.tools._devices import CPU, unavailable_reason
 from medvistagym_core.tools._errors import ToolError, wrap_exception
 from medvistagym_core.tools._out_of_memory import free_unused_memory, is_out_of_memory
@@ -39,29 +43,6 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from medvistagym_core.tools._spec import ToolSpec
-
-
-class Arguments(Protocol):
-    """What a tool takes."""
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """The arguments that are images by handle, or lists of them."""
-        ...
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """JSON Schema of the arguments."""
-        ...
-
-    @property
-    def model(self) -> type[BaseModel]:
-        """The pydantic model of the arguments."""
-        ...
-
-    def validate(self, tool: str, text: str | bytes) -> dict[str, Any]:
-        """The arguments that a JSON text holds, defaults filled in; raises `ToolError` (`bad_arguments`)."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -281,19 +262,11 @@ class Tool:
         Raises:
             ToolError: `bad_arguments`, naming the argument and what is accepted.
         """
-        return self._arguments.validate(self.name, self._to_json(arguments))
+        return self.check(arguments).values
 
-    def _to_json(self, arguments: Mapping[str, Any]) -> bytes | str:
-        from pydantic_core import to_json
-
-        try:
-            return to_json(arguments)
-        except (ValueError, RecursionError):  # a lone surrogate, perhaps, which is JSON all the same
-            pass
-        try:
-            return json.dumps(arguments)
-        except (TypeError, ValueError, RecursionError):
-            raise ToolError("bad_arguments", f"{self.name}: the arguments are not JSON values.") from None
+    def check(self, arguments: Mapping[str, Any]) -> CheckedArguments:
+        """As `validate`, with the JSON values that were found valid and what had to be mended in them."""
+        return check_arguments(self.name, self._arguments, arguments)
 
     def run(self, arguments: Mapping[str, Any]) -> ToolResult:
         """Run on validated arguments in which handles are already images; a failure is in the result's `error`."""

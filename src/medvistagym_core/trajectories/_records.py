@@ -57,6 +57,10 @@ class CallRecord(Record):
     error: ErrorRecord | None = Field(default=None, description="Why there is no result.")
     seconds: float = Field(default=0.0, ge=0, description="Wall time of the tool.")
     cached: bool = Field(default=False, description="Whether the result was taken from an equal call.")
+    repairs: tuple[str, ...] = Field(
+        default=(),
+        description="What had to be mended in the call before it could run, in its form or its arguments; empty for none.",
+    )
 
 
 class TurnRecord(Record):
@@ -133,6 +137,7 @@ def call_record(call: ToolCall, result: ToolResult, shown: Sequence[Block], imag
             "error": error_record(result.error),
             "seconds": round(result.seconds, SECONDS_DIGITS),
             "cached": result.cached,
+            "repairs": tuple(dict.fromkeys((*call.repairs, *result.repairs))),
         }
     )
 
@@ -168,7 +173,9 @@ def to_blocks(records: Sequence[BlockRecord]) -> list[Block]:
 
 def to_turn(record: TurnRecord) -> Turn:
     """The turn that was recorded."""
-    calls = tuple(ToolCall(name=call.name, arguments=call.arguments, id=call.id) for call in record.calls)
+    calls = tuple(
+        ToolCall(name=call.name, arguments=call.arguments, id=call.id, repairs=call.repairs) for call in record.calls
+    )
     error = ToolError(record.error.code, record.error.message) if record.error else None
     return Turn(record.text, record.think, calls, record.answer, error, record.conforms)
 
