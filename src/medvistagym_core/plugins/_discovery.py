@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medvistagym_core.tools import Tool
 
 from medvistagym_core.plugins._hooks import BY_NAME, CONTRIBUTION_KINDS, GROUP, HookSpecs, check_contribution
-from medvistagym_core.tools import CORE, core_version
+from medvistagym_core.tools import CORE, UNVERSIONED, core_version
 
 ALLOW_VARIABLE: Final = "MEDVISTAGYM_PLUGINS"
 LIMIT_VARIABLE: Final = "MEDVISTAGYM_LOAD_SECONDS"
@@ -173,7 +173,11 @@ def _offer(point: importlib.metadata.EntryPoint, report: PluginReport) -> Loaded
     faults: list[str] = []
     for kind in CONTRIBUTION_KINDS:
         offered = _call_hook(manager, kind)
-        contributions[kind] = _without_faults(kind, offered, faults) if kind != "tools" else _tools(offered, report)
+        if kind == "tools":
+            faults += [f"medvistagym_tools: {str(one)[:300]}" for one in offered if isinstance(one, Exception)]
+            contributions[kind] = _tools([one for one in offered if not isinstance(one, Exception)], report)
+        else:
+            contributions[kind] = _without_faults(kind, offered, faults)
     if manager.hook.medvistagym_segmentation_tools.get_hookimpls():
         contributions[SEGMENTATION_TOOLS] = manager.hook.medvistagym_segmentation_tools
     names: dict[str, Any] = {
@@ -242,7 +246,8 @@ def _tools(found: Sequence[Any], report: PluginReport) -> list[Tool]:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"it offers two tools named {name}; rename one with @tool(name=...)")
-    return [tool.with_metadata(plugin=report.name, version=report.version) for tool in found]
+    versions = (tool.version if tool.version != UNVERSIONED else report.version for tool in found)
+    return [tool.with_metadata(plugin=report.name, version=v) for tool, v in zip(found, versions, strict=True)]
 
 
 def _plugin_frames(error: BaseException, point: importlib.metadata.EntryPoint) -> list[str]:

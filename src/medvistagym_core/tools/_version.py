@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     pass
 
 CORE: Final = "medvistagym-core"
+UNVERSIONED: Final = "0"
+"""The version of a tool that has none of its own; discovery gives it that of its distribution."""
 
 
 @functools.cache
