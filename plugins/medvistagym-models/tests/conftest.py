@@ -113,7 +113,11 @@ def save_sam(folder: Path) -> Path:
             hidden_size=8, mlp_dim=8, num_hidden_layers=1, num_attention_heads=2, iou_head_hidden_dim=8
         ),
     )  # fmt: skip
-    transformers.SamModel(config).eval().save_pretrained(folder)
+    model = transformers.SamModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.mask_decoder.parameters():
+            parameter.mul_(6)
+    model.save_pretrained(folder)
     pixels = transformers.SamImageProcessor(
         size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}, mask_size={"longest_edge": 16},
         mask_pad_size={"height": 16, "width": 16},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medvistagym_core.cli._console import print_stderr
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._mcp import import_mcp
+from medvistagym_core.cli._model_tools import model_tools
 
 if TYPE_CHECKING:
     from medvistagym_core.execution import Executor
@@ -98,6 +99,9 @@ def add_tools_from(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="also offer the tools of the MCP servers that a TOML or JSON file names; may be given again",
     )
+    parser.add_argument(
+        "--models", metavar="FILE", type=Path, help="also offer the models that a TOML file names as tools"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +141,9 @@ def load_registry(options: argparse.Namespace) -> Registry:
             registry.add_tool(tool)
     for file in getattr(options, "tools_from_mcp", []):
         for tool in _tools_of_servers(file):
+            registry.add_tool(tool, tool.plugin)
+    if getattr(options, "models", None) is not None:
+        for tool in model_tools(options.models):
             registry.add_tool(tool, tool.plugin)
     return registry
 

@@ -20,10 +20,12 @@ from medvistagym_models._models_file import (
     read_models,
 )
 from medvistagym_models._tool import complete_entry, load_tools, make_tool
+from medvistagym_models.networks import Adapter, load_adapters
 
 __all__ = [
     "MODELS_ENV_VAR",
     "TASKS",
+    "Adapter",
     "InputSettings",
     "ModelEntry",
     "ModelError",
@@ -32,6 +34,7 @@ __all__ = [
     "complete_entry",
     "configuration_folder",
     "default_models_file",
+    "load_adapters",
     "load_tools",
     "make_tool",
     "read_models",

@@ -3,7 +3,7 @@
 May use the entries and what lies at their paths. Each library is imported when a model of its kind is loaded.
 """
 
-from medvistagym_models.networks._adapter import GROUP, Adapter, adapter_names, find_adapter
+from medvistagym_models.networks._adapter import GROUP, Adapter, adapter_names, find_adapter, load_adapters
 from medvistagym_models.networks._base import (
     Classifier,
     Detection,
@@ -47,6 +47,7 @@ __all__ = [
     "find_adapter",
     "has_text_tower",
     "intersection_over_union",
+    "load_adapters",
     "load_model",
     "require_numbers",
 ]

@@ -26,6 +26,8 @@ class Adapter(Protocol):
         description: What a policy reads, unless the entry says it.
         modalities: DICOM modalities it is made for, unless the entry says it.
         licence: Of its code and of its weights.
+        install: The command that installs what it needs.
+        fetch: The commands that fetch its weights, one a line, and the entry that uses them.
         needs_path: Whether the entry must say where weights lie; False where the package holds them.
     """
 
@@ -33,6 +35,8 @@ class Adapter(Protocol):
     description: str
     modalities: tuple[str, ...]
     licence: str
+    install: str
+    fetch: str
     needs_path: bool
 
     def labels(self, entry: ModelEntry) -> tuple[str, ...]:
@@ -54,6 +58,17 @@ class Adapter(Protocol):
             ModelError: Its package or its weights are missing.
         """
         ...
+
+
+def load_adapters() -> dict[str, Adapter | Exception]:
+    """Every adapter that is installed by name, sorted; for one that cannot be imported the exception."""
+    found: dict[str, Adapter | Exception] = {}
+    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            found[point.name] = point.load()
+        except Exception as error:  # noqa: BLE001 of a foreign module
+            found[point.name] = error
+    return found
 
 
 def adapter_names() -> tuple[str, ...]:

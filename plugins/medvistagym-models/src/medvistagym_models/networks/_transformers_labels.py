@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -266,6 +267,8 @@ def masks_of_logits(
     placement: Placement | None,
     activation: str,
     threshold: float = 0.5,
+    *,
+    via_input: bool = False,
 ) -> list[LabelMask]:
     """The masks of an image's logits `(C, h, w)`, brought to its shape before they are compared.
 
@@ -276,19 +279,24 @@ def masks_of_logits(
         placement: Where the image lies in the network's input, whose edges the logits share; None where it fills it.
         activation: "softmax": each pixel has the class of the greatest; else each class is there or not by itself.
         threshold: For classes by themselves, the least probability.
+        via_input: Whether they are brought to the size of the input first in any case, as SAM does.
     """
     from torch.nn import functional
 
-    if placement is not None and placement.rectangle != (0, 0, *placement.input_shape[::-1]):
+    fills = placement is None or placement.rectangle == (0, 0, *placement.input_shape[::-1])
+    if placement is not None and (via_input or not fills):
         logits = functional.interpolate(logits[None], placement.input_shape, mode="bilinear", align_corners=False)[0]
         x0, y0, x1, y1 = placement.rectangle
         logits = logits[:, y0:y1, x0:x1]
     resized = functional.interpolate(logits[None], shape, mode="bilinear", align_corners=False)
     probabilities = to_probabilities(resized, activation)[0]
     winner = probabilities.argmax(0) if activation == "softmax" else None
+    kept = min(max(threshold, 1e-6), 1 - 1e-6)
+    least = math.log(kept / (1 - kept)) if activation == "sigmoid" else threshold
     masks = []
     for number, name in names.items():
-        mask = winner == number if winner is not None else probabilities[number] >= threshold
+        # compared as logits, which tell apart what rounds to one probability
+        mask = winner == number if winner is not None else resized[0, number] > least
         mean = float(probabilities[number][mask].mean()) if bool(mask.any()) else None
         masks.append(LabelMask(name, mask.cpu().numpy(), mean))
     return masks

@@ -86,7 +86,8 @@ class TransformersSam:
 
     def _plane(self, logits: Any, image: Image, placement: Placement) -> np.ndarray:
         """The mask of an image's logits `(1, h, w)`."""
-        (found,) = masks_of_logits(logits, {0: _LABEL}, image.shape, placement, "sigmoid")
+        padded = self._settings.resize == "pad"
+        (found,) = masks_of_logits(logits, {0: _LABEL}, image.shape, placement, "sigmoid", via_input=padded)
         return found.mask
 
     def _follow(self, volume: Image, prompt: PointPrompt) -> LabelMask:
