@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from medvistagym_core import Tool, hookimpl
 from medvistagym_core.execution import Executor
 from medvistagym_models._entry import TASKS, InputSettings, ModelEntry, Task
-from medvistagym_models._model_files import check_pickle
+from medvistagym_models._model_files import check_pickle, read_json, weight_files
 from medvistagym_models._models_file import (
     MODELS_ENV_VAR,
     ModelError,
@@ -20,7 +20,7 @@ from medvistagym_models._models_file import (
     read_models,
 )
 from medvistagym_models._tool import complete_entry, load_tools, make_tool
-from medvistagym_models.networks import Adapter, load_adapters
+from medvistagym_models.networks import Adapter, load_adapters, load_model
 
 __all__ = [
     "MODELS_ENV_VAR",
@@ -35,9 +35,12 @@ __all__ = [
     "configuration_folder",
     "default_models_file",
     "load_adapters",
+    "load_model",
     "load_tools",
     "make_tool",
+    "read_json",
     "read_models",
+    "weight_files",
 ]
 __version__ = "0.1.0"
 
