@@ -219,7 +219,7 @@ def zoom_rows(pixels: Any, batches: Sequence[int], rounds: int) -> list[dict[str
     from medvistagym_core import Box
     from medvistagym_core.imaging import Image
     from medvistagym_dicom import zoom
-    from medvistagym_dicom.enlarging import enlarged
+    from medvistagym_dicom.tools import upsample
 
     rng = np.random.default_rng(1)
     sizes = rng.integers(80, 221, (len(pixels), 2))
@@ -257,7 +257,7 @@ def zoom_rows(pixels: Any, batches: Sequence[int], rounds: int) -> list[dict[str
 
         def ours(batch: int = batch) -> Any:
             pairs = zip(images[:batch], places, strict=False)
-            return [enlarged(image.crop(*place), 224, 224, image) for image, place in pairs]
+            return [upsample(image.crop(*place), 224, 224, image) for image, place in pairs]
 
         np.testing.assert_allclose(ours()[3].pixels, opencvs(batch, 224)[3], atol=0.01)
         np.testing.assert_allclose(ours()[3].pixels, np.asarray(monais(batch, 224)[3])[0], atol=0.05)

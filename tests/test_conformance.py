@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from medvistagym_core.testing import RULES, ConformanceReport, SubjectError, che
 
 ROOT = Path(__file__).parents[1]
 FIRST_PARTY = sorted(
-    path.parent.name for part in ("plugins", "trainers") for path in ROOT.glob(f"{part}/*/pyproject.toml")
+    path.parent.name
+    for part in ("plugins", "trainers")
+    for path in ROOT.glob(f"{part}/*/pyproject.toml")
+    if "medvistagym" in tomllib.loads(path.read_text())["project"].get("entry-points", {})
 )
 Write = Callable[[str], Path]
 HEAD = """

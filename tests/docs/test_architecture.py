@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 import tomllib
@@ -24,7 +25,7 @@ def contracts():
 def test_the_diagram_shows_the_layers_of_the_contract():
     (layers,) = [contract["layers"] for contract in contracts() if contract["type"] == "layers"]
     rooms = [layer.split(" | ") for layer in layers]
-    arrows = {(above, below) for a, b in zip(rooms, rooms[1:], strict=False) for above in a for below in b}
+    arrows = {(above, below) for a, b in itertools.pairwise(rooms) for above in a for below in b}
     assert set(re.findall(r"^    (\w+) --> (\w+)$", PAGE, re.MULTILINE)) == arrows
     assert re.findall(r'^    (\w+)\["', PAGE, re.MULTILINE) == [room for layer in rooms for room in layer]
 
@@ -56,9 +57,11 @@ def exceptions():
     for module in pkgutil.walk_packages(medvistagym_core.__path__, "medvistagym_core."):
         if module.name.endswith(("__main__", "_worker_main")):
             continue
-        for name, value in vars(importlib.import_module(module.name)).items():
-            if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__ == module.name:
-                found[name] = value
+        found |= {
+            name: value
+            for name, value in vars(importlib.import_module(module.name)).items()
+            if inspect.isclass(value) and issubclass(value, BaseException) and value.__module__ == module.name
+        }
     return found
 
 

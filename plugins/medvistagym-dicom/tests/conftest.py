@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import data_store  # type: ignore[import-untyped]
 import numpy as np
@@ -148,26 +150,47 @@ def write(tmp_path: Path) -> Callable[..., Path]:
     return functools.partial(_write, tmp_path)
 
 
-def _write(folder: Path, stored: np.ndarray, **changes: object) -> Path:
-    """A minimal CT or other object of the given stored values; keywords set elements, None deletes one."""
+def _write(folder: Path, stored: np.ndarray, **changes: Any) -> Path:
+    """A minimal CT or other object of the given stored values; keywords set elements, None deletes one.
+
+    Besides elements there are `big_endian` and `implicit`; `colour` for `(rows, columns, 3)` values; `fragments`, the
+    items of encapsulated pixel data with the offset table first, and their `syntax`; a folder to be `inside`; and `raw`,
+    tags with a (VR, value) that pydicom would not take as they are.
+    """
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
-    big = bool(changes.pop("big_endian", False))
+    big, colour = bool(changes.pop("big_endian", False)), bool(changes.pop("colour", False))
+    fragments, raw = changes.pop("fragments", None), changes.pop("raw", {})
+    folder = changes.pop("inside", folder)
     plain = ImplicitVRLittleEndian if changes.pop("implicit", False) else ExplicitVRLittleEndian
-    ds.file_meta.TransferSyntaxUID = ExplicitVRBigEndian if big else plain
+    ds.file_meta.TransferSyntaxUID = changes.pop("syntax", ExplicitVRBigEndian if big else plain)
     ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = CTImageStorage
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     bits = stored.dtype.itemsize * 8
     ds.Modality, ds.SamplesPerPixel, ds.PhotometricInterpretation = "CT", 1, "MONOCHROME2"
-    ds.Rows, ds.Columns = stored.shape[-2:]
-    if stored.ndim == 3:
-        ds.NumberOfFrames = stored.shape[0]
+    shape = stored.shape
+    if colour:
+        ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
+        shape = shape[:-1]
+    ds.Rows, ds.Columns = shape[-2:]
+    if len(shape) == 3:
+        ds.NumberOfFrames = shape[0]
     ds.BitsAllocated, ds.BitsStored, ds.HighBit = bits, bits, bits - 1
     ds.PixelRepresentation = int(stored.dtype.kind == "i")
+    name = {"f4": "FloatPixelData", "f8": "DoubleFloatPixelData"}.get(stored.dtype.str[1:], "PixelData")
     for keyword, value in changes.items():
-        setattr(ds, keyword, value)
-    name = "FloatPixelData" if stored.dtype == np.float32 else "PixelData"
-    setattr(ds, name, stored.astype(stored.dtype.newbyteorder(">" if big else "<")).tobytes())
+        if value is None:
+            ds.pop(keyword, None)
+        else:
+            setattr(ds, keyword, value)
+    for tag, (vr, value) in raw.items():
+        ds.add_new(tag, vr, value)
+    if fragments is not None:
+        items = [struct.pack("<HHI", 0xFFFE, 0xE000, len(item)) + item for item in fragments]
+        ds.PixelData = b"".join(items)
+        ds["PixelData"].is_undefined_length = True
+    else:
+        setattr(ds, name, stored.astype(stored.dtype.newbyteorder(">" if big else "<")).tobytes())
     if name == "PixelData":
         ds["PixelData"].VR = "OB" if bits == 8 else "OW"
     file = folder / f"{len(list(folder.iterdir()))}.dcm"

@@ -10,20 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core import Image, Tool, hookimpl
-from medvistagym_dicom.errors import DicomError
-from medvistagym_dicom.lengths import area, distance
-from medvistagym_dicom.percentile import auto_window
-from medvistagym_dicom.presets import PRESETS
-from medvistagym_dicom.reformat import project, reformat
-from medvistagym_dicom.technique import acquisition
-from medvistagym_dicom.tools import measure, window, zoom
+from medvistagym_dicom.tools import (
+    PRESETS,
+    acquisition,
+    area,
+    auto_window,
+    distance,
+    measure,
+    project,
+    reformat,
+    window,
+    zoom,
+)
 
 if TYPE_CHECKING:
-    from medvistagym_dicom.reader import read, read_one
+    from medvistagym_dicom.reading import DicomError, Study, read, read_one, read_study
 
 __all__ = [
-    "PRESETS", "DicomError", "acquisition", "area", "auto_window", "distance", "measure", "project", "read", "read_one",
-    "reformat", "window", "zoom",
+    "PRESETS", "DicomError", "Study", "acquisition", "area", "auto_window", "distance", "measure", "project", "read",
+    "read_one", "read_study", "reformat", "window", "zoom",
 ]  # fmt: skip
 __version__ = "0.1.0"
 
@@ -42,15 +47,15 @@ def medvistagym_readers() -> Sequence[Callable[[Path], Sequence[Image] | None]]:
 
 def read_if_dicom(path: str | Path) -> Sequence[Image] | None:
     """The images of a DICOM file or folder; None for a file that is not DICOM."""
-    from medvistagym_dicom.reader import read_if_dicom as reader
+    from medvistagym_dicom import reading
 
-    return reader(path)
+    return reading.read_if_dicom(path)
 
 
 def __getattr__(name: str) -> Any:
-    # The reader is a third of what an import of this package costs, and listing tools needs none of it.
-    if name in ("read", "read_one"):
-        from medvistagym_dicom import reader
+    # Listing tools needs no reader, so the room is entered when one of its names is first asked for.
+    if name in ("DicomError", "Study", "read", "read_one", "read_study"):
+        from medvistagym_dicom import reading
 
-        return getattr(reader, name)
+        return getattr(reading, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

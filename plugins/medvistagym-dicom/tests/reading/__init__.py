@@ -1,0 +1,1 @@
+"""The reader: values, colours, calibration, volumes, folders, broken and hostile files."""
