@@ -186,3 +186,37 @@ def call(tool: Tool, *images: Image, **arguments: Any) -> ToolResult:
             [(ImageStore(images), [ToolCall(name=tool.name, arguments={**handles, **arguments})])]
         )
     return result
+
+
+SAVE: dict[str, Callable[[Path], Path]] = {
+    "image-classification": save_vit,
+    "object-detection": save_detr,
+    "semantic-segmentation": save_segformer,
+    "instance-segmentation": save_mask2former,
+    "promptable-segmentation": save_sam,
+    "embedding": save_vit,
+}
+
+
+@pytest.fixture(name="save")
+def _save() -> Callable[..., Path]:
+    """A function that saves a small model of a task with random weights in a folder."""
+    return lambda task, folder, **changes: SAVE[task](folder, **changes)
+
+
+@pytest.fixture(name="film")
+def _film() -> Callable[..., Image]:
+    """A function that makes a chest film of noise and a bright spot."""
+    return film
+
+
+@pytest.fixture(name="volume")
+def _volume() -> Callable[..., Image]:
+    """A function that makes a volume of such planes."""
+    return volume
+
+
+@pytest.fixture(name="call")
+def _call() -> Callable[..., ToolResult]:
+    """A function that calls a tool as a policy does."""
+    return call
