@@ -22,7 +22,9 @@ def torchxrayvision_anatomy(folder: Path) -> None:
     from torchxrayvision.baseline_models.chestx_det import PSPNet
     from torchxrayvision.baseline_models.chestx_det.ptsemseg.pspnet import pspnet
 
-    torch.save(pspnet(len(PSPNet.targets)).state_dict(), folder / "pspnet_chestxray_best_model_4.pth")
+    state = pspnet(len(PSPNet.targets)).state_dict()
+    parallel = {f"module.{name}": one for name, one in state.items()}  # as it was trained, on several devices
+    torch.save(parallel, folder / "pspnet_chestxray_best_model_4.pth")
 
 
 def lungmask(folder: Path) -> None:
@@ -51,8 +53,8 @@ def totalsegmentator(folder: Path) -> None:
 
 def _nnunet(folder: Path, labels: dict[str, int], fold: str, trainer: str, spacing: list[float]) -> None:
     """A small U-Net as nnU-Net leaves a trained one."""
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     channels = "CT" if len(labels) > 2 else "MRI"
     resampling = {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}

@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _eval(options: argparse.Namespace) -> int:
     from medvistagym_core.rollouts import rollout
-    from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize
+    from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize, summarize_trust
 
     if options.out is not None and not options.out.parent.is_dir():
         raise UsageError(f"{options.out}: the folder {options.out.parent} does not exist")
@@ -72,6 +72,7 @@ def _eval(options: argparse.Namespace) -> int:
         if episodes.failed:
             notes.append(f"{label} failed in {episodes.failed} of {episodes.played} episodes, counted as wrong.")
         rows += summarize(trajectories, label, decoding_label(policy), task.families)
+        rows += summarize_trust(trajectories, label, decoding_label(policy), task.families)
     results = Results(task=task.name, split=split, seed=options.seed, rows=tuple(rows), notes=tuple(notes))
     if options.out is not None:
         results.save(options.out)

@@ -42,11 +42,7 @@ class _ModelTool:
             return TASK_KINDS[self.entry.require_task()].results(self.entry, model, calls)
 
     def _model(self) -> Any:
-        key: Hashable = (
-            (self.entry, self._device)
-            if self.entry.path is None
-            else (self.entry.path, self.entry.settings_hash, self._device)
-        )
+        key: Hashable = (self.entry.path, self.entry.settings_hash, self._device)
         return LOADED.use(key, self._device, self.size_bytes, lambda: load_model(self.entry, self._device))
 
 

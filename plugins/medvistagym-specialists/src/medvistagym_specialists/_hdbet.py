@@ -35,6 +35,7 @@ class HdBet:
             hd_bet_prediction.folder_with_parameter_files = str(folder)  # else it looks in the user's home folder only
             threads = torch.get_num_threads()
             self._predictor = hd_bet_prediction.get_hdbet_predictor(device=torch.device(device))
+            self._predictor.allow_tqdm = False
             torch.set_num_threads(threads)  # it takes them all
 
     def segment(self, images: Sequence[Image]) -> list[list[LabelMask]]:

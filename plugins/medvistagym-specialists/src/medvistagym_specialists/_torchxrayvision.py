@@ -73,10 +73,8 @@ class Pathologies:
         import torch
 
         values = torch.from_numpy(np.stack([_film(image, int(self._model.input_resolution)) for image in images]))
-        parts = []
         with torch.inference_mode():
-            for part in values.split(self._entry.batch):
-                parts.append(self._model(part.to(self._device)).cpu())
+            parts = [self._model(part.to(self._device)).cpu() for part in values.split(self._entry.batch)]
         probabilities = torch.cat(parts).numpy()
         named = [k for k, label in enumerate(self.labels) if label]
         require_numbers(self._entry.model, probabilities[:, named])
@@ -96,7 +94,11 @@ class Anatomy:
         check_pickle(entry.name, file)
         import torchxrayvision as xrv
 
-        self._model: Any = xrv.baseline_models.chestx_det.PSPNet(cache_dir=str(file.parent)).to(device).eval()
+        try:
+            self._model: Any = xrv.baseline_models.chestx_det.PSPNet(cache_dir=str(file.parent)).to(device).eval()
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:160]
+            raise ModelError(entry.name, f"{file.name} does not fit the package's PSPNet: {reason}") from None
         self._entry, self._device = entry, device
         self._wanted = ANATOMY.labels(entry)
 
@@ -176,8 +178,8 @@ _INSTALL: Final = "python -m venv envs/xrv\nenvs/xrv/bin/pip install 'medvistagy
 
 PATHOLOGIES = Specialist(
     task="image-classification",
-    description="Gives the probability of each of up to 18 findings on a frontal chest film; 0.5 is the operating point of each. Not "
-    "for lateral views, CT or other body parts.",
+    description="Gives the probability of each of up to 18 findings on a frontal chest film; 0.5 is the operating point of each. "
+    "Not for lateral views, CT or other body parts.",
     modalities=("CR", "DX"),
     licence="Apache-2.0, code and weights of xrv.models",
     install=_INSTALL,
@@ -197,8 +199,8 @@ python = "envs/xrv/bin/python"
 
 ANATOMY = Specialist(
     task="semantic-segmentation",
-    description="Outlines the anatomy of a frontal chest film: lungs, heart, aorta, clavicles, scapulae, diaphragm, spine. Not for "
-    "lateral views or CT, and it does not find disease.",
+    description="Outlines the anatomy of a frontal chest film: lungs, heart, aorta, clavicles, scapulae, diaphragm, spine. "
+    "Not for lateral views or CT, and it does not find disease.",
     modalities=("CR", "DX"),
     licence="Apache-2.0, code; the weights as their makers say (Deepwise AI Lab, ChestX-Det)",
     install=_INSTALL,

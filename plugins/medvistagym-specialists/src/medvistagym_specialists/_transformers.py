@@ -49,8 +49,8 @@ path = "weights/medsam"
 )
 SAM2 = _make(
     "promptable-segmentation",
-    "Outlines what a box or points show, in an image or, following it slice by slice, through a volume. Trained on photographs: "
-    "faint borders are missed. It says nothing of what the structure is.",
+    "Outlines what a box or points show, in an image or, following it slice by slice, through a volume. Trained on "
+    "photographs: faint borders are missed. It says nothing of what the structure is.",
     "Apache-2.0, code and weights",
     """hf download facebook/sam2.1-hiera-tiny --local-dir weights/sam2
 [outline]
@@ -60,8 +60,8 @@ path = "weights/sam2"
 )
 GROUNDING_DINO = _make(
     "open-vocabulary-detection",
-    "Finds what a phrase names and draws boxes. Trained on photographs: it knows everyday words, devices and coarse anatomy, and few "
-    "findings.",
+    "Finds what a phrase names and draws boxes. Trained on photographs: it knows everyday words, devices and coarse anatomy. Not "
+    "for diseases.",
     "Apache-2.0, code and weights",
     """hf download IDEA-Research/grounding-dino-tiny --local-dir weights/grounding-dino
 [find_phrase]
@@ -71,8 +71,8 @@ path = "weights/grounding-dino"
 )
 OWLV2 = _make(
     "open-vocabulary-detection",
-    "Finds what a phrase names and draws boxes. Trained on photographs: it knows everyday words, devices and coarse anatomy, and few "
-    "findings.",
+    "Finds what a phrase names and draws boxes. Trained on photographs: it knows everyday words, devices and coarse anatomy. Not "
+    "for diseases.",
     "Apache-2.0, code and weights",
     """hf download google/owlv2-base-patch16-ensemble --local-dir weights/owlv2
 [find_phrase]

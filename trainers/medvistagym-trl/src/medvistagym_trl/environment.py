@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, Literal, Optional
 
 from medvistagym_core.environment import Episode, EpisodeConfig, Task
-from medvistagym_core.execution import CallRequest, LocalExecutor
+from medvistagym_core.execution import CallRequest, LocalExecutor, ResultFilter
 from medvistagym_core.tools import Toolbox, ToolCall, ToolResult
 from medvistagym_trl.phase import Blocks, ToolPhase
 
@@ -32,6 +32,7 @@ class World:
         settings: The rules of an episode.
         seed: Seed of the cases.
         split: Split that training draws from.
+        result_filter: Changes results before they are stored, such as to make some wrong; None leaves them.
     """
 
     task: Task
@@ -39,11 +40,12 @@ class World:
     settings: EpisodeConfig
     seed: int = 0
     split: str = "train"
+    result_filter: ResultFilter | None = None
 
     @cached_property
     def executor(self) -> LocalExecutor:
         """Runs the tools; made on first use, so that a data loader's process has one of its own."""
-        return LocalExecutor(self.toolbox, cache_bytes=_CACHE_BYTES)
+        return LocalExecutor(self.toolbox, cache_bytes=_CACHE_BYTES, result_filter=self.result_filter)
 
     @cached_property
     def schemas(self) -> list[dict[str, Any]]:

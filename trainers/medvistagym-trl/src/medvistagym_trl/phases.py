@@ -123,7 +123,7 @@ class Phases:
     def __init__(self, run: Run, task: Task) -> None:
         self.run, self.task = run, task
         self.recipe = run.recipe
-        self.world = make_world(self.recipe, task, run.toolbox)
+        self.world = make_world(self.recipe, task, run.toolbox, perturbed=True)
         self.plain = make_world(self.recipe, task, Toolbox({}))
         torch.set_num_threads(self.recipe.threads)
 

@@ -127,6 +127,11 @@ class Recipe(_Section):
         description="Where tools that are classes are set up: a device such as cuda:0, or TOOL=DEVICE separated by commas; "
         "auto is cuda where torch finds it, else cpu.",
     )
+    perturb: str | None = Field(
+        None,
+        description="Tool results that are made wrong while training, so that a policy learns when to doubt: settings such as "
+        "rate=0.2,seed=1,kinds=dropped+shifted+contradicted,tools=find_*; needs medvistagym-models.",
+    )
     seed: int = 0
     processes: Literal[1, 2] = Field(1, description="2: train the policies to compare with beside the main one.")
     threads: int = Field(1, ge=1, description="CPU threads of each process.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from medvistagym_core.environment import REWARD_TERMS, EpisodeConfig, EpisodeOutcome, Limits, Reward, Task
+from medvistagym_core.execution import ResultFilter
 from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import TextProtocol, system_prompt
 from medvistagym_core.tools import Toolbox, parse_available_device_map
@@ -31,9 +32,35 @@ def make_settings(recipe: Recipe, task: Task, toolbox: Toolbox) -> EpisodeConfig
     )
 
 
-def make_world(recipe: Recipe, task: Task, toolbox: Toolbox, split: str = "train") -> World:
-    """The world of a recipe."""
-    return World(task, toolbox, make_settings(recipe, task, toolbox), seed=recipe.seed, split=split)
+def make_world(
+    recipe: Recipe, task: Task, toolbox: Toolbox, split: str = "train", *, perturbed: bool = False
+) -> World:
+    """The world of a recipe.
+
+    Args:
+        recipe: The recipe.
+        task: Where cases come from.
+        toolbox: The tools.
+        split: Split that cases are drawn from.
+        perturbed: Whether results are made wrong as the recipe's `perturb` says.
+
+    Raises:
+        RecipeError: `perturb` says no settings, or medvistagym-models, which does it, is not installed.
+    """
+    settings = make_settings(recipe, task, toolbox)
+    result_filter = _make_result_filter(recipe.perturb) if perturbed and recipe.perturb is not None else None
+    return World(task, toolbox, settings, seed=recipe.seed, split=split, result_filter=result_filter)
+
+
+def _make_result_filter(settings: str) -> ResultFilter:
+    try:
+        from medvistagym_models.perturbation import Perturber, parse_settings
+    except ModuleNotFoundError:
+        raise RecipeError("the recipe: perturb needs medvistagym-models: pip install medvistagym-models") from None
+    try:
+        return Perturber(parse_settings(settings))
+    except ValueError as error:
+        raise RecipeError(f"the recipe: {error}") from None
 
 
 def make_toolbox(recipe: Recipe, registry: Registry) -> Toolbox:

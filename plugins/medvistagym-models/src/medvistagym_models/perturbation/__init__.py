@@ -4,6 +4,7 @@ May use the tasks' sentences. `--executor perturb:rate=0.2` has them wherever an
 """
 
 from medvistagym_models.perturbation._executor import make_perturbing_executor
+from medvistagym_models.perturbation._perturb import Perturber
 from medvistagym_models.perturbation._settings import PerturbationSettings, parse_settings
 
-__all__ = ["PerturbationSettings", "make_perturbing_executor", "parse_settings"]
+__all__ = ["PerturbationSettings", "Perturber", "make_perturbing_executor", "parse_settings"]
