@@ -64,7 +64,13 @@ def save_models(folder: Path) -> None:
         encoder_ffn_dim=32, decoder_ffn_dim=32, num_queries=12, **names,
     )  # fmt: skip
     transformers.DetrForObjectDetection(detr).save_pretrained(folder / "detr")
-    shared = {"do_resize": True, "do_rescale": True, "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    shared = {
+        "do_resize": True,
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
     for name, kind, side in (("vit", "ViTImageProcessor", 32), ("detr", "DetrImageProcessor", 64)):
         settings = {**shared, "image_processor_type": kind, "size": {"height": side, "width": side}, "do_pad": False}
         (folder / name / "preprocessor_config.json").write_text(json.dumps(settings))

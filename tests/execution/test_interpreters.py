@@ -93,7 +93,9 @@ def test_a_tool_runs_with_the_interpreter_that_it_names(make: type, tools: Modul
 def test_an_interpreter_that_is_not_there_is_refused_when_the_executor_is_made(tools: ModuleType) -> None:
     registry = Registry()
     registry.add_tool(tools.Foreign.with_metadata(python="envs/none/bin/python"))
-    with pytest.raises(NotImportableToolError, match=r"foreign runs with the interpreter envs/none/bin/python, which is"):
+    with pytest.raises(
+        NotImportableToolError, match=r"foreign runs with the interpreter envs/none/bin/python, which is"
+    ):
         LocalExecutor(registry.toolbox())
 
 

@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medvistagym_core import Image, ImageStore, LocalExecutor, ProcessExecutor, Registry, Tool, ToolCall, ToolResult, tool
+from medvistagym_core import (
+    Image,
+    ImageStore,
+    LocalExecutor,
+    ProcessExecutor,
+    Registry,
+    Tool,
+    ToolCall,
+    ToolResult,
+    tool,
+)
 from medvistagym_core.trajectories import CallRecord, call_record
 
 

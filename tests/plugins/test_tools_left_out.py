@@ -21,14 +21,13 @@ def test_a_tool_that_cannot_be_offered_is_reported_and_the_others_are_there(monk
 
     module = types.ModuleType("half_broken")
     module.medvistagym_tools = hookimpl(  # type: ignore[attr-defined]
-        lambda: [ValueError("models.toml, [lesions]: there is no folder weights/lesions"), fine], specname="medvistagym_tools"
+        lambda: [ValueError("models.toml, [lesions]: there is no folder weights/lesions"), fine],
+        specname="medvistagym_tools",
     )
     monkeypatch.setitem(sys.modules, "half_broken", module)
     report = PluginReport(name="half", distribution="half-broken", version="1.0", state="loaded")
     plugin = load(importlib.metadata.EntryPoint("half", "half_broken", "medvistagym"), report)
     assert plugin.report.state == "loaded"
     assert plugin.report.tools == ("fine",)
-    assert plugin.report.faults == (
-        "medvistagym_tools: models.toml, [lesions]: there is no folder weights/lesions",
-    )
+    assert plugin.report.faults == ("medvistagym_tools: models.toml, [lesions]: there is no folder weights/lesions",)
     assert plugin.contributions["tools"][0].version == "1.0"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from medvistagym_core import Image, tool
+from medvistagym_core import Image, ImageStore, Task, Toolbox, ToolCall, tool
 from medvistagym_core.cli import main
 from medvistagym_core.plugins import Registry, SelectionError
 from medvistagym_trl.recipe import Recipe, RecipeError, dump_recipe, load_recipe, recipe_names
-from medvistagym_trl.world import make_toolbox
+from medvistagym_trl.world import make_toolbox, make_world
 
 
 def test_every_shipped_recipe_loads() -> None:
@@ -126,3 +126,15 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("medvistagym: ")]
     assert said in error
     assert not (tmp_path / "run").exists()
+
+
+def test_results_are_made_wrong_while_training_only(recipe: Recipe, task: Task, toolbox: Toolbox) -> None:
+    wrong = recipe.overridden({"perturb": "rate=1,kinds=dropped,tools=shade"})
+    assert make_world(wrong, task, toolbox).result_filter is None
+    world = make_world(wrong, task, toolbox, perturbed=True)
+    image = task.case("train", 0).images[0]
+    call = ToolCall(name="shade", arguments={"image": 0, "box": [0, 0, 500, 500]})
+    ((result,),) = world.executor.run([(ImageStore([image]), [call])])
+    assert result.perturbation == "dropped"
+    with pytest.raises(RecipeError, match="the recipe: perturb: rate=2: a rate lies between 0 and 1"):
+        make_world(recipe.overridden({"perturb": "rate=2"}), task, toolbox, perturbed=True)

@@ -32,9 +32,7 @@ def make_settings(recipe: Recipe, task: Task, toolbox: Toolbox) -> EpisodeConfig
     )
 
 
-def make_world(
-    recipe: Recipe, task: Task, toolbox: Toolbox, split: str = "train", *, perturbed: bool = False
-) -> World:
+def make_world(recipe: Recipe, task: Task, toolbox: Toolbox, split: str = "train", *, perturbed: bool = False) -> World:
     """The world of a recipe.
 
     Args:
