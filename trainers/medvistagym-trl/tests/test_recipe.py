@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from medvistagym_core import Image, ImageStore, Task, Toolbox, ToolCall, tool
+from medvistagym_core import Image, ImageStore, Toolbox, ToolCall, tool
 from medvistagym_core.cli import main
+from medvistagym_core.environment import Task
 from medvistagym_core.plugins import Registry, SelectionError
 from medvistagym_trl.recipe import Recipe, RecipeError, dump_recipe, load_recipe, recipe_names
 from medvistagym_trl.world import make_toolbox, make_world

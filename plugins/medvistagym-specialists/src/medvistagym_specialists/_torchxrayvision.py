@@ -74,11 +74,11 @@ class Pathologies:
 
         values = torch.from_numpy(np.stack([_film(image, int(self._model.input_resolution)) for image in images]))
         with torch.inference_mode():
-            parts = [self._model(part.to(self._device)).cpu() for part in values.split(self._entry.batch)]
-        probabilities = torch.cat(parts).numpy()
+            parts = [self._model(part.to(self._device)).cpu() for part in torch.split(values, self._entry.batch)]
+        probabilities: np.ndarray = torch.cat(parts).numpy()
         named = [k for k, label in enumerate(self.labels) if label]
         require_numbers(self._entry.model, probabilities[:, named])
-        return np.nan_to_num(probabilities)  # a label without a name has no threshold
+        return np.asarray(np.nan_to_num(probabilities))  # a label without a name has no threshold
 
     def reference(self) -> None:
         return None
@@ -178,8 +178,8 @@ _INSTALL: Final = "python -m venv envs/xrv\nenvs/xrv/bin/pip install 'medvistagy
 
 PATHOLOGIES = Specialist(
     task="image-classification",
-    description="Gives the probability of each of up to 18 findings on a frontal chest film; 0.5 is the operating point of each. "
-    "Not for lateral views, CT or other body parts.",
+    description="Gives the probability of each of up to 18 findings on a frontal chest film; 0.5 is the operating point of "
+    "each. Not for lateral views, CT or other body parts.",
     modalities=("CR", "DX"),
     licence="Apache-2.0, code and weights of xrv.models",
     install=_INSTALL,

@@ -60,8 +60,8 @@ path = "weights/sam2"
 )
 GROUNDING_DINO = _make(
     "open-vocabulary-detection",
-    "Finds what a phrase names and draws boxes. Trained on photographs: it knows everyday words, devices and coarse anatomy. Not "
-    "for diseases.",
+    "Finds what a phrase names and draws boxes. Trained on photographs: it knows everyday words, devices and coarse anatomy. "
+    "Not for diseases.",
     "Apache-2.0, code and weights",
     """hf download IDEA-Research/grounding-dino-tiny --local-dir weights/grounding-dino
 [find_phrase]
@@ -71,8 +71,8 @@ path = "weights/grounding-dino"
 )
 OWLV2 = _make(
     "open-vocabulary-detection",
-    "Finds what a phrase names and draws boxes. Trained on photographs: it knows everyday words, devices and coarse anatomy. Not "
-    "for diseases.",
+    "Finds what a phrase names and draws boxes. Trained on photographs: it knows everyday words, devices and coarse anatomy. "
+    "Not for diseases.",
     "Apache-2.0, code and weights",
     """hf download google/owlv2-base-patch16-ensemble --local-dir weights/owlv2
 [find_phrase]

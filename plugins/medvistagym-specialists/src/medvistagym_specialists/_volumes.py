@@ -40,8 +40,10 @@ def to_nifti(image: Image, spacing: Sequence[float]) -> Any:
     import nibabel
     import numpy as np
 
+    make: Any = nibabel.Nifti1Image
+
     affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
-    return nibabel.Nifti1Image(np.ascontiguousarray(image.pixels.transpose(2, 1, 0)).astype(np.float32), affine)
+    return make(np.ascontiguousarray(image.pixels.transpose(2, 1, 0)).astype(np.float32), affine)
 
 
 def label_masks(labels: np.ndarray, names: Mapping[int, str], wanted: Sequence[str]) -> list[LabelMask]:

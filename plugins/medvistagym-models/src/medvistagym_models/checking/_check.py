@@ -149,7 +149,7 @@ def _time(entry: ModelEntry, model: Any, device: str, image: Image) -> list[Timi
     """Seconds of a batch of each size; of volumes, of one alone."""
     volume = bool(getattr(model, "takes_volumes", False))
     source = full_resolution(image) if volume else displayed_frame(image)
-    found = []
+    found: list[Timing] = []
     for count in (1,) if volume else BATCHES:
         if found and count * found[-1].seconds / found[-1].images > _MAX_S:
             break
