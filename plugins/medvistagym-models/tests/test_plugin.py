@@ -13,6 +13,7 @@ from medvistagym_core.plugins import Registry
 from medvistagym_core.testing import check_plugin
 
 
+@pytest.mark.slow
 def test_the_tools_of_a_file_conform(
     tmp_path: Path, save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

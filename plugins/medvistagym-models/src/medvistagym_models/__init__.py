@@ -7,9 +7,9 @@ medvistagym-segment. For research only; nothing here is for clinical use.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from medvistagym_core import Tool, hookimpl
-from medvistagym_core.execution import Executor
 from medvistagym_models._entry import TASKS, InputSettings, ModelEntry, Task
 from medvistagym_models._model_files import check_pickle, read_json, weight_files
 from medvistagym_models._models_file import (
@@ -21,6 +21,9 @@ from medvistagym_models._models_file import (
 )
 from medvistagym_models._tool import complete_entry, load_tools, make_tool
 from medvistagym_models.networks import Adapter, load_adapters, load_model
+
+if TYPE_CHECKING:
+    from medvistagym_core.execution import Executor
 
 __all__ = [
     "MODELS_ENV_VAR",

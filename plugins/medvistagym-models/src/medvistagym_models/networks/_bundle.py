@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.imaging import Image, to_grayscale_array
 from medvistagym_models._entry import ModelEntry
 from medvistagym_models._model_files import read_json
 from medvistagym_models._models_file import ModelError
 from medvistagym_models.networks._base import LabelMask
-from medvistagym_segment.segmenters import MonaiBundleSegmenter, Spacing
+
+if TYPE_CHECKING:
+    from medvistagym_segment.segmenters import MonaiBundleSegmenter
 
 
 class BundleSegmenter:
     """See `Segmenter`."""
 
     def __init__(self, entry: ModelEntry, device: str) -> None:
+        from medvistagym_segment.segmenters import MonaiBundleSegmenter
+
         assert entry.path is not None
         self._entry, self._device = entry, device
         try:
@@ -59,6 +63,8 @@ class _ReferenceBundle:
         import torch
         from monai.data.meta_tensor import MetaTensor
         from monai.inferers.inferer import SimpleInferer, SlidingWindowInferer
+
+        from medvistagym_segment.segmenters import Spacing
 
         transforms: Any = monai.transforms  # its names are not all exported
         config = self._bundle.config
