@@ -4,11 +4,10 @@
 an entry of models.toml, and lets the contestants look at the same 64 chest films of 224 pixels in turn, on one thread. It
 prints rows and merges them into benchmarks/results.json. Nothing is kept between the rounds but the loaded model.
 
-- `models.vit`, `models.detr`: ms for 64 calls of a policy's tool through the executor: of 64 episodes together (ours), beside the
-  same calls one after another (`one by one`), beside a loop over `transformers.pipeline`, and beside that pipeline with `batch_size=64`.
-  Ours validates the calls, windows the films, and makes the sentences and data of the results; the pipeline is handed pictures
-  that are windowed already. Results
-  are compared before anything is timed.
+- `models.vit`, `models.detr`: ms for 64 calls of a policy's tool through the executor: of 64 episodes together (ours), beside
+  the same calls one after another (`one by one`), beside a loop over `transformers.pipeline`, and beside that pipeline with
+  `batch_size=64`. Ours validates the calls, windows the films, and makes the sentences and data of the results; the pipeline is
+  handed pictures that are windowed already. Results are compared before anything is timed.
 """
 
 from __future__ import annotations

@@ -179,11 +179,10 @@ def _slices(image: Any) -> np.ndarray:
 
 @pytest.mark.slow
 def test_lungs_are_found_on_a_chest_film(run: Run) -> None:
-    skimage = pytest.importorskip("pydicom.data", reason="the film is a file of pydicom-data")
-    from medvistagym_core.plugins import Registry as Plugins
+    data = pytest.importorskip("pydicom.data", reason="the film is a file of pydicom-data")
+    from medvistagym_dicom import read_one
 
-    file = Path(skimage.get_testdata_file("RG1_UNCR.dcm"))
-    (film,) = Plugins.discover("dicom").read(file)
+    film = read_one(data.get_testdata_file("RG1_UNCR.dcm"))
     result = run("lungs_finder", film, f'python = "{python_of("lungs_finder")}"')
     assert result.error is None
     found = {one["label"]: one["box"] for one in result.data["findings"]}  # type: ignore[index]
