@@ -29,6 +29,7 @@ __all__ = ["GROUPS", "build_parser", "main", "run_program"]
 GROUPS: Final[dict[str, str]] = {
     "plugins": "which plugins are installed, why one did not load, and which others exist",
     "tools": "list tools, show one in any dialect, run one on a file",
+    "models": "list the models that a file makes tools of, and try one beside its own pipeline",
     "prompt": "print the system prompt that a toolbox gives a policy",
     "tasks": "list tasks, show a case as a policy sees it, audit a benchmark",
     "sample": "roll out a policy on a task and write its trajectories",

@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _eval(options: argparse.Namespace) -> int:
     from medvistagym_core.rollouts import rollout
-    from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize
+    from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize, summarize_trust
 
     if options.out is not None and not options.out.parent.is_dir():
         raise UsageError(f"{options.out}: the folder {options.out.parent} does not exist")
@@ -72,9 +72,9 @@ def _eval(options: argparse.Namespace) -> int:
             raise CommandError(f"{label} failed in every episode: {reason}")
         if episodes.failed:
             notes.append(f"{label} failed in {episodes.failed} of {episodes.played} episodes, counted as wrong.")
-        rows += summarize(
-            trajectories, label, decoding_label(policy), task.families, with_reward=options.reward is not None
-        )
+        with_reward = options.reward is not None
+        for rows_of in (summarize, summarize_trust):
+            rows += rows_of(trajectories, label, decoding_label(policy), task.families, with_reward=with_reward)
     results = Results(task=task.name, split=split, seed=options.seed, rows=tuple(rows), notes=tuple(notes))
     if options.out is not None:
         results.save(options.out)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
+from medvistagym_core.cli._model_tools import import_models
 from medvistagym_core.cli._options import add_common, add_selection, load_registry, select_toolbox
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def _train(options: argparse.Namespace) -> int:
             contextlib.redirect_stderr(said),
             _plugins_env(options.plugins),
             hand_to_processes([*options.tools_from, *options.tools_from_mcp]),
+            _models_env(options.models),
         ):
             trainer.train(
                 registry,
@@ -119,6 +121,7 @@ def _train(options: argparse.Namespace) -> int:
     except KeyboardInterrupt as interrupt:
         again = [flag for file in options.tools_from for flag in ("--tools-from", str(file))]
         again += [flag for file in options.tools_from_mcp for flag in ("--tools-from-mcp", str(file))]
+        again += [] if options.models is None else ["--models", str(options.models)]
         interrupt.add_note(
             f"go on with `{shlex.join(['medvistagym', 'train', '--run', str(folder), '--resume', *again])}`"
         )
@@ -186,16 +189,33 @@ def _plugins_env(plugins: str | None) -> Iterator[None]:
     """Let processes that a trainer starts load the plugins of `--plugins` and no others."""
     from medvistagym_core.plugins import ALLOW_VARIABLE
 
-    before = os.environ.get(ALLOW_VARIABLE)
-    if plugins is not None:
-        os.environ[ALLOW_VARIABLE] = plugins
+    with _environment(ALLOW_VARIABLE, plugins):
+        yield
+
+
+@contextlib.contextmanager
+def _models_env(file: Path | None) -> Iterator[None]:
+    """Let processes that a trainer starts have the models of `--models`."""
+    if file is None:
+        yield
+        return
+    with _environment(import_models().MODELS_ENV_VAR, str(file.resolve())):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    """An environment variable set meanwhile; None leaves it as it is."""
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
     try:
         yield
     finally:
-        if plugins is not None and before is None:
-            del os.environ[ALLOW_VARIABLE]
-        elif plugins is not None and before is not None:
-            os.environ[ALLOW_VARIABLE] = before
+        if value is not None and before is None:
+            del os.environ[name]
+        elif value is not None and before is not None:
+            os.environ[name] = before
 
 
 def _recipe(options: argparse.Namespace) -> str | None:
