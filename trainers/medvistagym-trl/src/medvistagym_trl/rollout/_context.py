@@ -217,7 +217,9 @@ def _make_result_filter(settings: str) -> ResultFilter:
     try:
         from medvistagym_models.perturbation import Perturber, parse_settings
     except ModuleNotFoundError:
-        raise RecipeError("the recipe: perturb needs medvistagym-models: pip install 'medvistagym-trl[models]'") from None
+        raise RecipeError(
+            "the recipe: perturb needs medvistagym-models: pip install 'medvistagym-trl[models]'"
+        ) from None
     try:
         parsed = parse_settings(settings)
     except ValueError as error:
