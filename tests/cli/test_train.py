@@ -52,6 +52,7 @@ class Trainer:
         asked = {"recipe": recipe, "changes": changes, "tools": tools, "model": model, "quick": quick, "resume": resume}
         if recipe == "allowed":
             (run / "allowed.txt").write_text(os.environ.get("MEDVISTAGYM_PLUGINS", "all"))
+            (run / "models.txt").write_text(os.environ.get("MEDVISTAGYM_MODELS", "none"))
         if recipe == "second":
             program = "from medvistagym_core import Registry; print(sorted(Registry.discover('none').tools))"
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -247,3 +248,16 @@ def test_processes_of_the_trainer_have_the_tools_of_files_too(
     assert (tmp_path / "two" / "tools.txt").read_text() == "[]\n"
     assert train("--run", "three", "--recipe", "endless", "--tools-from", "my_tools.py") == 130
     assert "--run three --resume --tools-from my_tools.py" in capsys.readouterr().err
+
+
+def test_processes_of_the_trainer_have_the_models_of_a_file_too(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MEDVISTAGYM_MODELS", raising=False)
+    (tmp_path / "models.toml").write_text("", "utf-8")
+    assert train("--run", "one", "--recipe", "allowed", "--models", "models.toml") == 0
+    assert (tmp_path / "one" / "models.txt").read_text() == str(tmp_path / "models.toml")
+    assert train("--run", "two", "--recipe", "allowed") == 0
+    assert (tmp_path / "two" / "models.txt").read_text() == "none"
+    assert train("--run", "three", "--recipe", "endless", "--models", "models.toml") == 130
+    assert "--run three --resume --models models.toml" in capsys.readouterr().err
