@@ -59,11 +59,12 @@ format: $(INSTALLED)
 bench: $(INSTALLED)
 	@for bench in $(filter-out %/rows.py %/table.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$bench"; $(BIN)/python $$bench || exit 1; done
 
-# What is generated: the published schemas, the index of plugins, the command-line reference, the table of benchmarks.
+# What is generated: the published schemas, the index of plugins, the references of the command line and of recipes, the table of benchmarks.
 docs: $(INSTALLED)
 	$(BIN)/python -m medvistagym_core.cli._published_schemas schemas/v1
 	$(BIN)/python -m medvistagym_core.plugins._catalog registry
 	$(BIN)/python -m medvistagym_core.cli._reference docs/cli.md
+	$(BIN)/python -m medvistagym_trl._recipe._reference docs/recipes.md
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python docs/pictures.py
 

@@ -35,13 +35,11 @@ from rows import RESULTS, compare, merge
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core import Answer, Case, Image, Toolbox, tool
-from medvistagym_trl import grpo
-from medvistagym_trl.environment import Rollout, World
-from medvistagym_trl.grpo import GroupedGRPOTrainer, train_grpo
-from medvistagym_trl.policy import build_policy
-from medvistagym_trl.recipe import Recipe
-from medvistagym_trl.trainer import quiet
-from medvistagym_trl.world import make_world
+from medvistagym_core.plugins import Registry
+from medvistagym_trl._libraries import configure_libraries
+from medvistagym_trl._recipe import Recipe
+from medvistagym_trl.rollout import EpisodeAdapter, RolloutContext, make_rollout_context
+from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
 
 ROLLOUTS = 32
 LATENCY_S = 0.05
@@ -130,49 +128,50 @@ class Plain:
         return [{"type": "image", "image": self._picture}]
 
 
-def timed_call(self: Rollout, name: str, arguments: Mapping[str, Any], call: Any = Rollout.call) -> Any:
+def timed_call(self: EpisodeAdapter, name: str, arguments: Mapping[str, Any], call: Any = EpisodeAdapter.call) -> Any:
     CLOCK.start()
     return call(self, name, arguments)
 
 
-class Told:
+class Scripted:
     """Sets what the policy writes."""
 
     def _generate_single_turn(self: Any, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
         _, logprobs = super()._generate_single_turn(prompt_ids, *args, **kwargs)  # type: ignore[misc]
         self.turn = self.__dict__.get("turn", -1) + 1
-        said = [
+        turns = [
             f'<tool_call>{{"name": "look", "arguments": {{"image": 0, "at": {row}}}}}</tool_call>'
             if self.turn < TURNS
             else f"<answer>{'yes' if row % 2 else 'no'}</answer>"
             for row in range(len(prompt_ids))
         ]
-        return [self.processing_class.tokenizer(text + "<|im_end|>")["input_ids"] for text in said], logprobs
+        return [self.processing_class.tokenizer(text + "<|im_end|>")["input_ids"] for text in turns], logprobs
 
     def _get_tool_suffix_ids(self: Any, tool_messages: Any) -> Any:
         CLOCK.stop()
         return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[misc]
 
 
-class Ours(Told, GroupedGRPOTrainer):
+class Ours(Scripted, BatchedToolGRPOTrainer):
     """This project's trainer."""
 
 
-class Theirs(Told, GRPOTrainer):
+class Theirs(Scripted, GRPOTrainer):
     """TRL's."""
 
 
-def contestant(make: Callable[..., Any], world: World, recipe: Recipe, folder: Path) -> Callable[[], float]:
+def contestant(make: Callable[..., Any], context: RolloutContext, recipe: Recipe, folder: Path) -> Callable[[], float]:
     """A step of training; milliseconds of a tool phase."""
 
     def step() -> float:
-        policy = build_policy(recipe.model, world, 0)
+        model = build_untrained_model(recipe.model, context, 0)
         CLOCK.taken.clear()
-        with mock.patch.object(grpo, "GroupedGRPOTrainer", make), mock.patch.object(Rollout, "call", timed_call):
+        with mock.patch.object(EpisodeAdapter, "call", timed_call):
             trainer: Any = train_grpo(
-                policy, world, recipe.grpo, offset=0, seed=0, folder=folder, record=lambda episodes: None
-            )
-        if len(CLOCK.taken) != TURNS or getattr(trainer, "missed", 0):
+                model, context, recipe, cases=range(ROLLOUTS // recipe.grpo.group), completion=64, folder=folder,
+                record=lambda episodes: {}, trainer_class=make,
+            )  # fmt: skip
+        if len(CLOCK.taken) != TURNS or getattr(trainer, "unbatched_calls", 0):
             raise RuntimeError("TRL's tool loop has changed: its turns could not be timed")
         return statistics.median(CLOCK.taken) * 1000
 
@@ -194,17 +193,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    quiet()
-    recipe = Recipe(name="bench").overridden(
+    configure_libraries()
+    recipe = Recipe(name="bench").with_overrides(
         {
-            "grpo.steps": 1, "grpo.completions": ROLLOUTS, "grpo.parts": 1, "grpo.max_completion": 64,
-            "episode.max_calls": TURNS,
+            "grpo.steps": 1, "grpo.completions": ROLLOUTS, "grpo.parts": 1,
+            "grpo.max_completion": 64, "episode.max_calls": TURNS,
         }
     )  # fmt: skip
-    world = make_world(recipe, Looking(), Toolbox({"look": look}))
-    world = dataclasses.replace(world, settings=dataclasses.replace(world.settings, view_side=SIDE))
+    context = make_rollout_context(recipe, Looking(), Toolbox({"look": look}), Registry())
+    context = dataclasses.replace(context, config=dataclasses.replace(context.config, view_side=SIDE))
     with tempfile.TemporaryDirectory() as folder:
-        steps = [contestant(make, world, recipe, Path(folder) / name) for name, make in (("a", Ours), ("b", plain))]
+        steps = [contestant(make, context, recipe, Path(folder) / name) for name, make in (("a", Ours), ("b", plain))]
         rows = compare("trainer.tool_phase", ROLLOUTS, "ms", steps[0], {"trl": steps[1]}, options.rounds)
     merge(rows, options.out)
     print(f"one latency is {LATENCY_S * 1000:g} ms: ours takes {rows[0]['ours'] / LATENCY_S / 1000:.2f} of it a turn")

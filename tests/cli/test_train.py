@@ -22,6 +22,7 @@ import sys
 
 from medvistagym_core import hookimpl
 from medvistagym_core.plugins import SelectionError
+from medvistagym_core.rollouts import TrainingPlan
 from medvistagym_core.trajectories import ResultRow as Row, Results
 
 
@@ -38,6 +39,12 @@ class Trainer:
     def load_policy(self, registry, path, task, toolbox, *, temperature=None, seed=0):
         raise NotImplementedError
 
+    def plan(self, registry, *, recipe, changes, tools, model, quick):
+        if recipe == "missing":
+            raise SelectionError("there is no recipe 'missing'")
+        print("chatter of a library")
+        return TrainingPlan(f"the plan of {recipe}", {"recipe": recipe, "changes": changes, "model": model})
+
     def train(self, registry, *, run, recipe, changes, tools, model, quick, resume):
         if recipe == "unknown":
             raise SelectionError("there is no recipe 'unknown'")
@@ -45,6 +52,7 @@ class Trainer:
         asked = {"recipe": recipe, "changes": changes, "tools": tools, "model": model, "quick": quick, "resume": resume}
         if recipe == "allowed":
             (run / "allowed.txt").write_text(os.environ.get("MEDVISTAGYM_PLUGINS", "all"))
+            (run / "models.txt").write_text(os.environ.get("MEDVISTAGYM_MODELS", "none"))
         if recipe == "second":
             program = "from medvistagym_core import Registry; print(sorted(Registry.discover('none').tools))"
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -109,6 +117,29 @@ def test_an_executor_is_a_setting_of_the_recipe(
     assert train("--run", "two", "--executor", "proces") == 2
     assert "did you mean process?" in capsys.readouterr().err
     assert not (tmp_path / "two").exists()
+
+
+def test_the_recipe_may_be_the_first_word(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("paper", "--run", "one", "--sft-data", "a", "--sft-data", "b", "--executor", "process") == 0
+    assert asked(tmp_path / "one")["recipe"] == "paper"
+    assert asked(tmp_path / "one")["changes"] == {"executor": "process", "sft.data": ["a", "b"]}
+    assert train("paper", "--recipe", "paper", "--run", "two") == 0
+    capsys.readouterr()
+    assert train("paper", "--recipe", "other", "--run", "three") == 2
+    assert "two recipes are named, paper and other" in capsys.readouterr().err
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("paper", "--model", "DIR", "--set", "seed=3", "--dry-run") == 0
+    assert capsys.readouterr().out == "the plan of paper\n"
+    assert train("paper", "--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"recipe": "paper", "changes": {}, "model": None}
+    assert train("missing", "--dry-run") == 2
+    assert train("--dry-run", "--resume") == 2
+    assert "leave --resume away" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_json_is_the_results_document(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,3 +258,16 @@ def test_processes_of_the_trainer_have_the_tools_of_files_too(
     assert (tmp_path / "two" / "tools.txt").read_text() == "[]\n"
     assert train("--run", "three", "--recipe", "endless", "--tools-from", "my_tools.py") == 130
     assert "--run three --resume --tools-from my_tools.py" in capsys.readouterr().err
+
+
+def test_processes_of_the_trainer_have_the_models_of_a_file_too(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MEDVISTAGYM_MODELS", raising=False)
+    (tmp_path / "models.toml").write_text("", "utf-8")
+    assert train("--run", "one", "--recipe", "allowed", "--models", "models.toml") == 0
+    assert (tmp_path / "one" / "models.txt").read_text() == str(tmp_path / "models.toml")
+    assert train("--run", "two", "--recipe", "allowed") == 0
+    assert (tmp_path / "two" / "models.txt").read_text() == "none"
+    assert train("--run", "three", "--recipe", "endless", "--models", "models.toml") == 130
+    assert "--run three --resume --models models.toml" in capsys.readouterr().err

@@ -31,6 +31,7 @@ GROUPS: Final[dict[str, str]] = {
     "tools": "list tools, show one in any dialect, run one on a file",
     "images": "list what image files hold, convert them, draw contact sheets",
     "ask": "ask a model about images, and see which tools it used",
+    "models": "list the models that a file makes tools of, and try one beside its own pipeline",
     "prompt": "print the system prompt that a toolbox gives a policy",
     "tasks": "list tasks, show a case as a policy sees it, audit a benchmark",
     "sample": "roll out a policy on a task and write its trajectories",

@@ -205,7 +205,7 @@ def _measure(
 ) -> None:
     """Play a task, by its place among those that were named, under one condition, and add what came of it."""
     from medvistagym_core.scoring import rendered_prompt, score_condition
-    from medvistagym_core.trajectories import summarize
+    from medvistagym_core.trajectories import summarize, summarize_trust
 
     task = tasks[number]
     name = _file_name(task.name, split, condition.name)
@@ -233,9 +233,9 @@ def _measure(
             f"{progress.unusable} episodes of {task.name} ({condition.name}) could not be shown and are left out: "
             f"{progress.reason}."
         )
-    measured.rows += summarize(
-        trajectories, label, decoding_label(players.sampling), task.families, with_reward=options.reward is not None
-    )
+    decoding, with_reward = decoding_label(players.sampling), options.reward is not None
+    for rows_of in (summarize, summarize_trust):
+        measured.rows += rows_of(trajectories, label, decoding, task.families, with_reward=with_reward)
     measured.scored.append(
         score_condition(
             trajectories,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_stderr
 from medvistagym_core.cli._errors import CommandError, UsageError
+from medvistagym_core.cli._model_tools import model_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +106,9 @@ def add_tools_from(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="also offer the tools of the MCP servers that a TOML or JSON file names; may be given again",
     )
+    parser.add_argument(
+        "--models", metavar="FILE", type=Path, help="also offer the models that a TOML file names as tools"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -145,6 +149,9 @@ def load_registry(options: argparse.Namespace) -> Registry:
             registry.add_tool(tool, tool.plugin)
     except ToolsFileError as error:
         raise UsageError(str(error)) from error
+    if getattr(options, "models", None) is not None:
+        for tool in model_tools(options.models):
+            registry.add_tool(tool, tool.plugin)
     return registry
 
 

@@ -8,12 +8,13 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
+from medvistagym_core.cli._model_tools import import_models
 from medvistagym_core.cli._options import (
     add_common,
     add_executor,
@@ -24,12 +25,18 @@ from medvistagym_core.cli._options import (
 )
 from medvistagym_core.cli._task_options import add_table_options, find_tasks, task_arguments
 
+if TYPE_CHECKING:
+    from medvistagym_core.plugins import Registry
+    from medvistagym_core.rollouts import Trainer
+
 __all__ = ["configure"]
 
 RUNS: Final = Path("runs")
 _EXAMPLE = """\
 medvistagym train
 medvistagym train --quick --seed 1
+medvistagym train paper --model DIR --sft-data teacher/ --dry-run
+medvistagym train paper --model DIR --sft-data teacher/ --run runs/r1
 medvistagym train --tools 'window,zoom' --run runs/two-tools --set grpo.steps=50
 medvistagym train --run runs/two-tools --resume"""
 
@@ -38,16 +45,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     add_common(parser, _EXAMPLE, json=True)
     parser.add_argument(
-        "--recipe", metavar="NAME|FILE", help="a shipped recipe, or a YAML file (default: the trainer's)"
+        "recipe_name", nargs="?", metavar="RECIPE", help="a shipped recipe, or a YAML file (default: the trainer's)"
     )
-    parser.add_argument("--task", metavar="NAME", help="train on this task instead of the recipe's")
+    parser.add_argument("--recipe", metavar="NAME|FILE", help="the same as RECIPE")
+    parser.add_argument(
+        "--task", metavar="NAME", help="train on this task instead of the recipe's; several, with commas, are mixed"
+    )
     add_table_options(parser)
     add_selection(parser, default=None)
     add_executor(parser, default=None)
     parser.add_argument("--model", metavar="PATH", help="train this local checkpoint, not a new tiny model")
+    parser.add_argument(
+        "--sft-data",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="trajectories to learn from, as `medvistagym sample` writes them: a file or a folder; may be given again",
+    )
     parser.add_argument("--run", metavar="FOLDER", type=Path, help="the run folder (default: a new one in runs/)")
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run (default: the newest)")
-    parser.add_argument("--quick", action="store_true", help="everything in about a minute; the figures mean nothing")
+    parser.add_argument(
+        "--quick", "--smoke", action="store_true", help="everything in about a minute; the figures mean nothing"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the tokens, memory and steps that the run would take, and what cannot work; train nothing",
+    )
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the run (default: the recipe's)")
     parser.add_argument(
         "--set",
@@ -65,7 +89,9 @@ def _train(options: argparse.Namespace) -> int:
     from medvistagym_core.trajectories import Results, format_table
 
     changes = _recipe_overrides(options)
-    folder = _folder(options.run, resume=options.resume)
+    if options.dry_run and options.resume:
+        raise UsageError("--dry-run plans a new run; leave --resume away")
+    folder = None if options.dry_run else _folder(options.run, resume=options.resume)
     registry = load_registry(options)
     trainer = registry.trainer(options.trainer)
     if options.tools is not None:  # a selection that cannot be had stops here, before any work
@@ -74,6 +100,8 @@ def _train(options: argparse.Namespace) -> int:
         find_tasks(options, registry)
     if options.executor is not None:
         find_executor(registry, options.executor)
+    if folder is None:
+        return _print_plan(options, registry, trainer, changes)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
@@ -84,11 +112,12 @@ def _train(options: argparse.Namespace) -> int:
             contextlib.redirect_stderr(said),
             _plugins_env(options.plugins),
             hand_to_processes([*options.tools_from, *options.tools_from_mcp]),
+            _models_env(options.models),
         ):
             trainer.train(
                 registry,
                 run=folder,
-                recipe=options.recipe,
+                recipe=_recipe(options),
                 changes=changes,
                 tools=options.tools,
                 model=options.model,
@@ -98,6 +127,7 @@ def _train(options: argparse.Namespace) -> int:
     except KeyboardInterrupt as interrupt:
         again = [flag for file in options.tools_from for flag in ("--tools-from", str(file))]
         again += [flag for file in options.tools_from_mcp for flag in ("--tools-from-mcp", str(file))]
+        again += [] if options.models is None else ["--models", str(options.models)]
         interrupt.add_note(
             f"go on with `{shlex.join(['medvistagym', 'train', '--run', str(folder), '--resume', *again])}`"
         )
@@ -118,6 +148,28 @@ def _train(options: argparse.Namespace) -> int:
     for line in results.notes:
         print_text(line)
     print_text(f"all of it is in {folder}")
+    return 0
+
+
+def _print_plan(options: argparse.Namespace, registry: Registry, trainer: Trainer, changes: Mapping[str, Any]) -> int:
+    """`--dry-run`: what the run would be."""
+    from medvistagym_core.rollouts import PlansTraining
+
+    if not isinstance(trainer, PlansTraining):
+        raise CommandError(f"the trainer {trainer.name} cannot plan a run; leave --dry-run away")
+    with contextlib.redirect_stdout(sys.stderr), _plugins_env(options.plugins):
+        plan = trainer.plan(
+            registry,
+            recipe=_recipe(options),
+            changes=changes,
+            tools=options.tools,
+            model=options.model,
+            quick=options.quick,
+        )
+    if options.json:
+        print_json(dict(plan.document))
+    else:
+        print_text(plan.text)
     return 0
 
 
@@ -143,16 +195,42 @@ def _plugins_env(plugins: str | None) -> Iterator[None]:
     """Let processes that a trainer starts load the plugins of `--plugins` and no others."""
     from medvistagym_core.plugins import ALLOW_VARIABLE
 
-    before = os.environ.get(ALLOW_VARIABLE)
-    if plugins is not None:
-        os.environ[ALLOW_VARIABLE] = plugins
+    with _environment(ALLOW_VARIABLE, plugins):
+        yield
+
+
+@contextlib.contextmanager
+def _models_env(file: Path | None) -> Iterator[None]:
+    """Let processes that a trainer starts have the models of `--models`."""
+    if file is None:
+        yield
+        return
+    with _environment(import_models().MODELS_ENV_VAR, str(file.resolve())):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    """An environment variable set meanwhile; None leaves it as it is."""
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
     try:
         yield
     finally:
-        if plugins is not None and before is None:
-            del os.environ[ALLOW_VARIABLE]
-        elif plugins is not None and before is not None:
-            os.environ[ALLOW_VARIABLE] = before
+        if value is not None and before is None:
+            del os.environ[name]
+        elif value is not None and before is not None:
+            os.environ[name] = before
+
+
+def _recipe(options: argparse.Namespace) -> str | None:
+    """The recipe that was named, as the first word or by --recipe."""
+    names = {name for name in (options.recipe_name, options.recipe) if name is not None}
+    if len(names) > 1:
+        raise UsageError(f"two recipes are named, {options.recipe_name} and {options.recipe}; give one")
+    recipe: str | None = names.pop() if names else None
+    return recipe
 
 
 def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
@@ -175,6 +253,8 @@ def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
         changes["seed"] = options.seed
     if options.executor is not None:
         changes["executor"] = options.executor
+    if options.sft_data:
+        changes["sft.data"] = options.sft_data
     return changes
 
 

@@ -2,8 +2,8 @@
 
 `schedule_calls` is what every executor does alike. It validates each call and puts the images of its episode in place of
 handles. Equal calls of a deterministic tool are computed once, now or ever (`ResultCache`). Calls of a tool with a batched
-kernel whose images agree in shape and type of value become one `WorkItem`, and so do the calls of a tool that takes one at a
-time; any other call is an item of its own. A `Runner` runs the items, wherever it does.
+kernel whose images agree in shape and type of value (or whose kernel takes any together) become one `WorkItem`, and so do the
+calls of a tool that takes one at a time; any other call is an item of its own. A `Runner` runs the items, wherever it does.
 
 A call that names an image made earlier in the same turn runs as soon as that image is there, whatever other episodes wait for.
 Results are stored in the order of the turns, so that handles do not depend on timing.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from medvistagym_core.execution._base import CallRequest
@@ -50,8 +50,16 @@ class Runner(Protocol):
         ...
 
 
+ResultFilter = Callable[[Tool, Mapping[str, Any], ToolResult], ToolResult]
+"""Makes the result that is handed on of a tool, the arguments of a call (images in place of handles) and what it gave."""
+
+
 def schedule_calls(
-    requests: Sequence[CallRequest], toolbox: Toolbox, runner: Runner, cache: ResultCache
+    requests: Sequence[CallRequest],
+    toolbox: Toolbox,
+    runner: Runner,
+    cache: ResultCache,
+    result_filter: ResultFilter | None = None,
 ) -> list[list[ToolResult]]:
     """The results of every call, as `requests` are nested; new images are in the stores, their handles in the results.
 
@@ -60,6 +68,7 @@ def schedule_calls(
         toolbox: The tools that may be called.
         runner: Runs the calls that have to run.
         cache: Results of earlier calls.
+        result_filter: Makes the result that is handed on of what a call gave; equal calls share it.
     """
     state = _State(requests, toolbox, cache)
     for request in range(len(requests)):
@@ -90,6 +99,8 @@ def schedule_calls(
                         origins[alone] = [call._replace(alone=True)]
                         out_of_memory.append(alone)
                     else:
+                        if result_filter is not None:
+                            result = result_filter(call.tool, call.arguments, result)
                         touched |= state.deliver(call, result)
             for request in sorted(touched):
                 state.start_ready_calls(request)
@@ -257,6 +268,8 @@ class _State:
 
 def _group_key(tool: Tool, images: Sequence[Any], place: tuple[int, int]) -> Hashable:
     """Equal for calls that run as one item."""
+    if tool.batched and tool.ragged:
+        return (tool.name,)
     if tool.batched:
         return tool.name, *_shapes(images)
     if tool.light or not tool.concurrent:  # one after another, in one thread
@@ -265,12 +278,16 @@ def _group_key(tool: Tool, images: Sequence[Any], place: tuple[int, int]) -> Has
 
 
 def batch_key(tool: Tool, arguments: Mapping[str, Any]) -> Hashable:
-    """Equal for the calls of a tool that its batched kernel is given together: their images agree in shape and type of value.
+    """Equal for the calls of a tool that its batched kernel is given together.
+
+    Their images agree in shape and type of value, unless the kernel takes any together.
 
     Args:
         tool: The tool.
         arguments: Of a call, with images in place of handles.
     """
+    if tool.ragged:
+        return ()
     images: list[Any] = []
     for name in tool.image_arguments:
         value = arguments[name]

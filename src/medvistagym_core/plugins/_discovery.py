@@ -31,7 +31,7 @@ from medvistagym_core.plugins._hooks import (
     contribution_name,
 )
 from medvistagym_core.plugins._installed import InstalledPlugin, scan_environment
-from medvistagym_core.tools import CORE, core_version
+from medvistagym_core.tools import CORE, UNVERSIONED, core_version
 
 ALLOW_VARIABLE: Final = "MEDVISTAGYM_PLUGINS"
 LIMIT_VARIABLE: Final = "MEDVISTAGYM_LOAD_SECONDS"
@@ -222,8 +222,10 @@ def _offer(point: PluginSource, report: PluginReport) -> LoadedPlugin:
     manager.add_hookspecs(HookSpecs)
     manager.register(point.load(), name=point.name)
     manager.check_pending()
-    contributions: dict[str, Any] = {"tools": _tools(_call_hook(manager, "tools"), report)}
-    faults: list[str] = []
+    offered = _call_hook(manager, "tools")
+    faults = [f"medvistagym_tools: {str(one)[:300]}" for one in offered if isinstance(one, Exception)]
+    tools = _tools([one for one in offered if not isinstance(one, Exception)], report)
+    contributions: dict[str, Any] = {"tools": tools}
     for kind in CONTRIBUTION_KINDS:
         if kind == "tools":
             continue
@@ -294,7 +296,8 @@ def _tools(found: Sequence[Any], report: PluginReport) -> list[Tool]:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"it offers two tools named {name}; rename one with @tool(name=...)")
-    return [tool.with_metadata(plugin=report.name, version=report.version) for tool in found]
+    versions = (tool.version if tool.version != UNVERSIONED else report.version for tool in found)
+    return [tool.with_metadata(plugin=report.name, version=v) for tool, v in zip(found, versions, strict=True)]
 
 
 def _plugin_frames(error: BaseException, point: PluginSource) -> list[str]:

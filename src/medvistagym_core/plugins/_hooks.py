@@ -29,8 +29,8 @@ class HookSpecs:
     """What a plugin may offer. Every hook is called once, without an argument unless it names one, and must be quick."""
 
     @hookspec
-    def medvistagym_tools(self) -> Sequence[Tool]:
-        """Tools, made by `@tool`."""
+    def medvistagym_tools(self) -> Sequence[Tool | Exception]:
+        """Tools, made by `@tool`; for one that cannot be offered the exception that says why, which the report repeats."""
         raise NotImplementedError
 
     @hookspec

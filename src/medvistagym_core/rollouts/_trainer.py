@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -13,6 +14,41 @@ from medvistagym_core.trajectories import Results
 
 if TYPE_CHECKING:
     from medvistagym_core.plugins import Registry
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPlan:
+    """What a run would be.
+
+    Attributes:
+        text: For a terminal.
+        document: The same as JSON.
+    """
+
+    text: str
+    document: Mapping[str, Any]
+
+
+@runtime_checkable
+class PlansTraining(Protocol):
+    """A trainer that can say what a run would be, without running it; `medvistagym train --dry-run` asks it."""
+
+    def plan(
+        self,
+        registry: Registry,
+        *,
+        recipe: str | Path | None = None,
+        changes: Mapping[str, Any] | None = None,
+        tools: str | None = None,
+        model: str | Path | None = None,
+        quick: bool = False,
+    ) -> TrainingPlan:
+        """What `Trainer.train` would do with the same arguments. It trains nothing, and writes nothing.
+
+        Raises:
+            SelectionError: Something cannot be had, or cannot work; a sentence says why.
+        """
+        ...
 
 
 @runtime_checkable

@@ -39,6 +39,7 @@ from ._lock import LockMismatchError as LockMismatchError
 from ._lock import ToolboxLock as ToolboxLock
 from ._lock import ToolPin as ToolPin
 from ._out_of_memory import free_unused_memory as free_unused_memory
+from ._result import Perturbation as Perturbation
 from ._result import ToolResult as ToolResult
 from ._result import check_result as check_result
 from ._result import coerce_result as coerce_result
@@ -50,4 +51,5 @@ from ._threads import use_one_thread as use_one_thread
 from ._tool import Tool as Tool
 from ._toolbox import Toolbox as Toolbox
 from ._version import CORE as CORE
+from ._version import UNVERSIONED as UNVERSIONED
 from ._version import core_version as core_version

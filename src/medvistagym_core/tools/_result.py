@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import json
 import math
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools._errors import ToolError, wrap_exception
@@ -17,6 +17,10 @@ MAX_PARTS: Final = 256
 """Most images, texts and facts that a tool may return at once."""
 MAX_TEXT_CHARS: Final = 1_000_000
 """Characters of a tool's text that are kept; a policy is shown far fewer."""
+
+
+Perturbation = Literal["dropped", "shifted", "contradicted"]
+"""What is done to a result: it is withheld, moved to another place, or turned into another finding."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -32,6 +36,7 @@ class ToolResult:
         seconds: Wall time of the kernel, shared evenly within a batch.
         cached: Whether it was taken from an earlier identical call.
         repairs: What had to be mended in the call's arguments before it could run (docs/protocol.md), by name.
+        perturbation: How it was made wrong on purpose, to teach a policy to doubt; None when it is as the tool gave it.
     """
 
     images: tuple[Image, ...] = ()
@@ -42,6 +47,7 @@ class ToolResult:
     seconds: float = 0.0
     cached: bool = False
     repairs: tuple[str, ...] = ()
+    perturbation: Perturbation | None = None
 
     @property
     def ok(self) -> bool:

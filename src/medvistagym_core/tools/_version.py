@@ -7,6 +7,8 @@ import importlib.metadata
 from typing import Final
 
 CORE: Final = "medvistagym-core"
+UNVERSIONED: Final = "0"
+"""The version of a tool that has none of its own; discovery gives it that of its distribution."""
 
 
 @functools.cache

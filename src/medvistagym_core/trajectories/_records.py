@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 from medvistagym_core.execution import StoredImage
 from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.protocol import Block, Turn, truncate
-from medvistagym_core.tools import ErrorCode, ToolCall, ToolError, ToolResult
+from medvistagym_core.tools import ErrorCode, Perturbation, ToolCall, ToolError, ToolResult
 
 MAX_TEXT_CHARS = 100_000
 SECONDS_DIGITS = 6
@@ -60,6 +60,9 @@ class CallRecord(Record):
     repairs: tuple[str, ...] = Field(
         default=(),
         description="What had to be mended in the call before it could run, in its form or its arguments; empty for none.",
+    )
+    perturbation: Perturbation | None = Field(
+        default=None, description="How the result was made wrong on purpose; null when it is as the tool gave it."
     )
 
 
@@ -138,6 +141,7 @@ def call_record(call: ToolCall, result: ToolResult, shown: Sequence[Block], imag
             "seconds": round(result.seconds, SECONDS_DIGITS),
             "cached": result.cached,
             "repairs": tuple(dict.fromkeys((*call.repairs, *result.repairs))),
+            "perturbation": result.perturbation,
         }
     )
 

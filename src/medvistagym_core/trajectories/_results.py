@@ -169,6 +169,41 @@ def summarize(
     ]  # fmt: skip
 
 
+def summarize_trust(
+    trajectories: Iterable[Trajectory],
+    policy: str,
+    decoding: str,
+    families: Sequence[str] = (),
+    *,
+    with_reward: bool = False,
+) -> list[ResultRow]:
+    """Rows of the episodes in which every result was as the tools gave it, and of those in which one was made wrong.
+
+    Episodes without a result of a model, one whose facts name a `model`, belong to neither. No rows when none was made wrong.
+
+    Args:
+        trajectories: Finished episodes.
+        policy: What the rows call the policy, before ", specialist right" and ", specialist wrong".
+        decoding: How it was decoded.
+        families: The families in order.
+        with_reward: Whether the rows tell the mean reward.
+    """
+    right: list[Trajectory] = []
+    wrong: list[Trajectory] = []
+    for t in trajectories:
+        calls = [call for turn in t.turns for call in turn.calls]
+        if any(call.perturbation is not None for call in calls):
+            wrong.append(t)
+        elif any(isinstance(call.data, dict) and "model" in call.data for call in calls):
+            right.append(t)
+    if not wrong:
+        return []
+    return [
+        *summarize(right, f"{policy}, specialist right", decoding, families, with_reward=with_reward),
+        *summarize(wrong, f"{policy}, specialist wrong", decoding, families, with_reward=with_reward),
+    ]
+
+
 def format_table(rows: Sequence[ResultRow]) -> str:
     """The rows as aligned text: a line for each policy and decoding, accuracy per family with its interval for all.
 

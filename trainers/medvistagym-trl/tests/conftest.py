@@ -1,9 +1,13 @@
-"""A toy world: a picture hides a word that only one of two tools can read."""
+"""A toy task: a picture hides a word that only one of two tools can read."""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import json
 import os
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -15,7 +19,9 @@ import pytest
 from medvistagym_core import Box, Image, tool
 from medvistagym_core.environment import Answer, Case, PerceptionItem, ToolScript
 from medvistagym_core.plugins import Registry
+from medvistagym_core.rollouts import rollout
 from medvistagym_core.tools import Toolbox, ToolCall
+from medvistagym_core.trajectories import TrajectoryWriter
 
 WORDS = ("dark", "bright")
 
@@ -113,7 +119,7 @@ def registry(task: ToyTask) -> Registry:
 
 @pytest.fixture(scope="session")
 def recipe() -> Any:
-    from medvistagym_trl.recipe import Recipe
+    from medvistagym_trl._recipe import Recipe
 
     return Recipe.model_validate(
         {
@@ -130,14 +136,67 @@ def recipe() -> Any:
 
 
 @pytest.fixture(scope="session")
-def world(recipe: Any, task: ToyTask, toolbox: Toolbox) -> Any:
-    from medvistagym_trl.world import make_world
+def context(recipe: Any, task: ToyTask, toolbox: Toolbox) -> Any:
+    from medvistagym_trl.rollout import make_rollout_context
 
-    return make_world(recipe, task, toolbox)
+    return make_rollout_context(recipe, task, toolbox, Registry())
 
 
 @pytest.fixture
-def policy(recipe: Any, world: Any) -> Any:
-    from medvistagym_trl.policy import build_policy
+def make_model(recipe: Any, context: Any) -> Any:
+    from medvistagym_trl.stages import build_untrained_model
 
-    return build_policy(recipe.model, world, 0)
+    return lambda: build_untrained_model(recipe.model, context, 0)
+
+
+@pytest.fixture
+def model(make_model: Any) -> Any:
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Makes the folder of a tiny checkpoint of a family and a template; once for each."""
+    spec = importlib.util.spec_from_file_location("trl_test_checkpoints", Path(__file__).with_name("checkpoints.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    corpus = [context.config.prompt, *map(json.dumps, context.schemas), "<answer>dark</answer> <answer>bright</answer>"]
+
+    @functools.cache
+    def make(family: str = "qwen3_vl", template: str = "qwen3_vl", **options: Any) -> Path:
+        folder = tmp_path_factory.mktemp("checkpoint")
+        return module.make_checkpoint(folder, family, template, corpus=corpus, **options)
+
+    return make
+
+
+@pytest.fixture
+def samples(context: Any, tmp_path: Path) -> Path:
+    """Episodes of the toy task's demonstrations, a third of them with a wrong answer."""
+
+    class Teacher:
+        name = "teacher"
+        sampling: ClassVar[dict[str, Any]] = {}
+
+        def observe_case(self, case: Any, memory: dict[str, Any]) -> None:
+            memory["case"] = case
+
+        def act(self, observations: Any) -> list[str]:
+            return [self._act(observation) for observation in observations]
+
+        def _act(self, observation: Any) -> str:
+            case = observation.policy_state["case"]
+            if observation.num_turns == 0:
+                return (
+                    '<tool_call>{"name": "shade", "arguments": {"image": 0, "box": [250, 250, 500, 500]}}</tool_call>'
+                )
+            wrong = case.index % 3 == 2
+            return f"<answer>{'unclear' if wrong else case.answer.value}</answer>"
+
+    path = tmp_path / "teacher" / "trajectories.jsonl"
+    with TrajectoryWriter(path, context.toolbox) as writer:
+        for _ in rollout(Teacher(), context.task, context.toolbox, "train", range(12), context.config, writer=writer):
+            pass
+    return path.parent

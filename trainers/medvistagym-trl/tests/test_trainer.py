@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::Deprec
 
 @pytest.fixture
 def recipe_file(recipe: Any, tmp_path: Path) -> Path:
-    from medvistagym_trl.recipe import dump_recipe
+    from medvistagym_trl._recipe import dump_recipe
 
     file = tmp_path / "toy.yaml"
     file.write_text(dump_recipe(recipe), encoding="utf-8")
@@ -37,7 +37,7 @@ def test_importing_the_plugin_loads_nothing_heavy() -> None:
 def test_the_hook_offers_the_trainer() -> None:
     (trainer,) = medvistagym_trainers()
     assert trainer.name == "trl"
-    assert set(trainer.recipes()) == {"chain", "checkpoint", "scoutvqa"}
+    assert set(trainer.recipes()) == {"chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "scoutvqa"}
 
 
 @pytest.mark.slow
@@ -79,9 +79,9 @@ def test_a_run_goes_from_nothing_to_the_table(registry: Any, task: Any, recipe_f
 def test_a_run_goes_on_after_an_interrupt(
     phase: str, registry: Any, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medvistagym_trl import phases
+    from medvistagym_trl.run import RunFolder
 
-    logged = phases.Run.log
+    logged = RunFolder.log
 
     def interrupted(self: Any, name: str, metrics: Any) -> None:
         logged(self, name, metrics)
@@ -90,11 +90,11 @@ def test_a_run_goes_on_after_an_interrupt(
 
     run = tmp_path / "run"
     changes = {"grpo.steps": 3, "evaluation.decodings": ["greedy"]}
-    monkeypatch.setattr(phases.Run, "log", interrupted)
+    monkeypatch.setattr(RunFolder, "log", interrupted)
     with pytest.raises(KeyboardInterrupt):
         TrlTrainer().train(registry, run=run, recipe=recipe_file, changes=changes)
     assert not (run / "results.json").exists()
-    monkeypatch.setattr(phases.Run, "log", logged)
+    monkeypatch.setattr(RunFolder, "log", logged)
     results = TrlTrainer().train(registry, run=run, resume=True)
     assert results.row("SFT + GRPO", decoding="greedy").n == 4
     steps = [
@@ -110,3 +110,69 @@ def test_a_run_goes_on_after_an_interrupt(
 def test_a_run_that_goes_on_takes_no_new_settings(registry: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a resumed run keeps its own recipe"):
         TrlTrainer().train(registry, run=tmp_path, resume=True, changes={"seed": 1})
+
+
+@pytest.mark.slow
+def test_a_plugins_reward_and_executor_reach_a_training(registry: Any, recipe_file: Path, tmp_path: Path) -> None:
+    jobs: list[int] = []
+
+    class CountingExecutor(LocalExecutor):
+        def run(self, jobs_: Any) -> Any:
+            jobs.append(len(jobs_))
+            return super().run(jobs_)
+
+    registry.rewards["talkative"] = lambda outcome: float(len(outcome.turns))
+    registry.executors["counting"] = CountingExecutor
+    run = tmp_path / "run"
+    changes = {
+        "executor": "counting",
+        "episode.reward": "scout,talkative=2",
+        "comparison.no_tools_steps": 0,
+        "comparison.untrained_steps": 0,
+        "evaluation.decodings": ["greedy"],
+    }
+    TrlTrainer().train(registry, run=run, recipe=recipe_file, changes=changes)
+    assert jobs
+    for trajectory in TrajectoryReader(run / "trajectories" / "training-grpo.jsonl"):
+        assert trajectory.terms["talkative"] == len(trajectory.turns)
+        assert trajectory.weights["talkative"] == 2
+
+
+@pytest.mark.slow
+def test_a_policy_learns_from_trajectories_given_and_then_from_its_own(
+    registry: Any, recipe_file: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    changes = {
+        "sft.data": [str(samples)],
+        "sft.self_sampling": {"rounds": 1, "cases": 4, "samples": 2, "steps": 1},
+        "sft.filter.correct": False,
+        "sft.filter.well_formed": False,
+        "evaluation.decodings": ["greedy"],
+        "comparison.no_tools_steps": 0,
+        "comparison.untrained_steps": 0,
+    }
+    TrlTrainer().train(registry, run=run, recipe=recipe_file, changes=changes)
+    progress = capsys.readouterr().err
+    assert "12 of 12 trajectories from 1 file are learnt from, on 12 questions" in progress
+    assert "what carries loss stands in" in progress
+    example = (run / "examples" / "sft.txt").read_text("utf-8")
+    assert '⟦<tool_call>{"name": "shade", "arguments": ' in example
+    own = list(TrajectoryReader(run / "trajectories" / "self_sampling_1.jsonl"))
+    assert len(own) == 8
+    assert {episode.policy.name for episode in own} == {"self_sampling_1"}
+    assert (run / "checkpoints" / "self_sampling_1" / "model.safetensors").is_file()
+
+
+def test_data_that_does_not_pass_its_filter_stops_the_run_before_it_begins(
+    registry: Any, recipe_file: Path, samples: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(ValueError, match=r"no trajectory passes sft\.filter: .*8 with fewer than 2 calls"):
+        TrlTrainer().train(
+            registry,
+            run=run,
+            recipe=recipe_file,
+            changes={"sft.data": [str(samples)], "sft.filter.min_calls": 2},
+        )
+    assert not run.exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medvistagym_core import hookimpl
-from medvistagym_trl.trainer import TrlTrainer
+from medvistagym_trl._trainer import TrlTrainer
 
 __all__ = ["TrlTrainer", "medvistagym_trainers"]
 

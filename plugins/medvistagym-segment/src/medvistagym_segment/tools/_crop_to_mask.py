@@ -31,7 +31,8 @@ _MIN_DISPLAYED: Final = 0.02  # of a structure's pixels, as greys and not black 
 def crop_to_mask(image: Image, mask: Image, margin_mm: MarginMm = 5.0, mask_out: bool = False) -> tuple[Image, str]:
     """Cut an image to the box of a mask, with a margin.
 
-    Use it with a mask of this image that segment made and, perhaps, morphology mended. For a box of your own choosing use zoom.
+    Use it to look closely at a finding: with a mask of this image that segment or a model made and, perhaps, morphology mended.
+    For a box, of a model's finding or of your own choosing, use zoom.
 
     Args:
         image: The image, or volume, to cut.

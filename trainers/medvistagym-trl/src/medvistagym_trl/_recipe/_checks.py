@@ -1,0 +1,98 @@
+"""Checks of a recipe that is complete: what can be said without loading a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medvistagym_core.environment import HasDemonstrations, HasExpert, Task
+from medvistagym_trl._recipe._errors import RecipeError
+from medvistagym_trl._recipe._model_section import ModelRecipe
+from medvistagym_trl._recipe._recipe import Recipe
+
+_CHECKPOINT_SETTINGS = (
+    "gradient_checkpointing",
+    "chat_template",
+    "max_pixels",
+    "min_pixels",
+    "attention",
+    "quantization",
+    "frozen",
+    "lora",
+)
+
+
+def check_recipe(recipe: Recipe, tasks: Sequence[Task]) -> None:
+    """Refuse what cannot work, before any work is done.
+
+    Args:
+        recipe: The recipe, overrides included.
+        tasks: Its tasks.
+
+    Raises:
+        RecipeError: The first thing that cannot work.
+    """
+    _check_model(recipe)
+    if recipe.sft.epochs is not None and not recipe.sft.data:
+        raise RecipeError(
+            f"the recipe {recipe.name} learns from trajectories (sft.epochs counts passes over them): give them with "
+            "--sft-data, as `medvistagym sample` makes them"
+        )
+    for task in tasks:
+        _check_splits(recipe, task)
+        _check_source(recipe, task)
+
+
+def _check_model(recipe: Recipe) -> None:
+    model = recipe.model
+    if model.path is not None:
+        if recipe.sft.optimizer == "muon":
+            raise RecipeError(
+                "the recipe: sft.optimizer: muon is for the tiny model; on a checkpoint its float32 copies take several times "
+                "the weights: use adamw"
+            )
+        return
+    fields = ModelRecipe.model_fields
+    for name in _CHECKPOINT_SETTINGS:
+        if getattr(model, name) != fields[name].default:
+            raise RecipeError(
+                f"the recipe {recipe.name} trains a checkpoint (it sets model.{name}): give its folder with --model"
+            )
+    cell = model.patch * model.merge
+    if model.view_side is None or model.view_side % cell:
+        raise RecipeError(
+            f"the recipe: model.view_side: a view of {model.view_side} pixels is not a whole number of {cell}-pixel cells of "
+            f"the tiny model (patch {model.patch} x merge {model.merge})"
+        )
+
+
+def _check_splits(recipe: Recipe, task: Task) -> None:
+    wanted = {"evaluation.split": recipe.evaluation.split if recipe.evaluation.policies else None}
+    for name, validation in (("sft", recipe.sft.validation), ("grpo", recipe.grpo.validation)):
+        wanted[f"{name}.validation.split"] = validation.split if validation.every else None
+    for name, split in wanted.items():
+        if split is not None and split not in task.splits:
+            raise RecipeError(
+                f"the recipe: {name}: the task {task.name} has no split {split!r}; its splits are {', '.join(task.splits)}"
+            )
+
+
+def _check_source(recipe: Recipe, task: Task) -> None:
+    """An SFT without data needs a task that shows how it is solved: else it would teach to answer without a look."""
+    sft = recipe.sft
+    if sft.data or sft.steps == 0:
+        return
+    able = isinstance(task, HasDemonstrations if sft.source == "demonstrations" else HasExpert)
+    if not able:
+        other = (
+            "expert"
+            if isinstance(task, HasExpert)
+            else "demonstrations"
+            if isinstance(task, HasDemonstrations)
+            else None
+        )
+        hint = f", or set sft.source={other}" if other else ""
+        what = "demonstrations" if sft.source == "demonstrations" else "scripted expert"
+        raise RecipeError(
+            f"the task {task.name} has no {what} to learn from: give trajectories with --sft-data (`medvistagym sample` makes "
+            f"them){hint}, or skip SFT with --set sft.steps=0"
+        )

@@ -1,0 +1,257 @@
+"""What `medvistagym train` and `medvistagym eval` call. Importing it loads neither torch nor transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from medvistagym_trl._libraries import configure_libraries
+
+if TYPE_CHECKING:
+    from medvistagym_core.environment import EpisodeConfig, Task
+    from medvistagym_core.plugins import Registry
+    from medvistagym_core.rollouts import Policy, TrainingPlan
+    from medvistagym_core.tools import Toolbox
+    from medvistagym_core.trajectories import Results
+    from medvistagym_trl._recipe import Recipe
+
+DEFAULT: Final = "scoutvqa"
+QUICK_OVERRIDES: Final[Mapping[str, Any]] = {
+    "perception.steps": 12,
+    "sft.epochs": None,
+    "sft.steps": 6,
+    "sft.batch": 16,
+    "sft.parts": 1,
+    "sft.self_sampling.cases": 8,
+    "sft.self_sampling.steps": 2,
+    "grpo.steps": 3,
+    "grpo.completions": 32,
+    "grpo.parts": 4,
+    "grpo.group": 8,
+    "grpo.max_turn_tokens": 32,
+    "grpo.save_every": 2,
+    "grpo.tail.candidates": 8,
+    "comparison.no_tools_steps": 4,
+    "comparison.untrained_steps": 4,
+    "evaluation.n": 16,
+}
+"""What `--quick` changes: every phase runs, and no figure means anything."""
+QUICK_CHECKPOINT_OVERRIDES: Final[Mapping[str, Any]] = {
+    "sft.steps": 2,
+    "sft.batch": 4,
+    "sft.self_sampling.cases": 2,
+    "sft.self_sampling.samples": 2,
+    "grpo.steps": 2,
+    "grpo.completions": 8,
+    "grpo.parts": 2,
+    "grpo.group": 4,
+    "grpo.tail.candidates": 2,
+    "comparison.no_tools_steps": 0,
+    "comparison.untrained_steps": 0,
+    "evaluation.n": 4,
+}
+"""What it changes beyond that for a checkpoint, whose prompts are a hundred times as long as the tiny model's."""
+
+
+class TrlTrainer:
+    """Trains a vision-language policy on a toolbox: perception, SFT, GRPO, evaluation."""
+
+    name = "trl"
+    description = "SFT and GRPO with TRL, for the tiny built-in policy or a local Qwen-VL checkpoint"
+
+    def recipes(self) -> Mapping[str, str]:
+        """Recipes that ship with the trainer, and a line about each."""
+        from medvistagym_trl._recipe import load_recipe, recipe_names
+
+        return {name: load_recipe(name).description for name in recipe_names()}
+
+    def tool_schemas(self, toolbox: Toolbox) -> list[Mapping[str, Any]]:
+        """The schemas that TRL renders into the prompt for a toolbox, in order; the conformance kit compares them."""
+        from medvistagym_trl.rollout import tool_methods
+
+        return [method.__json_schema__ for method in tool_methods(toolbox)]
+
+    def train(
+        self,
+        registry: Registry,
+        *,
+        run: Path,
+        recipe: str | Path | None = None,
+        changes: Mapping[str, Any] | None = None,
+        tools: str | None = None,
+        model: str | Path | None = None,
+        quick: bool = False,
+        resume: bool = False,
+    ) -> Results:
+        """Train, evaluate, and leave everything in a run folder.
+
+        Args:
+            registry: What is installed.
+            run: The run folder.
+            recipe: Name of a shipped recipe, or a YAML file.
+            changes: Settings to change, by dotted name.
+            tools: Toolbox selection; the recipe's, or else the task's own, when None.
+            model: Folder of a checkpoint to train; None builds the tiny policy.
+            quick: A run of about a minute that shows only that everything runs.
+            resume: Go on with the run in `run`; its own recipe counts.
+
+        Raises:
+            SelectionError: A recipe, setting, task, tool, model or run folder that cannot be had; a sentence says why.
+        """
+        from medvistagym_trl._recipe import RecipeError, load_recipe
+
+        # What cannot be had is said before torch is loaded, which takes seconds.
+        run = Path(run)
+        if resume:
+            if recipe is not None or changes or tools is not None or model is not None or quick:
+                raise RecipeError("a resumed run keeps its own recipe, tools and model: give --run and --resume alone")
+            if not (run / "recipe.yaml").is_file():
+                raise RecipeError(f"{run} is no run folder: it holds no recipe.yaml")
+            resolved = load_recipe(run / "recipe.yaml")
+        else:
+            resolved = _resolve(recipe, changes, tools, model, quick)
+        resolved, task = _check(resolved, registry)
+        configure_libraries()
+        from medvistagym_trl.rollout import make_toolbox
+        from medvistagym_trl.run import BaselineProcess, RunFolder, TrainingPipeline, check_run
+
+        toolbox = make_toolbox(resolved, registry)
+        notes = [] if resume else check_run(resolved, task, toolbox, registry)
+        folder = RunFolder.resume(run, toolbox) if resume else RunFolder.begin(run, resolved, toolbox)
+        for note in notes:
+            folder.print_progress(note)
+        pipeline = TrainingPipeline(folder, task, registry)
+        try:
+            pipeline.warm_up()
+            second = resolved.processes > 1 and pipeline.has_baselines_left
+            with BaselineProcess(run) if second else nullcontext() as baselines:
+                return pipeline.run(baselines)
+        finally:
+            pipeline.close()
+
+    def plan(
+        self,
+        registry: Registry,
+        *,
+        recipe: str | Path | None = None,
+        changes: Mapping[str, Any] | None = None,
+        tools: str | None = None,
+        model: str | Path | None = None,
+        quick: bool = False,
+    ) -> TrainingPlan:
+        """What `train` would do with the same arguments: tokens, memory and steps. No weights are loaded, nothing is written.
+
+        Raises:
+            SelectionError: Something cannot be had, or cannot work; a sentence says why.
+        """
+        resolved, task = _check(_resolve(recipe, changes, tools, model, quick), registry)
+        configure_libraries()
+        from medvistagym_trl.rollout import make_toolbox
+        from medvistagym_trl.run import plan_run
+
+        return plan_run(resolved, task, make_toolbox(resolved, registry), registry)
+
+    def load_policy(
+        self,
+        registry: Registry,
+        path: str | Path,
+        task: Task,
+        toolbox: Toolbox,
+        *,
+        temperature: float | None = None,
+        seed: int = 0,
+    ) -> tuple[Policy, EpisodeConfig]:
+        """Load a trained policy.
+
+        Args:
+            registry: What is installed.
+            path: A run folder (its final policy), or a checkpoint in one, or any supported checkpoint.
+            task: The task to play.
+            toolbox: The tools it is given, which need not be those it was trained with.
+            temperature: Of sampling; 0 is greedy; None is the temperature it was trained with, or 1.
+            seed: Of sampling.
+
+        Returns:
+            The policy, and how its episodes are played.
+        """
+        configure_libraries()
+        from medvistagym_trl.run import load_trained_policy
+
+        return load_trained_policy(registry, Path(path), task, toolbox, temperature=temperature, seed=seed)
+
+
+def _resolve(
+    recipe: str | Path | None,
+    changes: Mapping[str, Any] | None,
+    tools: str | None,
+    model: str | Path | None,
+    quick: bool,
+) -> Recipe:
+    """The recipe of a new run, every change made."""
+    from medvistagym_trl._recipe import load_recipe
+
+    resolved = load_recipe(recipe or DEFAULT)
+    checkpoint = model is not None or resolved.model.path is not None
+    resolved = resolved.with_overrides({**(_quick(resolved, checkpoint) if quick else {}), **(changes or {})})
+    if tools is not None:
+        resolved = resolved.with_overrides({"tools": tools.split(",")})
+    if model is not None:
+        resolved = resolved.with_overrides({"model.path": str(model)})
+    return _as_trained(_with_absolute_paths(resolved))
+
+
+def _check(recipe: Recipe, registry: Registry) -> tuple[Recipe, Task]:
+    """The recipe with its toolbox named, and its task; what can be refused without torch is refused."""
+    from medvistagym_core.environment import make_task
+    from medvistagym_trl._recipe import check_recipe
+    from medvistagym_trl.rollout import find_trajectory_files, mix_tasks, parse_reward
+
+    tasks: list[Task] = [make_task(registry, name, recipe.task_arguments) for name in recipe.tasks]
+    task = mix_tasks(tasks)
+    recipe = recipe if recipe.tools is not None else recipe.with_overrides({"tools": list(task.tools)})
+    registry.toolbox(recipe.tools or ())
+    registry.executor(recipe.executor)
+    parse_reward(recipe.episode, registry.rewards)
+    check_recipe(recipe, tasks)
+    find_trajectory_files(recipe.sft.data)
+    return recipe, task
+
+
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    """A recipe whose files are found from any folder, so that its run can be resumed from another one."""
+    paths = {"model.path": recipe.model.path, "model.chat_template": recipe.model.chat_template}
+    changes: dict[str, Any] = {name: str(Path(path).resolve()) for name, path in paths.items() if path is not None}
+    if recipe.sft.data:
+        changes["sft.data"] = [str(Path(path).resolve()) for path in recipe.sft.data]
+    return recipe.with_overrides(changes) if changes else recipe
+
+
+def _as_trained(recipe: Recipe) -> Recipe:
+    """A recipe that shows a tiny model given by its folder what it was trained to read, and no other words."""
+    from medvistagym_trl._recipe import read_conversation_format
+
+    if recipe.model.path is None or recipe.episode.compact is not None:
+        return recipe
+    conversation = read_conversation_format(Path(recipe.model.path))
+    if conversation is None or not conversation.compact:
+        return recipe.with_overrides({"episode.compact": False})
+    return recipe.with_overrides(
+        {
+            "episode.compact": True,
+            "episode.action_format": conversation.action_format,
+            "model.view_side": conversation.view_side,
+        }
+    )
+
+
+def _quick(recipe: Recipe, checkpoint: bool) -> dict[str, Any]:
+    """What `--quick` changes of a recipe: no more steps, tokens and cases than show that everything runs."""
+    return {
+        **QUICK_OVERRIDES,
+        **(QUICK_CHECKPOINT_OVERRIDES if checkpoint else {}),
+        "grpo.tail.steps": min(1, recipe.grpo.tail.steps),
+        "evaluation.max_tokens": min(48, recipe.evaluation.max_tokens),
+        "evaluation.batch": min(16, recipe.evaluation.batch),
+    }

@@ -1,0 +1,133 @@
+"""A tokenizer made to measure for one toolbox and one task.
+
+A tiny policy cannot afford a prompt of a thousand tokens, yet its prompt must carry the toolbox's JSON Schemas
+exactly. So the vocabulary is built from what the policy will read and write: the instructions are one token and so is
+every schema line, and so are the stem of a call (`<tool_call>{"name": ..., "arguments": {"image": `), every argument
+key, every answer, and every number together with the separator that follows it (`250, `, `375]`, `80}`). Text is
+still text: decoding the prompt gives back the schemas character for character, and anything unforeseen falls back to
+byte-level BPE, digit by digit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+END_OF_TURN: Final = "<|im_end|>"
+PADDING: Final = "<|endoftext|>"
+IMAGE: Final = "<|image_pad|>"
+SPECIAL: Final = (PADDING, "<|im_start|>", END_OF_TURN, "<|vision_start|>", "<|vision_end|>", IMAGE, "<|video_pad|>")
+SUPPRESSED_TOKENS: Final = ("<|vision_start|>", "<|vision_end|>", IMAGE, "<|video_pad|>")
+"""Tokens that stand for images: a policy that samples one would claim an image that is not there."""
+
+_MARKS = ("<think>", "</think>", "<answer>", "</answer>", "\n<tools>\n", "</tools>", "<tool_call>", "</tool_call>")
+_CLOSERS = ("}</tool_call>", "}}</tool_call>")
+_ROLES = ("system\n", "user\n", "assistant\n", "tool\n")
+_SEPARATORS = (", ", "]", "}")
+_INTEGER = re.compile(r"-?\d+")
+
+
+def schema_line(schema: Mapping[str, Any]) -> str:
+    """One tool's JSON Schema exactly as the chat template writes it (`tojson`: insertion order, no ASCII escapes)."""
+    return json.dumps(schema, ensure_ascii=False)
+
+
+def tool_call_tokens(schemas: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The fixed text of every call a toolbox allows: stems, keys and enumerated values.
+
+    Args:
+        schemas: Tools in the Hugging Face dialect (`{"type": "function", "function": {...}}`).
+
+    Returns:
+        Strings of which the JSON text of any valid call is made, apart from numbers and free text.
+    """
+    tokens: list[str] = []
+    for schema in schemas:
+        function = schema["function"]
+        head = f'<tool_call>{{"name": {json.dumps(function["name"])}, "arguments": {{'
+        tokens.append(head)
+        for key, value in function["parameters"].get("properties", {}).items():
+            opening = "[" if _is_array(value) else ""
+            tokens += [f"{head}{json.dumps(key)}: {opening}", f"{json.dumps(key)}: {opening}"]
+            for option in _enumerated(value):
+                tokens += [json.dumps(option) + after for after in ("", *_SEPARATORS)]
+    return tokens
+
+
+def build_tokenizer(
+    schemas: Sequence[Mapping[str, Any]],
+    texts: Iterable[str],
+    words: Iterable[str],
+    corpus: Iterable[str],
+    size: int = 448,
+) -> PreTrainedTokenizerFast:
+    """Build a tokenizer for a toolbox and a task.
+
+    Args:
+        schemas: The toolbox's tools in the Hugging Face dialect; each becomes one token.
+        texts: Recurring texts such as the instructions or a fixed question; each becomes one token.
+        words: The task's vocabulary. A plain integer such as "-700" becomes its forms with a separator ("-700, ",
+            "-700]", "-700}"), never a bare number, so that measured values are still read digit by digit.
+        corpus: Texts of the kind the policy reads (questions, what tools say), from which byte-level BPE learns the rest.
+        size: Number of BPE entries before the whole tokens are added, at least 256 + 7.
+    """
+    model = Tokenizer(models.BPE())
+    model.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\d|[^\d\s]+ ?|\s"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    model.decoder = decoders.ByteLevel()
+    model.train_from_iterator(
+        list(corpus),
+        trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=list(SPECIAL),
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    whole: dict[str, bool] = dict.fromkeys((*_MARKS, *_CLOSERS, *_ROLES), False)
+    whole |= dict.fromkeys((text for text in texts if text.strip()), False)
+    whole |= dict.fromkeys((schema_line(schema) + "\n" for schema in schemas), False)
+    whole |= dict.fromkeys(tool_call_tokens(schemas), False)
+    for number in range(10):  # image handles
+        whole[f"{number}, "] = False
+    for word in words:
+        if _INTEGER.fullmatch(word):
+            whole |= dict.fromkeys((word + after for after in _SEPARATORS), False)
+        elif word.strip():
+            whole[word] = word[0].isalnum() and word[-1].isalnum()
+    model.add_tokens(
+        [AddedToken(text, single_word=alone, normalized=False, special=False) for text, alone in whole.items()]
+    )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=model,
+        eos_token=END_OF_TURN,
+        pad_token=PADDING,
+        additional_special_tokens=list(SPECIAL[1:]),
+        padding_side="left",
+        truncation_side="left",
+        model_max_length=8192,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def suppressed_token_ids(tokenizer: Any) -> list[int]:
+    """Ids of `SUPPRESSED_TOKENS`, as far as the tokenizer has them."""
+    vocabulary = tokenizer.get_vocab()
+    return [vocabulary[token] for token in SUPPRESSED_TOKENS if token in vocabulary]
+
+
+def _is_array(schema: Mapping[str, Any]) -> bool:
+    return any(option.get("type") == "array" for option in (schema, *schema.get("anyOf", ())))
+
+
+def _enumerated(schema: Mapping[str, Any]) -> list[Any]:
+    return [value for option in (schema, *schema.get("anyOf", ())) for value in option.get("enum", ())]

@@ -1,0 +1,37 @@
+"""A training run: its folder, its stages in order, what is logged and drawn, and the process of the baselines.
+
+May use every other room; `python -m medvistagym_trl.run FOLDER` is the second process.
+"""
+
+from medvistagym_trl.run._baseline_process import BaselineProcess
+from medvistagym_trl.run._callbacks import GrpoLogCallback, RunLogCallback
+from medvistagym_trl.run._folder import RunFolder, RunFolderError, atomic_write_text
+from medvistagym_trl.run._load import load_trained_policy
+from medvistagym_trl.run._memory import MemoryEstimate, estimate_memory
+from medvistagym_trl.run._metrics import DriftDetector, episode_metrics
+from medvistagym_trl.run._pipeline import TrainingPipeline
+from medvistagym_trl.run._plan import plan_run
+from medvistagym_trl.run._plot import plot_results
+from medvistagym_trl.run._preflight import check_run
+from medvistagym_trl.run._trajectory_log import TrainingTrajectoryLog
+from medvistagym_trl.run._validation import ValidationCallback
+
+__all__ = [
+    "BaselineProcess",
+    "DriftDetector",
+    "GrpoLogCallback",
+    "MemoryEstimate",
+    "RunFolder",
+    "RunFolderError",
+    "RunLogCallback",
+    "TrainingPipeline",
+    "TrainingTrajectoryLog",
+    "ValidationCallback",
+    "atomic_write_text",
+    "check_run",
+    "episode_metrics",
+    "estimate_memory",
+    "load_trained_policy",
+    "plan_run",
+    "plot_results",
+]

@@ -1,0 +1,84 @@
+"""What is logged of a training while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from transformers import TrainerCallback
+
+from medvistagym_core.environment import Episode
+from medvistagym_trl._recipe import GrpoRecipe
+from medvistagym_trl.run._folder import RunFolder
+from medvistagym_trl.run._metrics import DriftDetector, episode_metrics
+from medvistagym_trl.run._trajectory_log import TrainingTrajectoryLog
+
+_PROGRESS_METRICS: Final = ("loss", "reward", "accuracy", "calls")
+"""What a line of progress shows, beside accuracy and calls of each family."""
+
+
+class RunLogCallback(TrainerCallback):
+    """Passes what a trainer logs on to the run."""
+
+    def __init__(self, run: RunFolder, phase: str) -> None:
+        self._run, self._phase = run, phase
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Write a line of metrics, and a line of progress now and then."""
+        numbers = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, int | float)}
+        if "loss" in numbers:
+            self.step(state.global_step, state.max_steps, numbers)
+
+    def step(self, step: int, steps: int, metrics: dict[str, float]) -> None:
+        """Take the metrics of step number `step` of `steps`."""
+        self._run.log(self._phase, {"step": step, **metrics})
+        if step % 10 == 0 or step == steps:
+            shown = {k: v for k, v in metrics.items() if k in _PROGRESS_METRICS or k.endswith(("/accuracy", "/calls"))}
+            facts = "  ".join(f"{key} {value:.2f}" for key, value in shown.items())
+            self._run.print_progress(f"{self._phase} {step}/{steps}  {facts}")
+
+
+class GrpoLogCallback(RunLogCallback):
+    """Also counts the episodes of a step, keeps those of some steps, and warns where the policy drifts.
+
+    Args:
+        run: The run.
+        phase: The stage.
+        recipe: Its settings.
+        trajectories: Where episodes are kept: of the first step, the last, and those with a checkpoint.
+    """
+
+    def __init__(self, run: RunFolder, phase: str, recipe: GrpoRecipe, trajectories: TrainingTrajectoryLog) -> None:
+        super().__init__(run, phase)
+        self._recipe, self._trajectories = recipe, trajectories
+        self._drift = DriftDetector(recipe.watch)
+        self._drifted = False
+        self._episodes: Sequence[Episode] = ()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Write a line of metrics, and act on what they show."""
+        super().on_log(args, state, control, logs, **kwargs)
+        if not self._drifted:
+            return
+        self._drifted = False
+        if self._recipe.watch.action == "stop":
+            self._run.print_progress(f"{self._phase} ends here (grpo.watch.action stop)")
+            control.should_training_stop = True
+        elif self._recipe.watch.action == "lower_rate":
+            scheduler = getattr(kwargs["lr_scheduler"], "scheduler", kwargs["lr_scheduler"])  # accelerate wraps it
+            scheduler.base_lrs = [rate / 2 for rate in scheduler.base_lrs]
+            self._run.print_progress("the learning rate is half of what it was (grpo.watch.action lower_rate)")
+
+    def record(self, episodes: Sequence[Episode]) -> dict[str, float]:
+        """Take the finished episodes of a step; their metrics, for the trainer to log."""
+        self._episodes = episodes
+        return episode_metrics(episodes)
+
+    def step(self, step: int, steps: int, metrics: dict[str, float]) -> None:
+        """Take the metrics of step number `step` of `steps`."""
+        super().step(step, steps, metrics)
+        for sentence in self._drift.update(metrics):
+            self._run.print_progress(f"warning, step {step}: {sentence}")
+            self._drifted = True
+        if step in (1, steps) or step % self._recipe.save_every == 0:
+            self._trajectories.write(step, self._episodes)

@@ -1,0 +1,157 @@
+"""How much memory and disk the stages of a run take, estimated from sizes alone; every assumption is stated."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from medvistagym_trl._recipe import Recipe
+from medvistagym_trl.model import ModelSize, StackSize
+
+_QUANTISED_BYTES: Final = {"none": 0.0, "8bit": 1.0, "4bit": 0.5 + 8 / 64 / 8 + 32 / 256 / 64 / 8}
+"""Bytes of a weight: nf4 with a constant of 8 bits for 64 weights, and one of 32 bits for 256 of those (bitsandbytes)."""
+_FLOAT32: Final = 4
+_ADAMW_STATES: Final = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes of the device's memory in the step that takes most, and of the disk.
+
+    Attributes:
+        weights: Weights, in the type that they are kept in.
+        masters: Of these, those that are trained, in float32.
+        gradients: Gradients of what is trained.
+        optimiser: States of AdamW.
+        reference: A second copy of the weights, which a divergence (`grpo.beta`) is measured against.
+        activations: What the backward pass needs of one part of a step.
+        pictures: Pixels of the images of that part.
+        generation: Keys and values of all completions of a step, while they are sampled.
+        disk: Checkpoints of the stages, and of the one under way.
+        accumulates: Whether gradients of earlier parts are there while a part is learnt from.
+        assumptions: What the figures rest on.
+    """
+
+    weights: int
+    masters: int
+    gradients: int
+    optimiser: int
+    reference: int
+    activations: int
+    pictures: int
+    generation: int
+    disk: int
+    accumulates: bool
+    assumptions: tuple[str, ...]
+
+    @property
+    def peak(self) -> int:
+        """The most at one time: a part is learnt from, gradients are applied, or completions are sampled."""
+        kept = self.weights + self.optimiser + self.reference
+        learning = self.activations + self.pictures + (self.gradients if self.accumulates else 0)
+        return kept + max(learning, self.gradients, self.generation)
+
+
+def estimate_memory(
+    size: ModelSize, recipe: Recipe, *, conversation: int, completion: int, image_tokens: int, half: bool
+) -> MemoryEstimate:
+    """Estimate what a run takes.
+
+    Args:
+        size: The model.
+        recipe: Batch, parts, adapters, checkpointing.
+        conversation: Tokens of a whole episode.
+        completion: Of these, those after the prompt.
+        image_tokens: Of these, those that stand for images.
+        half: Whether layers compute in bfloat16, as on CUDA, or in float32.
+    """
+    model, grpo, sft = recipe.model, recipe.grpo, recipe.sft
+    adapters = bool(model.lora.rank)
+    kept_bytes = size.stored_bytes if adapters else _FLOAT32
+    weights = round((size.all - size.quantised) * kept_bytes + size.quantised * _QUANTISED_BYTES[model.quantization])
+    masters = size.trained * _FLOAT32
+    weights += masters if adapters else 0
+    number = 2 if half else kept_bytes
+    parts = {
+        "sft": sft.batch // sft.parts if sft.steps != 0 else 0,
+        "grpo": grpo.completions // grpo.parts if grpo.steps else 0,
+    }
+    rows = max(parts.values())
+    tokens, patches = rows * conversation, rows * image_tokens * _PATCHES
+    # GRPO computes logits of the completion alone, SFT of all that it reads.
+    logits = max(parts["sft"] * conversation, parts["grpo"] * completion) * size.vocabulary * _LOGIT_COPIES * _FLOAT32
+    stacks = [(size.language, _LANGUAGE, tokens)]
+    if "vision" not in model.frozen if not adapters else "vision" in model.lora.towers:
+        stacks.append((size.vision, _VISION, patches))
+    if adapters:  # a norm that is not trained does not keep what it has normalised
+        stacks = [(stack, dataclasses.replace(kept, hidden=kept.hidden - 2), count) for stack, kept, count in stacks]
+    layers = [_layer_bytes(stack, kinds, count, number) for stack, kinds, count in stacks]
+    if adapters and number != _FLOAT32 and not half:  # inputs of adapters are copied to float32
+        layers[0] += tokens * _FLOAT32 * (5 * size.language.hidden + size.language.heads + size.language.intermediate)
+    if model.gradient_checkpointing:
+        inputs = sum(stack.layers * stack.hidden * count for stack, _, count in stacks) * number
+        activations = inputs + max(logits, *layers)
+    else:
+        activations = logits + sum(each * stack.layers for each, (stack, _, _) in zip(layers, stacks, strict=True))
+    activations += _ENDS * size.language.hidden * tokens * number
+    generation = (
+        2 * size.language.layers * size.language.kv_heads * number * grpo.completions * conversation
+        if grpo.steps
+        else 0
+    )
+    saved = masters if adapters else size.all * _FLOAT32
+    stages = 1 + bool(grpo.steps) + bool(grpo.tail.steps) + sft.self_sampling.rounds
+    return MemoryEstimate(
+        weights=weights,
+        masters=masters,
+        gradients=masters,
+        optimiser=masters * _ADAMW_STATES,
+        reference=size.all * _FLOAT32 if grpo.steps and grpo.beta and not adapters else 0,
+        activations=round(activations),
+        pictures=patches * _PATCH_VALUES * _FLOAT32,
+        generation=generation,
+        accumulates=max(sft.parts if parts["sft"] else 1, grpo.parts if parts["grpo"] else 1) > 1,
+        disk=saved * stages + 2 * (saved + masters * _ADAMW_STATES),
+        assumptions=(
+            f"every conversation takes {conversation} tokens, of which {image_tokens} stand for images",
+            f"a part holds {rows} conversations",
+            f"layers compute in {number} bytes a number, with an attention kernel that keeps no matrix of scores",
+            "gradients and the two states of AdamW are float32",
+            "all completions of a step are sampled at once, with their keys and values kept",
+            "while a checkpoint is written, the one before it is still there",
+        ),
+    )
+
+
+_PATCHES: Final = 4
+"""Patches behind an image token, where two by two are merged."""
+_PATCH_VALUES: Final = 3 * 2 * 16 * 16
+"""Numbers of a patch: three channels, two frames, 16 x 16 pixels."""
+_LOGIT_COPIES: Final = 3
+"""Logits, their logarithms, and the gradient of one of them, in float32."""
+_ENDS: Final = 3
+"""Embeddings and the last norm, in widths of the residual stream."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """Numbers that the backward pass of a layer needs of a token, in multiples of the layer's widths."""
+
+    hidden: float
+    heads: float
+    kv_heads: float
+    intermediate: float
+
+
+_LANGUAGE: Final = _Kept(hidden=6, heads=4, kv_heads=4, intermediate=4)
+"""Two norms with their inputs and the residuals; queries before and after norm and rotation, and the attention's output; keys
+and values; the gate, its activation, the other half and their product. Counted on Qwen3-VL."""
+_VISION: Final = _Kept(hidden=5, heads=6, kv_heads=0, intermediate=2)
+"""Of a tower with a plain MLP, whose queries, keys and values are of one width."""
+
+
+def _layer_bytes(stack: StackSize, kept: _Kept, tokens: int, number: int) -> float:
+    """What the backward pass through one layer needs."""
+    widths = kept.hidden * stack.hidden + kept.heads * stack.heads
+    widths += kept.kv_heads * stack.kv_heads + kept.intermediate * stack.intermediate
+    return float(tokens * number * widths)

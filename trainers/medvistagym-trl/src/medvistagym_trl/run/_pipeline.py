@@ -1,0 +1,209 @@
+"""The stages of a run, in order. Each reads a checkpoint, trains or measures, and leaves a checkpoint or rows behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from medvistagym_core.environment import HasPerceptionItems, Task
+from medvistagym_core.plugins import Registry
+from medvistagym_core.trajectories import ResultRow, Results, format_table
+from medvistagym_trl.model import LoadedModel
+from medvistagym_trl.run._folder import RunFolder, atomic_write_text
+from medvistagym_trl.run._plot import plot_results
+from medvistagym_trl.run._reinforcement import run_grpo, run_grpo_tail
+from medvistagym_trl.run._setup import final_phase, make_setup, supervised_phases
+from medvistagym_trl.run._supervised import (
+    run_no_tools,
+    run_self_sampling,
+    run_sft,
+    run_syntax_only_baseline,
+)
+from medvistagym_trl.stages import (
+    build_untrained_model,
+    decoding_temperatures,
+    evaluate,
+    measure_tokens,
+    perception_accuracy,
+    train_perception,
+)
+
+if TYPE_CHECKING:
+    from medvistagym_trl.run._baseline_process import BaselineProcess
+
+NAMES: Final = {
+    "no_tools": "no tools",
+    "untrained": "tools without training",
+    "sft": "SFT",
+    "grpo": "SFT + GRPO",
+}
+"""What the table calls the policy of each stage."""
+
+
+class TrainingPipeline:
+    """The stages of one run.
+
+    Args:
+        run: The run folder.
+        task: The task, or the mix of tasks.
+        registry: Gives reward terms and executors of plugins.
+    """
+
+    def __init__(self, run: RunFolder, task: Task, registry: Registry) -> None:
+        self.setup = make_setup(run, task, registry)
+        self.recipe, self.run_folder = run.recipe, run
+        torch.set_num_threads(self.recipe.threads)
+
+    @property
+    def main_stages(self) -> dict[str, Callable[[], None]]:
+        """The stages of the policy itself after the warm-up, in order."""
+        setup, recipe = self.setup, self.recipe
+        stages: dict[str, Callable[[], None]] = {"sft": partial(run_sft, setup)}
+        phases = supervised_phases(recipe)
+        for number, phase in enumerate(phases[1:], 1):
+            stages[phase] = partial(run_self_sampling, setup, number, phases[number - 1])
+        stages["grpo"] = partial(run_grpo, setup, phases[-1])
+        if recipe.grpo.tail.steps:
+            stages["grpo_tail"] = partial(run_grpo_tail, setup, "grpo")
+        evaluated = [name for name in ("sft", "grpo") if name in recipe.evaluation.policies]
+        return stages | {f"evaluation-{name}": partial(self.evaluation, name) for name in evaluated}
+
+    @property
+    def baseline_stages(self) -> dict[str, Callable[[], None]]:
+        """The stages of the policies that it is compared with, in order."""
+        trained = {"no_tools": run_no_tools, "untrained": run_syntax_only_baseline}
+        stages: dict[str, Callable[[], None]] = {}
+        for name in self.recipe.comparison.policies:
+            stages[name] = partial(trained[name], self.setup)
+            if name in self.recipe.evaluation.policies:
+                stages[f"evaluation-{name}"] = partial(self.evaluation, name)
+        return stages
+
+    @property
+    def has_baselines_left(self) -> bool:
+        """Whether a stage of the policies to compare with is not done."""
+        return any(not self.run_folder.done(name) for name in self.baseline_stages)
+
+    def warm_up(self) -> None:
+        """Run the stage that all others begin from."""
+        self._run_stage("perception", self.perception)
+
+    def run(self, baselines: BaselineProcess | None = None) -> Results:
+        """Run every stage that is not done yet; the results.
+
+        Args:
+            baselines: A second process that trains the policies to compare with meanwhile, once the warm-up is done. What it
+                has not done in the end, for whatever reason, is done here.
+        """
+        self.warm_up()
+        for name, stage in self.main_stages.items():
+            self._run_stage(name, stage)
+        if baselines is not None:
+            baselines.wait()
+        self.run_baselines()
+        return self.report()
+
+    def run_baselines(self) -> None:
+        """Run the stages of the policies to compare with."""
+        for name, stage in self.baseline_stages.items():
+            self._run_stage(name, stage)
+
+    def close(self) -> None:
+        """Close the executors, and let the folder go."""
+        self.setup.close()
+
+    def _run_stage(self, name: str, stage: Callable[[], None]) -> None:
+        if self.run_folder.done(name):
+            return
+        torch.manual_seed(self.recipe.seed)
+        with self.run_folder.phase(name):
+            stage()
+        shutil.rmtree(self.setup.steps_folder(name), ignore_errors=True)  # needed only to go on with the stage
+
+    def perception(self) -> None:
+        """Build the model, or load the one given, and train it to see."""
+        recipe, context, task = self.recipe, self.setup.context, self.setup.task
+        if recipe.model.path is not None:
+            self.run_folder.save_reference("perception", recipe.model.path)
+            return
+        model = build_untrained_model(recipe.model, context, recipe.seed)
+        if isinstance(task, HasPerceptionItems) and recipe.perception.steps:
+            train_perception(model, context, task, recipe.perception, log=self._on_perception_step)
+            split = "validation" if "validation" in task.splits else context.split
+            items = [task.look(split, index, recipe.seed) for index in range(256)]
+            accuracy = perception_accuracy(model, context, items)
+            self.run_folder.print_progress(
+                "  ".join(f"{question}... {share:.2f}" for question, share in accuracy.items())
+            )
+        self.run_folder.print_progress(str(measure_tokens(context, model.processor, calls=False)))
+        self.run_folder.save("perception", model)
+
+    def evaluation(self, phase: str) -> None:
+        """The policy of a stage under every decoding; rows that are there already are kept."""
+        recipe = self.recipe
+        name = NAMES[phase]
+        shared = self.setup.context_without_tools if phase == "no_tools" else self.setup.context
+        context = shared.as_measured(recipe.evaluation.split)
+        model: LoadedModel | None = None
+        try:
+            for decoding, temperature in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature):
+                path = self._rows_file(phase, decoding)
+                if path.exists():
+                    continue
+                model = model or self.setup.load(self._checkpoint_of(phase))
+                keep = self.setup.trajectories(f"{path.stem}.jsonl")
+                rows = evaluate(context, model, name, recipe.evaluation, temperature, seed=recipe.seed, keep=keep)
+                atomic_write_text(path, json.dumps([row.model_dump() for row in rows], indent=1) + "\n")
+                self.run_folder.print_progress(
+                    f"{name}, {decoding}: {100 * rows[-1].accuracy:.1f} %, {rows[-1].calls_per_question:.2f} calls"
+                )
+        finally:
+            context.close()
+
+    def report(self) -> Results:
+        """Write `results.json` and `results.png`; the results."""
+        recipe = self.recipe
+        rows: list[ResultRow] = []
+        for decoding, _ in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature):
+            for phase in NAMES:
+                file = self._rows_file(phase, decoding)
+                if file.is_file():
+                    rows += [ResultRow.model_validate(row) for row in json.loads(file.read_text("utf-8"))]
+        notes = [
+            f"Recipe {recipe.name}; the policy was trained and is mainly judged at temperature {recipe.grpo.temperature:g}.",
+            "The training reward uses the generator's knowledge of which call is informative."
+            if self.setup.context.config.reward.uses_privileged_information
+            else "The training reward uses the answer alone, not which call is informative.",
+            "Wall seconds: "
+            + ", ".join(f"{phase} {seconds:.0f}" for phase, seconds in self.run_folder.seconds.items())
+            + ".",
+        ]
+        results = Results(
+            task=recipe.task, split=recipe.evaluation.split, seed=recipe.seed, rows=tuple(rows), notes=tuple(notes)
+        )
+        results.save(self.run_folder.path / "results.json")
+        plot_results(results, self.run_folder.metrics(), self.run_folder.path / "results.png")
+        atomic_write_text(
+            self.run_folder.path / "results.txt", format_table(results.rows) + "\n\n" + "\n".join(results.notes) + "\n"
+        )
+        return results
+
+    def _checkpoint_of(self, policy: str) -> str:
+        if policy == "grpo":
+            return final_phase(self.recipe)
+        return supervised_phases(self.recipe)[-1] if policy == "sft" else policy
+
+    def _on_perception_step(self, metrics: dict[str, float]) -> None:
+        self.run_folder.log("perception", metrics)
+        step, steps = metrics["step"], self.recipe.perception.steps
+        if step % 100 == 0 or step == steps:
+            self.run_folder.print_progress(f"perception {step:.0f}/{steps}  loss {metrics['loss']:.3f}")
+
+    def _rows_file(self, phase: str, decoding: str) -> Path:
+        return self.run_folder.path / "evaluation" / f"{phase}-{decoding.replace(' ', '')}.json"

@@ -1,0 +1,89 @@
+"""The table and the training curves as one figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medvistagym_core.trajectories import OVERALL, Results
+
+_WINDOW = 5
+
+
+def plot_results(results: Results, metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw a run: accuracy of every policy and decoding, and what reinforcement learning changed step by step.
+
+    Args:
+        results: The table.
+        metrics: Lines of `metrics.jsonl`.
+        path: PNG to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 7.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    top, bottom = figure.subplots(2, 2)
+    _bars(top[0], results)
+    _families(top[1], results)
+    steps = {int(line["step"]): line for line in metrics if line.get("phase") == "grpo" and "step" in line}
+    _curves(bottom[0], steps, "accuracy", "Accuracy while learning (GRPO, sampled)")
+    _curves(bottom[1], steps, "calls", "Calls a question while learning (GRPO)")
+    part = path.with_name(f".{path.name}")
+    figure.savefig(part, format="png", dpi=110)
+    part.replace(path)
+
+
+def _bars(axes: Any, results: Results) -> None:
+    whole = [row for row in results.rows if row.family == OVERALL]
+    policies = list(dict.fromkeys(row.policy for row in whole))
+    decodings = list(dict.fromkeys(row.decoding for row in whole))
+    width = 0.8 / max(1, len(decodings))
+    for place, decoding in enumerate(decodings):
+        rows = [
+            next((row for row in whole if (row.policy, row.decoding) == (policy, decoding)), None)
+            for policy in policies
+        ]
+        bars = [(at + place * width, row) for at, row in enumerate(rows) if row is not None]
+        heights = [row.accuracy for _, row in bars]
+        errors = [[row.accuracy - row.low for _, row in bars], [row.high - row.accuracy for _, row in bars]]
+        axes.bar([at for at, _ in bars], heights, width, yerr=errors, capsize=3, label=decoding)
+    axes.set_xticks([at + width * (len(decodings) - 1) / 2 for at in range(len(policies))], policies)
+    axes.set(ylim=(0, 1), ylabel="accuracy", title=f"{results.task}, {results.split} split, 95 % intervals")
+    if policies:
+        axes.legend(fontsize=8)
+
+
+def _families(axes: Any, results: Results) -> None:
+    first = results.rows[0].decoding if results.rows else ""
+    rows = [row for row in results.rows if row.decoding == first and row.family != OVERALL]
+    policies = list(dict.fromkeys(row.policy for row in rows))
+    families = list(dict.fromkeys(row.family for row in rows))
+    width = 0.8 / max(1, len(policies))
+    for place, policy in enumerate(policies):
+        mine = [
+            next((row for row in rows if (row.policy, row.family) == (policy, family)), None) for family in families
+        ]
+        bars = [(at + place * width, row.accuracy) for at, row in enumerate(mine) if row is not None]
+        axes.bar([at for at, _ in bars], [accuracy for _, accuracy in bars], width, label=policy)
+    axes.set_xticks([at + width * (len(policies) - 1) / 2 for at in range(len(families))], families)
+    axes.set(ylim=(0, 1), ylabel="accuracy", title=f"by family, {first}")
+    if policies:
+        axes.legend(fontsize=8)
+
+
+def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], what: str, title: str) -> None:
+    order = sorted(steps)
+    names = sorted({key for line in steps.values() for key in line if key.endswith(f"/{what}")})
+    for name in names:
+        values = [float(steps[step].get(name, "nan")) for step in order]
+        smooth = [
+            sum(window) / len(window)
+            for at in range(len(values))
+            if (window := values[max(0, at - _WINDOW + 1) : at + 1])
+        ]
+        axes.plot(order, smooth, label=name.removesuffix(f"/{what}"))
+    axes.set(xlabel="step", ylabel=what, title=title)
+    if names:
+        axes.legend(fontsize=8)

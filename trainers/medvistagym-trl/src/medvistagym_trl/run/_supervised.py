@@ -1,0 +1,241 @@
+"""The supervised stages of a run: SFT, rounds of rejection sampling, and the policies to compare with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from medvistagym_core.environment import HasPerceptionItems
+from medvistagym_core.rollouts import rollout
+from medvistagym_core.trajectories import Trajectory, TrajectoryWriter
+from medvistagym_trl._recipe import SftRecipe, ValidationRecipe
+from medvistagym_trl.model import LoadedModel, TokenCounter
+from medvistagym_trl.rollout import (
+    ConversationSource,
+    DemonstrationFactory,
+    DemonstrationSource,
+    PictureLoader,
+    RecordedSource,
+    RolloutContext,
+    TrajectoryData,
+    conversation_of,
+    find_trajectory_files,
+    locate_case,
+    refusal_of,
+    write_demonstrations,
+)
+from medvistagym_trl.run._callbacks import RunLogCallback
+from medvistagym_trl.run._folder import atomic_write_text
+from medvistagym_trl.run._scripts import answer_at_once, demonstration_factory, random_call_factory
+from medvistagym_trl.run._setup import PLAIN_CASES, SELF_SAMPLING_CASES, SFT_CASES, RunSetup
+from medvistagym_trl.run._validation import keep_best, validation_callbacks
+from medvistagym_trl.stages import (
+    ConversationCollator,
+    PerceptionCollator,
+    SamplingPolicy,
+    preview_examples,
+    train_sft,
+)
+
+SAVED_DEMONSTRATIONS: Final = 32
+"""Demonstrations of each supervised stage that are kept as trajectories."""
+_BASELINES: Final = ("no_tools", "untrained")
+_LABELS: Final = {"no_tools": "no tools", "untrained": "tools without training", "sft": "SFT"}
+
+
+def run_sft(setup: RunSetup) -> None:
+    """Supervised fine-tuning on the trajectories given, or on the task's demonstrations or its expert's."""
+    recipe, context = setup.recipe.sft, setup.context
+    if recipe.data:
+        model = setup.load_to_train("perception")
+        data = open_data(context, recipe, recipe.data, model)
+        setup.folder.print_progress(str(data.report))
+        steps = data_steps(recipe, len(data))
+        _train_on_data(setup, "sft", model, data, steps)
+        return
+    factory = demonstration_factory(recipe, setup.task, setup.folder.toolbox)
+    _train_on_demonstrations(setup, "sft", context, factory, recipe.steps or 0, SFT_CASES, recipe.looks)
+
+
+def run_no_tools(setup: RunSetup) -> None:
+    """The same model, trained to answer at once."""
+    steps = setup.recipe.comparison.no_tools_steps
+    _train_on_demonstrations(setup, "no_tools", setup.context_without_tools, answer_at_once, steps, PLAIN_CASES)
+
+
+def run_syntax_only_baseline(setup: RunSetup) -> None:
+    """The same model, taught the syntax of calls and nothing of their use."""
+    factory = random_call_factory(setup.task, setup.folder.toolbox)
+    steps = setup.recipe.comparison.untrained_steps
+    _train_on_demonstrations(setup, "untrained", setup.context, factory, steps, SFT_CASES)
+
+
+def run_self_sampling(setup: RunSetup, number: int, before: str) -> None:
+    """One round of rejection sampling: the policy plays training cases and learns from its right answers.
+
+    Args:
+        setup: The run.
+        number: Of the round, from 1.
+        before: The stage whose policy plays.
+    """
+    recipe, context = setup.recipe.sft, setup.context
+    rules, model = recipe.self_sampling, setup.load_to_train(before)
+    phase = f"self_sampling_{number}"
+    path = setup.trajectories(f"{phase}.jsonl")
+    policy = SamplingPolicy(
+        model,
+        context.rendered_schemas,
+        context.config.protocol,
+        temperature=rules.temperature,
+        max_tokens=setup.recipe.evaluation.max_tokens,
+        seed=setup.recipe.seed + number,
+        name=phase,
+    )
+    first = SELF_SAMPLING_CASES + (number - 1) * rules.cases
+    with TrajectoryWriter(path, context.toolbox) as writer:
+        for task in context.tasks:
+            mine = [locate_case(context.task, "train", index) for index in range(first, first + rules.cases)]
+            positions = list(dict.fromkeys(position for part, position in mine if part is task))
+            episodes = rollout(
+                policy,
+                task,
+                context.toolbox,
+                "train",
+                positions,
+                context.config,
+                seed=context.seed,
+                samples=rules.samples,
+                batch=setup.recipe.evaluation.batch,
+                writer=writer,
+                executor=context.executor,
+            )
+            for _ in episodes:
+                pass
+    data = open_data(context, recipe, (str(path),), model)
+    setup.folder.print_progress(str(data.report))
+    _train_on_data(setup, phase, model, data, rules.steps)
+
+
+def open_data(
+    context: RolloutContext, recipe: SftRecipe, paths: tuple[str, ...], model: LoadedModel | None = None
+) -> TrajectoryData:
+    """The trajectories of some files that pass the recipe's filter.
+
+    Args:
+        context: Prompt, rules and tools.
+        recipe: The filter, and in what form trajectories are read.
+        paths: The files and folders.
+        model: Counts tokens, where the filter limits them; without it, length is not looked at.
+
+    Raises:
+        RecipeError: A file cannot be read, or nothing is left.
+    """
+    length = None if model is None else _conversation_length(context, model)
+    return TrajectoryData(
+        find_trajectory_files(paths),
+        recipe.filter,
+        refusal=lambda trajectory: refusal_of(
+            context, trajectory, recipe.observations, well_formed=recipe.filter.well_formed
+        ),
+        length=length,
+    )
+
+
+def data_steps(recipe: SftRecipe, kept: int) -> int:
+    """Optimiser steps of SFT on so many trajectories."""
+    if recipe.steps is not None:
+        return recipe.steps
+    assert recipe.epochs is not None, "a recipe has either steps or epochs"
+    return max(1, round(recipe.epochs * kept / recipe.batch))
+
+
+def _conversation_length(context: RolloutContext, model: LoadedModel) -> Any:
+    counter = TokenCounter(model.processor, context.rendered_schemas)
+
+    def length(trajectory: Trajectory, load: PictureLoader) -> int:
+        sizes = {image.picture: (image.width, image.height) for image in trajectory.images}
+        messages = conversation_of(context, trajectory, lambda sha256: sizes[sha256], "recorded")
+        return counter.count(messages)
+
+    return length
+
+
+def _train_on_data(setup: RunSetup, phase: str, model: LoadedModel, data: TrajectoryData, steps: int) -> None:
+    recipe, context = setup.recipe, setup.context
+    source = RecordedSource(context, data, recipe.sft.observations)
+    order = data.draw(steps * recipe.sft.batch, recipe.seed)
+    collator = ConversationCollator(
+        source,
+        model.processor,
+        context.rendered_schemas,
+        model.end_of_turn,
+        order=order,
+        **_perception(setup, context, model, recipe.sft.looks),
+        offset=SFT_CASES,
+    )
+    _train(setup, phase, model, collator, steps)
+
+
+def _train_on_demonstrations(
+    setup: RunSetup,
+    phase: str,
+    context: RolloutContext,
+    factory: DemonstrationFactory,
+    steps: int,
+    offset: int,
+    perception_share: float = 0.0,
+) -> None:
+    recipe = setup.recipe
+    if not steps:
+        setup.pass_on("perception", phase)
+        return
+    model = setup.load_to_train("perception")
+    saved = range(offset, offset + min(SAVED_DEMONSTRATIONS, steps * recipe.sft.batch))
+    path: Path = setup.trajectories(f"lessons-{phase}.jsonl")
+    write_demonstrations(context, factory, f"lessons of {_LABELS[phase]}", saved, recipe.seed, path)
+    source: ConversationSource = DemonstrationSource(context, factory, offset, recipe.seed)
+    collator = ConversationCollator(
+        source,
+        model.processor,
+        context.rendered_schemas,
+        model.end_of_turn,
+        **_perception(setup, context, model, perception_share),
+        offset=offset,
+    )
+    _train(setup, phase, model, collator, steps)
+
+
+def _perception(setup: RunSetup, context: RolloutContext, model: LoadedModel, share: float) -> dict[str, Any]:
+    """Perception items mixed into batches, where the task offers them and the model is the tiny one."""
+    if not share or not isinstance(setup.task, HasPerceptionItems) or setup.recipe.model.path is not None:
+        return {}
+    background = setup.recipe.perception.unclear_cells
+    collator = PerceptionCollator(context, setup.task, model.processor, background, model.end_of_turn)
+    return {"perception": collator, "share": share}
+
+
+def _train(setup: RunSetup, phase: str, model: LoadedModel, collator: ConversationCollator, steps: int) -> None:
+    recipe = setup.recipe
+    count = 0 if phase in _BASELINES else min(recipe.sft.show_examples, steps * recipe.sft.batch)
+    examples = preview_examples(collator, model.processor, range(count))
+    if examples:
+        text = "\n\n".join(f"example {number}: {example}" for number, example in enumerate(examples, 1))
+        atomic_write_text(setup.folder.path / "examples" / f"{phase}.txt", text + "\n")
+        setup.folder.print_progress(
+            f"{phase} learns from conversations such as these; what carries loss stands in ⟦ ⟧\n{text}"
+        )
+    watched = phase not in _BASELINES
+    validation = recipe.sft.validation if watched else ValidationRecipe()
+    train_sft(
+        model,
+        collator,
+        recipe,
+        steps=steps,
+        folder=setup.steps_folder(phase),
+        callbacks=[
+            RunLogCallback(setup.folder, phase),
+            *validation_callbacks(setup, phase, model, validation),
+        ],
+    )
+    setup.folder.save(phase, model)
+    keep_best(setup, phase, validation)

@@ -1,0 +1,53 @@
+"""The stages of a training, each a function of a model and a context: perception, SFT, GRPO, evaluation, the optimiser.
+
+May use the recipe, `model` and `rollout`; writes no run folder.
+"""
+
+from medvistagym_trl.stages._collator import ConversationCollator
+from medvistagym_trl.stages._evaluate import decoding_label, decoding_temperatures, evaluate
+from medvistagym_trl.stages._example_preview import preview_examples
+from medvistagym_trl.stages._grpo import BatchedToolGRPOTrainer, EpisodeRewardFunction, train_grpo
+from medvistagym_trl.stages._guarded_trainer import NonFiniteError, whole_checkpoints
+from medvistagym_trl.stages._optim import Float32Muon, newton_schulz
+from medvistagym_trl.stages._perception import (
+    PerceptionCollator,
+    cosine_schedule_with_warmup,
+    patch_labels,
+    perception_accuracy,
+    perception_conversation,
+    train_perception,
+)
+from medvistagym_trl.stages._sampling_policy import SamplingPolicy
+from medvistagym_trl.stages._sft import train_sft
+from medvistagym_trl.stages._token_budget import TokenBudget, measure_tokens
+from medvistagym_trl.stages._trl_config import check_trl_settings, make_grpo_config, make_sft_config
+from medvistagym_trl.stages._untrained_model import build_untrained_model
+
+__all__ = [
+    "BatchedToolGRPOTrainer",
+    "ConversationCollator",
+    "EpisodeRewardFunction",
+    "Float32Muon",
+    "NonFiniteError",
+    "PerceptionCollator",
+    "SamplingPolicy",
+    "TokenBudget",
+    "build_untrained_model",
+    "check_trl_settings",
+    "cosine_schedule_with_warmup",
+    "decoding_label",
+    "decoding_temperatures",
+    "evaluate",
+    "make_grpo_config",
+    "make_sft_config",
+    "measure_tokens",
+    "newton_schulz",
+    "patch_labels",
+    "perception_accuracy",
+    "perception_conversation",
+    "preview_examples",
+    "train_grpo",
+    "train_perception",
+    "train_sft",
+    "whole_checkpoints",
+]

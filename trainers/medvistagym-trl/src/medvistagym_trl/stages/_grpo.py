@@ -1,0 +1,245 @@
+"""Reinforcement learning with TRL's `GRPOTrainer` and its own multi-turn tool loop.
+
+Three things are added to the trainer, none is replaced: tool calls run together over the batch (`BatchedToolCalls`), the
+toolbox's exact schemas in place of those TRL would guess from signatures, and vision fields as tensors where a PIL image
+processor returns lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from medvistagym_core.environment import Episode
+from medvistagym_trl._recipe import Recipe
+from medvistagym_trl.model import LoadedModel, cast_trained_to_float32
+from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
+from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
+from medvistagym_trl.stages._interrupt import train_interruptibly
+from medvistagym_trl.stages._trl_config import make_grpo_config
+
+_VISION_FIELDS = ("pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes")
+
+
+class BatchedToolGRPOTrainer(GuardedTrainer, GRPOTrainer):
+    """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
+
+    Attributes:
+        unbatched_calls: Calls that were not run with the others of their turn since the start; more than zero means that
+            TRL's loop has changed.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.unbatched_calls = 0
+        self._tool_calls: BatchedToolCalls | None = None
+        self._generation_seconds: list[float] = []
+        super().__init__(*args, **kwargs)
+        self._env_tools = {
+            name: [getattr(tool, "__json_schema__", tool) for tool in tools] for name, tools in self._env_tools.items()
+        }
+
+    def _tool_call_loop(
+        self, prompts: Any, prompt_ids: Any, completion_ids: Any, completions: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        environments: Any = self.environments
+        adapters = [environment.adapter for environment in environments]
+        calls = self._tool_calls = BatchedToolCalls(adapters, completions, adapters[0].context.executor.run)
+        for adapter in adapters:
+            adapter.tool_calls = calls
+        try:
+            return super()._tool_call_loop(  # type: ignore[no-untyped-call]
+                prompts, prompt_ids, completion_ids, completions, *args, **kwargs
+            )
+        finally:
+            self.unbatched_calls += calls.unbatched_calls
+            self._tool_calls = None
+            for adapter in adapters:
+                adapter.tool_calls = None
+
+    def _get_tool_suffix_ids(self, tool_messages: Any) -> Any:
+        if self._tool_calls is not None:
+            self._tool_calls.flush_unserved()
+        return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+
+    def _generate(self, prompts: Any) -> Any:
+        self._generation_seconds = []
+        environments: Any = self.environments
+        for environment in environments:
+            environment.adapter.generation_seconds = self._generation_seconds
+        return super()._generate(prompts)
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        if self._tool_calls is not None:
+            self._tool_calls.begin_turn()
+        start = time.perf_counter()
+        try:
+            return super()._generate_single_turn(*args, **kwargs)  # type: ignore[no-untyped-call]
+        finally:
+            self._generation_seconds.append(time.perf_counter() - start)
+
+    def _tokenize_prompts(self, prompts: Any) -> Any:
+        """Tokenise every different prompt once: those of a group are the same."""
+        keys = [_prompt_key(prompt) for prompt in prompts]
+        rows = {key: row for row, key in reversed(list(enumerate(keys)))}
+        environments = self._batch_environments
+        tokenized = {}
+        for key, row in rows.items():
+            self._batch_environments = [environments[row]]
+            tokenized[key] = self._tokenize_once([prompts[row]])
+        self._batch_environments = environments
+        parts = [tokenized[key] for key in keys]
+        ids = [part[0][0] for part in parts]
+        images = [part[1][0] if part[1] else None for part in parts]
+        fields = {name: _joined([part[2][name] for part in parts]) for name in parts[0][2]}
+        return ids, images if any(images) else None, fields
+
+    def _tokenize_once(self, prompts: Any) -> Any:
+        ids, images, fields = super()._tokenize_prompts(prompts)
+        tensors = {
+            key: torch.as_tensor(np.asarray(value))
+            if key in _VISION_FIELDS and not isinstance(value, torch.Tensor)
+            else value
+            for key, value in fields.items()
+        }
+        return ids, images, tensors
+
+
+def _prompt_key(prompt: Any) -> Any:
+    """Equal for prompts of equal texts and images."""
+    return tuple(
+        (message["role"], content if isinstance(content, str) else tuple(_block_key(block) for block in content))
+        for message in prompt
+        for content in [message["content"]]
+    )
+
+
+def _block_key(block: Any) -> Any:
+    if block["type"] != "image":
+        return block["text"]
+    image = block["image"]
+    return image.mode, image.size, hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    return (
+        torch.cat(list(values)) if isinstance(values[0], torch.Tensor) else [row for value in values for row in value]
+    )
+
+
+def _is_no_unscored_row(record: logging.LogRecord) -> bool:
+    """Keeps TRL from printing a whole prompt for each rollout that counts nothing; they are counted as `lost_results`."""
+    return not str(record.msg).startswith("All reward functions returned None")
+
+
+Record = Callable[[Sequence[Episode]], Mapping[str, float]]
+"""Takes the finished episodes of a batch, and gives the metrics to log of them."""
+
+
+class EpisodeRewardFunction:
+    """The reward of finished episodes, as TRL asks for it; the episodes are handed on to be counted."""
+
+    __name__ = "reward"
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    def __call__(
+        self,
+        completions: Sequence[Any],
+        environments: Sequence[ToolEnvironment],
+        log_metric: Callable[[str, float], None],
+        **_: Any,
+    ) -> list[float | None]:
+        """Total reward of each rollout; None, which counts nothing, where the policy's last result was taken back.
+
+        It looked, and did not get to read: to score that as an answer left out would teach it not to look.
+        """
+        episodes = [each.adapter.finish(chat) for chat, each in zip(completions, environments, strict=True)]
+        for name, value in self._record(episodes).items():
+            log_metric(name, value)
+        lost = [each.adapter.lost_result for each in environments]
+        return [
+            None if dropped else float(episode.score.total) for episode, dropped in zip(episodes, lost, strict=True)
+        ]
+
+
+class _PrefetchCallback(TrainerCallback):
+    """Deals the cases of the next step while a step is learnt from."""
+
+    def __init__(self, context: RolloutContext, cases: Sequence[int], recipe: Recipe) -> None:
+        self._context, self._cases = context, cases
+        self._size = recipe.grpo.completions // recipe.grpo.group
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The first chunk of a step is learnt from: its rollouts are played."""
+        start = (state.global_step + 1) * self._size
+        self._context.prefetch(self._cases[start : start + self._size])
+
+
+def train_grpo(
+    model: LoadedModel,
+    context: RolloutContext,
+    recipe: Recipe,
+    *,
+    cases: Sequence[int],
+    completion: int,
+    folder: Path,
+    record: Record,
+    callbacks: Sequence[TrainerCallback] = (),
+    trainer_class: Callable[..., BatchedToolGRPOTrainer] = BatchedToolGRPOTrainer,
+) -> BatchedToolGRPOTrainer:
+    """Train a model by GRPO, in place.
+
+    Args:
+        model: The model.
+        context: Tools and rules.
+        recipe: Group size, rate, temperature, and fields of TRL's own.
+        cases: The training cases, in the order in which they are played; as many as the steps take.
+        completion: Most tokens of a completion: turns, and what tools returned.
+        folder: For checkpoints; a whole one that it holds is gone on from.
+        record: Takes the finished episodes of every batch.
+        callbacks: Told of every logged step.
+        trainer_class: Makes the trainer.
+
+    Raises:
+        NonFiniteError: A loss or gradient was no number.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the last step is saved.
+    """
+    steps = len(cases) * recipe.grpo.group // recipe.grpo.completions
+    opening = [{"role": "system", "content": context.config.prompt}] if context.config.prompt else []
+    prompt = [*opening, {"role": "user", "content": ""}]
+    rows = Dataset.from_dict({"prompt": [prompt] * len(cases), "index": list(cases)})
+    config = make_grpo_config(
+        recipe,
+        steps=steps,
+        max_turns=context.config.limits.max_turns,
+        completion=completion,
+        folder=folder,
+        generation_kwargs={"suppress_tokens": model.suppressed_tokens},
+    )
+    trainer = trainer_class(
+        model=model.model,
+        args=config,
+        train_dataset=rows,
+        processing_class=model.processor,
+        environment_factory=make_environment_class(context),
+        reward_funcs=[EpisodeRewardFunction(record)],
+        callbacks=list(callbacks),
+    )
+    cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
+    trainer.add_callback(_PrefetchCallback(context, cases, recipe))
+    trainer.remove_callback(PrinterCallback)
+    logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_no_unscored_row)
+    whole = whole_checkpoints(folder)
+    train_interruptibly(trainer, str(whole[-1]) if whole else None)
+    return trainer

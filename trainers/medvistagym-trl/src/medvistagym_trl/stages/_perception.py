@@ -1,0 +1,209 @@
+"""Perception warm-up: single images with dense supervision.
+
+A policy that starts from random weights does not learn to see from trajectories alone. So before any tool is called
+it learns from single images: it answers the question, and at every image token it names what that patch of the image
+holds. The matrices are trained with Muon, which learns localisation in a tenth of the steps that AdamW takes.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+
+from medvistagym_core.environment import HasPerceptionItems, PerceptionItem
+from medvistagym_trl._recipe import PerceptionRecipe
+from medvistagym_trl.model import (
+    IGNORE_INDEX,
+    Conversation,
+    LoadedModel,
+    chat_message,
+    encode_for_training,
+    image_token_positions,
+)
+from medvistagym_trl.rollout import RolloutContext
+from medvistagym_trl.stages._guarded_trainer import NonFiniteError
+from medvistagym_trl.stages._optim import Float32Muon
+
+
+def perception_conversation(item: PerceptionItem, context: RolloutContext) -> Conversation:
+    """A perception item as a chat of one question and its answer, under the prompt that episodes have."""
+    side, prompt = context.config.view_side, context.config.prompt
+    image = None if item.image is None else item.image.to_pil(side).convert("RGB")
+    answer = context.config.protocol.format_turn(answer=item.answer)
+    opening = [chat_message("system", prompt)] if prompt else []
+    return [*opening, chat_message("user", item.question, image), chat_message("assistant", answer)]
+
+
+def patch_labels(
+    item: PerceptionItem, rows: int, columns: int, background: float, rng: random.Random
+) -> list[str | None]:
+    """What each patch of an image holds.
+
+    A patch takes a region's word when the region covers nearly half of it (or of the region, if that is smaller); a
+    patch that a region merely touches is left out, and so are most empty patches, or else "nothing here" would be all
+    the policy learns.
+
+    Args:
+        item: Its `regions` are boxes on the 0-1000 grid of the image.
+        rows: Patches down.
+        columns: Patches across.
+        background: Share of the patches that stay supervised as background, at most (three at least).
+        rng: Chooses them.
+
+    Returns:
+        Words or None (no supervision), row by row.
+    """
+    height, width = 1000 / rows, 1000 / columns
+    words: list[str | None] = [item.background] * (rows * columns)
+    for box, word in item.regions:
+        area = min((box.x1 - box.x0) * (box.y1 - box.y0), height * width)
+        for row in range(rows):
+            for column in range(columns):
+                down = min(box.y1, (row + 1) * height) - max(box.y0, row * height)
+                across = min(box.x1, (column + 1) * width) - max(box.x0, column * width)
+                overlap = max(0.0, down) * max(0.0, across)
+                patch = row * columns + column
+                if overlap > 0.45 * area:
+                    words[patch] = word
+                elif overlap > 0.08 * area and words[patch] == item.background:
+                    words[patch] = None
+    empty = [patch for patch, word in enumerate(words) if word == item.background]
+    rng.shuffle(empty)
+    for patch in empty[max(3, round(background * rows * columns)) :]:
+        words[patch] = None
+    return words
+
+
+class PerceptionCollator:
+    """Turns indices of perception items into model inputs and labels: the answer, and a word at every supervised patch."""
+
+    def __init__(
+        self,
+        context: RolloutContext,
+        task: HasPerceptionItems,
+        processor: Any,
+        background: float,
+        end_of_turn: Sequence[int],
+    ) -> None:
+        self._context, self._task, self._processor, self._background = context, task, processor, background
+        self._end_of_turn = tuple(end_of_turn)
+        self._token: Callable[[str], int] = cache(lambda word: int(processor.tokenizer(word)["input_ids"][0]))
+
+    def __call__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
+        """A batch of the training split's perception items."""
+        items = self.items(indices)
+        conversations = [self.conversation(item) for item in items]
+        batch = encode_for_training(self._processor, conversations, self._context.schemas, self._end_of_turn)
+        self.label_patches(items, batch, batch["labels"], random.Random(indices[0]))
+        return batch
+
+    def conversation(self, item: PerceptionItem) -> Conversation:
+        """A perception item as a chat."""
+        return perception_conversation(item, self._context)
+
+    def items(self, indices: Sequence[int]) -> list[PerceptionItem]:
+        """Perception items of the training split."""
+        return [self._task.look(self._context.split, index, self._context.seed) for index in indices]
+
+    def label_patches(
+        self, items: Sequence[PerceptionItem], batch: dict[str, torch.Tensor], labels: torch.Tensor, rng: random.Random
+    ) -> None:
+        """Add to `labels` what the patches of the images hold; the items are the first rows of the batch."""
+        grids = iter(batch.get("image_grid_thw", torch.zeros(0, 3, dtype=torch.long)).tolist())
+        merge = self._processor.image_processor.merge_size
+        positions = image_token_positions(batch["input_ids"][: len(items)], self._processor.image_token_id)
+        for item, images, target in zip(items, positions, labels[: len(items)], strict=True):
+            for image in images:
+                _, height, width = next(grids)
+                words = patch_labels(item, height // merge, width // merge, self._background, rng)
+                for position, word in zip(image, words, strict=True):
+                    if word is not None:  # the model shifts labels by one: a token's logits answer the label after it
+                        target[position + 1] = self._token(word)
+
+
+def cosine_schedule_with_warmup(step: int, steps: int, warmup: int = 30, floor: float = 0.05) -> float:
+    """Factor on the learning rate: linear warm-up, then a cosine down to `floor`."""
+    return min(1.0, (step + 1) / warmup) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / max(1, steps))))
+
+
+def train_perception(
+    model: LoadedModel,
+    context: RolloutContext,
+    task: HasPerceptionItems,
+    recipe: PerceptionRecipe,
+    *,
+    log: Callable[[dict[str, float]], None],
+) -> None:
+    """Train a model on perception items, in place.
+
+    Args:
+        model: The model.
+        context: Prompt, tools and the size of images, as in the episodes to come.
+        task: Offers the items.
+        recipe: Steps, batch and rates.
+        log: Is handed `step` and the mean `loss` of every 25 steps.
+
+    Raises:
+        NonFiniteError: A loss or gradient was no number.
+    """
+    network = model.model
+    optimizer = Float32Muon(
+        network, matrix_lr=recipe.matrix_lr, other_lr=recipe.other_lr, weight_decay=recipe.weight_decay
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: cosine_schedule_with_warmup(step, recipe.steps)
+    )
+    network.train()
+    losses: list[float] = []
+    batches: Any = torch.utils.data.DataLoader(
+        range(recipe.steps * recipe.batch),  # type: ignore[arg-type]
+        batch_size=recipe.batch,
+        collate_fn=PerceptionCollator(context, task, model.processor, recipe.unclear_cells, model.end_of_turn),
+        num_workers=1,
+        prefetch_factor=4,
+    )
+    for step, batch in enumerate(batches):
+        loss = network(**batch).loss
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            raise NonFiniteError(
+                f"perception step {step + 1}: the loss is {loss.item()} and the gradient norm {norm.item()}; nothing was "
+                "updated by it; smaller perception.matrix_lr and other_lr may help"
+            )
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        if (step + 1) % 25 == 0 or step + 1 == recipe.steps:
+            log({"step": step + 1, "loss": sum(losses[-25:]) / len(losses[-25:])})
+
+
+@torch.no_grad()
+def perception_accuracy(
+    model: LoadedModel, context: RolloutContext, items: Sequence[PerceptionItem]
+) -> dict[str, float]:
+    """Share of perception items whose answer's first token is the most likely one, per question.
+
+    Questions that carry a value are pooled under their first three words.
+    """
+    network, processor = model.model, model.processor
+    network.eval()
+    hits: dict[str, list[bool]] = {}
+    opening = len(processor.tokenizer("<answer>")["input_ids"])
+    for start in range(0, len(items), 64):
+        chunk = items[start : start + 64]
+        conversations = [perception_conversation(item, context) for item in chunk]
+        batch = encode_for_training(processor, conversations, context.schemas, model.end_of_turn)
+        first = (batch.pop("labels") != IGNORE_INDEX).int().argmax(1) + opening
+        rows = torch.arange(len(chunk))
+        predicted = network(**batch).logits[rows, first - 1].argmax(-1)
+        for item, correct in zip(chunk, (predicted == batch["input_ids"][rows, first]).tolist(), strict=True):
+            hits.setdefault(" ".join(item.question.split()[:3]), []).append(correct)
+    network.train()
+    return {question: sum(each) / len(each) for question, each in sorted(hits.items())}

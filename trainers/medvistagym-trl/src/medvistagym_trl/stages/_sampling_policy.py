@@ -1,0 +1,80 @@
+"""A policy that samples from a model: observations in, turns out, a whole batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from medvistagym_core.environment import Observation
+from medvistagym_core.protocol import ActionFormat
+from medvistagym_core.trajectories import SamplingParams
+from medvistagym_trl.model import LoadedModel, apply_chat_template_batch, parse_turn
+from medvistagym_trl.rollout import to_protocol_message
+
+
+class SamplingPolicy:
+    """Implements the core's policy protocol with a model.
+
+    Args:
+        model: The model and its processor.
+        schemas: Tools that the chat template renders, Hugging Face dialect; empty for a policy without tools, or whose prompt
+            holds them.
+        protocol: How turns are written in records.
+        temperature: Sampling temperature; None decodes greedily.
+        max_tokens: Longest turn, tokens.
+        seed: Of the sampling.
+        name: For reports.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        schemas: Sequence[Mapping[str, Any]],
+        protocol: ActionFormat,
+        *,
+        temperature: float | None,
+        max_tokens: int = 48,
+        seed: int = 0,
+        name: str = "model",
+    ) -> None:
+        self._loaded, self._schemas, self._temperature = model, list(schemas), temperature
+        self._protocol, self._max_tokens = protocol, max_tokens
+        self.name = name
+        self.sampling: SamplingParams = {
+            "temperature": 0.0 if temperature is None else temperature,
+            "max_tokens": max_tokens,
+            "seed": seed,
+        }
+        torch.manual_seed(seed)
+
+    @torch.no_grad()
+    def act(self, observations: Sequence[Observation]) -> Sequence[str | Exception]:
+        """One turn for each observation, in the protocol of records, whatever format the model wrote it in."""
+        model, tokenizer, ends = self._loaded.model, self._loaded.tokenizer, self._loaded.end_of_turn
+        conversations = [list(observation.messages) for observation in observations]
+        batch = apply_chat_template_batch(self._loaded.processor, conversations, self._schemas, generation=True)
+        batch = {key: value.to(model.device) for key, value in batch.items()}
+        sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
+        if self._temperature is not None:
+            sampling = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
+        model.eval()
+        tokens = model.generate(
+            **batch,
+            **sampling,
+            max_new_tokens=self._max_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=list(ends),
+            suppress_tokens=self._loaded.suppressed_tokens,
+        )
+        length = batch["input_ids"].shape[1]
+        rows = zip(tokens.tolist(), batch["attention_mask"].tolist(), strict=True)
+        return [self._read(row[:length], mask, row[length:]) for row, mask in rows]
+
+    def _read(self, prompt: list[int], mask: list[int], written: list[int]) -> str:
+        """The turn in what was generated, as GRPO reads it."""
+        end = next((k + 1 for k, token in enumerate(written) if token in self._loaded.end_of_turn), len(written))
+        prefix = [token for token, kept in zip(prompt, mask, strict=True) if kept]
+        message = parse_turn(self._loaded.tokenizer, written[:end], prefix, self._schemas)
+        return self._protocol.parse_message(to_protocol_message(message)).text

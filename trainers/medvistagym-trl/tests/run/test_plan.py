@@ -1,0 +1,142 @@
+"""Plans of runs: real episodes are counted, nothing is loaded; and the memory that they tell is what a step takes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from medvistagym_core.plugins import SelectionError
+from medvistagym_trl import TrlTrainer
+from medvistagym_trl._recipe import Recipe, load_recipe
+from medvistagym_trl.model import load_model, measure_model_size
+from medvistagym_trl.run import estimate_memory
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+TOKENS, IMAGES, ROWS = 768, 2, 2
+TOY: dict[str, Any] = {"task": "toy", "tools": ["mirror", "shade"], "episode.max_calls": 2}
+
+
+class TensorBytes(TorchDispatchMode):
+    """Counts the bytes of all tensors that are alive, and the most that there were."""
+
+    def __init__(self, *tensors: torch.Tensor) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._alive: set[int] = set()
+        for tensor in tensors:
+            self._add(tensor)
+
+    def _add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._alive:
+            self._alive.add(key)
+            self.now += storage.nbytes()
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._remove, key, storage.nbytes())
+
+    def _remove(self, key: int, size: int) -> None:
+        self._alive.discard(key)
+        self.now -= size
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._add(leaf)
+        return result
+
+
+def measured_peak(model: Any) -> int:
+    """Bytes of all tensors at the most, in a step of AdamW on a batch with images."""
+    config = model.config
+    cells = 4  # an image of 4 x 4 patches, merged two by two
+    ids = torch.randint(60, 200, (ROWS, TOKENS))
+    kinds = torch.zeros(ROWS, TOKENS, dtype=torch.int)
+    for image in range(IMAGES):
+        place = slice(8 + 8 * image, 8 + 8 * image + cells)
+        ids[:, place], kinds[:, place] = config.image_token_id, 1
+    pixels = torch.randn(ROWS * IMAGES * 4 * cells, 3 * 2 * 16 * 16)
+    grid = torch.tensor([[1, 4, 4]] * (ROWS * IMAGES))
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    for weight in trained:
+        weight.grad = torch.zeros_like(weight)
+    optimizer = torch.optim.AdamW(trained)
+    optimizer.step()
+    optimizer.zero_grad()
+    states = [value for state in optimizer.state.values() for value in state.values()]
+    with TensorBytes(*model.parameters(), *model.buffers(), *states) as counted:
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "mm_token_type_ids": kinds, "labels": ids}
+        model(**inputs, pixel_values=pixels, image_grid_thw=grid).loss.backward()
+        optimizer.step()
+    return counted.most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 8])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_memory_of_a_step_is_told_within_a_fifth(
+    make_checkpoint: Any, context: Any, rank: int, checkpointing: bool
+) -> None:
+    path = make_checkpoint("qwen3_vl", "qwen3_vl")
+    changes = {
+        "model.path": str(path),
+        "model.lora.rank": rank,
+        "model.lora.towers": ["language", "vision"],
+        "model.gradient_checkpointing": checkpointing,
+        "sft.batch": ROWS,
+        "grpo.steps": 0,
+    }
+    recipe = load_recipe("checkpoint").with_overrides(changes)
+    loaded = load_model(path, context.schemas, recipe.model, train=True)
+    loaded.model.train()
+    if checkpointing:
+        loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
+        loaded.model.enable_input_require_grads()
+    size = measure_model_size(path, recipe.model)
+    told = estimate_memory(size, recipe, conversation=TOKENS, completion=TOKENS, image_tokens=IMAGES * 4, half=False)
+    assert sum(weight.numel() for weight in loaded.model.parameters() if weight.requires_grad) == size.trained
+    assert told.peak == pytest.approx(measured_peak(loaded.model), rel=0.2)
+
+
+def test_a_plan_needs_no_weights_and_tells_what_an_episode_takes(
+    registry: Any, make_checkpoint: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "without-weights"
+    shutil.copytree(make_checkpoint("qwen3_vl", "qwen3_vl"), folder)
+    (folder / "model.safetensors").unlink()
+    plan = TrlTrainer().plan(registry, recipe="checkpoint", model=folder, changes=TOY)
+    document = json.loads(json.dumps(plan.document))
+    tokens = document["tokens"]
+    assert tokens["prompt"] > tokens["prompt_tools"] > 0
+    assert tokens["prompt_images"] == 4
+    assert tokens["result_images"] == {"mirror": 4, "shade": 0}
+    assert tokens["longest_episode"] == tokens["prompt"] + tokens["completion"]
+    assert document["steps"]["grpo"] == {"steps": 200, "episodes": 200 * 64}
+    assert document["memory_bytes"]["peak"] > document["memory_bytes"]["weights"] > 0
+    for word in ("parameters", "prompt", "mirror", "memory", "disk", "assumed"):
+        assert word in plan.text
+
+
+def test_a_plan_refuses_what_a_run_would(registry: Any, make_checkpoint: Any) -> None:
+    path = make_checkpoint("qwen3_vl", "qwen3_vl")
+    with pytest.raises(SelectionError, match=r"grpo\.max_completion 12 is too little"):
+        TrlTrainer().plan(registry, recipe="checkpoint", model=path, changes={**TOY, "grpo.max_completion": 12})
+
+
+def test_the_tiny_model_is_planned_too(registry: Any, recipe: Recipe, tmp_path: Path) -> None:
+    from medvistagym_trl._recipe import dump_recipe
+
+    file = tmp_path / "toy.yaml"
+    file.write_text(dump_recipe(recipe), encoding="utf-8")
+    plan = TrlTrainer().plan(registry, recipe=file)
+    assert plan.document["model"]["trained"] == plan.document["model"]["parameters"] > 0
+    assert plan.document["steps"]["grpo"] == {"steps": 2, "episodes": 16}

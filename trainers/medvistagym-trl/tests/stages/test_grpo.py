@@ -1,0 +1,167 @@
+"""Reinforcement learning through TRL: the prompt, the mask, the log-probabilities, batched tool calls."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+TURNS = (
+    '<tool_call>{"name": "shade", "arguments": {"image": 0, "box": [250, 250, 500, 500]}}</tool_call>',
+    '<tool_call>{"name": "mirror", "arguments": {"image": 0}}</tool_call>',
+    '<tool_call>{"name": "mirror", "arguments": {"image": 9}}</tool_call>',
+    '<tool_call>{"name": "nothing", "arguments": {}}</tool_call>',
+    '<tool_call>{"name": "shade", "argum</tool_call>',
+    "<answer>bright</answer>",
+    "<answer>unclear</answer>",
+)
+
+
+def collect(episodes: list[Any]) -> Any:
+    """Keeps the finished episodes, and gives no metrics of them."""
+    return lambda batch: episodes.extend(batch) or {}
+
+
+class Scripted(BatchedToolGRPOTrainer):
+    """Writes set turns in place of sampled ones, and keeps what was made of them."""
+
+    def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        turns = [TURNS[(row + len(ids)) % len(TURNS)] + "<|im_end|>" for row, ids in enumerate(prompt_ids)]
+        return [self.processing_class.tokenizer(turn)["input_ids"] for turn in turns], None
+
+    def _generate(self, prompts: Any) -> Any:
+        self.made = super()._generate(prompts)
+        return self.made
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        self.scored = super()._generate_and_score_completions(inputs)
+        return self.scored
+
+
+@pytest.fixture(scope="module")
+def trained(context: Any, recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    seen: list[Any] = []
+    settings = recipe.with_overrides({"grpo.completions": 16})
+    model = build_untrained_model(recipe.model, context, 0)
+    folder = tmp_path_factory.mktemp("grpo")
+    trainer = train_grpo(
+        model,
+        context,
+        settings,
+        cases=range(4),
+        completion=128,
+        folder=folder,
+        record=collect(seen),
+        trainer_class=Scripted,
+    )
+    return trainer, seen
+
+
+def test_no_call_is_run_alone(trained: Any) -> None:
+    trainer, seen = trained
+    assert trainer.unbatched_calls == 0
+    assert len(seen) == 16
+    assert any(episode.calls for episode in seen)
+
+
+def test_the_prompt_carries_the_exact_schemas(trained: Any, context: Any) -> None:
+    trainer, _ = trained
+    prompt = trainer.processing_class.tokenizer.decode(trainer.made[0][0], skip_special_tokens=False)
+    for schema in context.toolbox.schemas("huggingface"):
+        assert json.dumps(schema, ensure_ascii=False) in prompt
+
+
+def test_what_tools_said_carries_no_loss(trained: Any) -> None:
+    trainer, _ = trained
+    tokenizer = trainer.processing_class.tokenizer
+    _, completions, masks, *_ = trainer.made
+    for ids, mask in zip(completions, masks, strict=True):
+        written = tokenizer.decode([t for t, m in zip(ids, mask, strict=True) if m], skip_special_tokens=False)
+        read = tokenizer.decode([t for t, m in zip(ids, mask, strict=True) if not m], skip_special_tokens=False)
+        assert "<|im_start|>tool" not in written
+        assert "<|image_pad|>" not in written
+        assert "mean" not in written
+        assert "<answer>" not in read
+        assert "<tool_call>" not in read
+
+
+def test_log_probabilities_are_those_of_a_clean_forward(trained: Any) -> None:
+    trainer, _ = trained
+    model, processor = trainer.model.eval(), trainer.processing_class
+    prompts, completions, _, _, _, _, images, _ = trainer.made
+    scored = trainer.scored
+    fields = {key: scored[key] for key in ("pixel_values", "image_grid_thw", "mm_token_type_ids") if key in scored}
+    ids = torch.cat([scored["prompt_ids"], scored["completion_ids"]], 1)
+    attention = torch.cat([scored["prompt_mask"], scored["completion_mask"]], 1)
+    with torch.no_grad():
+        length = scored["completion_ids"].size(1)
+        computed, _, _ = trainer._get_per_token_logps_and_entropies(
+            model, ids, attention, length, batch_size=4, num_images=scored["num_images"], **fields
+        )
+        worst = 0.0
+        for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+            whole = torch.tensor([prompt + completion])
+            pictures = processor.image_processor(images=images[row], return_tensors="pt")
+            kinds = (whole == processor.image_token_id).long()
+            logits = model(input_ids=whole, mm_token_type_ids=kinds, **pictures).logits[0] / trainer.temperature
+            wanted = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(-1, whole[0, len(prompt) :, None])[:, 0]
+            worst = max(worst, float((wanted - computed[row, : len(completion)]).abs().max()))
+    assert worst < 1e-4
+
+
+def test_every_turn_ends_as_the_core_says(trained: Any) -> None:
+    _, seen = trained
+    for episode in seen:
+        assert episode.done
+        assert episode.score.total in {1.0, 0.8, 0.6, 0.0, -0.5}
+
+
+def test_prompts_of_a_group_are_tokenised_once_to_the_same(trained: Any, context: Any) -> None:
+    trainer, _ = trained
+    episodes = [context.make_episode(index) for index in (0, 0, 1, 0, 1)]
+    prompts = [
+        [{"role": m["role"], "content": [dict(block) for block in m["content"]]} for m in episode.messages]
+        for episode in episodes
+    ]
+    trainer._batch_environments = [None] * len(prompts)
+    whole = trainer._tokenize_once(prompts)
+    calls: list[int] = []
+    once = trainer._tokenize_once
+    trainer._tokenize_once = lambda batch: calls.append(len(batch)) or once(batch)
+    try:
+        ids, images, fields = trainer._tokenize_prompts(prompts)
+    finally:
+        del trainer._tokenize_once
+    assert calls == [1, 1]
+    assert ids == whole[0]
+    assert [[image.tobytes() for image in row] for row in images] == [
+        [image.tobytes() for image in row] for row in whole[1]
+    ]
+    assert set(fields) == set(whole[2])
+    for name, value in whole[2].items():
+        same = torch.equal(fields[name], value) if isinstance(value, torch.Tensor) else fields[name] == value
+        assert same, name
+
+
+def test_the_cases_of_a_group_are_dealt_once(context: Any, task: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    dealt: list[int] = []
+    deal = task.case
+    monkeypatch.setattr(
+        type(task), "case", lambda self, split, index, seed=0: dealt.append(index) or deal(split, index, seed)
+    )
+    fresh = dataclasses.replace(context)
+    episodes = [fresh.make_episode(index) for index in (0, 0, 1, 1, 0)]
+    assert dealt == [0, 1]
+    assert episodes[0].rendered(0).pil is episodes[1].rendered(0).pil
+    fresh.prefetch([2, 3])
+    fresh.close()
+    assert set(dealt) <= {0, 1, 2, 3}
