@@ -183,8 +183,14 @@ def ordinary() -> Image:
     return Image(pixels=pixels, unit="HU", modality="CT", spacing=(0.7, 0.7), window=Window(40, 400))
 
 
+# Drawn at random, arguments of these would nearly always be refused.
+SENSIBLE = {"overlay": {"image": 0, "boxes": [[100, 100, 500, 500]]}}
+
+
 def calls_on(tool: Tool, turn: int) -> Iterator[dict[str, Any]]:
     """Calls in which the bad image, handle 0, is one of the images or all of them."""
+    if tool.name in SENSIBLE:
+        yield SENSIBLE[tool.name]
     choices = arguments_of(tool)
     chosen = [choices[0], choices[turn % len(choices)], choices[(turn * 3 + 1) % len(choices)]]
     for nth, arguments in enumerate(chosen):

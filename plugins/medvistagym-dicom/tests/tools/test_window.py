@@ -76,7 +76,7 @@ def test_presets_are_for_hounsfield_units(image: Named) -> None:
         ({"preset": "bones"}, "did you mean bone?"),
         ({"center": 40, "width": 0}, "width"),
         ({"center": 40, "width": -5}, "width"),
-        ({"center": "40", "width": 400}, "center"),
+        ({"center": "forty", "width": 400}, "center"),
         ({"center": float("nan"), "width": 400}, "center"),
         ({"level": 40, "width": 400}, "no argument level"),
     ],

@@ -13,6 +13,7 @@ import pytest
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.testing._call_checks import ToolTrials
+from medvistagym_core.testing._sample_images import sample_pictures
 from medvistagym_core.tools import Tool, ToolError
 from medvistagym_monai import components, fill_holes
 from medvistagym_segment import SEGMENTERS_ENV_VAR, crop_to_mask, load_segmenter
@@ -199,7 +200,10 @@ def test_a_bundle_without_monai_says_what_to_install(
 
 def test_the_tool_conforms(offered: Callable[..., Tool]) -> None:
     """The kit's own checks; as a whole it looks at what is offered without a bundle."""
-    trial = ToolTrials(offered(axes=2), lambda doing, limit_s: None, examples=4, limit_s=30.0)
+    tool = offered(axes=2)
+    trial = ToolTrials(
+        tool, lambda doing, limit_s: None, examples=4, limit_s=30.0, pictures=sample_pictures(tool.spec.modalities, {})
+    )
     findings = {
         "calls": trial.valid_calls(),
         **{kind: trial.found(kind) for kind in ("input", "output", "lineage")},
