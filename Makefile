@@ -15,7 +15,7 @@ CONSTRAINTS := $(CURDIR)/constraints.txt
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install train test attack lint format bench docs clean
+.PHONY: install train test test-slow attack lint format bench docs clean
 
 install: $(INSTALLED)
 
@@ -34,8 +34,13 @@ train: $(INSTALLED)
 	$(BIN)/medvistagym train $(ARGS)
 
 # Worker processes share the cores, so each gets one thread; the tests of a file share what they set up.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PYTEST) -m "not slow and not attack" $(ARGS)
+
+# What takes more than ten seconds each: whole trainings, clusters of three nodes, every notebook.
+test-slow: $(INSTALLED)
+	$(PYTEST) -m "slow and not attack" $(ARGS)
 
 # What hostile files, texts, tools and clients can do, with what each costs; on one core in a quarter of an hour.
 ATTACKS := tests/attacks tests/protocol/test_special_tokens.py tests/protocol/test_cost.py tests/environment/grading/test_cost.py \
