@@ -113,8 +113,8 @@ class Grouped(BatchedToolGRPOTrainer):
 
     turns: tuple[str, ...] = ()
 
-    def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        sampled, logprobs = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+    def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        sampled, logprobs = super()._write_turns(prompt_ids, *args, **kwargs)
         tokenizer = self.processing_class.tokenizer
         header = tokenizer("<|im_start|>assistant\n")["input_ids"]
         for row, read in enumerate(prompt_ids):

@@ -8,7 +8,9 @@ from medvistagym_trl.stages._evaluate import decoding_label, decoding_temperatur
 from medvistagym_trl.stages._example_preview import preview_examples
 from medvistagym_trl.stages._grpo import BatchedToolGRPOTrainer, EpisodeRewardFunction, train_grpo
 from medvistagym_trl.stages._guarded_trainer import NonFiniteError, whole_checkpoints
+from medvistagym_trl.stages._logprob_parity import ModelEngine, ScoringEngine
 from medvistagym_trl.stages._optim import Float32Muon, newton_schulz
+from medvistagym_trl.stages._parity import ParityError
 from medvistagym_trl.stages._perception import (
     PerceptionCollator,
     cosine_schedule_with_warmup,
@@ -28,9 +30,12 @@ __all__ = [
     "ConversationCollator",
     "EpisodeRewardFunction",
     "Float32Muon",
+    "ModelEngine",
     "NonFiniteError",
+    "ParityError",
     "PerceptionCollator",
     "SamplingPolicy",
+    "ScoringEngine",
     "TokenBudget",
     "build_untrained_model",
     "check_trl_settings",
