@@ -123,7 +123,7 @@ class CertifiedTrainer:
         engine = self.scoring_engine or ModelEngine(self.model, self.processing_class, self.temperature)
         try:
             if self._batch is not None and self.parity_images is not None:
-                self._batch.check_pixels(self.parity_images, fresh_image_processor(self.processing_class))
+                self._batch.check_pixels(self.parity_images, lambda: fresh_image_processor(self.processing_class))
             found = check_logprobs(self, output, engine, self.parity)
         except ParityMismatch as mismatch:
             raise self._refused(mismatch, output) from None

@@ -58,9 +58,7 @@ class BatchedToolGRPOTrainer(CertifiedTrainer, GuardedTrainer, GRPOTrainer):
         for adapter in adapters:
             adapter.tool_calls = calls
         try:
-            return super()._tool_call_loop(
-                prompts, prompt_ids, completion_ids, completions, *args, **kwargs
-            )
+            return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *args, **kwargs)
         finally:
             self.unbatched_calls += calls.unbatched_calls
             self._tool_calls = None

@@ -112,7 +112,9 @@ def check_logprobs(trainer: Any, output: Any, engine: ScoringEngine, recipe: Par
             change = float((engine.score(prompt + completion, len(prompt), canary)[mask] - theirs).abs().max())
             found["canary_difference"] = max(found.get("canary_difference", 0.0), change)
             if change == 0:
-                raise ParityMismatch(row, "inverted images leave every log-probability as it was: it is not shown its images")
+                raise ParityMismatch(
+                    row, "inverted images leave every log-probability as it was: it is not shown its images"
+                )
     sampled = output.get("sampling_per_token_logps")
     if sampled is not None:
         differences = _engine_differences(ours, sampled[: len(ours)], masks[: len(ours)].bool())
@@ -133,7 +135,9 @@ def weights_fingerprint(model: Any) -> torch.Tensor:
 
 def _chosen_rows(output: Any, images: Sequence[Any], count: int) -> list[int]:
     """The rows with most images; the first ones of those that have as many."""
-    order = sorted(range(len(output[ROW_KEY] if ROW_KEY in output else images)), key=lambda row: -len(images[row] or ()))
+    order = sorted(
+        range(len(output[ROW_KEY] if ROW_KEY in output else images)), key=lambda row: -len(images[row] or ())
+    )
     return sorted(order[:count])
 
 

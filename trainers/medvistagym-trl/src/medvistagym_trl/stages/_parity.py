@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -147,12 +147,14 @@ class BatchParity:
                 raise ParityMismatch(row, _image_difference(read.images, mine))
             self.images += len(mine)
 
-    def check_pixels(self, images: Sequence[Sequence[PIL.Image.Image] | None], processor: Any) -> None:
+    def check_pixels(
+        self, images: Sequence[Sequence[PIL.Image.Image] | None], make_processor: Callable[[], Any]
+    ) -> None:
         """Compare the pixels that were read with those that a processor makes of the images now.
 
         Args:
             images: The images of every row.
-            processor: An image processor that has cached nothing.
+            make_processor: Makes an image processor that has cached nothing.
 
         Raises:
             ParityMismatch: The first difference.
@@ -164,10 +166,12 @@ class BatchParity:
             for place, (image, found) in enumerate(zip(shown or (), read.pixels, strict=False)):
                 (key,) = digest([image])
                 if key not in fresh:
-                    features = processor(images=[image], return_tensors="pt")
+                    features = make_processor()(images=[image], return_tensors="pt")
                     (fresh[key],) = fingerprint_images(features["pixel_values"], features["image_grid_thw"])
                 if not same_fingerprint(fresh[key], found):
-                    raise ParityMismatch(row, f"the pixels that it read are not those of its image {place}: a cache is stale")
+                    raise ParityMismatch(
+                        row, f"the pixels that it read are not those of its image {place}: a cache is stale"
+                    )
 
     def check_inputs(self, inputs: Mapping[str, Any]) -> None:
         """Compare a part of the batch, as it is learnt from, with what was read.
@@ -203,7 +207,8 @@ class BatchParity:
             wrong = ((kinds.cpu() == 1) != placeholders).any(1)
             if wrong.any():
                 raise ParityMismatch(
-                    rows[int(wrong.int().argmax())], "the places of its images (mm_token_type_ids) are not its placeholders"
+                    rows[int(wrong.int().argmax())],
+                    "the places of its images (mm_token_type_ids) are not its placeholders",
                 )
         for row, line in zip(rows, placeholders.numpy(), strict=True):
             edges = np.flatnonzero(np.diff(line, prepend=False, append=False))
@@ -256,7 +261,9 @@ def _split(
         return [((), ())] * len(counts)
     grids = torch.as_tensor(grids)
     if sum(counts) != len(grids):
-        raise ParityMismatch(rows[0], f"the rows with it were shown {sum(counts)} images, and pixels are of {len(grids)}")
+        raise ParityMismatch(
+            rows[0], f"the rows with it were shown {sum(counts)} images, and pixels are of {len(grids)}"
+        )
     try:
         prints = fingerprint_images(torch.as_tensor(pixels), grids)
     except ValueError as error:
@@ -285,9 +292,7 @@ def _image_difference(read: Sequence[str], other: Sequence[str]) -> str:
     return f"its image {place} is not the one that it read"
 
 
-def _compare_pixels(
-    row: int, read: ReadRow, grids: Sequence[tuple[int, ...]], pixels: Sequence[Fingerprint]
-) -> None:
+def _compare_pixels(row: int, read: ReadRow, grids: Sequence[tuple[int, ...]], pixels: Sequence[Fingerprint]) -> None:
     if not read.grids:  # its engine was not handed pixel values
         return
     if len(grids) != len(read.grids):
