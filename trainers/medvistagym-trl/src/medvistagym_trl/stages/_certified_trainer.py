@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from trl.models.utils import disable_gradient_checkpointing
 
 from medvistagym_trl._recipe import ParityRecipe
 from medvistagym_trl.stages._logprob_parity import (
@@ -19,14 +20,26 @@ from medvistagym_trl.stages._logprob_parity import (
 )
 from medvistagym_trl.stages._parity import ROW_KEY, BatchParity, ParityError, ParityMismatch
 
+_FORWARD_FIELDS: Final = (
+    "pixel_values",
+    "image_grid_thw",
+    "num_images",
+    "pixel_attention_mask",
+    "image_sizes",
+    "token_type_ids",
+    "mm_token_type_ids",
+)
+"""Entries of a batch that a forward pass takes beside tokens and masks."""
+
 
 class CertifiedTrainer:
     """Mixed into TRL's `GRPOTrainer`: the parity certificate.
 
     Every step, on every rank, the tokens and images of what was generated are compared with those that are learnt from
-    (`BatchParity`). Every so many steps each image is processed again by a processor that has cached nothing; log-probabilities are compared with an independent forward pass, and with those of
-    the engine that sampled where it reports any; a canary image must change them; and all ranks must hold the same weights. A
-    difference raises `ParityError` and leaves the batch in `parity/` of the output folder.
+    (`BatchParity`). Every so many steps each image is processed again by a processor that has cached nothing,
+    log-probabilities are compared with an independent forward pass, and with those of the engine that sampled where it reports
+    any; a canary image must change them; and all ranks must hold the same weights. A difference raises `ParityError` and
+    leaves the batch in `parity/` of the output folder.
 
     Logged of each step, over all ranks: `parity/rows` and `parity/images` that were compared, `parity/seconds` that it took,
     and of full checks `parity/logprob_difference`, `parity/engine_difference` and `parity/canary_difference`.
@@ -89,8 +102,8 @@ class CertifiedTrainer:
         rows = [row for row, chat in enumerate(chats) if len(chat) > self._lengths[row] and chat[-1]["role"] == "tool"]
         if len(rows) != count:
             raise ParityError(
-                f"TRL's tool loop generates for {count} rows where {len(rows)} wait for it: it has changed, and what the policy "
-                "reads cannot be certified; install the TRL that this package names, or set grpo.parity.inputs=false"
+                f"TRL's tool loop generates for {count} rows where {len(rows)} wait for it: it has changed, and what the "
+                "policy reads cannot be certified; install the TRL that this package names, or set grpo.parity.inputs=false"
             )
         for row in rows:
             self._lengths[row] = len(chats[row]) + 1
@@ -124,7 +137,9 @@ class CertifiedTrainer:
         try:
             if self._batch is not None and self.parity_images is not None:
                 self._batch.check_pixels(self.parity_images, lambda: fresh_image_processor(self.processing_class))
-            found = check_logprobs(self, output, engine, self.parity)
+            ours, images = self._logprobs(output), self.parity_images or [None] * len(output["prompt_ids"])
+            half = ours.dtype != torch.float32 or self.model.dtype != torch.float32 or self.args.bf16 or self.args.fp16
+            found = check_logprobs(ours, output, images, engine, self.parity, half=half)
         except ParityMismatch as mismatch:
             raise self._refused(mismatch, output) from None
         for name, value in found.items():
@@ -133,9 +148,26 @@ class CertifiedTrainer:
         for rank, (value, scale) in enumerate(prints):
             if abs(value - prints[0][0]) > 1e-7 * scale:
                 raise ParityError(
-                    f"step {self.state.global_step + 1}: rank {rank} holds other weights than rank 0: they were not synchronised, "
-                    "and what it generates and learns belongs to another policy"
+                    f"step {self.state.global_step + 1}: rank {rank} holds other weights than rank 0: they were not "
+                    "synchronised, and what it generates and learns belongs to another policy"
                 )
+
+    def _logprobs(self: Any, output: Any) -> torch.Tensor:
+        """Log-probabilities of the completions of a batch, computed as for the loss."""
+        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
+        attention = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
+        fields = {name: output[name] for name in _FORWARD_FIELDS if output.get(name) is not None}
+        checkpointing = self.args.gradient_checkpointing_kwargs
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
+            logprobs: torch.Tensor = self._get_per_token_logps_and_entropies(
+                self.model,
+                ids,
+                attention,
+                output["completion_ids"].size(1),
+                batch_size=self.args.per_device_train_batch_size,
+                **fields,
+            )[0]
+        return logprobs
 
     def _compare(self: Any, compare: Any, tensors: Any) -> None:
         """Run a comparison; a difference leaves the batch on disk and ends the training."""

@@ -32,7 +32,7 @@ from medvistagym_trl.stages._trl_config import make_grpo_config
 _VISION_FIELDS = ("pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes")
 
 
-class BatchedToolGRPOTrainer(CertifiedTrainer, GuardedTrainer, GRPOTrainer):
+class BatchedToolGRPOTrainer(CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
     """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
 
     Attributes:

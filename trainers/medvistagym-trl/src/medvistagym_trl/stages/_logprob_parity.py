@@ -7,16 +7,15 @@ its images through a fresh processor. What is cached wrongly, placed wrongly or 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import PIL.Image
 import PIL.ImageOps
 import torch
-from trl.models.utils import disable_gradient_checkpointing
 
 from medvistagym_trl._recipe import ParityRecipe
-from medvistagym_trl.stages._parity import ROW_KEY, ParityMismatch
+from medvistagym_trl.stages._parity import ParityMismatch
 
 FLOAT32_BOUND: Final = 1e-3
 """Largest mean difference of the log-probabilities of a row, nats a token, in float32 (measured: 3e-6)."""
@@ -60,7 +59,7 @@ class ModelEngine:
         if images:
             features = self._images(images=list(images), return_tensors="pt")
             fields = {key: value.to(device) for key, value in features.items()}
-            fields["mm_token_type_ids"] = (whole == self._image_token).long()
+            fields["mm_token_type_ids"] = torch.eq(whole, self._image_token).long()
         logits = self._model(input_ids=whole, **fields).logits[0, start - 1 : -1].float() / self._temperature
         scores: torch.Tensor = logits.log_softmax(-1).gather(-1, whole[0, start:, None])[:, 0]
         return scores
@@ -72,14 +71,24 @@ def fresh_image_processor(processor: Any) -> Any:
     return type(images).from_dict(images.to_dict())
 
 
-def check_logprobs(trainer: Any, output: Any, engine: ScoringEngine, recipe: ParityRecipe) -> dict[str, float]:
+def check_logprobs(
+    ours: torch.Tensor,
+    output: Mapping[str, Any],
+    images: Sequence[Sequence[PIL.Image.Image] | None],
+    engine: ScoringEngine,
+    recipe: ParityRecipe,
+    *,
+    half: bool,
+) -> dict[str, float]:
     """Compare the log-probabilities of some rows of a batch.
 
     Args:
-        trainer: A TRL `GRPOTrainer`, with the images of its batch as `parity_images`.
-        output: The batch.
+        ours: Those of the trainer, float32 (rows, tokens of the longest completion).
+        output: The batch, as TRL's `_generate_and_score_completions` gives it.
+        images: The images of each row, in order.
         engine: Scores the rows on its own.
         recipe: How many rows, and how far they may differ.
+        half: Whether one of the two computes in half precision.
 
     Returns:
         `logprob_difference`: the largest mean difference of a row between trainer and engine, in nats a token;
@@ -89,11 +98,9 @@ def check_logprobs(trainer: Any, output: Any, engine: ScoringEngine, recipe: Par
     Raises:
         ParityMismatch: They differ by more than the bound, or the canary changes nothing.
     """
-    half = next(trainer.model.parameters()).dtype != torch.float32 or trainer.args.bf16 or trainer.args.fp16
     bound = recipe.max_logprob_difference or (HALF_BOUND if half else FLOAT32_BOUND)
-    images: Sequence[Any] = trainer.parity_images or [None] * len(output["prompt_ids"])
-    rows = _chosen_rows(output, images, recipe.rows)
-    ours = _trainer_logprobs(trainer, output, max(rows) + 1)
+    most = sorted(range(len(ours)), key=lambda row: -len(images[row] or ()))
+    rows = sorted(most[: recipe.rows])
     found = {"logprob_difference": 0.0}
     masks = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
     for row in rows:
@@ -117,7 +124,7 @@ def check_logprobs(trainer: Any, output: Any, engine: ScoringEngine, recipe: Par
                 )
     sampled = output.get("sampling_per_token_logps")
     if sampled is not None:
-        differences = _engine_differences(ours, sampled[: len(ours)], masks[: len(ours)].bool())
+        differences = _engine_differences(ours, sampled, masks.bool())
         found["engine_difference"] = max(differences)
         for row, difference in enumerate(differences):
             _refuse_beyond(row, difference, bound, "of the trainer and of the engine that sampled it")
@@ -131,34 +138,6 @@ def weights_fingerprint(model: Any) -> torch.Tensor:
         value = weight.detach().double().sum().cpu() * (1 + math.cos(number))
         total += torch.stack([value, weight.detach().abs().double().sum().cpu()])
     return total.to(next(model.parameters()).device)
-
-
-def _chosen_rows(output: Any, images: Sequence[Any], count: int) -> list[int]:
-    """The rows with most images; the first ones of those that have as many."""
-    order = sorted(
-        range(len(output[ROW_KEY] if ROW_KEY in output else images)), key=lambda row: -len(images[row] or ())
-    )
-    return sorted(order[:count])
-
-
-def _trainer_logprobs(trainer: Any, output: Any, count: int) -> torch.Tensor:
-    """Log-probabilities of the completions, computed as for the loss."""
-    ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
-    attention = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-    names = ("pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "image_sizes", "token_type_ids")
-    fields = {name: output[name] for name in (*names, "mm_token_type_ids") if output.get(name) is not None}
-    checkpointing = trainer.args.gradient_checkpointing_kwargs
-    with torch.no_grad(), disable_gradient_checkpointing(trainer.model, checkpointing):
-        logps, _, _ = trainer._get_per_token_logps_and_entropies(
-            trainer.model,
-            ids[:count] if not fields else ids,
-            attention[:count] if not fields else attention,
-            output["completion_ids"].size(1),
-            batch_size=trainer.args.per_device_train_batch_size,
-            **fields,
-        )
-    logprobs: torch.Tensor = logps
-    return logprobs
 
 
 def _engine_differences(ours: torch.Tensor, sampled: torch.Tensor, mask: torch.Tensor) -> list[float]:
