@@ -109,6 +109,8 @@ def test_a_mask_displays_a_slice_that_is_not_empty() -> None:
 def test_what_counts_as_a_mask() -> None:
     two_values = np.array([[0, 255], [255, 0]], np.uint8)
     assert to_boolean(Image(pixels=two_values)).tolist() == [[False, True], [True, False]]
+    for dtype in (np.int16, np.float32):  # as files of others hold masks
+        assert to_boolean(Image(pixels=two_values.astype(dtype), unit="raw")).tolist() == [[False, True], [True, False]]
     assert to_boolean(Image(pixels=np.array([[0, 3]], np.int16), unit="label")).tolist() == [[False, True]]
     for image in (
         Image(pixels=np.arange(4, dtype=np.uint8).reshape(2, 2)),
@@ -228,3 +230,32 @@ def test_the_darkest_value_is_that_of_the_display() -> None:
     assert darkest_value(Image(pixels=pixels, unit="raw")) == -3
     assert darkest_value(Image(pixels=pixels, unit="raw", photometric="MONOCHROME1")) == 7
     assert darkest_value(Image(pixels=np.full((2, 2, 3), 9, np.uint8), photometric="RGB")) == 0
+
+
+# -- masks of volumes
+
+
+def lying(direction: str, pixels: np.ndarray, position: str = "0 0 0", **changes: Any) -> Image:
+    fields: dict[str, Any] = {"unit": "HU", "spacing": (4.0, 2.0, 1.0)}
+    return Image(pixels=pixels, attributes={"direction": direction, "position_mm": position}, **{**fields, **changes})
+
+
+def test_the_mask_of_a_volume_is_put_in_the_order_of_the_image() -> None:
+    inside = np.zeros((3, 5, 7), bool)
+    inside[0, 1, 2:4] = True
+    image = lying("1 0 0 0 1 0 0 0 1", np.zeros((3, 5, 7), np.int16))
+    other = lying("-1 0 0 0 1 0 0 0 -1", inside[::-1, :, ::-1], position="6 0 8", unit="mask")
+    assert np.array_equal(resample_mask_to(other, image), inside)
+    turned = lying("0 1 0 1 0 0 0 0 1", inside.swapaxes(1, 2), unit="mask", spacing=(4.0, 1.0, 2.0))
+    assert np.array_equal(resample_mask_to(turned, image), inside)
+
+
+def test_the_mask_of_another_volume_is_refused() -> None:
+    image = lying("1 0 0 0 1 0 0 0 1", np.zeros((3, 5, 7), np.int16))
+    mask = np.ones((3, 5, 7), bool)
+    with pytest.raises(ValueError, match="another region"):
+        resample_mask_to(lying("1 0 0 0 1 0 0 0 1", mask, position="40 0 0", unit="mask"), image)
+    with pytest.raises(ValueError, match="other planes of the patient"):
+        resample_mask_to(lying("0.8 0.6 0 -0.6 0.8 0 0 0 1", mask, unit="mask"), image)
+    with pytest.raises(ValueError, match=r"the mask holds slice 2 alone of 5, .* \.nii\.gz"):
+        resample_mask_to(slice_mask(frame="2", frames="5"), volume())

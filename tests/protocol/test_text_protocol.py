@@ -33,18 +33,16 @@ def test_a_call_and_an_answer_are_read():
         ("Probably a cyst.", "End the turn with"),
         ("<think>hm</think>", "End the turn with"),
         ("<think>hm", "Close your reasoning with </think>"),
-        ("<tool_call>{'name': 'zoom'}</tool_call>", "not JSON"),
         ('<tool_call>{"name": "zoom", "arguments": {"image": 0}</tool_call>', "not JSON"),
         ("<tool_call></tool_call>", "empty"),
         ("<tool_call>zoom</tool_call>", "not JSON"),
         ('<tool_call>{"name": "zoom"}', "Close the call with </tool_call>"),
         ('<tool_call>{"name": "zo', "Close the call with </tool_call>"),
-        ('<tool_call>{"name": "zoom"} {"name": "zoom"}</tool_call>', "one JSON object"),
+        ('<tool_call>{"name": "zoom"} {"name": "zoom"}</tool_call>', "at most 1 call"),
         ('<tool_call>["zoom"]</tool_call>', "JSON object"),
         ('<tool_call>{"arguments": {}}</tool_call>', 'no "name"'),
         ('<tool_call>{"name": 3, "arguments": {}}</tool_call>', 'no "name"'),
         ('<tool_call>{"name": "zoom", "arguments": [0]}</tool_call>', '"arguments" is a JSON object'),
-        ('<tool_call>{"name": "zoom", "arguments": null}</tool_call>', '"arguments" is a JSON object'),
         ('<tool_call>{"name": "zoom", "image": 0}</tool_call>', "only, not"),
         ('<tool_call>{"name": "w", "arguments": {"center": NaN}}</tool_call>', "NaN is not JSON"),
         ('<tool_call>{"name": "w", "arguments": {"center": 1e999}}</tool_call>', "too large"),
@@ -269,7 +267,7 @@ def test_a_call_is_checked_and_frozen_and_travels_whether_read_or_made():
     (read,) = TextProtocol().parse('<tool_call>{"name": "zoom", "arguments": {"image": 0}}</tool_call>').calls
     made = ToolCall(name="zoom", arguments={"image": 0})
     assert read == made
-    assert repr(read) == repr(made) == "ToolCall(name='zoom', arguments={'image': 0}, id=None)"
+    assert repr(read) == repr(made) == "ToolCall(name='zoom', arguments={'image': 0}, id=None, repairs=())"
     assert pickle.loads(pickle.dumps(read)) == made
     assert TypeAdapter(ToolCall).validate_json(TypeAdapter(ToolCall).dump_json(read)) == made
     assert ToolCall(name="zoom").arguments == {}

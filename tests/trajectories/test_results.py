@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from medvistagym_core.environment import Episode, step_episodes
-from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize, wilson_interval
+from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize, summarize_trust, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,28 @@ def test_the_schema_describes_every_field():
     schema = Results.model_json_schema()
     for part in (schema, schema["$defs"]["ResultRow"]):
         assert all("description" in field for field in part["properties"].values())
+
+
+def test_right_and_wrong_specialists_have_rows_of_their_own(task, toolbox, executor):
+    look = '<tool_call>{"name": "window", "arguments": {"image": 0, "center": 1, "width": 10}}</tool_call>'
+    right = [f"<answer>{task.case('test', k).answer.value}</answer>" for k in range(3)]
+    wrong = "<answer>everywhere</answer>"
+    played = [finished(task, toolbox, executor, k, look, said) for k, said in enumerate([*right[:2], wrong])]
+    alone = finished(task, toolbox, executor, 2, right[2])
+    assert summarize_trust([*played, alone], "policy", "greedy") == []
+
+    def changed(trajectory, **changes):
+        (first, *rest) = trajectory.turns
+        call = first.calls[0].model_copy(update=changes)
+        return trajectory.model_copy(update={"turns": (first.model_copy(update={"calls": (call,)}), *rest)})
+
+    trusted = [changed(one, data={"model": "net"}) for one in played[:2]]
+    misled = changed(played[2], perturbation="contradicted")
+    rows = {
+        row.policy: row
+        for row in summarize_trust([*trusted, misled, alone], "policy", "greedy")
+        if row.family == "overall"
+    }
+    assert set(rows) == {"policy, specialist right", "policy, specialist wrong"}
+    assert (rows["policy, specialist right"].n, rows["policy, specialist right"].correct) == (2, 2)
+    assert (rows["policy, specialist wrong"].n, rows["policy, specialist wrong"].correct) == (1, 0)

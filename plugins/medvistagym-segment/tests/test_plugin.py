@@ -12,7 +12,9 @@ test_conformance = conformance("segment", examples=4)
 
 
 def test_the_plugin_offers_its_tools() -> None:
-    assert list(Registry.discover("segment").toolbox()) == ["crop_to_mask", "segment", "segment_crop"]
+    assert list(Registry.discover("segment").toolbox()) == [
+        "best_slice", "crop_to_mask", "measure_mask", "overlay", "segment", "segment_crop",
+    ]  # fmt: skip
 
 
 def test_importing_the_plugin_imports_no_heavy_library() -> None:

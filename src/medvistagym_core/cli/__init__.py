@@ -3,27 +3,33 @@
 Only the module of the group that was asked for is imported, so that listing tools stays as light as discovery itself.
 
 Exit codes: 0 the work is done, 1 the work failed, 2 the command was used wrongly, 130 interrupted.
-An error is one sentence on stderr; `--debug` shows the traceback instead.
+An error is one sentence on stderr; `--debug` shows the traceback before it.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import re
 import sys
 import threading
+import traceback
+import warnings
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TextIO
 
+from medvistagym_core.cli._console import print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError, format_error, is_usage
+from medvistagym_core.cli._parser import CommandParser
 
 __all__ = ["GROUPS", "build_parser", "main", "run_program"]
 
 GROUPS: Final[dict[str, str]] = {
     "plugins": "which plugins are installed, why one did not load, and which others exist",
     "tools": "list tools, show one in any dialect, run one on a file",
+    "models": "list the models that a file makes tools of, and try one beside its own pipeline",
     "prompt": "print the system prompt that a toolbox gives a policy",
     "tasks": "list tasks, show a case as a policy sees it, audit a benchmark",
     "sample": "roll out a policy on a task and write its trajectories",
@@ -34,7 +40,7 @@ GROUPS: Final[dict[str, str]] = {
     "serve": "offer the toolbox to MCP clients, over stdio or HTTP",
 }
 
-_NEGATIVE: Final = re.compile(r"-\.?\d[\d.,;eE+\s-]*|-(inf|infinity|nan)", re.IGNORECASE)
+_NEGATIVE: Final = re.compile(r"-\.?\d[\d.,;eE+\s-]*(°|deg(rees?)?)?|-(inf|infinity|nan)", re.IGNORECASE)
 
 
 def build_parser(group: str) -> argparse.ArgumentParser:
@@ -43,7 +49,7 @@ def build_parser(group: str) -> argparse.ArgumentParser:
     Args:
         group: A key of `GROUPS`.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"medvistagym {group}",
         description=_as_sentence(GROUPS[group]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -55,6 +61,13 @@ def build_parser(group: str) -> argparse.ArgumentParser:
 
 def run_program() -> None:
     """The program `medvistagym`: end with the exit code of `main`, whatever threads a plugin has left running."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # where the terminal's encoding lacks a letter, its escape is shown
+            stream.reconfigure(errors="backslashreplace")
+    from medvistagym_core.plugins import tolerate_broken_metadata
+
+    tolerate_broken_metadata()
+    warnings.showwarning = _show_warning
     code = main()
     left = [
         thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
@@ -64,6 +77,16 @@ def run_program() -> None:
             stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    file: TextIO | None = None, line: str | None = None,
+) -> None:  # fmt: skip
+    from medvistagym_core.plugins import PluginWarning
+
+    where = "" if issubclass(category, PluginWarning) else f"{category.__name__} at {filename}:{lineno}: "
+    print_stderr(f"medvistagym: {where}{message}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,31 +103,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _exit_code(stop)
     except KeyboardInterrupt as interrupt:
         if debug:
-            raise
+            print_stderr(traceback.format_exc())
         hint = getattr(interrupt, "__notes__", ["nothing was left behind; run the same command again"])[-1]
-        print(f"\nmedvistagym: interrupted: {hint}", file=sys.stderr)
+        print_stderr(f"\nmedvistagym: interrupted: {hint}")
         return 130
     except BrokenPipeError:
         # The reader of our output went away (`| head`): keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # the one boundary where any failure becomes a sentence
+    except Exception as error:  # noqa: BLE001 the one boundary where any failure becomes a sentence
         if debug:
-            raise
+            print_stderr(traceback.format_exc())
         code = 2 if is_usage(error) else 1
-        hint = "" if code == 2 or isinstance(error, CommandError) else " (--debug shows where)"
-        print(f"medvistagym: {format_error(error)}{hint}", file=sys.stderr)
+        hint = "" if debug or code == 2 or isinstance(error, CommandError) else " (--debug shows where)"
+        print_stderr(f"medvistagym: {format_error(error)}{hint}")
         return code
 
 
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        print_text(_overview())
         return 0 if arguments else 2
     if arguments[0] == "--version":
-        from importlib.metadata import version
+        from medvistagym_core.tools import core_version
 
-        print(f"medvistagym {version('medvistagym-core')}")
+        print_text(f"medvistagym {core_version()}")
         return 0
     group, *rest = arguments
     if group not in GROUPS:
@@ -162,5 +185,5 @@ def _exit_code(stop: SystemExit) -> int:
         return 0
     if isinstance(stop.code, int):
         return stop.code
-    print(stop.code, file=sys.stderr)
+    print_stderr(str(stop.code))
     return 1

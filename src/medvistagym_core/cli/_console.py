@@ -1,28 +1,52 @@
-"""What commands print: tables and JSON on stdout, progress on stderr."""
+"""What commands print: text, tables and JSON on stdout, progress on stderr.
+
+Everything goes through `printable`: a tool's text, a file's name or a server's words may hold control sequences, which a
+terminal would obey (move the cursor, change its title, hide what was printed before) and which are shown instead.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-__all__ = ["ProgressBar", "print_json", "print_stderr", "print_table"]
+__all__ = ["ProgressBar", "print_json", "print_stderr", "print_table", "print_text", "printable"]
 
 _BAR: Final = 24
+# C0 but for tab and line feed, DEL, C1, the bidirectional controls (which reorder what is read), and lone surrogates.
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORT: Final = {"\r": "\\r", "\b": "\\b", "\x1b": "\\x1b"}
+
+
+def printable(text: str) -> str:
+    r"""The text with characters that control a terminal written as escapes, such as `\x1b`."""
+    return _CONTROL.sub(_escape, text.replace("\r\n", "\n"))
+
+
+def _escape(control: re.Match[str]) -> str:
+    code = ord(control[0])
+    return _SHORT.get(control[0]) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def print_text(text: object = "") -> None:
+    """Print text, a line, on stdout."""
+    print(printable(str(text)))
 
 
 def print_json(value: Any) -> None:
     """Print a value of plain types as JSON, indented; NaN and infinities, which JSON cannot hold, become null."""
     from pydantic_core import to_json
 
-    print(to_json(value, indent=2, inf_nan_mode="null").decode())
+    text = to_json(value, indent=2, inf_nan_mode="null").decode("utf-8", "replace")
+    print(_CONTROL.sub(lambda control: f"\\u{ord(control[0]):04x}", text))
 
 
 def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> None:
     """Print rows in columns as wide as their widest cell; the last column is left as it is."""
-    table = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
+    table = [[_one_line(cell) for cell in row] for row in ([header, *rows] if header else rows)]
     if not table:
         return
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
@@ -31,9 +55,13 @@ def print_table(rows: Iterable[Sequence[str]], header: Sequence[str] = ()) -> No
         print("  ".join([*cells, row[-1]]).rstrip())
 
 
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
+
+
 def print_stderr(text: str) -> None:
     """Print one line for the person at the terminal, apart from the output proper."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 class ProgressBar:
@@ -55,7 +83,7 @@ class ProgressBar:
         since, began = self._first
         left = f", {_duration((now - began) / (done - since) * (total - done))} left" if done > since else ""
         full = _BAR * done // max(total, 1)
-        line = f"[{'#' * full}{'.' * (_BAR - full)}] {done}/{total} {self._what}{more}{left}"
+        line = f"[{'#' * full}{'.' * (_BAR - full)}] {done}/{total} {self._what}{_one_line(more)}{left}"
         # A line that wraps could not be written over.
         print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\x1b[K", end="", file=sys.stderr, flush=True)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
 from medvistagym_core.cli._policy_options import (
@@ -27,6 +27,7 @@ __all__ = ["configure"]
 
 _EXAMPLE = """\
 medvistagym eval --task scoutvqa --policy expert
+medvistagym eval --task scoutvqa --policy random --reward paper,repairs=0.1
 medvistagym eval --task scoutvqa --model runs/one --temperature 0 --without-tools --ablate --out results.json"""
 
 
@@ -42,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _eval(options: argparse.Namespace) -> int:
     from medvistagym_core.rollouts import rollout
-    from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize
+    from medvistagym_core.trajectories import ResultRow, Results, format_table, summarize, summarize_trust
 
     if options.out is not None and not options.out.parent.is_dir():
         raise UsageError(f"{options.out}: the folder {options.out.parent} does not exist")
@@ -71,14 +72,16 @@ def _eval(options: argparse.Namespace) -> int:
             raise CommandError(f"{label} failed in every episode: {reason}")
         if episodes.failed:
             notes.append(f"{label} failed in {episodes.failed} of {episodes.played} episodes, counted as wrong.")
-        rows += summarize(trajectories, label, decoding_label(policy), task.families)
+        with_reward = options.reward is not None
+        for rows_of in (summarize, summarize_trust):
+            rows += rows_of(trajectories, label, decoding_label(policy), task.families, with_reward=with_reward)
     results = Results(task=task.name, split=split, seed=options.seed, rows=tuple(rows), notes=tuple(notes))
     if options.out is not None:
         results.save(options.out)
     if options.json:
-        print_json(results.model_dump())
+        print_json(results.model_dump(exclude_none=True))
         return 0
-    print(format_table(results.rows))
+    print_text(format_table(results.rows))
     for line in results.notes:
         print_stderr(line)
     return 0

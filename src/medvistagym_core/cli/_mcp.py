@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from medvistagym_core.cli._errors import UsageError
 
-__all__ = ["MISSING", "import_mcp"]
-
-MISSING: Final = (
-    "this needs medvistagym-mcp, which is not installed: pip install 'medvistagym-core[mcp]', "
-    "or from a clone: pip install ./plugins/medvistagym-mcp"
-)
+__all__ = ["import_mcp"]
 
 
-def import_mcp(room: Literal["server", "client"]) -> Any:
-    """The package's side that offers tools, or the one that uses those of others.
+def import_mcp(room: Literal["server"]) -> Any:
+    """The package's side that offers tools.
 
     Raises:
         UsageError: It is not installed, or not all of what it needs.
     """
+    from medvistagym_core.plugins import MCP_MISSING
+
     try:
         return importlib.import_module(f"medvistagym_mcp.{room}")
     except ModuleNotFoundError as error:
-        raise UsageError(MISSING) from error
+        raise UsageError(MCP_MISSING) from error

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_stderr
-from medvistagym_core.cli._errors import UsageError
-from medvistagym_core.cli._mcp import import_mcp
+from medvistagym_core.cli._errors import CommandError, UsageError
+from medvistagym_core.cli._model_tools import model_tools
 
 if TYPE_CHECKING:
     from medvistagym_core.execution import Executor
-    from medvistagym_core.plugins import Registry
-    from medvistagym_core.tools import Tool, Toolbox
+    from medvistagym_core.plugins import PluginReport, Registry
+    from medvistagym_core.tools import Toolbox
 
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "add_execution",
     "add_selection",
     "add_tools_from",
+    "check_allow_list",
     "load_registry",
     "make_executor",
+    "report_failures",
     "select_toolbox",
 ]
 
@@ -98,6 +102,9 @@ def add_tools_from(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="also offer the tools of the MCP servers that a TOML or JSON file names; may be given again",
     )
+    parser.add_argument(
+        "--models", metavar="FILE", type=Path, help="also offer the models that a TOML file names as tools"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -122,23 +129,54 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
 
 def load_registry(options: argparse.Namespace) -> Registry:
     """Discover the plugins that the options allow, add tools from files and servers, and say what did not load."""
-    from medvistagym_core.plugins import Registry
+    from medvistagym_core.plugins import Registry, ToolsFileError, load_tools
 
     registry = Registry.discover(options.plugins)
-    for report in registry.reports:
+    check_allow_list(options.plugins, registry.reports)
+    report_failures(registry.reports)
+    try:
+        for tool in load_tools([*getattr(options, "tools_from", ()), *getattr(options, "tools_from_mcp", ())]):
+            registry.add_tool(tool, tool.plugin)
+    except ToolsFileError as error:
+        raise UsageError(str(error)) from error
+    if getattr(options, "models", None) is not None:
+        for tool in model_tools(options.models):
+            registry.add_tool(tool, tool.plugin)
+    return registry
+
+
+def check_allow_list(names: str | None, reports: Sequence[PluginReport]) -> None:
+    """Refuse a name in `--plugins` that is no plugin's; one in `MEDVISTAGYM_PLUGINS` is only said to be none.
+
+    "none" allows no plugin at all.
+
+    Raises:
+        UsageError: There is no such plugin.
+    """
+    from medvistagym_core.plugins import ALLOW_VARIABLE
+    from medvistagym_core.tools import closest_match
+
+    installed = sorted({name for report in reports for name in (report.name, report.distribution)})
+    asked = names if names is not None else os.environ.get(ALLOW_VARIABLE, "")
+    for name in filter(None, (part.strip() for part in asked.split(","))):
+        if name in installed or name == "none":
+            continue
+        near = closest_match(name, installed)
+        guess = f"did you mean {near}?" if near else f"there are: {', '.join(r.name for r in reports) or 'none'}."
+        if names is not None:
+            raise UsageError(f"--plugins: there is no plugin {name!r}; {guess}")
+        print_stderr(f"medvistagym: {ALLOW_VARIABLE} names {name!r}, and there is no such plugin; {guess}")
+
+
+def report_failures(reports: Sequence[PluginReport]) -> None:
+    """Say which plugins did not load, and what of others was left out."""
+    for report in reports:
         if report.state in ("failed", "incompatible"):
             print_stderr(
                 f"medvistagym: plugin {report.name} is not loaded: {report.reason} (see `medvistagym plugins list`)"
             )
         for fault in report.faults:
             print_stderr(f"medvistagym: plugin {report.name}: left out: {fault}")
-    for file in getattr(options, "tools_from", []):
-        for tool in _tools_in(file):
-            registry.add_tool(tool)
-    for file in getattr(options, "tools_from_mcp", []):
-        for tool in _tools_of_servers(file):
-            registry.add_tool(tool, tool.plugin)
-    return registry
 
 
 def select_toolbox(registry: Registry, select: str, device: str | None = None) -> Toolbox:
@@ -171,43 +209,16 @@ def make_executor(registry: Registry, name: str, toolbox: Toolbox) -> Executor:
 
     Raises:
         UsageError: There is none, or it cannot run a tool of the toolbox.
+        CommandError: It is a plugin's, and cannot be made.
     """
+    make = registry.executor(name)
     try:
-        return registry.executor(name)(toolbox)
+        executor = make(toolbox)
     except ValueError as error:
         raise UsageError(f"--executor {name}: {error}") from error
-
-
-def _tools_in(file: Path) -> list[Tool]:
-    """Import a Python file, and return the tools that it defines under a public name."""
-    import importlib.util
-    import sys
-
-    from medvistagym_core.tools import Tool
-
-    name = f"medvistagym_tools_from_{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file) if file.suffix == ".py" and file.is_file() else None
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--tools-from takes a Python file; {file} is none")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # so that what it defines can be pickled to a worker process
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
-    found = {
-        name: value for name, value in vars(module).items() if isinstance(value, Tool) and not name.startswith("_")
-    }
-    if not found:
-        raise UsageError(f"{file} defines no tool; decorate a typed function with @tool")
-    return list(found.values())
-
-
-def _tools_of_servers(file: Path) -> list[Tool]:
-    """The tools of the MCP servers that a file names."""
-    client = import_mcp("client")
-    try:
-        tools: list[Tool] = client.mcp_tools(client.read_servers(file))
-    except client.McpServerError as error:
-        raise UsageError(str(error)) from error
-    return tools
+    except (Exception, SystemExit) as error:  # a plugin's fault
+        raise CommandError(f"the executor {name} cannot be made: {type(error).__name__}: {error}") from error
+    missing = [member for member in ("run", "close", "toolbox") if not hasattr(executor, member)]
+    if missing:
+        raise CommandError(f"the executor {name} gave {type(executor).__name__}, which has no {', '.join(missing)}")
+    return executor

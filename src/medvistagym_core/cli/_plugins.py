@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_table
-from medvistagym_core.cli._options import add_command
+from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
+from medvistagym_core.cli._options import add_command, check_allow_list
 from medvistagym_core.cli._plugins_check import configure_check
 from medvistagym_core.cli._plugins_new import configure_new
 
@@ -45,9 +45,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _list(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from medvistagym_core.plugins import Registry
+    from medvistagym_core.plugins import CONTRIBUTION_KINDS, Registry, scan_environment
 
     reports = Registry.discover(options.plugins).reports
+    check_allow_list(options.plugins, reports)
+    for fault in scan_environment().faults:
+        print_stderr(f"medvistagym: another distribution is broken: {fault}")
     if options.json:
         print_json([asdict(report) for report in reports])
         return 0
@@ -57,23 +60,25 @@ def _list(options: argparse.Namespace) -> int:
     rows = []
     for report in reports:
         offers = [
-            f"{kind} {', '.join(names)}" for kind in ("tools", "tasks", "trainers") if (names := getattr(report, kind))
+            f"{kind.replace('_', ' ')} {', '.join(names)}"
+            for kind in CONTRIBUTION_KINDS
+            if (names := getattr(report, kind))
         ]
         rows.append([report.state, report.name, f"{report.distribution} {report.version}", "; ".join(offers)])
     print_table(rows)
     for report in reports:
         if report.state in ("failed", "incompatible"):
             where = f" at {report.location}" if report.location else ""
-            print(f"\n{report.name} is not loaded: {report.reason}{where}\n  to do: {report.fix}")
+            print_text(f"\n{report.name} is not loaded: {report.reason}{where}\n  to do: {report.fix}")
         for fault in report.faults:
-            print(f"\n{report.name} offers something that is left out: {fault}")
+            print_text(f"\n{report.name} offers something that is left out: {fault}")
+        for note in report.notes:
+            print_text(f"\n{report.name}: {note}")
     return 0
 
 
 def _search(options: argparse.Namespace) -> int:
-    from importlib.metadata import distributions
-
-    from medvistagym_core.plugins import load_catalog
+    from medvistagym_core.plugins import load_catalog, scan_environment
 
     found = load_catalog().search(options.words, options.modality)
     if options.json:
@@ -82,19 +87,19 @@ def _search(options: argparse.Namespace) -> int:
     if not found:
         print_stderr("No known plugin matches; `medvistagym plugins search` without words lists them all.")
         return 0
-    present = {distribution.name.lower() for distribution in distributions() if distribution.name}
+    present = scan_environment().names
     for position, entry in enumerate(found):
         if position:
-            print()
-        print(f"{entry.distribution}: {entry.summary}")
+            print_text()
+        print_text(f"{entry.distribution}: {entry.summary}")
         for tool in entry.tools:
-            print(f"  tool {tool.name}: {tool.summary}")
+            print_text(f"  tool {tool.name}: {tool.summary}")
         for kind, names in (("task", entry.tasks), ("trainer", entry.trainers)):
             for name in names:
-                print(f"  {kind} {name}")
+                print_text(f"  {kind} {name}")
         facts = [entry.license, "made for " + ", ".join(entry.modalities) if entry.modalities else "any modality"]
         facts += [f"GPU {entry.gpu}"] if entry.gpu != "unused" else []
         facts += [f"weights {entry.weights}"] if entry.weights != "none" else []
-        print(f"  {'; '.join(facts)}")
-        print("  installed" if entry.distribution in present else f"  {entry.install}")
+        print_text(f"  {'; '.join(facts)}")
+        print_text("  installed" if entry.distribution in present else f"  {entry.install}")
     return 0

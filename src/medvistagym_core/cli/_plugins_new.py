@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from medvistagym_core.cli._console import print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_command
 
@@ -33,6 +34,6 @@ def _new(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     for file in sorted(folder.rglob("*")):
         if file.is_file():
-            print(file)
-    print(f"\nNext: pip install -e '{folder}[test]' and medvistagym plugins check {options.name}")
+            print_text(file)
+    print_text(f"\nNext: pip install -e '{folder}[test]' and medvistagym plugins check {options.name}")
     return 0

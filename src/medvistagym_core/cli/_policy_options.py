@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from medvistagym_core.cli._console import ProgressBar
-from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_execution, add_selection
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ def make_policy(
         return _make_named_policy(options, registry, task, toolbox, config), config
     except (TypeError, ValueError) as error:
         raise UsageError(str(error)) from error
+    except (Exception, SystemExit) as error:  # a plugin's fault
+        raise CommandError(f"the policy {options.policy} cannot be made: {type(error).__name__}: {error}") from error
 
 
 def _make_named_policy(

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_common, add_selection, load_registry, select_toolbox
 
@@ -51,7 +51,7 @@ def _prompt(options: argparse.Namespace) -> int:
     if options.json:  # as for a chat template that shows the tools itself
         print_json({"system": system(tools=False), "tools": toolbox.schemas("huggingface")})
     else:
-        print(system(tools=True))
+        print_text(system(tools=True))
     return 0
 
 
@@ -95,5 +95,5 @@ def _through_template(options: argparse.Namespace, schemas: Sequence[Any], short
         schemas_in = "system prompt" if report.tools_not_rendered else "template"
         print_json({"prompt": text, "schemas_in": schemas_in, "problems": list(report.problems)})
     else:
-        print(text)
+        print_text(text)
     return 0

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.cli._console import ProgressBar, print_json, print_stderr
+from medvistagym_core.cli._console import ProgressBar, print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
-from medvistagym_core.cli._options import add_common, add_tools_from, load_registry
+from medvistagym_core.cli._options import add_common, add_execution, add_tools_from, load_registry, make_executor
 
 if TYPE_CHECKING:
     from medvistagym_core.rollouts import ReplayedEpisode, ReplayReport
@@ -32,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="replay even when the installed tools are not those of the file"
     )
     add_tools_from(parser)
+    add_execution(parser)
     parser.set_defaults(execute=_replay)
 
 
@@ -59,8 +60,14 @@ def _replay(options: argparse.Namespace) -> int:
             counter.show(done, total)
 
     registry = load_registry(options)
+    # Here every call is made again: none is answered by one before it.
+    make = (
+        partial(LocalExecutor, cache_bytes=0)
+        if options.executor == "local"
+        else partial(make_executor, registry, options.executor)
+    )
     try:
-        report = verify(file, registry, partial(LocalExecutor, cache_bytes=0), force=options.force, seen=shown)
+        report = verify(file, registry, make, force=options.force, seen=shown)
     except ValueError as error:
         if type(error) is not ValueError:
             raise
@@ -76,16 +83,16 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _tell(report: ReplayReport) -> None:
     for sentence in report.lock:
-        print(f"tools: {sentence}")
+        print_text(f"tools: {sentence}")
     if not report.replayed:
         print_stderr("medvistagym: the tools are not those that the file was made with; --force replays all the same")
         return
     for difference in report.differences[:SHOWN]:
-        print(difference)
+        print_text(difference)
     if len(report.differences) > SHOWN:
-        print(f"... and {len(report.differences) - SHOWN} more (--json shows all)")
+        print_text(f"... and {len(report.differences) - SHOWN} more (--json shows all)")
     verdict = "the same" if not report.differences else f"{len(report.differences)} differences"
-    print(
+    print_text(
         f"{report.file}: {report.episodes} episodes, {report.calls} calls: {report.exact} compared bit for bit, "
         f"{report.loose} of tools that may vary, {report.skipped} not made again: {verdict}"
     )

@@ -7,7 +7,7 @@ import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.cli._console import print_json
+from medvistagym_core.cli._console import print_json, print_text
 from medvistagym_core.cli._errors import CommandError
 from medvistagym_core.cli._options import add_common, load_registry, make_executor, select_toolbox
 from medvistagym_core.cli._policy_options import RolloutProgressBar, add_policy_options, make_policy, split_of, tools_of
@@ -94,7 +94,7 @@ def _sample(options: argparse.Namespace) -> int:
     before = f", {known} were there before" if known else ""
     again = f", {episodes.again} of them again, since the policy had failed in them" if episodes.again else ""
     failed = f", the policy failed in {episodes.failed}, which the same command plays again" if episodes.failed else ""
-    print(f"{episodes.played} episodes played{again}{before}{failed}; {kept} kept, {correct} right: {file}")
+    print_text(f"{episodes.played} episodes played{again}{before}{failed}; {kept} kept, {correct} right: {file}")
     return 0
 
 

@@ -1,9 +1,8 @@
 """A tool's arguments as command-line flags, generated from its JSON Schema.
 
 `center: float` becomes `--center NUMBER`, a box `--box X0,Y0,X1,Y1`, corners `--points 'X,Y X,Y ...'`, a choice
-`--preset lung|bone`. What a flag's text
-means is decided here; whether it is a good value is decided by the tool's own validator, so that a person reads the same
-sentence as a policy.
+`--preset lung|bone`. What a flag's text means is decided here; whether it is a good value is decided by the tool's own
+validator, so that a person reads the same sentence as a policy.
 """
 
 from __future__ import annotations
@@ -14,74 +13,85 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from medvistagym_core.tools import ToolSpec
+from medvistagym_core.tools import ToolSpec, alternatives, inline_references, is_box_schema, stated_types
 
-__all__ = ["add_flags", "flag_of", "given_arguments", "hint", "parse_value", "usage"]
+__all__ = ["RESERVED", "add_flags", "flags_of", "given_arguments", "hint", "parse_value", "usage"]
 
-RESERVED: Final = frozenset({"arguments", "debug", "help", "image", "json", "out", "plugins", "tools_from"})
+RESERVED: Final = frozenset({
+    "arguments", "debug", "device", "executor", "help", "image", "image-index", "image-region", "image-unit", "json", "out",
+    "plugins", "tools-from", "tools-from-mcp",
+})  # fmt: skip
+"""The command's own flags, without the dashes."""
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_DEGREES: Final = re.compile(r"\s*(°|deg|degrees?)$", re.IGNORECASE)
 
 
-def flag_of(argument: str) -> str:
-    """Return the flag of an argument: `box` is `--box`; one that the command itself uses is prefixed, `--arg-out`."""
-    return f"--{'arg-' if argument in RESERVED else ''}{argument.replace('_', '-')}"
+def flags_of(spec: ToolSpec) -> dict[str, str]:
+    """The flags of a tool's arguments: `box` is `--box`; one that the command itself uses is prefixed, `--arg-out`."""
+    taken, flags = set(RESERVED), {}
+    # Those that keep their own name come first, so that no prefixed one takes it: `arg_out` before `out`.
+    for name in sorted(spec.parameters["properties"], key=lambda name: (name in RESERVED, name)):
+        flag = name.replace("_", "-")
+        while flag in taken:
+            flag = f"arg-{flag}"
+        taken.add(flag)
+        flags[name] = f"--{flag}"
+    return flags
 
 
 def add_flags(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
     """Add one flag for every argument of a tool that is not an image."""
     group = parser.add_argument_group(f"arguments of {spec.name}")
     required = spec.parameters.get("required", ())
-    for name, schema in spec.parameters["properties"].items():
-        if name in spec.images:
-            continue
-        schema = _resolved(schema, spec.parameters)
-        aliases = [f"--{name}"] if "_" in name and name not in RESERVED else []
+    flags = flags_of(spec)
+    for name, schema in _arguments(spec).items():
+        alias = f"--{name}"
+        aliases = [alias] if "_" in name and alias not in flags.values() else []
         flag = group.add_argument(
-            flag_of(name),
+            flags[name],
             *aliases,
             dest=_destination(name),
             default=argparse.SUPPRESS,
-            metavar=_metavar(schema, spec.parameters),
+            metavar=_metavar(schema),
             help=_help(schema, required=name in required),
         )
-        if schema.get("type") == "boolean":
+        if _types(schema) == ["boolean"]:
             flag.nargs, flag.const = "?", "true"
 
 
 def usage(spec: ToolSpec) -> str:
     """Return a tool's flags in one line, those that may be left out in brackets; each begins with a space."""
     required = spec.parameters.get("required", ())
+    flags = flags_of(spec)
     shown = ""
-    for name, schema in spec.parameters["properties"].items():
-        if name not in spec.images:
-            flag = f"{flag_of(name)} {_metavar(schema, spec.parameters)}"
-            shown += f" {flag}" if name in required else f" [{flag}]"
+    for name, schema in _arguments(spec).items():
+        flag = f"{flags[name]} {_metavar(schema)}"
+        shown += f" {flag}" if name in required else f" [{flag}]"
     return shown
 
 
 def given_arguments(options: argparse.Namespace, spec: ToolSpec) -> dict[str, Any]:
     """Return the JSON values of the flags that were given, by argument name."""
-    properties = spec.parameters["properties"]
     return {
-        name: parse_value(text, properties[name], spec.parameters)
-        for name in properties
+        name: parse_value(text, schema)
+        for name, schema in _arguments(spec).items()
         if (text := getattr(options, _destination(name), None)) is not None
     }
 
 
-def parse_value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
+def parse_value(text: str, schema: Any) -> Any:
     """Read the text of a flag as the JSON value that its schema asks for; text that is none stays as it is.
 
     Args:
         text: What stood on the command line.
-        schema: The argument's schema.
-        root: The schema that holds the definitions (`$defs`) it may refer to.
+        schema: The argument's schema, without references.
     """
-    schema = _resolved(schema, root)
-    for key in ("anyOf", "oneOf"):
-        if key in schema:
-            return _first_that_fits(text, schema[key], root)
-    match schema.get("type"):
+    branches = alternatives(schema)
+    if len(branches) > 1:  # numbers and lists before text, which anything would fit
+        values = (parse_value(text, branch) for branch in branches)
+        return next((value for value in values if not isinstance(value, str)), text)
+    branch = branches[0]
+    match next((kind for kind in stated_types(branch) if kind != "null"), None):
         case "integer":
             return _number(text, int)
         case "number":
@@ -89,32 +99,26 @@ def parse_value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any]) -
         case "boolean":
             return _WORDS.get(text.casefold(), text)
         case "array":
-            if text.lstrip().startswith("["):
-                return _json(text)
-            items = _resolved(schema.get("items", {}), root)
-            lists = items.get("type") == "array"  # with commas within each of them, and blanks or semicolons between
-            parts = re.split(r"[\s;]+", re.sub(r"\s*,\s*", ",", text.strip(" ;"))) if lists else text.split(",")
-            return [parse_value(part.strip(), items, root) for part in parts]
-        case "object":
-            return _json(text)
-        case None:
-            return _json(text) if "enum" not in schema and "const" not in schema else text
-        case _:
+            return _list(text, branch.get("items", {}))
+        case "string":
             return text
+        case _:
+            return _json(text)
 
 
-def _first_that_fits(text: str, choices: list[Mapping[str, Any]], root: Mapping[str, Any]) -> Any:
-    """Numbers and lists before text, which anything would fit."""
-    for choice in choices:
-        value = parse_value(text, choice, root)
-        if not isinstance(value, str):
-            return value
-    return text
+def _list(text: str, items: Any) -> Any:
+    if text.lstrip().startswith("["):
+        return _json(text)
+    lists = "array" in _types(items)  # with commas within each of them, and blanks or semicolons between
+    parts = re.split(r"[\s;]+", re.sub(r"\s*,\s*", ",", text.strip(" ;"))) if lists else text.split(",")
+    return [parse_value(part.strip(), items) for part in parts]
 
 
 def _number(text: str, kind: type[int | float]) -> int | float | str:
+    """A number as people type it: with a minus sign of typography, and an angle's degrees."""
+    plain = _DEGREES.sub("", text.replace("\N{MINUS SIGN}", "-"))
     try:
-        return kind(text)
+        return kind(plain)
     except ValueError:
         return text
 
@@ -126,12 +130,16 @@ def _json(text: str) -> Any:
         return text
 
 
-def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with a top-level reference replaced by what it names; its own words win."""
-    found = dict(schema)
-    while isinstance(reference := found.pop("$ref", None), str):
-        found = {**root["$defs"][reference.rpartition("/")[2]], **found}
-    return found
+def _arguments(spec: ToolSpec) -> dict[str, Any]:
+    """The schemas of a tool's arguments that are not images, without references."""
+    written = inline_references(spec.parameters)
+    return {name: schema for name, schema in written["properties"].items() if name not in spec.images}
+
+
+def _types(schema: Any) -> list[str]:
+    """The types of a schema and its alternatives, in order, besides null."""
+    names = [name for branch in alternatives(schema) for name in stated_types(branch)]
+    return [name for name in dict.fromkeys(names) if name != "null"]
 
 
 def _destination(name: str) -> str:
@@ -139,49 +147,50 @@ def _destination(name: str) -> str:
     return f"argument:{name}"
 
 
-def _metavar(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-    schema = _resolved(schema, root)
-    if "enum" in schema:
-        return "|".join(str(choice) for choice in schema["enum"])
-    for key in ("anyOf", "oneOf"):
-        if key in schema:
-            return "|".join(dict.fromkeys(_metavar(choice, root) for choice in schema[key]))
-    if schema.get("type") == "array":
-        least = schema.get("minItems")
-        items = _resolved(schema.get("items", {}), root)
-        if least == schema.get("maxItems") == 4 and items.get("type") == "integer":
+def _metavar(schema: Any) -> str:
+    branches = alternatives(schema)
+    if len(branches) > 1:
+        return "|".join(dict.fromkeys(_metavar(branch) for branch in branches if stated_types(branch) != ["null"]))
+    branch = branches[0]
+    if "enum" in branch or "const" in branch:
+        return "|".join(str(choice) for choice in branch.get("enum", [branch.get("const")]))
+    kind = next((name for name in stated_types(branch) if name != "null"), "")
+    if kind == "array":
+        if is_box_schema(branch):
             return "X0,Y0,X1,Y1"
-        if _is_point(schema, root):
+        if _is_point(branch):
             return "X,Y"
-        return "'X,Y X,Y ...'" if _is_point(items, root) else "VALUE,..."
-    return {"integer": "INTEGER", "number": "NUMBER", "boolean": "true|false", "string": "TEXT"}.get(
-        str(schema.get("type")), "JSON"
+        return "'X,Y X,Y ...'" if _is_point(branch.get("items")) else "VALUE,..."
+    return {"integer": "INTEGER", "number": "NUMBER", "boolean": "true|false", "string": "TEXT"}.get(kind, "JSON")
+
+
+def _is_point(schema: Any) -> bool:
+    """Whether every value of a schema is a pair of numbers."""
+    return isinstance(schema, Mapping) and all(
+        branch.get("minItems") == branch.get("maxItems") == 2
+        and set(_types(branch.get("items", {}))) <= {"integer", "number"}
+        and bool(_types(branch.get("items", {})))
+        for branch in alternatives(schema)
     )
-
-
-def _is_point(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
-    schema = _resolved(schema, root)
-    numbers = _resolved(schema.get("items", {}), root).get("type") in ("integer", "number")
-    return schema.get("type") == "array" and schema.get("minItems") == schema.get("maxItems") == 2 and numbers
 
 
 def hint(spec: ToolSpec, complaint: str) -> str:
     """Return what to type instead of the points that a tool complains of; nothing when it complains of something else."""
-    for name, schema in spec.parameters["properties"].items():
+    flags = flags_of(spec)
+    for name, schema in _arguments(spec).items():
         if re.match(rf"{re.escape(spec.name)}: {re.escape(name)}\b", complaint):
-            schema = _resolved(schema, spec.parameters)
-            choices = [_resolved(one, spec.parameters) for one in schema.get("anyOf", [schema])]
-            if any(_is_point(one, spec.parameters) for one in choices):
-                return f" Give [x, y], such as {flag_of(name)} 100,900."
-            if any(_is_point(one.get("items", {}), spec.parameters) for one in choices):
-                return f" Give [x, y] pairs, such as {flag_of(name)} '100,100 900,100 500,900'."
+            branches = alternatives(schema)
+            if any(_is_point(branch) for branch in branches):
+                return f" Give [x, y], such as {flags[name]} 100,900."
+            if any(_is_point(branch.get("items")) for branch in branches):
+                return f" Give [x, y] pairs, such as {flags[name]} '100,100 900,100 500,900'."
     return ""
 
 
-def _help(schema: Mapping[str, Any], *, required: bool) -> str:
-    parts = [str(schema.get("description", ""))]
+def _help(schema: Any, *, required: bool) -> str:
+    parts = [str(schema.get("description", "")) if isinstance(schema, Mapping) else ""]
     if required:
         parts.append("(required)")
-    elif "default" in schema:
+    elif isinstance(schema, Mapping) and "default" in schema:
         parts.append(f"(default: {json.dumps(schema['default'])})")
     return " ".join(parts).strip().replace("%", "%%")

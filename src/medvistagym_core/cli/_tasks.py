@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_table
+from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_command, load_registry
 
@@ -64,18 +64,22 @@ def _list(options: argparse.Namespace) -> int:
         "looks": HasPerceptionItems,
         "audit": HasAudit,
     }
-    tasks: list[dict[str, Any]] = [
-        {
-            "name": task.name,
-            "description": task.description,
-            "families": list(task.families),
-            "splits": list(task.splits),
-            "tools": list(task.tools),
-            "abstention": task.abstention,
-            "offers": [name for name, protocol in capabilities.items() if isinstance(task, protocol)],
-        }
-        for task in load_registry(options).tasks.values()
-    ]
+    tasks: list[dict[str, Any]] = []
+    for name, task in load_registry(options).tasks.items():
+        try:
+            tasks.append(
+                {
+                    "name": str(task.name),
+                    "description": str(task.description),
+                    "families": list(task.families),
+                    "splits": list(task.splits),
+                    "tools": list(task.tools),
+                    "abstention": task.abstention,
+                    "offers": [offer for offer, protocol in capabilities.items() if isinstance(task, protocol)],
+                }
+            )
+        except Exception as error:  # noqa: BLE001 a task that cannot say what it is harms no other
+            print_stderr(f"medvistagym: the task {name} cannot be described: {type(error).__name__}: {error}")
     if options.json:
         print_json(tasks)
     elif tasks:
@@ -109,15 +113,15 @@ def _show(options: argparse.Namespace) -> int:
         }
         print_json({**shown, "answer": case.answer.value} if options.answer else shown)
         return 0
-    print(f"{case.id}, family {case.family}")
+    print_text(f"{case.id}, family {case.family}")
     for shape in images:
         written = f", {shape['file']}" if "file" in shape else ""
-        print(f"image {shape['handle']}: {shape['width']} x {shape['height']}, {shape['unit']}{written}")
-    print(case.question)
+        print_text(f"image {shape['handle']}: {shape['width']} x {shape['height']}, {shape['unit']}{written}")
+    print_text(case.question)
     if case.options:
-        print(f"options: {'; '.join(case.options)}")
+        print_text(f"options: {'; '.join(case.options)}")
     if options.answer:
-        print(f"answer: {case.answer.value}")
+        print_text(f"answer: {case.answer.value}")
     return 0
 
 

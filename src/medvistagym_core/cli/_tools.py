@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_table
-from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
+from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_command, add_selection, add_tools_from, load_registry, select_toolbox
 from medvistagym_core.cli._tools_call import ToolArgumentParser, configure_call
 
@@ -25,10 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         commands,
         "list",
         "list the tools of the installed plugins",
-        "medvistagym tools list\nmedvistagym tools list --json",
+        "medvistagym tools list\nmedvistagym tools list --modality US --json",
         json=True,
     )
     add_selection(listing)
+    listing.add_argument(
+        "--modality", metavar="CODE", help="only tools that are made for this DICOM modality, or for any, such as CT"
+    )
     listing.set_defaults(execute=_list)
 
     show = add_command(
@@ -57,6 +60,9 @@ def _list(options: argparse.Namespace) -> int:
         tools = list(registry.tools.values())
     else:
         tools = list(select_toolbox(registry, options.tools).values())
+    if options.modality is not None:
+        code = options.modality.upper()
+        tools = [tool for tool in tools if code in tool.spec.modalities or not tool.spec.modalities]
     if options.json:
         print_json([tool.spec.model_dump(mode="json") for tool in tools])
     elif tools:
@@ -74,29 +80,31 @@ def _show(options: argparse.Namespace) -> int:
     shown: list[Any]
     if options.format is None and not options.json:
         for position, spec in enumerate(specs):
-            print(("\n" if position else "") + _described(spec))
+            print_text(("\n" if position else "") + _described(spec))
         return 0
     if options.format is not None:
         try:
             shown = [render_tool_schema(spec, options.format, registry.dialects) for spec in specs]
         except ValueError as error:
             raise UsageError(f"--format: {error}") from error
+        except Exception as error:  # a plugin's fault
+            raise CommandError(f"the dialect {options.format} fails: {type(error).__name__}: {error}") from error
     else:
         shown = [spec.model_dump(mode="json") for spec in specs]
     if all(isinstance(one, str) for one in shown):
-        print("\n".join(shown))
+        print_text("\n".join(shown))
     else:
         print_json(shown[0] if len(shown) == 1 else shown)
     return 0
 
 
 def _described(spec: ToolSpec) -> str:
-    from medvistagym_core.cli._schema_flags import flag_of
+    from medvistagym_core.cli._schema_flags import flags_of
 
     lines = [f"{spec.id}, version {spec.version}", f"  {spec.description}", ""]
-    required = spec.parameters.get("required", ())
+    required, flags = spec.parameters.get("required", ()), flags_of(spec)
     for name, schema in spec.parameters["properties"].items():
-        flag = "--image FILE" if name in spec.images else flag_of(name)
+        flag = "--image FILE" if name in spec.images else flags[name]
         need = "" if name in required else ", optional"
         lines.append(f"  {name} ({flag}{need}): {schema.get('description', '')}")
     facts = [f"gives {' and '.join(spec.returns)}", "deterministic" if spec.deterministic else "not deterministic"]

@@ -10,12 +10,20 @@ import argparse
 import contextlib
 import json
 import textwrap
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import UsageError
+from medvistagym_core.cli._image_files import (
+    add_reading_options,
+    check_output_name,
+    describe_output,
+    read_images,
+    write_images,
+)
 from medvistagym_core.cli._options import (
     add_command,
     add_execution,
@@ -24,30 +32,39 @@ from medvistagym_core.cli._options import (
     make_executor,
     select_toolbox,
 )
+from medvistagym_core.cli._parser import CommandParser
 
 if TYPE_CHECKING:
     from medvistagym_core.imaging import Image
-    from medvistagym_core.tools import Tool
+    from medvistagym_core.tools import Tool, ToolError
 
 
 __all__ = ["ToolArgumentParser", "configure_call"]
 
 _EXAMPLE = """\
-medvistagym tools call window --image scan.dcm --center 40 --width 400 --out brain.png
+medvistagym tools call window scan.dcm --center 40 --width 400 --out brain.png
 medvistagym tools call zoom --image scan.dcm --box 0,0,500,500 --out corner.png
 medvistagym tools call window --help"""
 
 
-class ToolArgumentParser(argparse.ArgumentParser):
-    """A parser that, for `tools call NAME`, learns the flags of the tool NAME before it parses."""
+class ToolArgumentParser(CommandParser):
+    """A parser that, for `tools call NAME`, learns the flags of the tool NAME before it parses.
+
+    A file may stand anywhere among the flags, with `--image` before it or without.
+    """
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse as argparse does, with the tool's flags added first."""
-        if args and self.get_default("execute") is _call and not args[0].startswith("-"):
-            self._add_tool_flags(list(args))
-        return super().parse_known_args(args, namespace)
+        if self.get_default("execute") is not _call or not args or args[0].startswith("-"):
+            return super().parse_known_args(args, namespace)
+        self._add_tool_flags(list(args))
+        options, left = argparse.ArgumentParser.parse_known_args(self, args, namespace)
+        if any(word.startswith("-") and len(word) > 1 for word in left):
+            self.refuse(left)
+        options.image = [*options.files, *map(Path, left), *options.image]
+        return options, []
 
     def _add_tool_flags(self, args: list[str]) -> None:
         from medvistagym_core.cli._schema_flags import add_flags, usage
@@ -63,9 +80,9 @@ class ToolArgumentParser(argparse.ArgumentParser):
             raise UsageError(f"{args[0]!r} must name one tool, and is {', '.join(toolbox) or 'none'}")
         (tool,) = toolbox.values()
         add_flags(self, tool.spec)
-        images = " --image FILE" if tool.image_arguments else ""
+        files = " FILE ..." if tool.image_arguments else ""
         out = " [--out FILE]" if "image" in tool.spec.returns else ""
-        self.usage = f"medvistagym tools call {args[0]}{images}{usage(tool.spec)}{out} [--json]"
+        self.usage = f"medvistagym tools call {args[0]}{files}{usage(tool.spec)}{out} [--json]"
         self.description = textwrap.fill(tool.spec.description, 80)
         self.set_defaults(registry=registry, toolbox=toolbox)
 
@@ -73,20 +90,26 @@ class ToolArgumentParser(argparse.ArgumentParser):
 def configure_call(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the command `call` to its group."""
     call = add_command(commands, "call", "run one tool on image files", _EXAMPLE, json=True)
-    call.usage = "medvistagym tools call NAME [--image FILE ...] [--out FILE] [--ARGUMENT VALUE ...]"
+    call.usage = "medvistagym tools call NAME [FILE ...] [--out FILE] [--ARGUMENT VALUE ...]"
     call.add_argument("name", metavar="NAME", help="the tool's name or id; `tools call NAME --help` shows its flags")
     call.add_argument(
-        "--image", metavar="FILE", nargs="+", type=Path, default=[], help="images, in the order of the tool's arguments"
+        "files", metavar="FILE", nargs="*", type=Path, default=[], help="images, in the order of the tool's arguments"
     )
-    call.add_argument("--out", metavar="FILE", type=Path, help="where to write the resulting image, as a picture")
+    call.add_argument(
+        "--image", metavar="FILE", nargs="+", action="extend", type=Path, default=[],
+        help="images too, after those without it; may be given again",
+    )  # fmt: skip
+    call.add_argument(
+        "--out", metavar="FILE", type=Path, help="where to write the resulting image; its ending says how"
+    )
     call.add_argument("--arguments", metavar="JSON", help="arguments as one JSON object, beside or instead of flags")
+    add_reading_options(call)
     add_tools_from(call)
     add_execution(call)
     call.set_defaults(execute=_call)
 
 
 def _call(options: argparse.Namespace) -> int:
-    from medvistagym_core.cli._image_files import check_picture_name, read_images, write_images
     from medvistagym_core.cli._schema_flags import given_arguments, hint
     from medvistagym_core.execution import ImageStore
     from medvistagym_core.tools import ToolCall
@@ -96,27 +119,43 @@ def _call(options: argparse.Namespace) -> int:
     if options.out is not None:
         if "image" not in tool.spec.returns:
             raise UsageError(f"{tool.name} gives no image: leave out --out")
-        check_picture_name(options.out)
-    images = read_images(options.registry, options.image)
+        check_output_name(options.registry, options.out)
+    images = read_images(options.registry, options.image, options)
+    _warn_of_modality(tool, images)
     arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
     with contextlib.closing(make_executor(options.registry, options.executor, options.toolbox)) as executor:
         ((result,),) = executor.run([(ImageStore(images), [ToolCall(name=tool.name, arguments=arguments)])])
     if result.error is not None:
         if options.json:
             print_json(ToolResultDocument.from_result(result).model_dump())
+        if options.debug:
+            _show_traceback(result.error, options.executor)
         more = hint(tool.spec, result.error.message) if result.error.code == "bad_arguments" else ""
         print_stderr(f"medvistagym: {result.error.message}{more}")
         return 2 if result.error.code in ("bad_arguments", "malformed_call", "unknown_tool") else 1
-    files = write_images(result.images, options.out) if options.out is not None else []
+    files = write_images(options.registry, result.images, options.out) if options.out is not None else []
     if options.json:
         print_json(ToolResultDocument.from_result(result, files).model_dump())
         return 0
     if result.text:
-        print(result.text)
+        print_text(result.text)
     for position, image in enumerate(result.images):
-        where = f"written to {files[position]}" if files else "--out FILE keeps it"
-        print_stderr(f"image {position}: {image.shape[1]} x {image.shape[0]}, {image.unit}; {where}")
+        print_stderr(f"image {position}: {describe_output(image, files[position] if files else None)}")
     return 0
+
+
+def _show_traceback(error: ToolError, executor: str) -> None:
+    if error.__cause__ is not None:
+        print_stderr("".join(traceback.format_exception(error.__cause__)).rstrip())
+    elif executor != "local" and error.code == "tool_failed":
+        print_stderr("medvistagym: the traceback stays in the tool's process; with --executor local it is shown")
+
+
+def _warn_of_modality(tool: Tool, images: Sequence[Image]) -> None:
+    made_for = tool.spec.modalities
+    other = sorted({image.modality for image in images if image.modality} - set(made_for))
+    if made_for and other:
+        print_stderr(f"medvistagym: {tool.name} is made for {', '.join(made_for)}; this is {', '.join(other)}")
 
 
 def _object(text: str | None) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
+from medvistagym_core.cli._model_tools import import_models
 from medvistagym_core.cli._options import add_common, add_selection, load_registry, select_toolbox
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from medvistagym_core.plugins import hand_to_processes
     from medvistagym_core.trajectories import Results, format_table
 
     changes = _recipe_overrides(options)
@@ -106,7 +108,13 @@ def _train(options: argparse.Namespace) -> int:
     said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
     try:
         # What a library prints is not what this command prints.
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), _plugins_env(options.plugins):
+        with (
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+            _plugins_env(options.plugins),
+            hand_to_processes([*options.tools_from, *options.tools_from_mcp]),
+            _models_env(options.models),
+        ):
             trainer.train(
                 registry,
                 run=folder,
@@ -118,7 +126,12 @@ def _train(options: argparse.Namespace) -> int:
                 resume=options.resume,
             )
     except KeyboardInterrupt as interrupt:
-        interrupt.add_note(f"go on with `medvistagym train --run {shlex.quote(str(folder))} --resume`")
+        again = [flag for file in options.tools_from for flag in ("--tools-from", str(file))]
+        again += [flag for file in options.tools_from_mcp for flag in ("--tools-from-mcp", str(file))]
+        again += [] if options.models is None else ["--models", str(options.models)]
+        interrupt.add_note(
+            f"go on with `{shlex.join(['medvistagym', 'train', '--run', str(folder), '--resume', *again])}`"
+        )
         raise
     finally:
         for place in made if _is_first_rank() else ():  # a recipe that cannot be had should leave nothing behind
@@ -132,12 +145,12 @@ def _train(options: argparse.Namespace) -> int:
         raise CommandError(f"the run in {folder} ended without results")
     results = Results.load(file)
     if options.json:
-        print_json(results.model_dump())
+        print_json(results.model_dump(exclude_none=True))
         return 0
-    print(format_table(results.rows))
+    print_text(format_table(results.rows))
     for line in results.notes:
-        print(line)
-    print(f"all of it is in {folder}")
+        print_text(line)
+    print_text(f"all of it is in {folder}")
     return 0
 
 
@@ -185,16 +198,33 @@ def _plugins_env(plugins: str | None) -> Iterator[None]:
     """Let processes that a trainer starts load the plugins of `--plugins` and no others."""
     from medvistagym_core.plugins import ALLOW_VARIABLE
 
-    before = os.environ.get(ALLOW_VARIABLE)
-    if plugins is not None:
-        os.environ[ALLOW_VARIABLE] = plugins
+    with _environment(ALLOW_VARIABLE, plugins):
+        yield
+
+
+@contextlib.contextmanager
+def _models_env(file: Path | None) -> Iterator[None]:
+    """Let processes that a trainer starts have the models of `--models`."""
+    if file is None:
+        yield
+        return
+    with _environment(import_models().MODELS_ENV_VAR, str(file.resolve())):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str | None) -> Iterator[None]:
+    """An environment variable set meanwhile; None leaves it as it is."""
+    before = os.environ.get(name)
+    if value is not None:
+        os.environ[name] = value
     try:
         yield
     finally:
-        if plugins is not None and before is None:
-            del os.environ[ALLOW_VARIABLE]
-        elif plugins is not None and before is not None:
-            os.environ[ALLOW_VARIABLE] = before
+        if value is not None and before is None:
+            del os.environ[name]
+        elif value is not None and before is not None:
+            os.environ[name] = before
 
 
 def _recipe(options: argparse.Namespace) -> str | None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvistagym_core.cli._console import print_json, print_stderr
+from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, load_registry
 
@@ -78,7 +78,7 @@ def _export(run: EpisodeIndex, options: argparse.Namespace) -> int:
     if options.json:
         print_json({"file": str(file), "episodes": len(numbers), "of": len(run.rows), "bytes": size})
     else:
-        print(f"{len(numbers)} of {len(run.rows)} episodes, {size / 1e6:.1f} MB: {file}")
+        print_text(f"{len(numbers)} of {len(run.rows)} episodes, {size / 1e6:.1f} MB: {file}")
     return 0
 
 
@@ -97,7 +97,7 @@ def _serve(run: EpisodeIndex, options: argparse.Namespace) -> int:
         if options.json:
             print_json({"url": page.url})
         else:
-            print(page.url)
+            print_text(page.url)
         sys.stdout.flush()
         print_stderr("Ctrl-C stops it. Whoever has this address on this machine can see the run.")
         if options.open:

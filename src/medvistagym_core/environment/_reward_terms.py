@@ -35,6 +35,16 @@ class EpisodeOutcome:
         """Calls that the policy made, good or bad, and turns that could not be read."""
         return sum([len(turn.calls) or turn.error is not None for turn in self.turns])
 
+    @property
+    def repaired_calls(self) -> int:
+        """Calls that ran only after something was mended in their form or their arguments (docs/protocol.md)."""
+        pairs = (
+            pair
+            for turn, results in zip(self.turns, self.results, strict=True)
+            for pair in zip(turn.calls, results, strict=False)
+        )
+        return sum([bool(call.repairs or result.repairs) for call, result in pairs])
+
 
 RewardTerm = Callable[[EpisodeOutcome], float]
 
@@ -73,6 +83,11 @@ def format_reward(outcome: EpisodeOutcome) -> float:
 def call_count_penalty(outcome: EpisodeOutcome) -> float:
     """Minus the number of calls and unreadable turns, -8 at least."""
     return -float(min(outcome.calls, 8))
+
+
+def repair_penalty(outcome: EpisodeOutcome) -> float:
+    """Minus the number of calls that had to be repaired, -8 at least."""
+    return -float(min(outcome.repaired_calls, 8))
 
 
 def call_cost_when_correct(outcome: EpisodeOutcome) -> float:
@@ -127,6 +142,7 @@ REWARD_TERMS: Final[Mapping[str, RewardTerm]] = {
     "format": format_reward,
     "repetition": repetition,
     "calls": call_count_penalty,
+    "repairs": repair_penalty,
     "efficiency": call_cost_when_correct,
     "uninformed": lucky_guess_penalty,
 }

@@ -5,7 +5,9 @@ from ._image_store import StoredImage as StoredImage
 from ._local import LocalExecutor as LocalExecutor
 from ._process_executor import ProcessExecutor as ProcessExecutor
 from ._result_cache import ResultCache as ResultCache
+from ._schedule import ResultFilter as ResultFilter
 from ._schedule import Runner as Runner
+from ._schedule import batch_key as batch_key
 from ._schedule import referenced_handles as referenced_handles
 from ._schedule import schedule_calls as schedule_calls
 from ._tool_reference import NotImportableToolError as NotImportableToolError

@@ -7,9 +7,8 @@ from time import perf_counter
 from typing import Any, Self
 
 from medvistagym_core.execution._base import CallRequest
-from medvistagym_core.execution._local import CACHE_BYTES
-from medvistagym_core.execution._result_cache import ResultCache
-from medvistagym_core.execution._schedule import schedule_calls
+from medvistagym_core.execution._result_cache import CACHE_BYTES, ResultCache
+from medvistagym_core.execution._schedule import ResultFilter, schedule_calls
 from medvistagym_core.execution._thread_pool import CPU_COUNT, JobStream, ThreadPool
 from medvistagym_core.execution._tool_reference import ToolReference, tool_references
 from medvistagym_core.execution._work_item import WorkItem
@@ -32,12 +31,20 @@ class ProcessExecutor:
         toolbox: The tools that may be called.
         processes: Processes at a time.
         cache_bytes: Memory for results of deterministic tools, by content; 0 for none.
+        result_filter: Makes the result that is handed on of what each call gave; None hands it on as it is.
 
     Raises:
         NotImportableToolError: A tool cannot run in another process.
     """
 
-    def __init__(self, toolbox: Toolbox, *, processes: int = min(CPU_COUNT, 8), cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        *,
+        processes: int = min(CPU_COUNT, 8),
+        cache_bytes: int = CACHE_BYTES,
+        result_filter: ResultFilter | None = None,
+    ) -> None:
         if processes < 1:
             raise ValueError(f"processes is at least 1, not {processes}")
         self.toolbox = toolbox
@@ -45,6 +52,7 @@ class ProcessExecutor:
         self._threads = ThreadPool(processes)  # each waits for one process
         self._processes = WorkerProcessPool(processes)
         self._cache = ResultCache(cache_bytes)
+        self._result_filter = result_filter
 
     def close(self) -> None:
         """End the processes and drop the cache."""
@@ -60,16 +68,16 @@ class ProcessExecutor:
 
     def run(self, requests: Sequence[CallRequest]) -> list[list[ToolResult]]:
         """The results of every call, as `requests` are nested; images are in the stores, their handles in the results."""
-        runner = _ProcessRunner(self._threads.open_stream(), self._processes, self._references)
-        return schedule_calls(requests, self.toolbox, runner, self._cache)
+        runner = ProcessRunner(self._threads.open_stream(), self._processes, self._references)
+        return schedule_calls(requests, self.toolbox, runner, self._cache, self._result_filter)
 
 
-class _ProcessRunner:
+class ProcessRunner:
     """Hands the items of each tool to processes, in as many parts as there are processes."""
 
     def __init__(
         self,
-        stream: JobStream[_ProcessJob],
+        stream: JobStream[Any],
         processes: WorkerProcessPool,
         references: Mapping[str, ToolReference],
     ) -> None:
@@ -135,7 +143,7 @@ class _ProcessJob:
         """Add results, at least one unless a batch crashed: then, which is not to be tried again, False."""
         rest = calls[len(results) :]
         try:
-            with self._processes.acquire() as process:
+            with self._processes.acquire(self._reference.python) as process:
                 for result in process.results(tool.name, self._reference, rest, tool.timeout_s, together=batch):
                     results.append(result)  # noqa: PERF402 those before a crash count
         except WorkerExitedError as exited:

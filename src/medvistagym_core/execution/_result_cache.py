@@ -12,6 +12,8 @@ from medvistagym_core.execution._fork import register_fork_reset
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools import ToolResult
 
+CACHE_BYTES: Final = 256 * 2**20
+"""Memory for results, unless an executor is told otherwise."""
 _ENTRY_OVERHEAD_BYTES: Final = 1024
 
 

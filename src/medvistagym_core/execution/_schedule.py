@@ -2,8 +2,8 @@
 
 `schedule_calls` is what every executor does alike. It validates each call and puts the images of its episode in place of
 handles. Equal calls of a deterministic tool are computed once, now or ever (`ResultCache`). Calls of a tool with a batched
-kernel whose images agree in shape and type of value become one `WorkItem`, and so do the calls of a tool that takes one at a
-time; any other call is an item of its own. A `Runner` runs the items, wherever it does.
+kernel whose images agree in shape and type of value (or whose kernel takes any together) become one `WorkItem`, and so do the
+calls of a tool that takes one at a time; any other call is an item of its own. A `Runner` runs the items, wherever it does.
 
 A call that names an image made earlier in the same turn runs as soon as that image is there, whatever other episodes wait for.
 Results are stored in the order of the turns, so that handles do not depend on timing.
@@ -11,7 +11,9 @@ Results are stored in the order of the turns, so that handles do not depend on t
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import contextlib
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from medvistagym_core.execution._base import CallRequest
@@ -20,6 +22,7 @@ from medvistagym_core.execution._result_cache import ResultCache
 from medvistagym_core.execution._work_item import WorkItem
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools import (
+    CheckedArguments,
     OutOfMemoryToolError,
     Tool,
     Toolbox,
@@ -47,8 +50,16 @@ class Runner(Protocol):
         ...
 
 
+ResultFilter = Callable[[Tool, Mapping[str, Any], ToolResult], ToolResult]
+"""Makes the result that is handed on of a tool, the arguments of a call (images in place of handles) and what it gave."""
+
+
 def schedule_calls(
-    requests: Sequence[CallRequest], toolbox: Toolbox, runner: Runner, cache: ResultCache
+    requests: Sequence[CallRequest],
+    toolbox: Toolbox,
+    runner: Runner,
+    cache: ResultCache,
+    result_filter: ResultFilter | None = None,
 ) -> list[list[ToolResult]]:
     """The results of every call, as `requests` are nested; new images are in the stores, their handles in the results.
 
@@ -57,6 +68,7 @@ def schedule_calls(
         toolbox: The tools that may be called.
         runner: Runs the calls that have to run.
         cache: Results of earlier calls.
+        result_filter: Makes the result that is handed on of what a call gave; equal calls share it.
     """
     state = _State(requests, toolbox, cache)
     for request in range(len(requests)):
@@ -76,7 +88,7 @@ def schedule_calls(
                 runner.submit([out_of_memory.pop()])
                 idle = False
             if idle:
-                return state.results
+                return state.results_with_repairs()
             finished = runner.wait()
             idle = not finished
             touched: set[int] = set()
@@ -87,6 +99,8 @@ def schedule_calls(
                         origins[alone] = [call._replace(alone=True)]
                         out_of_memory.append(alone)
                     else:
+                        if result_filter is not None:
+                            result = result_filter(call.tool, call.arguments, result)
                         touched |= state.deliver(call, result)
             for request in sorted(touched):
                 state.start_ready_calls(request)
@@ -98,7 +112,14 @@ def schedule_calls(
 def referenced_handles(toolbox: Toolbox, call: ToolCall) -> tuple[int, ...]:
     """The handles that a call names, in the order of its tool's arguments, whether they exist or not."""
     tool = toolbox.get(call.name)
-    return () if tool is None else tuple(_named_handles(tool, call))
+    if tool is None:
+        return ()
+    sent: Mapping[str, Any] = call.arguments
+    named = [sent.get(name) for name in tool.image_arguments]
+    if any(isinstance(one, str | float) for value in named for one in (value if isinstance(value, list) else (value,))):
+        with contextlib.suppress(ToolError):  # handles written as text, or as 1.0
+            sent = tool.check(sent).sent
+    return tuple(_named_handles(tool, sent))
 
 
 class _Distinct(NamedTuple):
@@ -130,6 +151,14 @@ class _State:
         self._computed: dict[Hashable, ToolResult] = {}
         self._waiting: dict[Hashable, _Distinct] = {}
         self._groups: dict[Hashable, list[_Distinct]] = {}
+        self._repairs: dict[tuple[int, int], CheckedArguments] = {}  # of the calls whose arguments had to be mended
+
+    def results_with_repairs(self) -> list[list[ToolResult]]:
+        """The results, those of calls whose arguments had to be mended with the names of the repairs."""
+        for (request, position), checked in self._repairs.items():
+            result = self.results[request][position]
+            self.results[request][position] = dataclasses.replace(result, repairs=checked.repairs)
+        return self.results
 
     def take_groups(self) -> list[list[_Distinct]]:
         """The calls that are to run and have not been taken, those that run together in one list."""
@@ -154,7 +183,7 @@ class _State:
                 all_stored = False
             elif all_stored:
                 if result.images:
-                    results[position] = self._store_images(store, calls[position], result)
+                    results[position] = self._store_images(store, calls[position], (request, position), result)
                 started[position] = True
                 self._stored[request] = position + 1
 
@@ -184,14 +213,17 @@ class _State:
         """
         request, position = place
         tool = self._find_tool(call.name)
-        arguments = tool.validate(call.arguments)
+        checked = tool.check(call.arguments)
+        if checked.repairs:
+            self._repairs[place] = checked
+        arguments = checked.values
         images = _resolve_images(tool, arguments, store)
         if isinstance(images, int):
             if wait:
                 return None
             raise ToolError("bad_value", f"{call.name}: there is no image {images}; {_describe_handles(store)}.")
         self._started[request][position] = True
-        key = self._cache_key(tool, call, images)
+        key = self._cache_key(tool, checked.sent, images)
         if key is not None:
             computed = self._computed.get(key) or self._cache.get(key)
             if computed is not None:
@@ -214,36 +246,62 @@ class _State:
             raise ToolError("unknown_tool", f"There is no tool {name[:64]}{guess} The tools are: {names}.")
         return tool
 
-    def _cache_key(self, tool: Tool, call: ToolCall, images: Sequence[Any]) -> Hashable:
+    def _cache_key(self, tool: Tool, sent: Mapping[str, Any], images: Sequence[Any]) -> Hashable:
         """What a deterministic result depends on; images by content, or by identity when results are not kept."""
         if not tool.deterministic:
             return None
-        # Arguments as they were given: their text tells all, while that of a checked value may leave something out.
-        given = repr([item for item in call.arguments.items() if item[0] not in tool.image_arguments])
+        # Arguments as they were sent: their text tells all, while that of a checked value may leave something out.
+        given = repr([item for item in sent.items() if item[0] not in tool.image_arguments])
         if self._cache.max_bytes:
             content = [image.cache_key if isinstance(image, Image) else image for image in images]
         else:
             content = [id(image) if isinstance(image, Image) else image for image in images]
         return (tool.id, tool.spec.version, tool.device, given, *content)
 
-    def _store_images(self, store: ImageStore, call: ToolCall, result: ToolResult) -> ToolResult:
-        parent = next(_named_handles(self._toolbox[call.name], call), None)
+    def _store_images(
+        self, store: ImageStore, call: ToolCall, place: tuple[int, int], result: ToolResult
+    ) -> ToolResult:
+        sent = self._repairs[place].sent if place in self._repairs else call.arguments
+        parent = next(_named_handles(self._toolbox[call.name], sent), None)
         return result.with_handles(tuple([store.add(image, parent, call) for image in result.images]))
 
 
 def _group_key(tool: Tool, images: Sequence[Any], place: tuple[int, int]) -> Hashable:
     """Equal for calls that run as one item."""
+    if tool.batched and tool.ragged:
+        return (tool.name,)
     if tool.batched:
-        shapes = [(one.pixels.shape, one.pixels.dtype.str) if isinstance(one, Image) else one for one in images]
-        return tool.name, *shapes
+        return tool.name, *_shapes(images)
     if tool.light or not tool.concurrent:  # one after another, in one thread
         return (tool.name,)
     return tool.name, *place
 
 
-def _named_handles(tool: Tool, call: ToolCall) -> Iterator[int]:
+def batch_key(tool: Tool, arguments: Mapping[str, Any]) -> Hashable:
+    """Equal for the calls of a tool that its batched kernel is given together.
+
+    Their images agree in shape and type of value, unless the kernel takes any together.
+
+    Args:
+        tool: The tool.
+        arguments: Of a call, with images in place of handles.
+    """
+    if tool.ragged:
+        return ()
+    images: list[Any] = []
     for name in tool.image_arguments:
-        value = call.arguments.get(name)
+        value = arguments[name]
+        images += [len(value), *value] if isinstance(value, list) else [value]
+    return tuple(_shapes(images))
+
+
+def _shapes(images: Sequence[Any]) -> list[Any]:
+    return [(one.pixels.shape, one.pixels.dtype.str) if isinstance(one, Image) else one for one in images]
+
+
+def _named_handles(tool: Tool, sent: Mapping[str, Any]) -> Iterator[int]:
+    for name in tool.image_arguments:
+        value = sent.get(name)
         for handle in value if isinstance(value, list) else (value,):
             if isinstance(handle, int) and not isinstance(handle, bool) and handle >= 0:
                 yield handle

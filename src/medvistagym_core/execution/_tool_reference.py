@@ -6,8 +6,10 @@ import importlib
 import importlib.machinery
 import importlib.util
 import pickle
+import shutil
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from medvistagym_core.tools import Tool
@@ -26,11 +28,13 @@ class ToolReference(NamedTuple):
         pickled: The tool, by reference where it was made by `@tool`.
         module: The module that defines it.
         file: Its file, when it cannot be imported by its name.
+        python: The interpreter to run it with; None for this one.
     """
 
     pickled: bytes
     module: str
     file: str | None
+    python: str | None = None
 
 
 def tool_references(tools: Iterable[Tool]) -> dict[str, ToolReference]:
@@ -52,6 +56,21 @@ def tool_references(tools: Iterable[Tool]) -> dict[str, ToolReference]:
 
 
 def _origin(tool: Tool) -> ToolReference:
+    return _importable(tool)._replace(python=None if tool.python is None else _interpreter(tool.python))
+
+
+def _interpreter(python: str) -> str:
+    """The interpreter as an absolute path that keeps its links: an environment is told by where its link lies."""
+    path = shutil.which(Path(python).expanduser())
+    if path is None:
+        raise NotImportableToolError(
+            f"runs with the interpreter {python}, which is not there; make its environment, for example by "
+            f"python -m venv {Path(python).parent.parent}, and install the tool's package in it"
+        )
+    return str(Path(path).absolute())
+
+
+def _importable(tool: Tool) -> ToolReference:
     if "<locals>" in tool.__qualname__:
         raise NotImportableToolError("is defined inside a function; define it at the top of a module")
     try:

@@ -31,6 +31,11 @@ class WorkItem:
         self._expired = False
         self._lock = threading.Lock()
 
+    @property
+    def items(self) -> list[WorkItem]:
+        """Itself, as a job that has one item."""
+        return [self]
+
     def run(self, *, interruptible: bool = False) -> None:
         """Run the calls; afterwards there is a result for each.
 

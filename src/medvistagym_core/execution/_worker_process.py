@@ -18,7 +18,7 @@ from typing import Any, Final
 from medvistagym_core.execution._fork import register_fork_reset
 from medvistagym_core.execution._pickle_channel import TOOL_LOADED, UnpicklableMessageError, receive, send
 from medvistagym_core.execution._tool_reference import ToolReference
-from medvistagym_core.tools import ToolError, ToolResult
+from medvistagym_core.tools import CORE, ToolError, ToolResult, core_version
 
 START_S: Final = 120.0
 _LOOK_S: Final = 0.25
@@ -33,15 +33,20 @@ class WorkerTimeoutError(Exception):
 
 
 class WorkerProcess:
-    """A process that runs tools, one call after another."""
+    """A process that runs tools, one call after another.
 
-    def __init__(self) -> None:
+    Args:
+        python: Its interpreter, which must have this version of the core installed; the one of this process when None.
+    """
+
+    def __init__(self, python: str | None = None) -> None:
+        self.python = python
         here, there = Pipe()
         reader, self._lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(
                 [
-                    sys.executable,
+                    python or sys.executable,
                     "-P",
                     "-m",
                     "medvistagym_core.execution._worker_main",
@@ -51,7 +56,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 pass_fds=(there.fileno(), reader),
                 start_new_session=True,  # Ctrl-C is for the parent, which knows what to do
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+                env=_environment(python),
             )
         except BaseException:
             here.close()
@@ -107,7 +112,7 @@ class WorkerProcess:
         try:
             begun = self._next(START_S)
         except (EOFError, OSError):
-            raise ToolError("tool_failed", f"{name} {self._end()} while it was loaded.") from None
+            raise ToolError("tool_failed", f"{name} {self._end()} while it was loaded{self._remedy()}.") from None
         except WorkerTimeoutError:
             raise ToolError("tool_failed", f"{name} was not loaded within {START_S:g} s.") from None
         if isinstance(begun, ToolError):
@@ -161,6 +166,12 @@ class WorkerProcess:
         """Whether it can be used."""
         return self._process.poll() is None and not self._connection.closed
 
+    def _remedy(self) -> str:
+        """What to do when another interpreter ends at once: most often it lacks the core."""
+        if self.python is None:
+            return ""
+        return f"; {self.python} needs {CORE} {core_version()} and the tool's package (pip install)"
+
     def _end(self) -> str:
         """How it ended."""
         deadline = monotonic() + 5
@@ -174,6 +185,13 @@ class WorkerProcess:
             with contextlib.suppress(ValueError):
                 return f"crashed its process ({signal.Signals(-code).name})"
         return f"ended its process (exit code {code})"
+
+
+def _environment(python: str | None) -> dict[str, str]:
+    """What a worker finds in its environment: the modules of this process, unless it has an interpreter of its own."""
+    if python is None:
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
 
 
 class WorkerProcessPool:
@@ -196,14 +214,17 @@ class WorkerProcessPool:
         self._idle, self._all = [], set()
 
     @contextlib.contextmanager
-    def acquire(self) -> Iterator[WorkerProcess]:
+    def acquire(self, python: str | None = None) -> Iterator[WorkerProcess]:
         """A process for the time being; waits for one when all are at work.
+
+        Args:
+            python: Its interpreter; that of this process when None.
 
         Raises:
             ToolError: `tool_failed`, since the executor was closed or the system starts no process.
         """
         with self._free:
-            process = self._taken()
+            process = self._taken(python)
             try:
                 yield process
             finally:
@@ -213,10 +234,11 @@ class WorkerProcessPool:
                     else:
                         self._all.discard(process)
 
-    def _taken(self) -> WorkerProcess:
+    def _taken(self, python: str | None) -> WorkerProcess:
         with self._lock:
-            while self._idle and not self._closed:
-                process = self._idle.pop()
+            while not self._closed and (idle := [process for process in self._idle if process.python == python]):
+                process = idle[-1]
+                self._idle.remove(process)
                 if process.alive:
                     return process
                 self._all.discard(process)
@@ -224,7 +246,7 @@ class WorkerProcessPool:
             if self._closed:
                 raise ToolError("tool_failed", "The tools were closed before this call ran.")
             try:
-                process = WorkerProcess()
+                process = WorkerProcess(python)
             except OSError as error:
                 raise ToolError("tool_failed", f"No process can be started for the tool: {error}.") from None
             self._all.add(process)

@@ -2,7 +2,8 @@
 
 An `Image` carries pixels in their own unit (Hounsfield units, raw counts, 0-255 greys), the window they are displayed with,
 and an affine map back to the source image, so that every crop knows where it lies in source pixels and millimetres.
-What a policy sees is never the pixels but `Image.view`: an 8-bit picture of a chosen size.
+What a policy sees is never the pixels but `Image.view`: an 8-bit picture of a chosen size. A display holds for values: a crop
+is displayed as the image that it was cut from, and an image given other values by a window that fits them.
 
 Coordinates are pixel edges: `(0, 0)` is the upper left corner of the upper left pixel, `(W, H)` the lower right corner of the
 lower right one. A `Box` lies on a grid of 0 to 1000 over the named image, so it means the same at any resolution.
@@ -12,16 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import math
-import zlib
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from medvistagym_core.imaging._buffer_pool import pooled_empty
+from medvistagym_core.imaging._fitting_window import refit_display
 from medvistagym_core.imaging._grayscale import finite_range, render_display, render_min_max, render_rounded
+from medvistagym_core.imaging._pixel_array import as_pixel_array
 from medvistagym_core.imaging._rendered import RenderedImage
 from medvistagym_core.imaging._resample import erode_mask, resize, resize_mask
 from medvistagym_core.imaging._voi_lut import LookupTable, Window
@@ -38,7 +39,7 @@ Affine = tuple[float, float, float, float, float, float]
 IDENTITY: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _MAX_PROVENANCE_STEPS = 32  # more of them take longer to compare than pixels
 _VALUE_COMPARED_FIELDS = frozenset(
-    {"window", "frame", "unit", "spacing", "modality", "photometric"}
+    {"window", "value_range", "frame", "unit", "spacing", "modality", "photometric"}
 )  # attributes equal by value
 
 
@@ -48,13 +49,17 @@ class Image:
 
     Attributes:
         pixels: `(H, W)`, `(N, H, W)` for frames or slices, and one more axis of 3 at the end when `photometric` is "RGB"; any
-            integer, boolean or real floating dtype. Anything that speaks DLPack or the array protocol is taken.
-        unit: Unit of the values: "HU", "raw" (counts without a physical scale), "grey" (0-255), ...
+            integer, boolean or real floating dtype. Anything that speaks DLPack or the array protocol is taken. Three axes of
+            which the last looks like channels are refused until `photometric`, `frame` or a spacing of three says which it is.
+        unit: Unit of the values: "HU", "raw" (counts without a physical scale), "grey" or "RGB" (0-255; "RGB" is that of
+            colours unless another is given), "mask", "label", ...
         spacing: Distance between pixel centres in mm, `(row, column)` or `(slice, row, column)`; None when unknown.
         modality: DICOM modality such as "CT"; None when unknown.
-        photometric: "MONOCHROME2" (low is dark), "MONOCHROME1" (low is bright) or "RGB".
-        window: How it is displayed, by a window or a lookup table; None shows the full range of its values (uint8 greys as
-            they are).
+        photometric: "MONOCHROME2" (low is dark; unless another is given), "MONOCHROME1" (low is bright) or "RGB".
+        window: How it is displayed, by a window or a lookup table; None shows all values from the least to the greatest (uint8
+            greys as they are).
+        value_range: What is displayed black and white where there is no window, in place of the least and the greatest value:
+            those of the image that this one was cut or resampled from.
         windows: All the windows its file offers.
         overlay: `(H, W)` boolean graphics, drawn white with a black rim on views and never part of the pixels; or None.
         to_source: `(a, b, c, d, e, f)`: `source_x = a x + b y + c`, `source_y = d x + e y + f`, in pixel-edge coordinates.
@@ -65,11 +70,12 @@ class Image:
     """
 
     pixels: np.ndarray
-    unit: str = "grey"
+    unit: str = ""
     spacing: tuple[float, ...] | None = None
     modality: str | None = None
-    photometric: Literal["MONOCHROME1", "MONOCHROME2", "RGB"] = "MONOCHROME2"
+    photometric: Literal["MONOCHROME1", "MONOCHROME2", "RGB"] = None  # type: ignore[assignment] # nobody has said it
     window: Window | LookupTable | None = None
+    value_range: tuple[float, float] | None = None
     windows: tuple[Window, ...] = ()
     overlay: np.ndarray | None = None
     to_source: Affine = IDENTITY
@@ -83,22 +89,12 @@ class Image:
     _rendered: dict[int | None, RenderedImage] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        import numpy as np
-
-        pixels: Any = self.pixels
-        if not isinstance(pixels, np.ndarray):
-            pixels = np.from_dlpack(pixels) if hasattr(pixels, "__dlpack__") else np.asarray(pixels)
-        colour = self.photometric == "RGB"
-        if pixels.dtype.kind not in "biuf":
-            raise ValueError(f"the pixels of an image are real numbers, not {pixels.dtype}")
-        if pixels.ndim - colour not in (2, 3) or (colour and pixels.shape[-1] != 3):
-            wanted = "(H, W, 3) or (N, H, W, 3)" if colour else "(H, W) or (N, H, W)"
-            raise ValueError(f"the pixels of a {self.photometric} image have shape {wanted}, not {pixels.shape}")
-        if pixels.size == 0:
-            raise ValueError(f"an image needs at least one pixel, not the shape {pixels.shape}")
-        view = pixels.view()
-        view.flags.writeable = False
-        object.__setattr__(self, "pixels", view)
+        are_frames = self.frame is not None or (self.spacing is not None and len(self.spacing) == 3)
+        object.__setattr__(self, "pixels", as_pixel_array(self.pixels, self.photometric, are_frames=are_frames))
+        if self.photometric is None:
+            object.__setattr__(self, "photometric", "MONOCHROME2")  # type: ignore[unreachable]
+        if not self.unit:
+            object.__setattr__(self, "unit", "RGB" if self.photometric == "RGB" else "grey")
         if self.source_shape is None:
             object.__setattr__(self, "source_shape", self.shape)
         if self.spacing is not None:
@@ -110,6 +106,8 @@ class Image:
             raise ValueError(f"the overlay has the image's shape {self.shape}, not {tuple(self.overlay.shape)}")
         if self.frame is not None and not 0 <= self.frame < self.frames:
             raise ValueError(f"frame {self.frame} does not exist; the image has frames 0 to {self.frames - 1}")
+        if self.value_range is not None and not -math.inf < self.value_range[0] <= self.value_range[1] < math.inf:
+            raise ValueError(f"a value range is a least and a greatest value, not {self.value_range}")
 
     def __repr__(self) -> str:
         size = "x".join(str(n) for n in self.pixels.shape)
@@ -134,6 +132,31 @@ class Image:
         h, w = shape[-3:-1] if self.photometric == "RGB" else shape[-2:]
         return h, w
 
+    @property
+    def displayed_frame(self) -> int:
+        """The frame or slice that `view` shows; 0 for a plain image."""
+        if not self.is_stack:
+            return 0
+        return self.frames // 2 if self.frame is None else self.frame
+
+    @property
+    def physical_unit(self) -> str | None:
+        """The unit, if values in it mean the same in every image; None for counts, greys, colours, masks and labels."""
+        return None if self.unit in ("raw", "grey", "RGB", "mask", "label") else self.unit
+
+    @property
+    def display_range(self) -> tuple[float, float] | None:
+        """The values displayed black and white where no window says it; None where one does."""
+        if self.window is not None:
+            return None
+        if self.value_range is not None:
+            return self.value_range
+        return (0.0, 255.0) if self.pixels.dtype.str == "|u1" else self._finite_range
+
+    @cached_property
+    def _finite_range(self) -> tuple[float, float]:
+        return finite_range(self.pixels)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that a tool can read from the image, as hexadecimal text."""
@@ -144,7 +167,7 @@ class Image:
             self.pixels.dtype.str, self.pixels.shape, self.unit, self.spacing, self.modality, self.photometric, self.window,
             self.windows, self.to_source, self.source_shape, self.frame, sorted(self.attributes.items()),
         )  # fmt: skip
-        h.update(repr(head).encode())
+        h.update(repr(head if self.value_range is None else (*head, self.value_range)).encode())
         h.update(np.ascontiguousarray(self.pixels).data)
         if self.overlay is not None:
             h.update(np.ascontiguousarray(self.overlay).data)
@@ -174,23 +197,70 @@ class Image:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**fields, "_provenance": None, "_rendered": {}}
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The pixels, for `numpy.asarray(image)`."""
+        import numpy as np
+
+        pixels = self.pixels if dtype is None else self.pixels.astype(dtype, copy=False)
+        if copy is False and pixels is not self.pixels:
+            raise ValueError(f"the pixels are {self.pixels.dtype} and cannot be {np.dtype(dtype)} without a copy")
+        return pixels.copy() if copy and pixels is self.pixels else pixels
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """The pixels, for `from_dlpack` of any array library; a copy for one that knows no read-only arrays."""
+        try:
+            return self.pixels.__dlpack__(**options)
+        except BufferError:
+            return self.pixels.copy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Where the pixels are: in the memory of the CPU."""
+        return self.pixels.__dlpack_device__()
+
     # -- making another one of it
 
     def replace(self, **changes: Any) -> Image:
-        """The same image with some attributes changed."""
+        """The same image with some attributes changed; with other `pixels`, which may be in other places, refitted as by
+        `with_pixels`.
+        """
+        if "pixels" in changes:
+            changes = self._refitted(changes)
         new = dataclasses.replace(self, **changes)
         provenance = (self, tuple(sorted(changes.items()))) if changes.keys() <= _VALUE_COMPARED_FIELDS else None
         object.__setattr__(new, "_provenance", provenance)
         return new
 
     def with_pixels(self, pixels: Any, **changes: Any) -> Image:
-        """Other values at the same places; the shape `(H, W)` must stay. Drops `detail`, whose values are no longer these."""
-        new = dataclasses.replace(self, pixels=pixels, detail=None, **changes)
+        """Other values at the same places; the shape `(H, W)` must stay. Drops `detail`, whose values are no longer these.
+
+        They are displayed by a window that fits them: the image's own while they keep its scale, the same moved along where
+        they were scaled or inverted, else one that spans them. Its `windows` are kept in the first case only.
+
+        Args:
+            pixels: The values.
+            changes: Other attributes, as of `Image`. `window` says how they are displayed instead: a window, None for their
+                full range, or "keep" for the display of this image, whether by a window or by the range of its values.
+
+        Raises:
+            ValueError: The shape is another.
+        """
+        new = dataclasses.replace(self, detail=None, **self._refitted({"pixels": pixels, **changes}))
         if new.shape != self.shape:
             raise ValueError(
                 f"with_pixels keeps the shape {self.shape}, not {new.shape}; use crop or resized for another one"
             )
         return new
+
+    def _refitted(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """The changes, and a display that fits their pixels unless they name one."""
+        if changes.get("window") == "keep":
+            return {**changes, "window": self.window, "value_range": self.display_range}
+        if "window" in changes:
+            return {"value_range": None, **changes}
+        pixels = as_pixel_array(changes["pixels"], changes.get("photometric", self.photometric), are_frames=True)
+        window, value_range = refit_display(self, pixels)
+        windows = self.windows if window == self.window else ()
+        return {"windows": windows, "value_range": value_range, **changes, "pixels": pixels, "window": window}
 
     def with_window(self, window: Window | LookupTable) -> Image:
         """The same values, displayed otherwise."""
@@ -212,7 +282,9 @@ class Image:
         overlay = None if self.overlay is None else self.overlay[y0:y1, x0:x1]
         a, b, c, d, e, f = self.to_source
         affine = (a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
-        new = dataclasses.replace(self, pixels=pixels, overlay=overlay, to_source=affine, detail=None)
+        new = dataclasses.replace(
+            self, pixels=pixels, value_range=self.display_range, overlay=overlay, to_source=affine, detail=None
+        )
         object.__setattr__(new, "_provenance", (self, x0, y0, x1, y1))
         return new
 
@@ -242,8 +314,9 @@ class Image:
         affine = (a * wide, b * high, c, d * wide, e * high, f)
         pixels.flags.writeable = False
         new = dataclasses.replace(
-            self, pixels=pixels, overlay=overlay, spacing=spacing, to_source=affine, detail=self.detail or self
-        )
+            self, pixels=pixels, value_range=self.display_range, overlay=overlay, spacing=spacing, to_source=affine,
+            detail=self.detail or self,
+        )  # fmt: skip
         hashable = getattr(resample, "__hash__", None) is not None
         object.__setattr__(new, "_provenance", (self, height, width, resample) if hashable else None)
         return new
@@ -282,7 +355,7 @@ class Image:
                 before they are windowed; the image's own size when None.
             out: Where to write it: uint8 of the picture's shape; a new array when None.
         """
-        pixels = self.pixels[self.frames // 2 if self.frame is None else self.frame] if self.is_stack else self.pixels
+        pixels = self.pixels[self.displayed_frame] if self.is_stack else self.pixels
         overlay = self.overlay
         height, width, *_ = self.view_shape(side)
         if (height, width) != self.shape:
@@ -308,50 +381,47 @@ class Image:
         return PIL.Image.fromarray(self.view(side))
 
     def save(self, path: str | Path, side: int | None = None) -> None:
-        """Write `view` to a file whose ending names the format; written aside first, then renamed."""
-        path = Path(path)
-        part = path.with_name(f".{path.stem}.part{path.suffix}")
-        try:
-            self.to_pil(side).save(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-
-    @classmethod
-    def open(cls, path: str | Path) -> Image:
-        """Read a PNG, JPEG, TIFF or other raster file that Pillow knows; values keep their depth.
+        """Write `view` to a picture file whose ending names the format; `write_image` keeps values.
 
         Raises:
-            ValueError: The file is missing, broken, or not a raster image.
+            ValueError: The ending is not that of a picture.
         """
-        import numpy as np
-        import PIL.Image
+        from medvistagym_core.imaging._picture_files import write_picture
 
-        path = Path(path)
-        try:
-            with PIL.Image.open(path) as picture:
-                if picture.mode not in ("L", "I;16", "I", "F", "RGB"):
-                    picture = picture.convert("L" if picture.mode in ("1", "LA") else "RGB")  # type: ignore[assignment]
-                pixels = np.array(picture)
-        except FileNotFoundError:
-            raise ValueError(f"{path.name}: no such file") from None
-        except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-            reason = "it is not an image that can be read" if "identify" in str(error) else str(error).split("\n")[0]
-            raise ValueError(f"{path.name}: {reason}") from error
-        if pixels.ndim == 3:
-            return cls(pixels=pixels, photometric="RGB")
-        return cls(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
+        write_picture(self, Path(path), side)
 
+    @classmethod
+    def open(
+        cls,
+        source: str | Path | bytes | IO[bytes],
+        *,
+        page: int | None = None,
+        region: tuple[int, int, int, int] | None = None,
+    ) -> Image:
+        """Read a picture: PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, AVIF or PNM; or an array in a file of NumPy (`.npy`).
 
-def encode_png(pixels: np.ndarray) -> bytes:
-    """The PNG file of a picture, uint8 `(H, W)` or `(H, W, 3)`."""
-    import PIL.Image
+        Values keep their depth, except that colours have 8 bits. It is turned as its EXIF orientation says; palettes and CMYK
+        become RGB or greys; transparent parts show white behind them. Pages of one kind are the frames of a stack.
 
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(
-        file, "png", compress_level=1, compress_type=zlib.Z_RLE
-    )  # pictures change: be quick
-    return file.getvalue()
+        Args:
+            source: A path, the bytes of a file, or a file that is open for reading.
+            page: Which page to read, from 0; all of them unless given.
+            region: `(x0, y0, x1, y1)`, the part to keep, in pixels, the last two exclusive. Of a large TIFF, such as a
+                whole-slide picture, only this is decoded; without one it is opened at a lower resolution that it holds.
+
+        Raises:
+            ValueError: The file is missing, broken, too large, not a picture, or its pages are of several kinds.
+        """
+        from medvistagym_core.imaging._raster_files import read_raster_file
+
+        images = read_raster_file(cls, source, page, region)
+        if len(images) > 1:
+            sizes = ", ".join(f"{image.shape[1]} x {image.shape[0]}" for image in images[:4])
+            more = ", ..." if len(images) > 4 else ""
+            raise ValueError(
+                f"its {len(images)} pages differ in size or kind ({sizes}{more}); give one of them by page=0, 1, ..."
+            )
+        return images[0]
 
 
 def _to_grayscale(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.ndarray:
@@ -364,5 +434,7 @@ def _to_grayscale(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> n
     elif image.pixels.dtype == np.uint8:
         render_rounded(pixels, grey, inverted=inverted)
     else:
-        render_min_max(pixels, grey, *finite_range(image.pixels), inverted=inverted)
+        limits = image.display_range
+        assert limits is not None  # since there is no window
+        render_min_max(pixels, grey, *limits, inverted=inverted)
     return grey

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.imaging._box import BOX_GRID_SIZE
 from medvistagym_core.imaging._buffer_pool import pooled_empty
+from medvistagym_core.imaging._fitting_window import MASK_WINDOW
 from medvistagym_core.imaging._image import Image
 from medvistagym_core.imaging._native import is_supported_array, native_kernels
-from medvistagym_core.imaging._voi_lut import Window
+from medvistagym_core.imaging._patient_geometry import AS_STORED, is_oriented, order_between, patient_geometry
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-MASK_WINDOW: Final = Window(0.5, 1.0, "linear_exact")
-"""Shows 0 black and 1 white."""
 MAX_PIXELS: Final = 2**27
 MIN_HU: Final = -1024.0
 """Air. Scanners write lower values outside of their field of view."""
+_POSITION: Final = "position_mm"
 _SLICE_ATTRIBUTES: Final = ("plane", "projection", "slice", "frame")
 LUMA: Final = (0.299, 0.587, 0.114)
 """Weights of red, green and blue. Source: ITU-R BT.601."""
@@ -51,9 +51,8 @@ def full_resolution(image: Image, *, keep_frames: bool = False) -> Image:
     if keep_frames or not source.is_stack or (source.spacing is not None and len(source.spacing) == 3):
         return source
     frame = source.frames // 2 if source.frame is None else source.frame
-    return source.replace(
-        pixels=source.pixels[frame], frame=None, attributes={**source.attributes, "frame": str(frame)}
-    )  # fmt: skip
+    attributes = {**source.attributes, "frame": str(frame)}
+    return source.replace(pixels=source.pixels[frame], window="keep", frame=None, attributes=attributes)
 
 
 def format_frame(image: Image, source: Image) -> str:
@@ -119,7 +118,9 @@ def darkest_value(image: Image) -> Any:
 
 def display_like(image: Image, other: Image) -> Image:
     """An image displayed with the window of another, from whose full resolution it was made."""
-    return image if image.window == other.window else image.replace(window=other.window)
+    return (
+        image if image.window == other.window else image.replace(window=other.window, value_range=other.display_range)
+    )
 
 
 # -- masks as images
@@ -150,12 +151,14 @@ def to_boolean(mask: Image) -> np.ndarray:
     """Booleans `(H, W)` or `(N, H, W)`: where a mask is not 0.
 
     Raises:
-        ValueError: It is no mask: it is in colour, or has more than two values and neither unit "mask" nor "label".
+        ValueError: It is no mask: it is in colour, or has more than two values or a physical unit, and is neither a "mask" nor
+            a "label" by its unit.
     """
     pixels = mask.pixels
     if pixels.dtype == bool and mask.photometric != "RGB":
         return pixels
-    if mask.photometric == "RGB" or not (mask.unit in ("mask", "label") or _has_two_values(pixels)):
+    is_mask = mask.unit in ("mask", "label") or (mask.physical_unit is None and _has_two_values(pixels))
+    if mask.photometric == "RGB" or not is_mask:
         raise ValueError(f"the mask is an image of {mask.unit} values; give one that segment made")
     booleans: np.ndarray = pixels != 0
     return booleans
@@ -164,8 +167,9 @@ def to_boolean(mask: Image) -> np.ndarray:
 def resample_mask_to(mask: Image, image: Image) -> np.ndarray:
     """A mask on the pixel grid of an image of the same region, by the nearest pixel.
 
-    A mask of a single slice is taken for every slice of a volume, and of the mask of a volume the slice that an image of one
-    frame is; `format_mask_slices` says so.
+    The mask of a volume is put in the order of the image's axes where both say how they lie in the patient. A mask of a single
+    slice is taken for every slice of a volume, unless it says that it is one of several, and of the mask of a volume the slice
+    that an image of one frame is; `format_mask_slices` says so.
 
     Returns:
         Booleans `(H, W)` or `(N, H, W)`, not all False.
@@ -175,6 +179,8 @@ def resample_mask_to(mask: Image, image: Image) -> np.ndarray:
     """
     import numpy as np
 
+    if mask.is_stack and image.is_stack:
+        mask = _in_axes_of(mask, image)
     pixels = to_boolean(mask)
     if not (_show_same_region(mask, image) and mask.attributes.get("slices") == image.attributes.get("slices")):
         raise ValueError("the mask shows another region than the image; segment the image itself")
@@ -186,6 +192,12 @@ def resample_mask_to(mask: Image, image: Image) -> np.ndarray:
     elif mask.is_stack and (not image.is_stack or mask.frames != image.frames):
         have = f"{image.frames} slices" if image.is_stack else "a single frame"
         raise ValueError(f"the mask has {mask.frames} slices and the image {have}")
+    elif image.is_stack and not mask.is_stack and "frames" in mask.attributes:
+        slice_, slices = mask.attributes.get("frame"), mask.attributes["frames"]
+        raise ValueError(
+            f"the mask holds slice {slice_} alone of {slices}, and the image is a volume; keep the whole mask, in a file of "
+            ".nii.gz, .nrrd, .mha, .npy or .tif"
+        )
     elif not (mask.is_stack or image.is_stack):
         _require_same_slice(mask, image)
     if not pixels.any():
@@ -216,9 +228,33 @@ def _require_same_slice(mask: Image, image: Image) -> None:
             raise ValueError(f"the mask shows {name} {one} and the image {name} {other}; segment the image itself")
 
 
+def _in_axes_of(mask: Image, image: Image) -> Image:
+    """The mask of a volume with its axes in the order and direction of those of an image, as far as both say how they lie.
+
+    Raises:
+        ValueError: They lie obliquely to each other, or in different places.
+    """
+    order = order_between(mask, image)
+    if order is None:
+        raise ValueError("the mask lies in other planes of the patient than the image; segment the image itself")
+    if is_oriented(mask) and is_oriented(image) and _POSITION in mask.attributes and _POSITION in image.attributes:
+        (h, w), wanted = mask.shape, patient_geometry(image)
+        found = order.geometry(patient_geometry(mask), (mask.frames, h, w))
+        pixel = max(math.hypot(*step) for step in (*found.steps, *wanted.steps))
+        if math.dist(found.position, wanted.position) > 1.5 * pixel:
+            raise ValueError("the mask shows another region than the image; segment the image itself")
+    if order == AS_STORED:
+        return mask
+    pixels = order.view(mask.pixels)
+    return Image(
+        pixels=pixels, unit=mask.unit, photometric=mask.photometric, to_source=image.to_source, source_shape=image.source_shape,
+        attributes=image.attributes,
+    )  # fmt: skip
+
+
 def _has_two_values(pixels: np.ndarray) -> bool:
-    """Whether it is what a file of a mask holds: 8 bits, 0 and one other value."""
-    return pixels.dtype.str == "|u1" and bool(((pixels == 0) | (pixels == pixels.max())).all())
+    """Whether it is what a file of a mask holds: 0 and one other value, of any dtype."""
+    return bool(((pixels == 0) | (pixels == pixels.max())).all())
 
 
 def _show_same_region(a: Image, b: Image) -> bool:
@@ -266,6 +302,7 @@ class MaskBounds:
         before = int(image.attributes.get("slices", "0-0").split("-")[0])
         return cropped.replace(
             pixels=cropped.pixels[first:end],
+            window="keep",
             frame=min(max(displayed, first), end - 1) - first,
             attributes={**cropped.attributes, "slices": f"{before + first}-{before + end - 1}"},
         )

@@ -8,13 +8,12 @@ reads the entry points, loads each inside a guard and asks it for what it offers
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
 import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import pluggy
 
@@ -23,14 +22,21 @@ from medvistagym_core.plugins._load_guard import LoadTimeoutError, ensure_not_ne
 if TYPE_CHECKING:
     from medvistagym_core.tools import Tool
 
-from medvistagym_core.plugins._hooks import BY_NAME, CONTRIBUTION_KINDS, GROUP, HookSpecs, check_contribution
-from medvistagym_core.tools import CORE, core_version
+from medvistagym_core.plugins._hooks import (
+    BY_NAME,
+    CONTRIBUTION_KINDS,
+    GROUP,
+    HookSpecs,
+    check_contribution,
+    contribution_name,
+)
+from medvistagym_core.plugins._installed import InstalledPlugin, scan_environment
+from medvistagym_core.tools import CORE, UNVERSIONED, core_version
 
 ALLOW_VARIABLE: Final = "MEDVISTAGYM_PLUGINS"
 LIMIT_VARIABLE: Final = "MEDVISTAGYM_LOAD_SECONDS"
 LIMIT_S: Final = 10.0
 SEGMENTATION_TOOLS: Final = "segmentation_tools"
-DistributionInfo = tuple[str, str, tuple[str, ...]]
 
 
 def _field(description: str, default: Any = dataclasses.MISSING) -> Any:
@@ -53,7 +59,17 @@ class PluginReport:
     tools: tuple[str, ...] = _field("Names of the tools it offers.", ())
     tasks: tuple[str, ...] = _field("Names of the tasks it offers.", ())
     trainers: tuple[str, ...] = _field("Names of the trainers it offers.", ())
+    rewards: tuple[str, ...] = _field("Names of the reward terms it offers.", ())
+    graders: tuple[str, ...] = _field("Kinds of answers that it grades.", ())
+    readers: tuple[str, ...] = _field("Names of the readers of files it offers.", ())
+    writers: tuple[str, ...] = _field("Names of the writers of files it offers.", ())
+    segmenters: tuple[str, ...] = _field("Names of the segmenters it offers.", ())
+    executors: tuple[str, ...] = _field("Names of the executors it offers.", ())
+    policies: tuple[str, ...] = _field("Names of the policies it offers.", ())
+    action_formats: tuple[str, ...] = _field("Names of the action formats it offers.", ())
+    dialects: tuple[str, ...] = _field("Names of the schema dialects it offers.", ())
     faults: tuple[str, ...] = _field("What it offers and is left out, and why; a sentence each.", ())
+    notes: tuple[str, ...] = _field("What is not as it should be about its installation; a sentence each.", ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +100,27 @@ def discover(allow: str | Iterable[str] | None = None, *, limit_s: float | None 
     ensure_not_nested()
     allow = allow_list(allow)
     limit_s = load_limit() if limit_s is None else limit_s
-    found = [(point, _distribution_info(point.dist)) for point in importlib.metadata.entry_points(group=GROUP)]
-    return _with_segmentation_tools(_offers(found, allow, limit_s), limit_s)
+    environment = scan_environment()
+    plugins = [_report_broken(*line, allow) for line in environment.broken]
+    plugins += _offers(environment.plugins, allow, limit_s)
+    plugins.sort(key=lambda plugin: (plugin.report.name, plugin.report.distribution))
+    return _with_segmentation_tools(plugins, limit_s)
+
+
+def _report_broken(
+    name: str, distribution: str, version: str, fault: str, allow: frozenset[str] | None
+) -> LoadedPlugin:
+    """The report of a line of entry points that names nothing."""
+    report = PluginReport(
+        name=name, distribution=distribution, version=version, state="failed", reason=fault,
+        fix=f"mend the line, or reinstall {distribution}",
+    )  # fmt: skip
+    return LoadedPlugin(report if allow is None or {name, distribution} & allow else _disable(report))
+
+
+def _disable(report: PluginReport) -> PluginReport:
+    fix = f"add {report.name} to {ALLOW_VARIABLE} or --plugins"
+    return dataclasses.replace(report, state="disabled", reason="not on the allow-list", fix=fix)
 
 
 def _with_segmentation_tools(plugins: list[LoadedPlugin], limit_s: float) -> list[LoadedPlugin]:
@@ -114,40 +149,58 @@ def _ask_for_segmentation_tools(plugin: LoadedPlugin, segmenters: Mapping[str, A
     return dataclasses.replace(plugin, contributions={**plugin.contributions, "tools": list(by_name.values())})
 
 
-def _offers(
-    found: Iterable[tuple[importlib.metadata.EntryPoint, DistributionInfo]],
-    allow: frozenset[str] | None,
-    limit_s: float,
-) -> list[LoadedPlugin]:
-    seen: dict[str, str] = {}
+def _offers(installed: Iterable[InstalledPlugin], allow: frozenset[str] | None, limit_s: float) -> list[LoadedPlugin]:
+    first: dict[str, InstalledPlugin] = {}
     offers = []
-    for point, (dist, version, requires) in sorted(found, key=lambda one: (one[0].name, one[1])):
-        report = PluginReport(name=point.name, distribution=dist, version=version, state="loaded")
-        if seen.get(point.name) == dist:
+    for plugin in sorted(installed, key=lambda plugin: (plugin.point.name, plugin.distribution)):
+        point, dist = plugin.point, plugin.distribution
+        report = PluginReport(
+            name=point.name, distribution=dist, version=plugin.version, state="loaded", notes=plugin.notes
+        )
+        other = first.get(point.name)
+        if other is not None and (other.distribution, other.point.value) == (dist, point.value):
             continue
         if allow is not None and not {point.name, dist} & allow:
-            fix = f"add {point.name} to {ALLOW_VARIABLE} or --plugins"
-            offers.append(
-                LoadedPlugin(dataclasses.replace(report, state="disabled", reason="not on the allow-list", fix=fix))
-            )
-        elif wanted := _incompatible(requires):
+            offers.append(LoadedPlugin(_disable(report)))
+        elif wanted := _incompatible(plugin.requires):
             changes: dict[str, Any] = {
                 "state": "incompatible",
                 "reason": f"it needs {wanted}, and this is {CORE} {core_version()}",
             }
             fix = f"pip install --upgrade {dist}, or install {wanted}"
             offers.append(LoadedPlugin(dataclasses.replace(report, **changes, fix=fix)))
-        elif point.name in seen:
-            reason = f"{seen[point.name]} offers a plugin of the same name"
-            fix = f"uninstall one of {seen[point.name]} and {dist}, or disable one"
+        elif other is not None:
+            reason = f"{other.distribution} offers a plugin of the same name"
+            fix = f"uninstall one of {other.distribution} and {dist}, or disable one"
+            if other.distribution == dist:
+                reason = f"{dist} declares {point.name} twice, as {other.point.value} and as {point.value}"
+                fix = f"take one of the lines out of the entry points of {dist}"
             offers.append(LoadedPlugin(dataclasses.replace(report, state="failed", reason=reason, fix=fix)))
         else:
-            seen[point.name] = dist
+            first[point.name] = plugin
             offers.append(load(point, report, limit_s=limit_s))
     return offers
 
 
-def load(point: importlib.metadata.EntryPoint, report: PluginReport, *, limit_s: float | None = None) -> LoadedPlugin:
+class PluginSource(Protocol):
+    """Names a plugin's module, or an object in it; `importlib.metadata.EntryPoint` is one."""
+
+    @property
+    def name(self) -> str:
+        """Name of the plugin."""
+        ...
+
+    @property
+    def module(self) -> str:
+        """Name of its module."""
+        ...
+
+    def load(self) -> Any:
+        """The module or object."""
+        ...
+
+
+def load(point: PluginSource, report: PluginReport, *, limit_s: float | None = None) -> LoadedPlugin:
     """What one plugin offers, asked inside the guard; its report says "failed" and why where it could not be had.
 
     Args:
@@ -164,25 +217,31 @@ def load(point: importlib.metadata.EntryPoint, report: PluginReport, *, limit_s:
         return LoadedPlugin(dataclasses.replace(report, **_failure(error, point)))
 
 
-def _offer(point: importlib.metadata.EntryPoint, report: PluginReport) -> LoadedPlugin:
+def _offer(point: PluginSource, report: PluginReport) -> LoadedPlugin:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(HookSpecs)
     manager.register(point.load(), name=point.name)
     manager.check_pending()
-    contributions: dict[str, Any] = {}
-    faults: list[str] = []
+    offered = _call_hook(manager, "tools")
+    faults = [f"medvistagym_tools: {str(one)[:300]}" for one in offered if isinstance(one, Exception)]
+    tools = _tools([one for one in offered if not isinstance(one, Exception)], report)
+    contributions: dict[str, Any] = {"tools": tools}
     for kind in CONTRIBUTION_KINDS:
-        offered = _call_hook(manager, kind)
-        contributions[kind] = _without_faults(kind, offered, faults) if kind != "tools" else _tools(offered, report)
+        if kind == "tools":
+            continue
+        try:
+            offered = _call_hook(manager, kind)
+        except BaseException as error:  # noqa: BLE001 what one hook does costs the plugin nothing else
+            failure = _failure(error, point)
+            where = f" at {failure['location']}" if failure["location"] else ""
+            faults.append(f"medvistagym_{kind}: {failure['reason']}{where}")
+            offered = {} if kind in BY_NAME else []
+        contributions[kind] = _without_faults(kind, offered, faults)
     if manager.hook.medvistagym_segmentation_tools.get_hookimpls():
         contributions[SEGMENTATION_TOOLS] = manager.hook.medvistagym_segmentation_tools
-    names: dict[str, Any] = {
-        "tools": tuple(tool.name for tool in contributions["tools"]),
-        "tasks": tuple(str(task.name) for task in contributions["tasks"]),
-        "trainers": tuple(str(trainer.name) for trainer in contributions["trainers"]),
-        "faults": tuple(faults),
-    }
-    return LoadedPlugin(dataclasses.replace(report, **names), contributions)
+    names: dict[str, Any] = {kind: tuple(map(contribution_name, things)) for kind, things in contributions.items()
+                             if kind in CONTRIBUTION_KINDS}  # fmt: skip
+    return LoadedPlugin(dataclasses.replace(report, **names, faults=tuple(faults)), contributions)
 
 
 def _without_faults(kind: str, offered: Any, faults: list[str]) -> Any:
@@ -196,12 +255,7 @@ def _without_faults(kind: str, offered: Any, faults: list[str]) -> Any:
 
     if isinstance(offered, Mapping):
         return {name: thing for name, thing in offered.items() if usable(str(name), thing)}
-    return [thing for thing in offered if usable(_name_of(thing), thing)]
-
-
-def _name_of(thing: Any) -> str:
-    name = getattr(thing, "name", None) or getattr(thing, "__name__", None)
-    return name if isinstance(name, str) else f"{type(thing).__name__} object"
+    return [thing for thing in offered if usable(contribution_name(thing), thing)]
 
 
 def load_limit() -> float:
@@ -242,10 +296,11 @@ def _tools(found: Sequence[Any], report: PluginReport) -> list[Tool]:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"it offers two tools named {name}; rename one with @tool(name=...)")
-    return [tool.with_metadata(plugin=report.name, version=report.version) for tool in found]
+    versions = (tool.version if tool.version != UNVERSIONED else report.version for tool in found)
+    return [tool.with_metadata(plugin=report.name, version=v) for tool, v in zip(found, versions, strict=True)]
 
 
-def _plugin_frames(error: BaseException, point: importlib.metadata.EntryPoint) -> list[str]:
+def _plugin_frames(error: BaseException, point: PluginSource) -> list[str]:
     """The places in the plugin's own files that the error passed, as `file:line`, outermost first."""
     top = point.module.split(".")[0]
     stack = error.stack if isinstance(error, LoadTimeoutError) else traceback.extract_tb(error.__traceback__)
@@ -258,11 +313,11 @@ def _plugin_frames(error: BaseException, point: importlib.metadata.EntryPoint) -
     return places
 
 
-def _raised_in_plugin(error: BaseException, point: importlib.metadata.EntryPoint) -> bool:
+def _raised_in_plugin(error: BaseException, point: PluginSource) -> bool:
     return bool(_plugin_frames(error, point))
 
 
-def _failure(error: BaseException, point: importlib.metadata.EntryPoint) -> dict[str, Any]:
+def _failure(error: BaseException, point: PluginSource) -> dict[str, Any]:
     said = str(error).strip().split("\n")[0][:300]
     top = point.module.split(".")[0]
     places = _plugin_frames(error, point)
@@ -284,18 +339,6 @@ def _failure(error: BaseException, point: importlib.metadata.EntryPoint) -> dict
         "fix": fix,
         "location": places[-1] if places else "",
     }
-
-
-def _distribution_info(dist: importlib.metadata.Distribution | None) -> DistributionInfo:
-    """Name, version and requirements, read without a parser of e-mail, which takes longer than everything else here."""
-    text = (dist.read_text("METADATA") if dist else None) or ""
-    fields: dict[str, list[str]] = {}
-    for line in text.partition("\n\n")[0].splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.lower(), []).append(value.strip())
-    if dist is not None and not {"name", "version"} <= fields.keys():
-        return str(dist.name or "unknown"), str(dist.version or "0"), tuple(dist.requires or ())
-    return fields.get("name", ["unknown"])[0], fields.get("version", ["0"])[0], tuple(fields.get("requires-dist", ()))
 
 
 _ON_CORE: Final = re.compile(r"medvistagym[-_.]+core\s*(?:\[[^\]]*\])?\s*\(?([^;()]*)\)?\s*(;.*)?", re.IGNORECASE)

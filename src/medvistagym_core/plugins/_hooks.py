@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,8 +29,8 @@ class HookSpecs:
     """What a plugin may offer. Every hook is called once, without an argument unless it names one, and must be quick."""
 
     @hookspec
-    def medvistagym_tools(self) -> Sequence[Tool]:
-        """Tools, made by `@tool`."""
+    def medvistagym_tools(self) -> Sequence[Tool | Exception]:
+        """Tools, made by `@tool`; for one that cannot be offered the exception that says why, which the report repeats."""
         raise NotImplementedError
 
     @hookspec
@@ -107,22 +109,60 @@ CONTRIBUTION_KINDS: Final = tuple(
 )
 
 
+def contribution_name(thing: Any) -> str:
+    """What a thing that a hook gave is called: its `name`, that of its function or class, or itself where it is a name.
+
+    A thing without one is called by its type.
+    """
+    if isinstance(thing, str):
+        return thing
+    for attribute in ("name", "__name__"):
+        try:
+            name = getattr(thing, attribute, None)
+        except Exception:  # noqa: BLE001 a property of a foreign object
+            continue
+        if isinstance(name, str) and name:
+            return name
+    return type(thing).__name__
+
+
 def check_contribution(kind: str, name: str, thing: Any) -> str:
     """Why a thing cannot be what it is offered as, in a few words; nothing where it can.
+
+    Nothing of it is run, since a task may read gigabytes to say what its splits are: members need only be there.
 
     Args:
         kind: One of `CONTRIBUTION_KINDS`, but for tools, which are told by their type.
         name: Its name, or what stands for it.
         thing: What a hook gave.
     """
+    if inspect.isclass(thing) and kind not in _CALLABLE:
+        return f"{thing.__name__} is a class; offer an instance of it: {thing.__name__}()"
     missing = [member for member in _MEMBERS.get(kind, ()) if not _has(thing, member)]
     if missing:
         return f"{name} ({type(thing).__name__}) has no {', '.join(missing)}"
     if kind in _CALLABLE and not callable(thing):
         return f"{name} ({type(thing).__name__}) cannot be called"
+    if kind in BY_NAME or "name" in _MEMBERS.get(kind, ()):
+        return _check_name(name, thing if kind not in BY_NAME else None)
     return ""
 
 
+def _check_name(name: str, thing: Any) -> str:
+    if thing is not None:
+        try:
+            own = thing.name
+        except Exception as error:  # noqa: BLE001 a property of a foreign object
+            return f"the name of {type(thing).__name__} cannot be had: {type(error).__name__}: {str(error)[:200]}"
+        if not isinstance(own, str):
+            return f"the name of {type(thing).__name__} is {type(own).__name__}, not text"
+    if not NAME_PATTERN.fullmatch(name):
+        return f"{name[:100]!r} is no name: use letters, digits and _.- without blanks, 64 at most"
+    return ""
+
+
+NAME_PATTERN: Final = re.compile(r"[\w.-]{1,64}")
+"""Names of what plugins offer; without the signs that a selection, `plugin:name`, or `NAME=VALUE` is written with."""
 _CALLABLE: Final = frozenset(("rewards", "graders", "readers", "executors", "policies", "dialects"))
 _MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "tasks": ("name", "description", "families", "splits", "tools", "abstention", "case", "vocabulary"),
@@ -142,8 +182,12 @@ _MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def _has(thing: Any, member: str) -> bool:
-    """Whether a thing has a member; one that raises when it is looked at has it, and is reported when it is used."""
+    """Whether a thing has a member, without running a property."""
     try:
-        return hasattr(thing, member)
-    except Exception:  # noqa: BLE001 a property of a foreign object
-        return True
+        inspect.getattr_static(thing, member)
+    except AttributeError:
+        try:
+            return hasattr(thing, member)  # what `__getattr__` gives
+        except Exception:  # noqa: BLE001 a property of a foreign object
+            return False
+    return True

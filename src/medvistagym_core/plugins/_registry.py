@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medvistagym_core.plugins._discovery import LoadedPlugin, PluginReport, discover
+from medvistagym_core.plugins._guarded_reader import GuardedReader
+from medvistagym_core.plugins._tools_file import FILES_VARIABLE, ToolsFileError, files_from_environment, load_tools
 from medvistagym_core.tools import DIALECTS, TOOL_NAME_PATTERN, Tool, Toolbox, closest_match
 
 if TYPE_CHECKING:
@@ -49,13 +52,30 @@ class Registry:
         self.policies: dict[str, PolicyFactory] = _index_by_name(plugins, "policies")
         self._action_formats: dict[str, ActionFormat] = _index_by_name(plugins, "action_formats")
         self._dialects: dict[str, SchemaDialect] = _index_by_name(plugins, "dialects")
-        self.readers: tuple[Reader, ...] = _gather(plugins, "readers")
+        self.readers: tuple[Reader, ...] = tuple(
+            GuardedReader(reader, plugin.report.name)
+            for plugin in plugins
+            for reader in plugin.contributions.get("readers", ())
+        )
         self.writers: tuple[Writer, ...] = _gather(plugins, "writers")
 
     @classmethod
     def discover(cls, allow: str | Iterable[str] | None = None) -> Registry:
-        """A registry of the installed plugins; `allow` is as for `plugins.discover`."""
-        return cls(discover(allow))
+        """A registry of the installed plugins, and of the files that `MEDVISTAGYM_TOOLS_FROM` names.
+
+        Args:
+            allow: As for `plugins.discover`.
+        """
+        registry = cls(discover(allow))
+        for file in files_from_environment():
+            try:
+                tools = load_tools([file])
+            except ToolsFileError as error:
+                registry.reports += (_failed_file(file, error),)
+            else:
+                for tool in tools:
+                    registry.add_tool(tool, tool.plugin)
+        return registry
 
     # -- tools
 
@@ -253,6 +273,11 @@ class Registry:
             factory = self.executors[bare]
             return lambda toolbox: factory(toolbox, argument)
         raise SelectionError(_unknown("executor", name, factories))
+
+
+def _failed_file(file: Path, error: ToolsFileError) -> PluginReport:
+    fix = f"mend the file, or take it out of {FILES_VARIABLE}"
+    return PluginReport(name=file.stem, distribution=str(file), version="0", state="failed", reason=str(error), fix=fix)
 
 
 def _unknown(kind: str, name: str, names: Iterable[str]) -> str:

@@ -3,13 +3,15 @@
 A turn is `<think>...</think>` and then either tool calls, `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`,
 or `<answer>...</answer>`. Model text is untrusted: whatever it holds, `TextProtocol.parse` returns a `Turn`, and what
 is wrong with it is in `Turn.error`, a `malformed_call` of one sentence that says what to do. A turn with an error
-carries neither calls nor an answer, so nothing is half done. `TextProtocol.parse_message` makes the same turn of a chat
+carries neither calls nor an answer, so nothing is half done. A call in another form whose meaning is clear is read all the same
+and says so (`ToolCall.repairs`, `_call_parser`). `TextProtocol.parse_message` makes the same turn of a chat
 message whose calls were already parsed by a trainer or an endpoint.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,7 +22,7 @@ from medvistagym_core.protocol._call_parser import (
     dumps,
     format_structured_call,
     parse_structured_call,
-    parse_tagged_call,
+    parse_tagged_calls,
 )
 from medvistagym_core.protocol._turn import ReasoningMode, Turn
 from medvistagym_core.tools import ToolCall, ToolError, encodable_text
@@ -28,6 +30,8 @@ from medvistagym_core.tools import ToolCall, ToolError, encodable_text
 THINK: Final = ("<think>", "</think>")
 ANSWER: Final = ("<answer>", "</answer>")
 _TAGS: Final = (*THINK, *TOOL_CALL_TAGS, *ANSWER)
+_ACTION_TAG: Final = re.compile(r"</?(?:tool_call|answer)>")
+_MAX_COUNTED: Final = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +107,9 @@ class TextProtocol:
             text = said + "".join(format_structured_call(call) for call in _sequence(structured))
             think, at, conforms = self._think(said)
             calls, answers, tidy = self._actions(said, at, bare=True)
-            calls += [parse_structured_call(call) for call in _sequence(structured)]
-            return self._turn(text, think, calls, answers, conforms and tidy)
+            sent = [parse_structured_call(call) for call in _sequence(structured)]
+            tidy = tidy and not any(call.repairs for call in sent)
+            return self._turn(text, think, calls + sent, answers, conforms and tidy)
         except MalformedCallError as error:
             return Turn(text, think, error=ToolError("malformed_call", str(error)))
 
@@ -155,34 +160,29 @@ class TextProtocol:
         calls: list[ToolCall] = []
         answers: list[str] = []
         tidy = True
-        length = len(text)
-        while at < length:
-            mark = text.find("<", at)
-            if mark < 0:
-                tidy = tidy and not text[at:].strip()
-                break
-            if mark > at and text[at:mark].strip():
-                tidy = False
-            if text.startswith(TOOL_CALL_TAGS[0], mark):
-                call, at = parse_tagged_call(text, mark + len(TOOL_CALL_TAGS[0]))
-                calls.append(call)
-            elif text.startswith(ANSWER[0], mark):
-                begin = mark + len(ANSWER[0])
-                end = text.find(ANSWER[1], begin)
+        while tag := _ACTION_TAG.search(text, at):
+            tidy = tidy and not text[at : tag.start()].strip()
+            if tag[0] == TOOL_CALL_TAGS[0]:
+                written, at = parse_tagged_calls(text, tag.end())
+                calls += written
+                tidy = tidy and not any(call.repairs for call in written)
+            elif tag[0] == ANSWER[0]:
+                end = text.find(ANSWER[1], tag.end())
                 if end < 0:
                     raise MalformedCallError("Close your answer with </answer>.")
-                answer = text[begin:end].strip()
+                answer = text[tag.end() : end].strip()
                 if _contains_tag(answer):
                     raise MalformedCallError("Write only the answer between <answer> and </answer>.")
                 if not answer:
                     raise MalformedCallError("Put your answer between <answer> and </answer>; it is empty.")
                 answers.append(answer)
                 at = end + len(ANSWER[1])
-            elif text.startswith(TOOL_CALL_TAGS[1], mark) or text.startswith(ANSWER[1], mark):
-                tag = TOOL_CALL_TAGS[0] if text.startswith(TOOL_CALL_TAGS[1], mark) else ANSWER[0]
-                raise MalformedCallError(f"There is a closing tag without {tag} before it.")
             else:
-                tidy, at = False, mark + 1
+                opening = TOOL_CALL_TAGS[0] if tag[0] == TOOL_CALL_TAGS[1] else ANSWER[0]
+                raise MalformedCallError(f"There is a closing tag without {opening} before it.")
+            if len(calls) + len(answers) > self.max_calls_per_turn + _MAX_COUNTED:
+                break  # far too many, however many more there are
+        tidy = tidy and not text[at:].strip()
         # Text before structured calls is reasoning that a chat template has stripped of its tags.
         return calls, answers, tidy or bare
 

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.environment import Observation
 from medvistagym_core.protocol import ActionFormat, TextProtocol
-from medvistagym_core.tools import Toolbox, ToolCall
+from medvistagym_core.tools import (
+    Toolbox,
+    ToolCall,
+    accepted_types,
+    alternatives,
+    inline_references,
+    is_box_schema,
+    stated_types,
+)
 from medvistagym_core.trajectories import SamplingParams
 
 if TYPE_CHECKING:
@@ -76,42 +84,45 @@ def sample_arguments(
         handles: Number of images there are.
         rng: Where the choices come from.
     """
-    required = set(parameters.get("required", ()))
-    definitions = parameters.get("$defs", {})
-    arguments: dict[str, Any] = {}
-    for name, schema in parameters.get("properties", {}).items():
+    return _random_object(inline_references(parameters), images, handles, rng)
+
+
+def _random_object(
+    schema: Mapping[str, Any], images: Sequence[str], handles: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    required = set(schema.get("required", ()))
+    values: dict[str, Any] = {}
+    for name, part in schema.get("properties", {}).items():
         if name not in required and rng.random() < 0.5:
             continue
         if name in images:
             handle = int(rng.integers(max(handles, 1)))
-            arguments[name] = [handle] if schema.get("type") == "array" else handle
+            values[name] = [handle] if "array" in accepted_types(part) else handle
         else:
-            arguments[name] = _random_value(schema, definitions, rng)
-    return arguments
+            values[name] = _random_value(part, rng)
+    return values
 
 
-def _random_value(schema: Mapping[str, Any], definitions: Mapping[str, Any], rng: np.random.Generator) -> Any:
-    if "$ref" in schema:
-        schema = definitions[schema["$ref"].rsplit("/", 1)[-1]]
-    options = schema.get("enum") or schema.get("anyOf") or schema.get("oneOf")
-    if "const" in schema:
-        return schema["const"]
-    if options:
-        chosen = options[int(rng.integers(len(options)))]
-        return chosen if "enum" in schema else _random_value(chosen, definitions, rng)
-    kind = schema.get("type")
+def _random_value(schema: Any, rng: np.random.Generator) -> Any:
+    branches = alternatives(schema)
+    branch = branches[int(rng.integers(len(branches)))] if len(branches) > 1 else branches[0]
+    if "const" in branch:
+        return branch["const"]
+    if branch.get("enum"):
+        return branch["enum"][int(rng.integers(len(branch["enum"])))]
+    kind = next(iter(stated_types(branch)), "string")
     if kind in ("integer", "number"):
-        return _random_number(schema, rng, whole=kind == "integer")
+        return _random_number(branch, rng, whole=kind == "integer")
     if kind == "boolean":
         return bool(rng.integers(2))
     if kind == "array":
-        return _random_list(schema, definitions, rng)
+        return _random_list(branch, rng)
     if kind == "object":
-        return sample_arguments(schema, (), 0, rng)
+        return _random_object(branch, (), 0, rng)
     if kind == "null":
         return None
-    least = int(schema.get("minLength", 0))
-    return "image"[: schema.get("maxLength", 5)].ljust(least, "x")
+    least = int(branch.get("minLength", 0))
+    return "image"[: branch.get("maxLength", 5)].ljust(least, "x")
 
 
 def _random_number(schema: Mapping[str, Any], rng: np.random.Generator, *, whole: bool) -> float | int:
@@ -130,19 +141,18 @@ def _random_number(schema: Mapping[str, Any], rng: np.random.Generator, *, whole
     return rounded if low < rounded < high else float(value)
 
 
-def _random_list(schema: Mapping[str, Any], definitions: Mapping[str, Any], rng: np.random.Generator) -> list[Any]:
-    item = schema.get("items", {})
-    least, most = int(schema.get("minItems", 0)), schema.get("maxItems")
-    if least == most == 4 and item.get("minimum") == 0 and item.get("maximum") == 1000:
+def _random_list(schema: Mapping[str, Any], rng: np.random.Generator) -> list[Any]:
+    if is_box_schema(schema):
         sides = [int(rng.integers(1, 50)) * 20 for _ in range(2)]
         x0, y0 = (int(rng.integers(0, (1000 - side) // 20 + 1)) * 20 for side in sides)
         return [x0, y0, x0 + sides[0], y0 + sides[1]]
+    least, most = int(schema.get("minItems", 0)), schema.get("maxItems")
     count = (
         int(rng.integers(least, min(int(most), least + 3) + 1)) if most is not None else least + int(rng.integers(3))
     )
     if schema.get("prefixItems"):
-        return [_random_value(part, definitions, rng) for part in schema["prefixItems"]]
-    return [_random_value(item, definitions, rng) for _ in range(count)]
+        return [_random_value(part, rng) for part in schema["prefixItems"]]
+    return [_random_value(schema.get("items", {}), rng) for _ in range(count)]
 
 
 def _generator(seed: int, observation: Observation) -> np.random.Generator:

@@ -10,7 +10,6 @@ episode was stopped before) and calls that timed out then are not made again.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -168,7 +167,7 @@ def verify(
         return ReplayReport(file=reader.path.name, same=False, lock=lock_differences, replayed=False)
     counts = {"episodes": 0, "calls": 0, "exact": 0, "loose": 0, "skipped": 0}
     differences: list[Difference] = []
-    sha256 = hashlib.sha256(lock.model_dump_json().encode()).hexdigest()
+    sha256 = lock.sha256
     pictures = _Pictures(reader)
     runner = executor(toolbox)
     try:

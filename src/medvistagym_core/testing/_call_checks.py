@@ -6,13 +6,14 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from medvistagym_core.execution import batch_key
 from medvistagym_core.imaging import Image
 from medvistagym_core.testing._finding import Finding, Say, several
 from medvistagym_core.testing._rules import RELATIVE_TOLERANCE
-from medvistagym_core.testing._sample_images import SAMPLE_IMAGES, image_snapshot
+from medvistagym_core.testing._sample_images import image_snapshot
 from medvistagym_core.testing._strategies import argument_strategy, resolved, with_images
 from medvistagym_core.tools import Tool, ToolError, ToolResult
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 SETUP_S: Final = 120.0
 UNLIMITED_S: Final = 120.0
 BUDGET_S: Final = 30.0
+OWN_PICTURES: Final = (
+    "Give some of its kind: `medvistagym plugins check NAME --image FILE`, or conformance(..., images=[FILE])."
+)
 EDGE: Final = 1.0  # pixels of the source that rounding may cost
 
 
@@ -43,13 +47,27 @@ class ToolTrials:
         say: Told before each call.
         examples: About how many arguments are drawn for each picture.
         limit_s: Seconds that a call may take, if the tool itself does not declare fewer.
+        pictures: What it is tried on, by name (`sample_pictures`).
+        own: Names of those that its author gave.
     """
 
-    def __init__(self, tool: Tool, say: Say, *, examples: int, limit_s: float) -> None:
+    def __init__(
+        self,
+        tool: Tool,
+        say: Say,
+        *,
+        examples: int,
+        limit_s: float,
+        pictures: Mapping[str, Callable[[], Image]],
+        own: Sequence[str] = (),
+    ) -> None:
         self.tool = tool
+        self.pictures = pictures
+        self._own = own
         self.samples: list[TrialCall] = []
         self.faults: dict[str, list[str]] = {"result": [], "input": [], "output": [], "lineage": []}
-        self.refused: list[str] = []
+        self.refused: list[str] = []  # arguments that its own validators do not take
+        self.declined: list[str] = []  # pictures that it does not take, with its sentence
         self._say = say
         self._limit_s = min(tool.spec.timeout_s or UNLIMITED_S, limit_s)
         self._run(examples)
@@ -62,7 +80,7 @@ class ToolTrials:
             self.faults["result"].append(f"setup raises {type(error).__name__}: {error}")
             return
         end = time.monotonic() + BUDGET_S
-        for name in SAMPLE_IMAGES:
+        for name in self.pictures:
             seen: set[str] = set()
 
             def tried(arguments: dict[str, Any], name: str = name, seen: set[str] = seen) -> None:
@@ -85,14 +103,16 @@ class ToolTrials:
         except Exception as error:  # noqa: BLE001 a validator of the author's
             self.faults["result"].append(f"{shown}: validation raises {type(error).__name__}")
             return
-        images = {handle: SAMPLE_IMAGES[picture]() for handle in range(2)}
+        images = {handle: self.pictures[picture]() for handle in range(2)}
         before = [list(image_snapshot(image)) for image in images.values()]
         self._say(shown, self._limit_s)
         result = self.tool.run(resolved(self.tool, values, images))
         if before != [list(image_snapshot(image)) for image in images.values()]:
             self.faults["input"].append(shown)
         if result.error is not None:
-            if result.error.code != "bad_value":
+            if result.error.code == "bad_value":
+                self.declined.append(f"{picture}: {result.error.message}")
+            else:
                 self.faults["result"].append(f"{shown}: {result.error.message}")
             return
         try:
@@ -111,10 +131,16 @@ class ToolTrials:
 
     def valid_calls(self) -> Finding:
         """Results or sentences, on every picture."""
-        if not self.faults["result"] and not self.samples:
-            why = self.refused[0] if self.refused else "every picture was refused"
-            return Finding("FAIL", f"no call succeeded on any picture; {why}")
-        return several(sorted(self.faults["result"], key=len))
+        if self.faults["result"] or self.samples:
+            return several(sorted(self.faults["result"], key=len))
+        own = [line for line in self.declined if line.partition(":")[0] in self._own]
+        if own:
+            return Finding("FAIL", f"no call succeeded, on the pictures given neither; {own[0]}")
+        if self.declined:
+            return Finding("ERROR", f"it takes none of the sample pictures; {self.declined[0]}", OWN_PICTURES)
+        return Finding(
+            "FAIL", f"no call succeeded on any picture; {self.refused[0] if self.refused else 'none was made'}"
+        )
 
     def found(self, kind: str) -> Finding:
         """The faults of a kind: "input", "output" or "lineage"."""
@@ -136,7 +162,7 @@ class ToolTrials:
         faults = []
         for sample in self.chosen():
             self._say(f"again, {json.dumps(sample.arguments)} on {sample.picture}", self._limit_s)
-            if digest(run(self.tool, sample)) != sample.digest:
+            if digest(run(self.tool, sample, self.pictures)) != sample.digest:
                 faults.append(
                     f"{json.dumps(sample.arguments)} on {sample.picture} gives something else the second time"
                 )
@@ -146,8 +172,11 @@ class ToolTrials:
         """One kernel for several calls gives what the calls give."""
         if not self.tool.batched:
             return Finding("SKIP", "it has no batched kernel")
-        samples = [sample for sample in self.chosen(8) for _ in range(2)]
-        if not samples:
+        groups: dict[Any, list[TrialCall]] = {}
+        for sample in self.chosen(8):
+            resolved = _resolved(self.tool, sample, self.pictures)
+            groups.setdefault(batch_key(self.tool, resolved), []).extend([sample] * 2)
+        if not groups:
             return Finding("SKIP", "no call succeeded")
         kernel = self.tool._batch  # noqa: SLF001 its failures are hidden from everyone else
         raised: list[str] = []
@@ -160,26 +189,28 @@ class ToolTrials:
                 raised.append(f"the batched kernel raises {type(error).__name__}: {error}")
                 raise
 
-        self._say(f"a batch of {len(samples)}", self._limit_s * len(samples))
         twin = self.tool.with_metadata()
         twin.batch(noted)
-        batch = twin.run_batch([_resolved(self.tool, sample) for sample in samples])
-        if raised:
-            return Finding("FAIL", raised[0])
         faults = []
-        for sample, result in zip(samples, batch, strict=True):
-            if difference := result_difference(run(self.tool, sample), result):
-                faults.append(f"{json.dumps(sample.arguments)} on {sample.picture}: {difference}")
+        for samples in groups.values():  # a kernel is promised images that agree in shape and type of value
+            names = ", ".join(dict.fromkeys(sample.picture for sample in samples))
+            self._say(f"a batch of {len(samples)} on {names}", self._limit_s * len(samples))
+            batch = twin.run_batch([_resolved(self.tool, sample, self.pictures) for sample in samples])
+            if raised:
+                return Finding("FAIL", f"{raised[0]} for {len(samples)} calls on {names}")
+            for sample, result in zip(samples, batch, strict=True):
+                if difference := result_difference(run(self.tool, sample, self.pictures), result):
+                    faults.append(f"{json.dumps(sample.arguments)} on {sample.picture}: {difference}")
         return several(faults)
 
 
-def run(tool: Tool, sample: TrialCall) -> ToolResult:
+def run(tool: Tool, sample: TrialCall, pictures: Mapping[str, Callable[[], Image]]) -> ToolResult:
     """The sample's call, made again."""
-    return tool.run(_resolved(tool, sample))
+    return tool.run(_resolved(tool, sample, pictures))
 
 
-def _resolved(tool: Tool, sample: TrialCall) -> dict[str, Any]:
-    images = {handle: SAMPLE_IMAGES[sample.picture]() for handle in range(2)}
+def _resolved(tool: Tool, sample: TrialCall, pictures: Mapping[str, Callable[[], Image]]) -> dict[str, Any]:
+    images = {handle: pictures[sample.picture]() for handle in range(2)}
     return resolved(tool, tool.validate(sample.arguments), images)
 
 

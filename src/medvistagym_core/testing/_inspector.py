@@ -18,13 +18,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.plugins import LoadedPlugin, discover
+from medvistagym_core.plugins import LoadedPlugin, contribution_name, discover
 from medvistagym_core.testing._finding import PASS, Check, Finding
-from medvistagym_core.testing._rules import HEAVY, RULES
+from medvistagym_core.testing._rules import HEAVY, RULES, SCOPES
 from medvistagym_core.testing._target import PluginUnderTest
+
+if TYPE_CHECKING:
+    from medvistagym_core.imaging import Image
 
 NEEDED: Final = ("hypothesis", "hypothesis_jsonschema", "jsonschema")
 CODE: Final = "from medvistagym_core.testing._inspector import main; main()"
@@ -100,18 +104,57 @@ def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
     offer = subject.load()
     if not request["done"]:
         tell(rivals=_name_conflicts(subject, offer))
-    for tool in offer.contributions.get("tools", ()):
-        if tool.name in request["done"]:
-            continue
-        tell(tool=tool.name)
-        checks = _checks(tool, request, tell)
-        for rule in RULES:
-            if rule.id in checks:
-                tell(check=rule.id, limit_s=request["limit_s"])
-                began = time.monotonic()
-                finding = _run_check(checks[rule.id])
-                tell(found=list(finding), seconds=time.monotonic() - began)
+    try:
+        own = _own_pictures(request, offer)
+    except (ValueError, OSError) as error:
+        tell(unreadable=str(error))
+        return
+    done = [tuple(one) for one in request["done"]]
+    for scope, kind in SCOPES.items():
+        for name, thing in _named(offer.contributions.get(kind, ())):
+            if (scope, name) in done:
+                continue
+            tell(subject=[scope, name])
+            if scope == "tool":
+                checks = _checks(thing, request, tell, own)
+            else:
+                checks = _contract_check(scope, kind, name, thing, offer, tell)
+            for rule in RULES:
+                if rule.id in checks:
+                    tell(check=rule.id, limit_s=request["limit_s"])
+                    began = time.monotonic()
+                    finding = _run_check(checks[rule.id])
+                    tell(found=list(finding), seconds=time.monotonic() - began)
     tell(end=True)
+
+
+def _named(things: Any) -> list[tuple[str, Any]]:
+    if isinstance(things, Mapping):
+        return [(str(name), thing) for name, thing in things.items()]
+    return [(contribution_name(thing), thing) for thing in things]
+
+
+def _own_pictures(request: dict[str, Any], offer: LoadedPlugin) -> dict[str, Image]:
+    """The pictures that the author gave, read by the plugin's own readers first."""
+    if not request.get("images"):
+        return {}
+    from medvistagym_core.plugins import Registry
+    from medvistagym_core.testing._sample_images import read_pictures
+
+    readers = [*offer.contributions.get("readers", ()), *Registry.discover().readers]
+    return read_pictures([Path(file) for file in request["images"]], readers)
+
+
+def _contract_check(
+    scope: str, kind: str, name: str, thing: Any, offer: LoadedPlugin, tell: EmitEvent
+) -> dict[str, Check]:
+    from medvistagym_core.testing._contract_checks import contract_check
+
+    def say(at: str, limit_s: float) -> None:
+        tell(at=at, limit_s=limit_s)
+
+    (rule,) = (rule.id for rule in RULES if rule.scope == scope)
+    return {rule: lambda: contract_check(kind, name, thing, offer, say)}
 
 
 def _run_check(check: Check) -> Finding:
@@ -124,11 +167,12 @@ def _run_check(check: Check) -> Finding:
         return Finding("ERROR", f"{type(error).__name__}: {said} ({where})", "Please report it to medvistagym-core.")
 
 
-def _checks(tool: Any, request: dict[str, Any], tell: EmitEvent) -> dict[str, Check]:
+def _checks(tool: Any, request: dict[str, Any], tell: EmitEvent, own: Mapping[str, Image]) -> dict[str, Check]:
     from functools import cache
 
     from medvistagym_core.testing import _schema_checks as schema_checks
     from medvistagym_core.testing._call_checks import ToolTrials
+    from medvistagym_core.testing._sample_images import sample_pictures
     from medvistagym_core.testing._strategies import argument_strategy, with_images
 
     def say(at: str, limit_s: float) -> None:
@@ -140,7 +184,10 @@ def _checks(tool: Any, request: dict[str, Any], tell: EmitEvent) -> dict[str, Ch
 
     @cache
     def trial() -> ToolTrials:
-        return ToolTrials(tool, say, examples=request["examples"], limit_s=request["limit_s"])
+        return ToolTrials(
+            tool, say, examples=request["examples"], limit_s=request["limit_s"],
+            pictures=sample_pictures(tool.spec.modalities, own), own=tuple(own),
+        )  # fmt: skip
 
     @cache
     def abroad() -> dict[str, Any]:
@@ -197,7 +244,7 @@ def _in_other_process(tool: Any, trial: Any, request: dict[str, Any]) -> dict[st
     except Exception as error:  # noqa: BLE001 whatever stops it from being pickled
         packed, reason = "", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     order = {
-        "subject": request["subject"], "tool": tool.name, "packed": packed,
+        "subject": request["subject"], "tool": tool.name, "packed": packed, "images": request.get("images", []),
         "samples": [[sample.picture, sample.arguments, sample.digest] for sample in samples],
     }  # fmt: skip
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
@@ -222,29 +269,30 @@ def _in_other_process(tool: Any, trial: Any, request: dict[str, Any]) -> dict[st
 
 def _worker(request: dict[str, Any], tell: EmitEvent) -> None:
     from medvistagym_core.testing._call_checks import TrialCall
+    from medvistagym_core.testing._sample_images import sample_pictures
 
     samples = [TrialCall(*one) for one in request["samples"]]
-    tools = {
-        tool.name: tool
-        for tool in PluginUnderTest.model_validate(request["subject"]).load().contributions.get("tools", ())
-    }
+    offer = PluginUnderTest.model_validate(request["subject"]).load()
+    tools = {tool.name: tool for tool in offer.contributions.get("tools", ())}
+    tool = tools[request["tool"]]
+    pictures = sample_pictures(tool.spec.modalities, _own_pictures(request, offer))
     try:
-        tell(repeats=_repeats(tools[request["tool"]], samples))
+        tell(repeats=_repeats(tool, samples, pictures))
     except Exception as error:  # noqa: BLE001
         tell(repeats=["FAIL", f"in another process it raises {type(error).__name__}: {error}"])
     try:
         if request["packed"]:
-            tell(pickles=_unpacked(base64.b64decode(request["packed"]), tools[request["tool"]].id, samples))
+            tell(pickles=_unpacked(base64.b64decode(request["packed"]), tool.id, samples, pictures))
     except Exception as error:  # noqa: BLE001
         said = " ".join(str(error).split())[:200]
         tell(pickles=["FAIL", f"in another process it cannot be unpickled: {type(error).__name__}: {said}"])
 
 
-def _repeats(tool: Any, samples: Any) -> list[str]:
+def _repeats(tool: Any, samples: Any, pictures: Any) -> list[str]:
     from medvistagym_core.testing._call_checks import digest, run
 
     for sample in samples:
-        if digest(run(tool, sample)) != sample.digest:
+        if digest(run(tool, sample, pictures)) != sample.digest:
             return [
                 "FAIL",
                 f"{json.dumps(sample.arguments)} on {sample.picture} gives something else in another process",
@@ -252,14 +300,14 @@ def _repeats(tool: Any, samples: Any) -> list[str]:
     return list(PASS)
 
 
-def _unpacked(packed: bytes, name: str, samples: Any) -> list[str]:
+def _unpacked(packed: bytes, name: str, samples: Any, pictures: Any) -> list[str]:
     from medvistagym_core.testing._call_checks import run
 
     tool = pickle.loads(packed)
     if tool.id != name:
         return ["FAIL", f"it comes back from pickling as {tool.id} instead of {name}"]
     for sample in samples[:1]:
-        result = run(tool, sample)
+        result = run(tool, sample, pictures)
         if result.error is not None:
             return ["FAIL", f"it does not work after pickling: {result.error.message}"]
     return list(PASS)

@@ -15,7 +15,8 @@ class CheckResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     check: str = Field(description="Name of the check.")
-    tool: str = Field(default="", description="Name of the tool, for checks that are made of each; else empty.")
+    tool: str = Field(default="", description="Name of the tool, or whatever else was checked; empty for the plugin.")
+    kind: str = Field(default="", description="What that is: tool, task, reward, ...; empty for the plugin.")
     status: Status = Field(description="PASS, FAIL, SKIP (does not apply), or ERROR (could not be checked).")
     detail: str = Field(default="", description="What was found.")
     remedy: str = Field(default="", description="One sentence: what to do. Empty when it passed.")
@@ -31,6 +32,7 @@ class CheckResult(BaseModel):
         return cls(
             check=check,
             tool=tool,
+            kind=rule.scope if tool else "",
             status=status,
             detail=detail,
             remedy=(remedy or rule.remedy) if bad else "",
@@ -49,6 +51,7 @@ class ConformanceReport(BaseModel):
     version: str = Field(description="Version of the distribution.")
     core: str = Field(description="Version of medvistagym-core.")
     tools: tuple[str, ...] = Field(default=(), description="Its tools.")
+    offers: dict[str, tuple[str, ...]] = Field(default={}, description="Names of all that it offers, by kind.")
     outcomes: tuple[CheckResult, ...] = Field(description="The outcomes, in the order of the policy.")
 
     @property
@@ -65,7 +68,7 @@ class ConformanceReport(BaseModel):
 
     def __str__(self) -> str:
         lines = [f"{self.plugin} {self.version}, by conformance policy {self.policy}"]
-        width = max((len(tool) for tool in self.tools), default=0)
+        width = max((len(outcome.tool) for outcome in self.outcomes), default=0)
         for o in self.outcomes:
             detail = f"  {o.detail}" if o.detail else ""
             lines.append(f"{o.status:5}  {o.tool:{width}}  {o.check:19}{detail}".rstrip())

@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RULESET_VERSION: Final = 1
+RULESET_VERSION: Final = 2
 IMPORT_LIMIT_S: Final = 0.1
 HEAVY: Final = (
     "SimpleITK", "cv2", "datasets", "gymnasium", "itk", "jax", "kornia", "matplotlib", "monai", "nibabel", "numba", "numpy",
@@ -21,6 +21,16 @@ RELATIVE_TOLERANCE: Final = 1e-5
 
 Status = Literal["PASS", "FAIL", "SKIP", "ERROR"]
 Severity = Literal["blocks", "advises"]
+Scope = Literal[
+    "plugin", "tool", "task", "reward", "grader", "reader", "writer", "segmenter", "executor", "trainer", "policy",
+    "action format", "dialect",
+]  # fmt: skip
+SCOPES: Final[dict[Scope, str]] = {
+    "tool": "tools", "task": "tasks", "reward": "rewards", "grader": "graders", "reader": "readers", "writer": "writers",
+    "segmenter": "segmenters", "executor": "executors", "trainer": "trainers", "policy": "policies",
+    "action format": "action_formats", "dialect": "dialects",
+}  # fmt: skip
+"""What a check is made of, and the kind of contribution that it is."""
 
 
 class Rule(BaseModel):
@@ -29,22 +39,28 @@ class Rule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(description="Name of the check.")
-    scope: Literal["plugin", "tool"] = Field(description="Whether it is made once, or for every tool.")
+    scope: Scope = Field(description="Whether it is made once, or of everything of a kind that the plugin offers.")
     severity: Severity = Field(description="Whether a failure blocks, or is advice.")
     asks: str = Field(description="What must hold.")
     remedy: str = Field(description="What to do when it does not.")
     needs: tuple[str, ...] = Field(default=(), description="Checks without which it cannot be made.")
 
 
-def _rule(rule: str, scope: Literal["plugin", "tool"], severity: Severity, asks: str, remedy: str, *needs: str) -> Rule:
+def _rule(rule: str, scope: Scope, severity: Severity, asks: str, remedy: str, *needs: str) -> Rule:
     return Rule(id=rule, scope=scope, severity=severity, asks=asks, remedy=remedy, needs=needs)
 
 
 RULES: Final[tuple[Rule, ...]] = (
     _rule(
         "loads", "plugin", "blocks",
-        "it loads in a fresh interpreter and offers what its hooks promise",
+        "it loads in a fresh interpreter and offers something",
         "Mend what the reason names; `medvistagym plugins list` shows the same.",
+    ),
+    _rule(
+        "contracts", "plugin", "blocks",
+        "whatever its hooks give has the members that its contract asks for",
+        "Add what is missing; the contracts are in `medvistagym_core.plugins` and docs/plugins.md.",
+        "loads",
     ),
     _rule(
         "imports-light", "plugin", "blocks",
@@ -136,6 +152,72 @@ RULES: Final[tuple[Rule, ...]] = (
         "it survives pickling to a worker process and works there",
         "Define the tool at the top level of a module, under the name of its function.",
         "valid-calls",
+    ),
+    _rule(
+        "task-cases", "task", "blocks",
+        "it says what it is, and deals the same sound cases every time, each graded right by its own answer",
+        "Make everything of a case from (split, index, seed), and give `Answer` the kind that fits.",
+        "contracts",
+    ),
+    _rule(
+        "reward-finite", "reward", "blocks",
+        "it gives a finite number for every outcome of an episode",
+        "Handle episodes without calls, without an answer and with calls that failed.",
+        "contracts",
+    ),
+    _rule(
+        "grader-grades", "grader", "blocks",
+        "the right answer is right, and a text that makes no sense is wrong, not an error",
+        "Return Grade(); raise ValueError for a right answer that is none of this kind, never for a text.",
+        "contracts",
+    ),
+    _rule(
+        "reader-declines", "reader", "blocks",
+        "it gives None for files that are not of its kind, and a sentence for broken ones",
+        "Look at the first bytes before reading; return None, or raise ValueError with a sentence.",
+        "contracts",
+    ),
+    _rule(
+        "writer-writes", "writer", "blocks",
+        "it writes a file of the given name or refuses the image with a sentence, and leaves nothing else behind",
+        "Write beside the file and rename; raise ValueError for what the format cannot hold.",
+        "contracts",
+    ),
+    _rule(
+        "segmenter-masks", "segmenter", "blocks",
+        "it gives booleans of the image's shape, or a sentence",
+        "Return a mask of the shape (H, W) or (N, H, W); raise ValueError with what the segmenter takes.",
+        "contracts",
+    ),
+    _rule(
+        "executor-runs", "executor", "blocks",
+        "it gives what the executor of this process gives: results, errors as results, images under the same handles",
+        "Build it on `medvistagym_core.execution.schedule_calls`, which does all that does not depend on where tools run.",
+        "contracts",
+    ),
+    _rule(
+        "trainer-shows", "trainer", "blocks",
+        "it says what it is, shows a policy every tool, and can be called as `medvistagym train` calls it",
+        "Give train and load_policy the arguments of `medvistagym_core.rollouts.Trainer`.",
+        "contracts",
+    ),
+    _rule(
+        "policy-acts", "policy", "blocks",
+        "it writes a turn for every observation",
+        "Take (task, toolbox, config, seed=0), and let act return one text for each observation.",
+        "contracts",
+    ),
+    _rule(
+        "format-round-trip", "action format", "blocks",
+        "what it writes it reads back, and no text makes it raise",
+        "Let parse return a Turn with an error instead of raising.",
+        "contracts",
+    ),
+    _rule(
+        "dialect-renders", "dialect", "blocks",
+        "it renders every tool as JSON or text that names the tool and each argument",
+        "Return a dict of JSON values, or text, made of `spec.name` and `spec.parameters`.",
+        "contracts",
     ),
 )  # fmt: skip
 

@@ -10,15 +10,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
 from medvistagym_core.plugins import load_limit
 from medvistagym_core.testing._inspector import CODE
 from medvistagym_core.testing._report import CheckResult, ConformanceReport
-from medvistagym_core.testing._rules import IMPORT_LIMIT_S, RULES, Status
-from medvistagym_core.testing._target import PluginUnderTest, locate_plugin
+from medvistagym_core.testing._rules import IMPORT_LIMIT_S, RULES, SCOPES, Rule, Scope, Status
+from medvistagym_core.testing._target import PluginUnderTest, SubjectError, locate_plugin
 from medvistagym_core.tools import core_version
 
 DEFAULT_EXAMPLES: Final = 8
@@ -27,36 +27,53 @@ _START_S: Final = 60.0
 _EXIT_S: Final = 10.0
 _TRIES: Final = 5
 _PLUGIN: Final = [rule for rule in RULES if rule.scope == "plugin"]
-_TOOL: Final = [rule for rule in RULES if rule.scope == "tool"]
+_Item = tuple[Scope, str]
+"""Something that a plugin offers: what it is, and its name."""
 
 
 def check_plugin(
-    target: str | Path, *, examples: int = DEFAULT_EXAMPLES, limit_s: float = LIMIT_S
+    target: str | Path,
+    *,
+    examples: int = DEFAULT_EXAMPLES,
+    limit_s: float = LIMIT_S,
+    images: Sequence[str | Path] = (),
 ) -> ConformanceReport:
     """Check a plugin; nothing of it is imported into this process.
 
     Args:
-        target: Name of an installed plugin or of its distribution, or the path of a plugin's folder or file.
+        target: Name of an installed plugin or of its distribution, or the path of a plugin's folder or file. A file without
+            hooks is checked for the tools that it defines.
         examples: About how many arguments are drawn for each tool and picture.
         limit_s: Seconds that one call may take, where the tool itself does not declare fewer.
+        images: Files with pictures of the kind that the tools are made for, tried before the kit's own.
 
     Raises:
-        SubjectError: `target` leads to no plugin.
+        SubjectError: `target` leads to no plugin, or a picture cannot be read.
     """
     subject = locate_plugin(target)
+    for file in images:
+        if not Path(file).exists():
+            raise SubjectError(f"{file}: there is no such file")
     loaded, outcomes = _imported(subject)
-    names: tuple[str, ...] = tuple(loaded.get("tools", ()))
-    found = _inspected(subject, names, examples, limit_s) if names else {}
+    items: list[_Item] = [(scope, name) for scope, kind in SCOPES.items() for name in loaded.get(kind, ())]
+    request = {
+        "subject": subject.model_dump(mode="json"),
+        "examples": examples,
+        "limit_s": limit_s,
+        "images": [str(Path(file).resolve()) for file in images],
+    }
+    found = _inspected(request, items, limit_s) if items else {}
     if loaded:
-        outcomes.append(found.get(("", "names-free"), CheckResult.from_rule("names-free", "PASS")))
-    for name in names:
-        outcomes += [found[name, rule.id] for rule in _TOOL]
+        outcomes.append(found.get((("plugin", ""), "names-free"), CheckResult.from_rule("names-free", "PASS")))
+    for item in items:
+        outcomes += [found[item, rule.id] for rule in _rules_of(item)]
     return ConformanceReport(
         plugin=subject.name,
         distribution=subject.distribution,
         version=subject.version,
         core=core_version(),
-        tools=names,
+        tools=tuple(loaded.get("tools", ())),
+        offers={scope: tuple(loaded[kind]) for scope, kind in SCOPES.items() if loaded.get(kind)},
         outcomes=tuple(outcomes),
     )
 
@@ -81,12 +98,21 @@ def _imported(subject: PluginUnderTest) -> tuple[dict[str, Any], list[CheckResul
             "loads", "FAIL", f"{report['reason']}{where}", remedy=f"{_sentence(report['fix'])}"
         )
         return {}, [failed, *(CheckResult.from_rule(rule.id, "SKIP", "it does not load") for rule in _PLUGIN[1:])]
+    offered = [name for kind in SCOPES.values() for name in report[kind]]
+    if not offered and not report["faults"]:
+        nothing = "it offers nothing: no hook of it gives anything, and it defines no tool"
+        remedy = "Mark a function `medvistagym_tools` (or another hook) with @hookimpl that returns what is offered."
+        return {}, [
+            CheckResult.from_rule("loads", "FAIL", nothing, remedy=remedy),
+            *(CheckResult.from_rule(rule.id, "SKIP", "it offers nothing") for rule in _PLUGIN[1:]),
+        ]
     seconds = [first["seconds"]]
     while min(seconds) > IMPORT_LIMIT_S and len(seconds) < _TRIES and not first["heavy"]:
         again, _ = _only_event("importing", request, limit_s)
         seconds.append(again["seconds"] if again else float("inf"))
     return report, [
         CheckResult.from_rule("loads", "PASS"),
+        CheckResult.from_rule("contracts", "FAIL" if report["faults"] else "PASS", "; ".join(report["faults"])),
         _import_weight(first["heavy"], min(seconds)),
         _import_side_effects(first, process),
     ]
@@ -112,36 +138,39 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
-# -- tools
+# -- what it offers
 
 
-def _inspected(
-    subject: PluginUnderTest, names: tuple[str, ...], examples: int, limit_s: float
-) -> dict[tuple[str, str], CheckResult]:
-    found: dict[tuple[str, str], CheckResult] = {}
-    done: list[str] = []
-    while len(done) < len(names):
-        request = {"subject": subject.model_dump(mode="json"), "done": done, "examples": examples, "limit_s": limit_s}
+def _rules_of(item: _Item) -> list[Rule]:
+    return [rule for rule in RULES if rule.scope == item[0]]
+
+
+def _inspected(request: dict[str, Any], items: list[_Item], limit_s: float) -> dict[tuple[_Item, str], CheckResult]:
+    found: dict[tuple[_Item, str], CheckResult] = {}
+    done: list[_Item] = []
+    while len(done) < len(items):
         watch = _Progress(limit_s)
-        with _InspectorProcess("tools", request) as process:
+        with _InspectorProcess("tools", {**request, "done": done}) as process:
             for event in process.events(watch):
                 watch.take(event, found)
         if watch.ended:
             break
-        tool = watch.tool or next(name for name in names if name not in done)
+        if watch.unreadable:
+            raise SubjectError(watch.unreadable)
+        item = watch.item or next(one for one in items if one not in done)
         if watch.missing:
             remedy = "pip install 'medvistagym-core[testing]'"
-            watch.fill(found, names, "ERROR", f"{', '.join(watch.missing)} is not installed", remedy)
+            watch.fill(found, items, "ERROR", f"{', '.join(watch.missing)} is not installed", remedy)
             break
         if watch.check:
             trying = f" while it tried {watch.at}" if watch.at else ""
-            found[tool, watch.check] = CheckResult.from_rule(
-                watch.check, "FAIL", f"the process {process.fate}{trying}{process.last_words}", tool=tool
+            found[item, watch.check] = CheckResult.from_rule(
+                watch.check, "FAIL", f"the process {process.fate}{trying}{process.last_words}", tool=item[1]
             )
-            watch.fill(found, (tool,), "SKIP", f"not tried, since {watch.check} ended the process")
+            watch.fill(found, [item], "SKIP", f"not tried, since {watch.check} ended the process")
         else:
-            watch.fill(found, (tool,), "ERROR", f"the process {process.fate}{process.last_words}", "Run it again.")
-        done = [name for name in names if (name, _TOOL[0].id) in found]
+            watch.fill(found, [item], "ERROR", f"the process {process.fate}{process.last_words}", "Run it again.")
+        done = [one for one in items if (one, _rules_of(one)[0].id) in found]
     return found
 
 
@@ -150,44 +179,49 @@ class _Progress:
     """Where the process is."""
 
     limit_s: float
-    tool: str = ""
+    item: _Item | None = None
     check: str = ""
     at: str = ""
     step_s: float = _START_S
     ended: bool = False
+    unreadable: str = ""
     missing: list[str] = dataclasses.field(default_factory=list)
 
-    def take(self, event: dict[str, Any], found: dict[tuple[str, str], CheckResult]) -> None:
+    def take(self, event: dict[str, Any], found: dict[tuple[_Item, str], CheckResult]) -> None:
         self.step_s = event.get("limit_s", self.limit_s) + 2.0
         self.missing = event.get("missing", self.missing)
+        self.unreadable = event.get("unreadable", self.unreadable)
         self.ended = event.get("end", False)
         if event.get("rivals"):
-            found["", "names-free"] = CheckResult.from_rule("names-free", "FAIL", "; ".join(event["rivals"]))
-        if "tool" in event:
-            self.tool, self.check, self.at, self.step_s = event["tool"], "", "", _START_S
+            found[("plugin", ""), "names-free"] = CheckResult.from_rule(
+                "names-free", "FAIL", "; ".join(event["rivals"])
+            )
+        if "subject" in event:
+            scope, name = event["subject"]
+            self.item, self.check, self.at, self.step_s = (scope, name), "", "", _START_S
         elif "check" in event:
             self.check, self.at, self.step_s = event["check"], "", _START_S
         elif "at" in event:
             self.at = event["at"]
-        elif "found" in event:
+        elif "found" in event and self.item is not None:
             status, detail, remedy = [*event["found"], "", ""][:3]
-            found[self.tool, self.check] = CheckResult.from_rule(
-                self.check, status, detail, tool=self.tool, remedy=remedy
+            found[self.item, self.check] = CheckResult.from_rule(
+                self.check, status, detail, tool=self.item[1], remedy=remedy
             )
             self.check, self.at, self.step_s = "", "", _START_S
 
     def fill(
         self,
-        found: dict[tuple[str, str], CheckResult],
-        names: tuple[str, ...],
+        found: dict[tuple[_Item, str], CheckResult],
+        items: Sequence[_Item],
         status: Status,
         detail: str,
         remedy: str = "",
     ) -> None:
-        for name in names:
-            for rule in _TOOL:
+        for item in items:
+            for rule in _rules_of(item):
                 found.setdefault(
-                    (name, rule.id), CheckResult.from_rule(rule.id, status, detail, tool=name, remedy=remedy)
+                    (item, rule.id), CheckResult.from_rule(rule.id, status, detail, tool=item[1], remedy=remedy)
                 )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.imaging import Image, Window
+from medvistagym_core.imaging import Image, Reader, Window
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_MAX_OWN: Final = 4
 
 
 def _random() -> np.random.Generator:
@@ -87,6 +92,42 @@ SAMPLE_IMAGES: Final[Mapping[str, Callable[[], Image]]] = {
     "empty mask": _empty_mask,
     "resampled crop": _crop,
 }
+
+
+def sample_pictures(
+    modalities: Sequence[str] = (), own: Mapping[str, Image] | None = None
+) -> dict[str, Callable[[], Image]]:
+    """What a tool is tried on, by name: the pictures that its author gave, then every sample.
+
+    Args:
+        modalities: What the tool is made for; the samples say that they are of the first, since it may refuse any other.
+        own: Pictures of its author, by name.
+    """
+
+    def of_modality(make: Callable[[], Image]) -> Callable[[], Image]:
+        return lambda: make().replace(modality=modalities[0])
+
+    samples = {name: of_modality(make) if modalities else make for name, make in SAMPLE_IMAGES.items()}
+    return {**{name: partial(_copy, image) for name, image in (own or {}).items()}, **samples}
+
+
+def _copy(image: Image) -> Image:
+    return image.replace(pixels=image.pixels.copy())
+
+
+def read_pictures(files: Sequence[Path], readers: Sequence[Reader]) -> dict[str, Image]:
+    """The pictures in some files, by the name of the file and their place in it.
+
+    Raises:
+        ValueError: A file cannot be read; a sentence says why.
+    """
+    pictures: dict[str, Image] = {}
+    for file in files:
+        found = next((images for reader in readers if (images := reader(file)) is not None), None)
+        images = [Image.open(file)] if found is None else found
+        for number, image in enumerate(images[:_MAX_OWN]):
+            pictures[f"{file.name}[{number}]" if len(images) > 1 else file.name] = image
+    return pictures
 
 
 def image_snapshot(image: Image) -> Iterator[bytes]:

@@ -11,7 +11,16 @@ from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import system_prompt
 from medvistagym_core.testing._finding import PASS, Finding, several
 from medvistagym_core.testing._strategies import invalid
-from medvistagym_core.tools import DIALECTS, Tool, Toolbox, ToolError, normalize_schema, render_tool_schema
+from medvistagym_core.tools import (
+    DIALECTS,
+    Tool,
+    Toolbox,
+    ToolError,
+    alternatives,
+    inline_references,
+    normalize_schema,
+    render_tool_schema,
+)
 
 _SENTENCE: Final = 500
 _EMPTY_WORDS: Final = re.compile(r"^(todo|tbd|fixme|xxx|\.+|-+|description|argument|the argument)\.?$", re.IGNORECASE)
@@ -51,9 +60,9 @@ def _says_something(name: str, text: str) -> bool:
 def constraints_kept(tool: Tool) -> Finding:
     """Each bound, length and pattern of the arguments model is in the schema."""
     faults = []
-    properties = tool.spec.parameters.get("properties", {})
+    properties = inline_references(tool.spec.parameters).get("properties", {})
     for name, field in tool.arguments.model_fields.items():
-        schema = _followed(properties.get(name, {}), tool.spec.parameters.get("$defs", {}))
+        schema = properties.get(name, {})
         for mark in field.metadata:
             for attribute, keywords in _KEYWORDS.items():
                 bound = getattr(mark, attribute, None)
@@ -64,13 +73,8 @@ def constraints_kept(tool: Tool) -> Finding:
     return several(faults)
 
 
-def _followed(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = definitions.get(str(schema.get("$ref", "")).rpartition("/")[2])
-    return {**found, **schema} if isinstance(found, Mapping) else schema
-
-
-def _stated(schema: Mapping[str, Any], key: str, bound: Any) -> bool:
-    return any(option.get(key) == bound for option in (schema, *schema.get("anyOf", ())))
+def _stated(schema: Any, key: str, bound: Any) -> bool:
+    return any(option.get(key) == bound for option in alternatives(schema))
 
 
 def schema_same(tool: Tool) -> Finding:

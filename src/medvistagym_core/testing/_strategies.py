@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from medvistagym_core.imaging import BOX_GRID_SIZE
-from medvistagym_core.tools import Tool, ToolSpec
+from medvistagym_core.tools import (
+    Tool,
+    ToolSpec,
+    accepted_types,
+    alternatives,
+    inline_references,
+    is_box_schema,
+    repair_arguments,
+    stated_types,
+)
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -66,45 +75,34 @@ def argument_strategy(spec: ToolSpec, examples: int, seen: Callable[[dict[str, A
 def _strategy(spec: ToolSpec) -> SearchStrategy[dict[str, Any]]:
     from hypothesis import strategies as st
 
-    required = set(spec.parameters["required"])
-    definitions = spec.parameters.get("$defs", {})
+    written = inline_references(spec.parameters)
+    required = set(written.get("required", ()))
     always: dict[str, Any] = {}
     sometimes: dict[str, Any] = {}
-    for name, schema in spec.parameters["properties"].items():
+    for name, schema in written["properties"].items():
         if name not in spec.images:
-            (always if name in required else sometimes)[name] = _values(schema, definitions)
+            (always if name in required else sometimes)[name] = _values(schema)
     return st.fixed_dictionaries(always, optional=sometimes)
 
 
-def _values(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> SearchStrategy[Any]:
+def _values(schema: Any) -> SearchStrategy[Any]:
     from hypothesis import strategies as st
     from hypothesis_jsonschema import from_schema
 
-    if _is_box(schema):  # a schema cannot say that the corners are in order
+    if is_box_schema(schema):  # a schema cannot say that the corners are in order
 
         def ends() -> SearchStrategy[Any]:
             return st.lists(st.integers(0, BOX_GRID_SIZE), min_size=2, max_size=2, unique=True).map(sorted)
 
         return st.tuples(ends(), ends()).map(lambda pair: [pair[0][0], pair[1][0], pair[0][1], pair[1][1]])
-    whole: Any = {**schema, "$defs": definitions} if definitions else schema
-    drawn: SearchStrategy[Any] = from_schema(whole)
+    drawn: SearchStrategy[Any] = from_schema(schema)
     return drawn
-
-
-def _is_box(schema: Mapping[str, Any]) -> bool:
-    items = schema.get("items", {})
-    size = (schema.get("minItems"), schema.get("maxItems"))
-    return size == (4, 4) and (items.get("type"), items.get("minimum"), items.get("maximum")) == (
-        "integer",
-        0,
-        BOX_GRID_SIZE,
-    )
 
 
 def with_images(spec: ToolSpec, arguments: Mapping[str, Any], several: int = 2) -> dict[str, Any]:
     """The arguments with handles for the images: 0 for each, `several` handles for a list."""
     handles: dict[str, Any] = {
-        name: list(range(several)) if spec.parameters["properties"][name].get("type") == "array" else 0
+        name: list(range(several)) if "array" in accepted_types(spec.parameters["properties"][name]) else 0
         for name in spec.images
     }
     return {**handles, **arguments}
@@ -126,27 +124,33 @@ def resolved(tool: Tool, arguments: Mapping[str, Any], images: Mapping[int, Any]
 
 
 def invalid(spec: ToolSpec, valid: Mapping[str, Any]) -> Iterator[InvalidCase]:
-    """Arguments with one thing wrong each, made from valid ones."""
-    schema = spec.parameters
+    """Arguments with one thing wrong each, made from valid ones; none that the rule of docs/protocol.md repairs."""
+    schema = inline_references(spec.parameters)
     names = tuple(schema["properties"])
     yield InvalidCase({**valid, "no_such_argument": 1}, "no_such_argument", names)
-    for name in schema["required"]:
+    for name in schema.get("required", ()):
         yield InvalidCase({k: v for k, v in valid.items() if k != name}, name, ("missing", "required"))
     for name, part in schema["properties"].items():
-        yield from (InvalidCase({**valid, name: value}, name, accepted) for value, accepted in _corrupted(part))
+        for value, accepted in _corrupted(part):
+            arguments = {**valid, name: value}
+            if not repair_arguments(arguments, schema)[1]:
+                yield InvalidCase(arguments, name, accepted)
 
 
-def _corrupted(schema: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[str, ...]]]:
-    kind = schema.get("type")
-    if "enum" in schema or "const" in schema:
-        choices = schema.get("enum", [schema.get("const")])
+def _corrupted(schema: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    branches = alternatives(schema)
+    if len(branches) > 1:
+        return  # what is wrong for one may be right for another
+    (branch,) = branches
+    if "enum" in branch or "const" in branch:
+        choices = branch.get("enum", [branch.get("const")])
         yield "no_such_choice", tuple(str(choice) for choice in choices)
         return
-    if isinstance(kind, str):
-        for value in _WRONG.get(kind, ()):
-            yield value, (kind, *_WORDS.get(kind, ()))
+    kind = next(iter(stated_types(branch)), "") if len(stated_types(branch)) == 1 else ""
+    for value in _WRONG.get(kind, ()):
+        yield value, (kind, *_WORDS.get(kind, ()))
     for key, below in (("minimum", 1), ("exclusiveMinimum", 0), ("maximum", -1), ("exclusiveMaximum", 0)):
-        bound = schema.get(key)
+        bound = branch.get(key)
         if isinstance(bound, int | float) and not isinstance(bound, bool):
             yield bound - below, (f"{bound:g}", str(bound), json.dumps(bound))
 

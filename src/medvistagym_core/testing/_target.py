@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
-import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medvistagym_core.plugins import GROUP, LoadedPlugin, PluginReport, load
+from medvistagym_core.plugins import (
+    GROUP,
+    LoadedPlugin,
+    PluginReport,
+    import_file,
+    load,
+    normalize_name,
+    scan_environment,
+    tools_of_module,
+)
 from medvistagym_core.tools import closest_match
 
 
@@ -28,17 +38,40 @@ class PluginUnderTest(BaseModel):
     version: str = Field(default="0", description="Version of the distribution.")
     value: str = Field(description="The module, or `module:object`, as in an entry point.")
     paths: tuple[str, ...] = Field(default=(), description="Folders to import from before all others.")
+    file: str = Field(default="", description="The Python file that the module is; empty for a module found by name.")
 
     def load(self) -> LoadedPlugin:
-        """What the plugin offers, loaded inside the guard in this process."""
+        """What the plugin offers, loaded inside the guard in this process.
+
+        A file without hooks offers the tools that it defines, as with `--tools-from`.
+        """
         import sys
 
         sys.path[:0] = [path for path in self.paths if path not in sys.path]
-        point = importlib.metadata.EntryPoint(self.name, self.value, GROUP)
+        point = _FilePoint(self) if self.file else importlib.metadata.EntryPoint(self.name, self.value, GROUP)
         report = PluginReport(
             name=self.name, distribution=self.distribution or self.name, version=self.version, state="loaded"
         )
-        return load(point, report)
+        offer = load(point, report)
+        if isinstance(point, _FilePoint) and offer.report.state == "loaded" and not any(offer.contributions.values()):
+            found = [tool.with_metadata(plugin=self.name) for tool in tools_of_module(point.loaded)]
+            names = tuple(tool.name for tool in found)
+            return LoadedPlugin(dataclasses.replace(offer.report, tools=names), {**offer.contributions, "tools": found})
+        return offer
+
+
+class _FilePoint:
+    """A Python file in an entry point's place."""
+
+    def __init__(self, subject: PluginUnderTest) -> None:
+        self.name = subject.name
+        self.module = self.value = subject.name
+        self.loaded = ModuleType(subject.name)
+        self._file = Path(subject.file)
+
+    def load(self) -> ModuleType:
+        self.loaded = import_file(self._file)
+        return self.loaded
 
 
 def locate_plugin(target: str | Path) -> PluginUnderTest:
@@ -56,13 +89,12 @@ def locate_plugin(target: str | Path) -> PluginUnderTest:
 def _installed(name: str) -> PluginUnderTest:
     found = []
     names: set[str] = set()
-    for point in importlib.metadata.entry_points(group=GROUP):
-        distribution = point.dist.name if point.dist else ""
+    for plugin in scan_environment().plugins:
+        point, distribution = plugin.point, plugin.distribution
         names |= {point.name, distribution}
-        if _same(name, point.name) or _same(name, distribution):
-            version = point.dist.version if point.dist else "0"
+        if normalize_name(name) in (normalize_name(point.name), normalize_name(distribution)):
             found.append(
-                PluginUnderTest(name=point.name, distribution=distribution, version=version, value=point.value)
+                PluginUnderTest(name=point.name, distribution=distribution, version=plugin.version, value=point.value)
             )
     return _only(found, f"the distribution {name}", _absent(name, sorted(names - {""})))
 
@@ -112,9 +144,9 @@ def _root(folder: Path, value: str) -> Path:
 def _in_file(file: Path) -> PluginUnderTest:
     if file.suffix != ".py" or not file.is_file():
         raise SubjectError(f"{file} is neither a plugin's folder nor a Python file")
-    if not file.stem.isidentifier():
-        raise SubjectError(f"{file.name} cannot be imported: a module's name has letters, digits and _ only")
-    return PluginUnderTest(name=file.stem, value=file.stem, paths=(str(file.parent.resolve()),))
+    return PluginUnderTest(
+        name=file.stem, value=file.stem, paths=(str(file.parent.resolve()),), file=str(file.resolve())
+    )
 
 
 def _only(found: Iterable[PluginUnderTest], where: str, absent: str) -> PluginUnderTest:
@@ -124,7 +156,3 @@ def _only(found: Iterable[PluginUnderTest], where: str, absent: str) -> PluginUn
     if len(found) > 1:
         raise SubjectError(f"{where} has several plugins, name one: {', '.join(subject.name for subject in found)}")
     return found[0]
-
-
-def _same(a: str, b: str) -> bool:
-    return re.sub(r"[-_.]+", "-", a).lower() == re.sub(r"[-_.]+", "-", b).lower()

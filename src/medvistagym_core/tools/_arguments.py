@@ -1,4 +1,4 @@
-"""The arguments of a tool: their model, their JSON Schema and the one validator of a call's arguments."""
+"""The arguments of a tool: their model, their JSON Schema and `check_arguments`, the one validator of a call's arguments."""
 
 from __future__ import annotations
 
@@ -7,16 +7,98 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, cast, get_args, get_origin
 
 from medvistagym_core.imaging import Box, Image
+from medvistagym_core.tools._argument_repair import repair_arguments
 from medvistagym_core.tools._errors import ToolError, from_validation_error
+from medvistagym_core.tools._json_schema import SchemaTooLargeError, inline_references, map_subschemas
 from medvistagym_core.tools._signature import ToolDefinitionError, is_image_list, strip_annotated, without_none
 
 if TYPE_CHECKING:
     import inspect
 
     from pydantic import BaseModel, ValidationError
+
+
+class Arguments(Protocol):
+    """What a tool takes."""
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The arguments that are images by handle, or lists of them."""
+        ...
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the arguments."""
+        ...
+
+    @property
+    def model(self) -> type[BaseModel]:
+        """The pydantic model of the arguments."""
+        ...
+
+    def validate(self, tool: str, text: str | bytes) -> dict[str, Any]:
+        """The arguments that a JSON text holds, defaults filled in; raises `ToolError` (`bad_arguments`)."""
+        ...
+
+
+class CheckedArguments(NamedTuple):
+    """Arguments that a tool can be run with, once images are in place of handles.
+
+    Attributes:
+        values: The arguments, defaults filled in.
+        sent: The JSON values that were found valid: as they were sent, or as they were meant.
+        repairs: What had to be mended in them (`_argument_repair`); empty where they were sent as the schema says.
+    """
+
+    values: dict[str, Any]
+    sent: Mapping[str, Any]
+    repairs: tuple[str, ...] = ()
+
+
+def check_arguments(tool: str, accepted: Arguments, sent: Mapping[str, Any]) -> CheckedArguments:
+    """The one validator of a call's arguments: as they are sent, or else, where that is clear, as they are meant.
+
+    Args:
+        tool: The tool's name, for errors.
+        accepted: What it takes.
+        sent: The arguments of a call, as JSON values.
+
+    Raises:
+        ToolError: `bad_arguments`, naming the argument and what is accepted.
+    """
+    text = _to_json(tool, sent)
+    try:
+        return CheckedArguments(accepted.validate(tool, text), sent)
+    except ToolError:
+        repaired, repairs = repair_arguments(json.loads(text), _without_references(accepted.schema))
+        if not repairs:
+            raise
+    return CheckedArguments(accepted.validate(tool, _to_json(tool, repaired)), repaired, repairs)
+
+
+def _without_references(schema: dict[str, Any]) -> dict[str, Any]:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return inline_references(schema)
+    except (SchemaTooLargeError, Unresolvable, RecursionError):
+        return schema  # what a reference leads to is then left as it was sent
+
+
+def _to_json(tool: str, arguments: Mapping[str, Any]) -> bytes | str:
+    from pydantic_core import to_json
+
+    try:
+        return to_json(arguments)
+    except (ValueError, RecursionError):  # a lone surrogate, perhaps, which is JSON all the same
+        pass
+    try:
+        return json.dumps(arguments)
+    except (TypeError, ValueError, RecursionError):
+        raise ToolError("bad_arguments", f"{tool}: the arguments are not JSON values.") from None
 
 
 class SignatureArguments:
@@ -94,8 +176,8 @@ class SignatureArguments:
         try:
             model = self.model.model_validate_json(text)
         except ValueError as error:  # pydantic's ValidationError, whose import nothing else here waits for
-            raise from_validation_error(tool, self.model, cast("ValidationError", error)) from None
-        return dict(model.__dict__)
+            raise from_validation_error(tool, self.model, cast("ValidationError", error), self.images) from None
+        return {name: getattr(model, name) for name in self._fields}
 
 
 class JsonSchemaArguments:
@@ -175,15 +257,14 @@ def normalize_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema without titles and null defaults, and always with `properties` and `required`."""
 
     def cleaned(node: Any) -> Any:
-        if isinstance(node, list):
-            return [cleaned(part) for part in node]
-        if not isinstance(node, dict):
+        if not isinstance(node, Mapping):
             return node
-        return {
-            key: {k: cleaned(v) for k, v in value.items()} if key in ("properties", "$defs") else cleaned(value)
+        kept = {
+            key: value
             for key, value in node.items()
             if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
         }
+        return map_subschemas(kept, cleaned)
 
     body = cleaned(schema)
     out = {

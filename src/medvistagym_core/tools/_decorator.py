@@ -30,6 +30,9 @@ def tool(
     modalities: Sequence[str] = (),
     light: bool = False,
     concurrent: bool = False,
+    ragged: bool = False,
+    python: str | None = None,
+    weights: Sequence[str] = (),
 ) -> Callable[[Callable[..., Any] | type], Tool]: ...
 def tool(function: Callable[..., Any] | type | None = None, /, **options: Any) -> Any:
     """Make a tool of a typed function, or of a class with `run(self, ...)` and, for state, `setup(self, device)`.
@@ -42,7 +45,10 @@ def tool(function: Callable[..., Any] | type | None = None, /, **options: Any) -
         **options: `name` (that of the function unless given); `deterministic` (equal arguments give equal results, which are
             kept); `timeout_s`, seconds after which a call is given up; `modalities` it is meant for; `light` (it takes well
             under a millisecond and never waits, so it may run in the calling thread, without a time limit); `concurrent`
-            (several threads may call one instance of the class at once).
+            (several threads may call one instance of the class at once); `ragged` (its batched kernel takes images of
+            different shapes together); `python` (the interpreter of a virtual environment that holds its packages, where
+            they clash with those here: it runs there, as a process of its own); `weights` (files that its results depend on,
+            whose hash the lock of a toolbox holds).
 
     Raises:
         ToolDefinitionError: Something is missing; the sentence says what.
@@ -61,6 +67,9 @@ def _make_tool(
     modalities: Sequence[str] = (),
     light: bool = False,
     concurrent: bool = False,
+    ragged: bool = False,
+    python: str | None = None,
+    weights: Sequence[str] = (),
 ) -> Tool:
     is_class = inspect.isclass(function)
     body = function
@@ -86,6 +95,9 @@ def _make_tool(
         modalities=tuple(modalities),
         light=light,
         concurrent=concurrent,
+        ragged=ragged,
+        python=python,
+        weights=tuple(weights),
     )
     instances = ToolInstances(function) if is_class else None
     return Tool(function, SignatureArguments(name, signature, parameters), options, instances=instances)

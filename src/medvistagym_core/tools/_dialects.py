@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from medvistagym_core.tools._errors import closest_match
+from medvistagym_core.tools._json_schema import iterate_subschemas
 
 if TYPE_CHECKING:
     from medvistagym_core.tools._spec import ToolSpec
@@ -87,15 +88,13 @@ def schema_hash(spec: ToolSpec) -> str:
     return hashlib.sha256(json.dumps(seen, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _openai_strict_compatible(node: Any) -> bool:
+def _openai_strict_compatible(schema: Mapping[str, Any]) -> bool:
     """Whether OpenAI's strict mode can hold the schema as it is: every property required, nothing extra allowed."""
-    if isinstance(node, list):
-        return all(_openai_strict_compatible(part) for part in node)
-    if not isinstance(node, dict):
-        return True
-    if "properties" in node:
-        required = set(node.get("required", []))
-        if node.get("additionalProperties") is not False or required != set(node["properties"]):
-            return False
-        return all(_openai_strict_compatible(part) for part in node["properties"].values())
-    return "default" not in node and all(_openai_strict_compatible(part) for part in node.values())
+    return all(
+        "default" not in node
+        and (
+            "properties" not in node
+            or (node.get("additionalProperties") is False and set(node.get("required", ())) == set(node["properties"]))
+        )
+        for node in iterate_subschemas(schema)
+    )

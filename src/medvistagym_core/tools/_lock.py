@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,6 +31,11 @@ class ToolPin(BaseModel):
     id: str = Field(description="Canonical id, `plugin:name`.")
     version: str = Field(description="Version of the plugin's distribution.")
     fingerprint: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of its name, description and parameters.")
+    weights: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        description="SHA-256 of the names and contents of the files it loads, such as a network's; null for none.",
+    )
 
 
 class ToolboxLock(BaseModel):
@@ -37,6 +45,11 @@ class ToolboxLock(BaseModel):
 
     core: str = Field(description="Version of medvistagym-core.")
     tools: tuple[ToolPin, ...] = Field(description="The tools, in the order of the toolbox.")
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the lock, as hexadecimal text; what a tool has not is left out of account."""
+        return hashlib.sha256(self.model_dump_json(exclude_none=True).encode()).hexdigest()
 
     def differences(self, toolbox: Toolbox) -> list[str]:
         """What differs in `toolbox`, a sentence each; empty when nothing does."""
@@ -52,6 +65,8 @@ class ToolboxLock(BaseModel):
                 found.append(f"{name} has another schema or description")
             elif old.version != new.version:
                 found.append(f"{name} was version {old.version} and is {new.version}")
+            elif old.weights != new.weights:
+                found.append(f"{name} has other weights")
         if not found and list(then) != list(now):
             found.append("the order of the tools changed")
         return sorted(found)
@@ -60,3 +75,25 @@ class ToolboxLock(BaseModel):
         """Raise `LockMismatchError` when `toolbox` differs from what was locked."""
         if found := self.differences(toolbox):
             raise LockMismatchError(found)
+
+
+def hash_files(files: Sequence[str]) -> str | None:
+    """SHA-256 of the names and contents of files, as hexadecimal text, wherever they lie; None for no file.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    if not files:
+        return None
+    lines = []
+    for path in map(Path, files):
+        state = path.stat()
+        lines.append(f"{path.name}\0{_hash_file(path, state.st_size, state.st_mtime_ns)}\n")
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _hash_file(path: Path, size: int, changed_ns: int) -> str:
+    """Of a file as it was when it had this size and was changed at this time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools._errors import ToolError
@@ -13,6 +13,10 @@ from medvistagym_core.tools._json_value import encodable_text, to_json_value
 
 MAX_PIXELS: Final = 2**31
 """The largest image that a tool may return, in pixels over all frames."""
+
+
+Perturbation = Literal["dropped", "shifted", "contradicted"]
+"""What is done to a result: it is withheld, moved to another place, or turned into another finding."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)
@@ -27,6 +31,8 @@ class ToolResult:
         handles: Handles given to `images` by the episode's store.
         seconds: Wall time of the kernel, shared evenly within a batch.
         cached: Whether it was taken from an earlier identical call.
+        repairs: What had to be mended in the call's arguments before it could run (docs/protocol.md), by name.
+        perturbation: How it was made wrong on purpose, to teach a policy to doubt; None when it is as the tool gave it.
     """
 
     images: tuple[Image, ...] = ()
@@ -36,6 +42,8 @@ class ToolResult:
     handles: tuple[int, ...] = ()
     seconds: float = 0.0
     cached: bool = False
+    repairs: tuple[str, ...] = ()
+    perturbation: Perturbation | None = None
 
     @property
     def ok(self) -> bool:

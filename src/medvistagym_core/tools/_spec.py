@@ -26,6 +26,10 @@ class ToolCall:
     id: Annotated[
         str | None, Field(description="Identifier given by the policy's protocol, returned with the result.")
     ] = None
+    repairs: Annotated[
+        tuple[str, ...],
+        Field(description="What had to be mended in its form before it could be read, by name; empty for none."),
+    ] = ()
 
 
 class ToolSpec(BaseModel):

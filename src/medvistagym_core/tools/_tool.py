@@ -22,46 +22,28 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.tools._arguments import JsonSchemaArguments
+from medvistagym_core.tools._arguments import (
+    Arguments,
+    CheckedArguments,
+    JsonSchemaArguments,
+    check_arguments,
+)
 from medvistagym_core.tools._devices import CPU, unavailable_reason
 from medvistagym_core.tools._errors import ToolError, wrap_exception
 from medvistagym_core.tools._out_of_memory import free_unused_memory, is_out_of_memory
 from medvistagym_core.tools._result import ToolResult, coerce_result
 from medvistagym_core.tools._signature import LOCAL_PLUGIN
+from medvistagym_core.tools._version import UNVERSIONED
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from medvistagym_core.tools._spec import ToolSpec
-
-
-class Arguments(Protocol):
-    """What a tool takes."""
-
-    @property
-    def images(self) -> tuple[str, ...]:
-        """The arguments that are images by handle, or lists of them."""
-        ...
-
-    @property
-    def schema(self) -> dict[str, Any]:
-        """JSON Schema of the arguments."""
-        ...
-
-    @property
-    def model(self) -> type[BaseModel]:
-        """The pydantic model of the arguments."""
-        ...
-
-    def validate(self, tool: str, text: str | bytes) -> dict[str, Any]:
-        """The arguments that a JSON text holds, defaults filled in; raises `ToolError` (`bad_arguments`)."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +54,19 @@ class ToolOptions:
     description: str
     returns: tuple[str, ...]
     plugin: str = LOCAL_PLUGIN
-    version: str = "0"
+    version: str = UNVERSIONED
     deterministic: bool = True
     timeout_s: float | None = 30.0
     modalities: tuple[str, ...] = ()
     light: bool = False
     concurrent: bool = False
+    ragged: bool = False
+    python: str | None = None
+    weights: tuple[str, ...] = ()
+
+
+_HOW_IT_RUNS = ("light", "concurrent", "ragged", "python", "weights")
+"""Options that are nothing a policy sees, and so no part of the spec."""
 
 
 class ToolInstances:
@@ -125,12 +114,14 @@ class Tool:
         instances: ToolInstances | None = None,
         batch: Callable[..., Sequence[Any]] | None = None,
         device: str = CPU,
+        maker: tuple[Callable[..., Tool], tuple[Any, ...]] | None = None,
     ) -> None:
         self._function = function
         self._arguments = arguments
         self._options = options
         self._instances = instances
         self._batch = batch
+        self._maker = maker
         self.device = device
         self.name = options.name
         self.image_arguments = arguments.images
@@ -171,7 +162,8 @@ class Tool:
         from medvistagym_core.tools._spec import ToolSpec
 
         described = dataclasses.asdict(self._options)
-        del described["light"], described["concurrent"]  # how it runs here is nothing that a policy sees
+        for option in _HOW_IT_RUNS:
+            del described[option]
         return ToolSpec(parameters=self._arguments.schema, images=self.image_arguments, **described)
 
     @property
@@ -193,6 +185,11 @@ class Tool:
     def id(self) -> str:
         """Canonical id, `plugin:name`."""
         return f"{self.plugin}:{self.name}"
+
+    @property
+    def version(self) -> str:
+        """Version of what it comes from."""
+        return self._options.version
 
     @property
     def description(self) -> str:
@@ -224,6 +221,21 @@ class Tool:
         """Whether it has a kernel for several calls at once."""
         return self._batch is not None
 
+    @property
+    def ragged(self) -> bool:
+        """Whether that kernel takes images of different shapes and types of value together."""
+        return self._options.ragged
+
+    @property
+    def python(self) -> str | None:
+        """The interpreter whose packages it needs, run as a process of its own; None for this one."""
+        return self._options.python
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """Files that its results depend on, such as those of a network; the lock of a toolbox holds their hash."""
+        return self._options.weights
+
     def with_metadata(self, **changes: Any) -> Tool:
         """The same tool under another plugin, version or name; kernels and state are shared."""
         return self._copy(dataclasses.replace(self._options, **changes), self.device)
@@ -232,10 +244,20 @@ class Tool:
         """The same tool, whose class is set up on `device` ("cpu", "cuda:0", ...); a function has no device."""
         return self._copy(self._options, device)
 
-    def _copy(self, options: ToolOptions, device: str) -> Tool:
+    def made_by(self, make: Callable[..., Tool], *arguments: Any) -> Tool:
+        """The same tool, which is made anew by `make(*arguments)` where it is unpickled, as no module holds it by name."""
+        return self._copy(self._options, self.device, (make, arguments))
+
+    def _copy(
+        self,
+        options: ToolOptions,
+        device: str,
+        maker: tuple[Callable[..., Tool], tuple[Any, ...]] | None = None,
+    ) -> Tool:
         return Tool(
-            self._function, self._arguments, options, instances=self._instances, batch=self._batch, device=device
-        )
+            self._function, self._arguments, options, instances=self._instances, batch=self._batch, device=device,
+            maker=maker or self._maker,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"<tool {self.id}>"
@@ -244,6 +266,8 @@ class Tool:
         if isinstance(self._arguments, JsonSchemaArguments):
             return Tool.from_schema, (self.spec, self._function, self._arguments.check)
         changes = {"plugin": self.plugin, "version": self._options.version, "name": self.name}
+        if self._maker is not None:
+            return _make_tool_anew, (*self._maker, changes, self.device)
         return _unpickle_tool, (self.__module__, self.__qualname__, changes, self.device)
 
     # -- running
@@ -281,19 +305,11 @@ class Tool:
         Raises:
             ToolError: `bad_arguments`, naming the argument and what is accepted.
         """
-        return self._arguments.validate(self.name, self._to_json(arguments))
+        return self.check(arguments).values
 
-    def _to_json(self, arguments: Mapping[str, Any]) -> bytes | str:
-        from pydantic_core import to_json
-
-        try:
-            return to_json(arguments)
-        except (ValueError, RecursionError):  # a lone surrogate, perhaps, which is JSON all the same
-            pass
-        try:
-            return json.dumps(arguments)
-        except (TypeError, ValueError, RecursionError):
-            raise ToolError("bad_arguments", f"{self.name}: the arguments are not JSON values.") from None
+    def check(self, arguments: Mapping[str, Any]) -> CheckedArguments:
+        """As `validate`, with the JSON values that were found valid and what had to be mended in them."""
+        return check_arguments(self.name, self._arguments, arguments)
 
     def run(self, arguments: Mapping[str, Any]) -> ToolResult:
         """Run on validated arguments in which handles are already images; a failure is in the result's `error`."""
@@ -343,6 +359,12 @@ class Tool:
             return coerce_result(self.name, value, 0.0)
         except ToolError as error:
             return ToolResult(error=error)
+
+
+def _make_tool_anew(
+    make: Callable[..., Tool], arguments: tuple[Any, ...], changes: dict[str, Any], device: str
+) -> Tool:
+    return make(*arguments).with_metadata(**changes).on_device(device)
 
 
 def _unpickle_tool(module: str, qualname: str, changes: dict[str, Any], device: str = CPU) -> Tool:

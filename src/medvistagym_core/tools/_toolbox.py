@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +58,20 @@ class Toolbox(Mapping[str, Tool]):
     @functools.cached_property
     def lock_hash(self) -> str:
         """SHA-256 of the lock, as hexadecimal text."""
-        return hashlib.sha256(self.lock().model_dump_json().encode()).hexdigest()
+        return self.lock().sha256
 
     def lock(self) -> ToolboxLock:
-        """The lock of this toolbox."""
-        from medvistagym_core.tools._lock import ToolboxLock, ToolPin
+        """The lock of this toolbox; reads the weights of its tools, as far as they have any."""
+        from medvistagym_core.tools._lock import ToolboxLock, ToolPin, hash_files
 
         tools = tuple(
-            ToolPin(name=name, id=self._ids[name], version=tool.spec.version, fingerprint=schema_hash(tool.spec))
+            ToolPin(
+                name=name,
+                id=self._ids[name],
+                version=tool.version,
+                fingerprint=schema_hash(tool.spec),
+                weights=hash_files(tool.weights),
+            )
             for name, tool in self._tools.items()
         )
         return ToolboxLock(core=core_version(), tools=tools)

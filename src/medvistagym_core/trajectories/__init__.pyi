@@ -13,6 +13,7 @@ from ._results import ResultRow as ResultRow
 from ._results import Results as Results
 from ._results import format_table as format_table
 from ._results import summarize as summarize
+from ._results import summarize_trust as summarize_trust
 from ._results import wilson_interval as wilson_interval
 from ._store import FileInUseError as FileInUseError
 from ._store import TrajectoryReader as TrajectoryReader

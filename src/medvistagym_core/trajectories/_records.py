@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 from medvistagym_core.execution import StoredImage
 from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.protocol import Block, Turn, truncate
-from medvistagym_core.tools import ErrorCode, ToolCall, ToolError, ToolResult
+from medvistagym_core.tools import ErrorCode, Perturbation, ToolCall, ToolError, ToolResult
 
 MAX_TEXT_CHARS = 100_000
 SECONDS_DIGITS = 6
@@ -57,6 +57,13 @@ class CallRecord(Record):
     error: ErrorRecord | None = Field(default=None, description="Why there is no result.")
     seconds: float = Field(default=0.0, ge=0, description="Wall time of the tool.")
     cached: bool = Field(default=False, description="Whether the result was taken from an equal call.")
+    repairs: tuple[str, ...] = Field(
+        default=(),
+        description="What had to be mended in the call before it could run, in its form or its arguments; empty for none.",
+    )
+    perturbation: Perturbation | None = Field(
+        default=None, description="How the result was made wrong on purpose; null when it is as the tool gave it."
+    )
 
 
 class TurnRecord(Record):
@@ -133,6 +140,8 @@ def call_record(call: ToolCall, result: ToolResult, shown: Sequence[Block], imag
             "error": error_record(result.error),
             "seconds": round(result.seconds, SECONDS_DIGITS),
             "cached": result.cached,
+            "repairs": tuple(dict.fromkeys((*call.repairs, *result.repairs))),
+            "perturbation": result.perturbation,
         }
     )
 
@@ -168,7 +177,9 @@ def to_blocks(records: Sequence[BlockRecord]) -> list[Block]:
 
 def to_turn(record: TurnRecord) -> Turn:
     """The turn that was recorded."""
-    calls = tuple(ToolCall(name=call.name, arguments=call.arguments, id=call.id) for call in record.calls)
+    calls = tuple(
+        ToolCall(name=call.name, arguments=call.arguments, id=call.id, repairs=call.repairs) for call in record.calls
+    )
     error = ToolError(record.error.code, record.error.message) if record.error else None
     return Turn(record.text, record.think, calls, record.answer, error, record.conforms)
 

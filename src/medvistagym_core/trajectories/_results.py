@@ -55,6 +55,7 @@ class ResultRow(BaseModel):
     high: float = Field(ge=0, le=1, description="Upper end of the 95 % Wilson interval of the accuracy.")
     calls_per_question: float = Field(ge=0, description="Mean number of tool calls.")
     abstained: float = Field(ge=0, le=1, description="Share of answers that say 'I cannot tell'.")
+    reward: float | None = Field(default=None, description="Mean reward, where a reward was asked for.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -64,9 +65,18 @@ class ResultRow(BaseModel):
 
     @classmethod
     def from_counts(
-        cls, policy: str, family: str, decoding: str, *, n: int, correct: int, calls: int, abstained: int
+        cls,
+        policy: str,
+        family: str,
+        decoding: str,
+        *,
+        n: int,
+        correct: int,
+        calls: int,
+        abstained: int,
+        reward: float | None = None,
     ) -> ResultRow:
-        """A row from counts over `n` questions."""
+        """A row from counts over `n` questions; `reward` is the sum over them."""
         low, high = wilson_interval(correct, n)
         share = max(n, 1)
         return cls(
@@ -80,6 +90,7 @@ class ResultRow(BaseModel):
             high=high,
             calls_per_question=calls / share,
             abstained=abstained / share,
+            reward=None if reward is None else reward / share,
         )
 
 
@@ -110,7 +121,7 @@ class Results(BaseModel):
         """Write the document; the file is whole or not there."""
         path = Path(path)
         part = path.with_suffix(".part")
-        part.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        part.write_text(self.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
         part.replace(path)
 
     @classmethod
@@ -124,7 +135,12 @@ class Results(BaseModel):
 
 
 def summarize(
-    trajectories: Iterable[Trajectory], policy: str, decoding: str, families: Sequence[str] = ()
+    trajectories: Iterable[Trajectory],
+    policy: str,
+    decoding: str,
+    families: Sequence[str] = (),
+    *,
+    with_reward: bool = False,
 ) -> list[ResultRow]:
     """A row for each family and then one for all.
 
@@ -133,23 +149,69 @@ def summarize(
         policy: What the rows call the policy.
         decoding: How it was decoded.
         families: The families in order; those met, in the order met, come after.
+        with_reward: Whether the rows tell the mean reward.
     """
     counts: dict[str, list[int]] = {family: [0, 0, 0, 0] for family in families}
+    rewards: dict[str, float] = dict.fromkeys(families, 0.0)
     for t in trajectories:
         count = counts.setdefault(t.family, [0, 0, 0, 0])
         for k, value in enumerate((1, t.outcome.correct, t.calls, t.outcome.abstained)):
             count[k] += int(value)
+        rewards[t.family] = rewards.get(t.family, 0.0) + t.reward
     total = [sum(column) for column in zip(*counts.values(), strict=True)] or [0, 0, 0, 0]
+    rewards[OVERALL] = math.fsum(rewards.values())
     return [
-        ResultRow.from_counts(policy, family, decoding, n=n, correct=correct, calls=calls, abstained=abstained)
+        ResultRow.from_counts(
+            policy, family, decoding, n=n, correct=correct, calls=calls, abstained=abstained,
+            reward=rewards[family] if with_reward else None,
+        )
         for family, (n, correct, calls, abstained) in [*counts.items(), (OVERALL, total)]
+    ]  # fmt: skip
+
+
+def summarize_trust(
+    trajectories: Iterable[Trajectory],
+    policy: str,
+    decoding: str,
+    families: Sequence[str] = (),
+    *,
+    with_reward: bool = False,
+) -> list[ResultRow]:
+    """Rows of the episodes in which every result was as the tools gave it, and of those in which one was made wrong.
+
+    Episodes without a result of a model, one whose facts name a `model`, belong to neither. No rows when none was made wrong.
+
+    Args:
+        trajectories: Finished episodes.
+        policy: What the rows call the policy, before ", specialist right" and ", specialist wrong".
+        decoding: How it was decoded.
+        families: The families in order.
+        with_reward: Whether the rows tell the mean reward.
+    """
+    right: list[Trajectory] = []
+    wrong: list[Trajectory] = []
+    for t in trajectories:
+        calls = [call for turn in t.turns for call in turn.calls]
+        if any(call.perturbation is not None for call in calls):
+            wrong.append(t)
+        elif any(isinstance(call.data, dict) and "model" in call.data for call in calls):
+            right.append(t)
+    if not wrong:
+        return []
+    return [
+        *summarize(right, f"{policy}, specialist right", decoding, families, with_reward=with_reward),
+        *summarize(wrong, f"{policy}, specialist wrong", decoding, families, with_reward=with_reward),
     ]
 
 
 def format_table(rows: Sequence[ResultRow]) -> str:
-    """The rows as aligned text: a line for each policy and decoding, accuracy per family with its interval for all."""
+    """The rows as aligned text: a line for each policy and decoding, accuracy per family with its interval for all.
+
+    The mean reward is a column where any row tells it.
+    """
+    rewarded = ["reward"] if any(row.reward is not None for row in rows) else []
     families = list(dict.fromkeys(row.family for row in rows if row.family != OVERALL))
-    lines = [["policy", "decoding", "n", "accuracy [95 %]", *families, "calls", "abstained"]]
+    lines = [["policy", "decoding", "n", "accuracy [95 %]", *families, "calls", "abstained", *rewarded]]
     groups = list(dict.fromkeys((row.policy, row.decoding) for row in rows))
     for policy, decoding in groups:
         mine = {row.family: row for row in rows if (row.policy, row.decoding) == (policy, decoding)}
@@ -165,6 +227,7 @@ def format_table(rows: Sequence[ResultRow]) -> str:
                 *(f"{mine[family].accuracy:.3f}" if family in mine else "-" for family in families),
                 f"{whole.calls_per_question:.2f}",
                 f"{whole.abstained:.3f}",
+                *(["-" if whole.reward is None else f"{whole.reward:.3f}"] if rewarded else []),
             ]
         )
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]

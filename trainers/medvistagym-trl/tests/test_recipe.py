@@ -223,6 +223,7 @@ def test_a_recipe_file_that_is_none_is_refused_in_one_sentence(tmp_path: Path, t
         (["--set", "trl.grpo.temperatur=1"], "did you mean temperature?"),
         (["--set", "trl.grpo.top_p=high"], "trl.grpo.top_p: Input should be a valid number"),
         (["--set", "trl.grpo.generation_batch_size=7"], "trl.grpo: "),
+        (["--set", "perturb=rate=2"], "the recipe: perturb: rate=2: a rate lies between 0 and 1"),
         (["--set", 'report_to=["trackio"]'], "trackio is not installed: pip install trackio"),
         (["--set", "evaluation.split=held-out"], "has no split 'held-out'; its splits are train"),
         (["--set", "grpo.validation.every=5", "--set", "grpo.validation.split=x"], "grpo.validation.split: the task"),

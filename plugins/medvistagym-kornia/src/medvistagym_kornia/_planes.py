@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.imaging import LUMA, Image, Window, require_finite
 
@@ -88,8 +88,8 @@ def grayscale_planes(image: Image) -> np.ndarray:
     return luma
 
 
-def replace_values(image: Image, planes: np.ndarray) -> Image:
-    """The image with other values, in its own dtype: integers are rounded, floats become float32."""
+def pixels_like(image: Image, planes: np.ndarray) -> np.ndarray:
+    """Planes of other values as pixels of the image's shape, in its own dtype: integers are rounded, floats become float32."""
     import numpy as np
 
     kind = image.pixels.dtype
@@ -101,7 +101,12 @@ def replace_values(image: Image, planes: np.ndarray) -> Image:
         # a float64 cannot hold the largest int64: the next lower one is taken
         top = np.nextafter(float(limits.max), 0) if kind.itemsize == 8 else limits.max
         planes = np.clip(np.rint(wide), limits.min, top).astype(kind)
-    return image.with_pixels(unflatten_planes(image, planes))
+    return unflatten_planes(image, planes)
+
+
+def replace_values(image: Image, planes: np.ndarray, **changes: Any) -> Image:
+    """The image with other values, and other attributes as of `Image.with_pixels`."""
+    return image.with_pixels(pixels_like(image, planes), **changes)
 
 
 def unflatten_planes(image: Image, planes: np.ndarray) -> np.ndarray:

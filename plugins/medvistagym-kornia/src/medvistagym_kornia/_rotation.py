@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from medvistagym_core.imaging import Affine, Image
 from medvistagym_kornia._batching import FilterCall, run_one
-from medvistagym_kornia._planes import MAX_PIXELS, check_size, replace_values, unflatten_planes
+from medvistagym_kornia._planes import MAX_PIXELS, check_size, pixels_like, unflatten_planes
 from medvistagym_kornia.backends import FilterBackend
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def prepare_rotation(backend: FilterBackend, image: Image, angle: float) -> Filt
         detail = run_one(backend, prepare_rotation(backend, detail, angle))
     turned = image.replace(
         pixels=_blank_canvas(image, height, width),
+        window="keep",
         overlay=overlay,
         spacing=spacing,
         to_source=compose_affine(image.to_source, to_input),
@@ -116,7 +117,10 @@ def _prepare_values(image: Image, turned: Image, to_input: Affine) -> FilterCall
     if image.unit in ("mask", "label") or pixels.dtype.kind == "b":
         nearest = _warp_nearest(planes, to_input, shape, 0)
         return FilterCall(
-            nearest, "mask", lambda backend, x: x, lambda x: turned.replace(pixels=unflatten_planes(turned, x))
+            nearest,
+            "mask",
+            lambda backend, x: x,
+            lambda x: turned.replace(pixels=unflatten_planes(turned, x), window="keep"),
         )
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(planes, np.float32)
@@ -132,7 +136,7 @@ def _prepare_values(image: Image, turned: Image, to_input: Affine) -> FilterCall
         if missing.any():  # a pixel whose nearest pixel has no value has none either
             is_missing = _warp_nearest(missing, to_input, shape, False)
             x = np.where(is_missing, _warp_nearest(planes, to_input, shape, 0), x)
-        return turned.replace(pixels=replace_values(turned, x).pixels)
+        return turned.replace(pixels=pixels_like(turned, x), window="keep")
 
     return FilterCall(
         values, (to_input, shape, fill), lambda backend, x: backend.warp_affine(x, to_input, shape, fill), finish

@@ -305,10 +305,10 @@ def test_what_cannot_be_turned_is_refused_with_what_can(refusal: Callable[..., s
     huge = Image(pixels=np.broadcast_to(np.uint8(0), (100_000, 100_000)))
     assert "10,000,000,000 pixels" in refusal(orient, image=huge, angle=5.0)
     calls = [
-        ToolCall(name="orient", arguments={"image": 0, "angle": a}) for a in (180.5, -181, math.nan, math.inf, "x")
+        ToolCall(name="orient", arguments={"image": 0, "angle": a}) for a in (360.5, -361, math.nan, math.inf, "x")
     ]
     with LocalExecutor(Registry.discover(allow=["kornia"]).toolbox(["orient"]), workers=1) as executor:
         (results,) = executor.run([(ImageStore([image]), calls)])
     assert [result.error.code for result in results if result.error] == ["bad_arguments"] * 5
     assert results[0].error is not None
-    assert "180" in results[0].error.message
+    assert "360" in results[0].error.message

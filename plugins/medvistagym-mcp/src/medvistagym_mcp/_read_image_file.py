@@ -6,12 +6,12 @@ It stands outside of the rooms, so that such a process imports neither them nor 
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from medvistagym_core.imaging import Image
-from medvistagym_core.plugins import Registry
+from medvistagym_core.plugins import PluginWarning, Registry
 from medvistagym_core.tools import tool
 
 
@@ -33,14 +33,13 @@ def read_image_file(
     place = Path(path)
     if place.is_file():
         _check_pixels(place, max_pixels)
-    try:
-        images: list[Any] = [*_read(registry, place)]  # of a reader that may give anything
-    except (MemoryError, ValueError):
-        raise
-    except Exception as error:  # whatever a reader raises says why the file cannot be read
-        raise ValueError(str(error).strip() or type(error).__name__) from error
-    if stray := next((image for image in images if not isinstance(image, Image)), None):
-        raise ValueError(f"its reader gave a {type(stray).__name__} in place of an image")
+    with warnings.catch_warnings(record=True) as broken_readers:
+        warnings.simplefilter("always", PluginWarning)
+        try:
+            images = list(_read(registry, place))
+        except (ValueError, OSError) as error:
+            reason = str(error).strip() or type(error).__name__
+            raise ValueError("; ".join([*(str(one.message) for one in broken_readers), reason])) from error
     size = sum(image.pixels.nbytes for image in images)
     if size > max_bytes:
         most = f"{max_bytes / 2**20:.0f} MiB that a session may hold"
@@ -48,7 +47,7 @@ def read_image_file(
     return images
 
 
-def _read(registry: Registry, place: Path) -> Sequence[Any]:
+def _read(registry: Registry, place: Path) -> Sequence[Image]:
     for reader in registry.readers:
         images = reader(place)
         if images is not None:

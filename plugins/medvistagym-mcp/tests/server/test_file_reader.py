@@ -88,7 +88,7 @@ def reader(root: Path) -> Iterator[FileReader]:
         ("file.raise", "bad_value", "no luck with"),
         ("file.dcm", "bad_value", "it is DICOM, and no plugin that is loaded reads that"),
         ("folder", "bad_value", "no plugin that is loaded reads this folder"),
-        ("file.nonsense", "bad_value", "its reader gave a str in place of an image"),
+        ("file.nonsense", "bad_value", "careless gave str among its images"),
     ],
 )
 def test_a_file_costs_one_error_and_the_next_is_read(
@@ -129,7 +129,10 @@ def test_a_client_reads_of_it_without_our_paths(reader: FileReader, root: Path) 
             ((result,),) = executor.run([(ImageStore(), [call])])
             told.append("" if result.error is None else str(result.error))
     assert told == [
-        "bad_value: open_image: 'file.raise' cannot be read: no luck with file.raise.",
+        (
+            "bad_value: open_image: 'file.raise' cannot be read: the reader read of the plugin careless failed with "
+            "RuntimeError: no luck with file.raise for file.raise, and was left out; file.raise: the file is empty."
+        ),
         "tool_failed: open_image: 'file.crash' cannot be read: its reader crashed its process (SIGSEGV).",
         "",
     ]

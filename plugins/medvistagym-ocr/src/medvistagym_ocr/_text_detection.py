@@ -158,6 +158,7 @@ def displayed_frame(image: Image) -> Image:
     frame = source.frames // 2 if source.frame is None else source.frame
     return source.replace(
         pixels=source.pixels[frame],
+        window="keep",
         frame=None,
         spacing=None if source.spacing is None else source.spacing[-2:],
         attributes={**source.attributes, "frame": str(frame)},

@@ -1,4 +1,5 @@
-"""Segmentation-guided cropping for MedVistaGym: `segment`, `crop_to_mask`, and both in one, `segment_crop`.
+"""Segmentation-guided cropping for MedVistaGym: `segment`, `crop_to_mask`, and both in one, `segment_crop`; and what goes
+with masks: `overlay`, `measure_mask`, `best_slice`.
 
 The tools, what a segmenter is, and the segmenters that the environment names, for other plugins. Uses the core alone.
 For research only; nothing here is for clinical use.
@@ -18,16 +19,29 @@ from medvistagym_segment._catalog import (
     load_segmenter,
     segmenter_names,
 )
-from medvistagym_segment.tools import Segment, SegmentCrop, crop_to_mask, with_segmenters
+from medvistagym_segment.tools import (
+    Segment,
+    SegmentCrop,
+    best_slice,
+    crop_to_mask,
+    draw_overlay,
+    measure_mask,
+    overlay,
+    with_segmenters,
+)
 
 __all__ = [
     "SEGMENTERS_ENV_VAR",
     "Segment",
     "SegmentCrop",
+    "best_slice",
     "configured_bundles",
     "crop_to_mask",
+    "draw_overlay",
     "load_bundle",
     "load_segmenter",
+    "measure_mask",
+    "overlay",
     "segmenter_names",
 ]
 __version__ = "0.1.0"
@@ -36,7 +50,7 @@ __version__ = "0.1.0"
 @hookimpl
 def medvistagym_tools() -> Sequence[Tool]:
     """The tools."""
-    return cast(list[Tool], [Segment, crop_to_mask, SegmentCrop])
+    return cast(list[Tool], [Segment, crop_to_mask, SegmentCrop, overlay, measure_mask, best_slice])
 
 
 @hookimpl

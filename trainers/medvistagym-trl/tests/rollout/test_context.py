@@ -9,9 +9,9 @@ import pytest
 
 from medvistagym_core.environment import Answer, Case
 from medvistagym_core.environment.grading import Grade
-from medvistagym_core.execution import LocalExecutor
+from medvistagym_core.execution import ImageStore, LocalExecutor
 from medvistagym_core.plugins import Registry, SelectionError
-from medvistagym_core.tools import Toolbox, ToolResult
+from medvistagym_core.tools import Toolbox, ToolCall, ToolResult
 from medvistagym_trl._recipe import Recipe, RecipeError
 from medvistagym_trl.rollout import make_rollout_context
 
@@ -101,3 +101,34 @@ def test_an_executor_that_there_is_not_is_refused(
 ) -> None:
     with pytest.raises(SelectionError, match="no executor is called 'proces'; did you mean process"):
         make_rollout_context(recipe.with_overrides({"executor": "proces"}), task, toolbox, registry)
+
+
+def test_results_are_made_wrong_while_training_and_not_while_measuring(
+    registry: Registry, recipe: Recipe, task: Any, toolbox: Toolbox
+) -> None:
+    wrong = recipe.with_overrides({"perturb": "rate=1,kinds=dropped,tools=shade"})
+    context = make_rollout_context(wrong, task, toolbox, registry)
+    image = task.case("train", 0).images[0]
+    call = ToolCall(name="shade", arguments={"image": 0, "box": [0, 0, 500, 500]})
+    ((result,),) = context.executor.run([(ImageStore([image]), [call])])
+    assert result.perturbation == "dropped"
+    measured = context.as_measured("test")
+    ((result,),) = measured.executor.run([(ImageStore([image]), [call])])
+    assert (measured.split, result.perturbation, result.ok) == ("test", None, True)
+    context.close()
+    measured.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"perturb": "rate=2"}, "the recipe: perturb: rate=2: a rate lies between 0 and 1"),
+        ({"perturb": "executor=process"}, "perturb has no executor of its own; set executor=process"),
+        ({"perturb": "rate=1", "executor": "counting"}, "perturb needs the executor local or process, not counting"),
+    ],
+)
+def test_wrong_results_that_cannot_be_made_are_refused(
+    plugged: Registry, recipe: Recipe, task: Any, toolbox: Toolbox, changes: dict[str, str], reason: str
+) -> None:
+    with pytest.raises(RecipeError, match=reason):
+        make_rollout_context(recipe.with_overrides(changes), task, toolbox, plugged)

@@ -60,7 +60,7 @@ def _prepare_denoise(image: Image, method: str, radius: int) -> FilterCall:
             return backend.gaussian(x, radius / 2)
         return backend.bilateral(x, radius, np.full(len(x), tolerance, np.float32))
 
-    return FilterCall(planes, (method, radius, tolerance), smooth, lambda x: replace_values(image, x))
+    return FilterCall(planes, (method, radius, tolerance), smooth, lambda x: replace_values(image, x, window="keep"))
 
 
 def _estimate_noise_std(planes: np.ndarray) -> float:

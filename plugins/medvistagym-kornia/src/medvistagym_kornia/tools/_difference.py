@@ -53,7 +53,7 @@ def difference(
         "mean": float(magnitude.mean()),
         "largest": float(magnitude.max()),
         "overlap": float(covered.mean()),
-        "unit": None if unit in ("grey", "raw") else unit,
+        "unit": image.physical_unit,
     }
     half_width = float(np.percentile(magnitude, 99.5)) or data["largest"] or 1.0
     result = image.replace(

@@ -91,11 +91,11 @@ def _grey_level_image(image: Image, planes: np.ndarray) -> Image:
     if image.photometric == "RGB":
         shift = planes.astype(np.int16) - grayscale_planes(image)
         planes = np.clip(display_planes(image) + shift[..., None], 0, 255).astype(np.uint8)
-    return image.replace(
-        pixels=planes.reshape(image.pixels.shape),
-        unit="grey",
-        photometric="RGB" if image.photometric == "RGB" else "MONOCHROME2",
+    colour = image.photometric == "RGB"
+    return image.with_pixels(
+        planes.reshape(image.pixels.shape),
+        unit="RGB" if colour else "grey",
+        photometric="RGB" if colour else "MONOCHROME2",
         window=None,
         windows=(),
-        detail=None,
     )

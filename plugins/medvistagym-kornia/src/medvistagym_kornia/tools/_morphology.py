@@ -52,10 +52,11 @@ def _prepare_morphology(image: Image, operation: MorphologyOperation, radius: in
         raise ValueError("low values are bright in this image (MONOCHROME1); use enhance_contrast or a mask first")
 
     def finish(x: np.ndarray) -> Image:
-        result = replace_values(image, x)
-        if operation not in _DIFFERENCES or image.unit == "mask":
-            return result
-        return result.replace(window=window_up_to_percentile(x), windows=())
+        if image.unit == "mask":
+            return replace_values(image, x, window="keep")
+        if operation in _DIFFERENCES:
+            return replace_values(image, x, window=window_up_to_percentile(x), windows=())
+        return replace_values(image, x)
 
     return FilterCall(
         value_planes(image), (operation, radius), lambda backend, x: backend.morphology(x, operation, radius), finish

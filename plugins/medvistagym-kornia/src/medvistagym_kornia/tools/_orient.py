@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 OrientOperation = Literal["left", "right", "half", "mirror_left_right", "mirror_top_bottom"]
-Angle = Annotated[float, Field(ge=-180, le=180)]
+Angle = Annotated[float, Field(ge=-360, le=360)]
 _QUARTER_TURNS: Final[dict[float, OrientOperation]] = {90: "left", -90: "right", 180: "half", -180: "half"}
 
 
@@ -76,6 +76,8 @@ def _prepare_orient(
         return _rotate_quarter(image, turn)
     if angle is None:
         raise ValueError(f"give a turn or an angle: {', '.join(get_args(OrientOperation))}; 12.5 degrees")
+    if abs(angle) > 180:
+        angle = math.remainder(angle, 360)  # 270 to the left is 90 to the right
     if angle == 0:
         return image
     if angle in _QUARTER_TURNS and (abs(angle) == 180 or math.isclose(height_to_width(image), 1, rel_tol=1e-6)):
@@ -90,6 +92,7 @@ def _rotate_quarter(image: Image, turn: OrientOperation) -> Image:
         spacing = (*spacing[:-2], spacing[-1], spacing[-2])
     return image.replace(
         pixels=_rotate_pixels(image.pixels, turn, 1 if image.is_stack else 0),
+        window="keep",
         overlay=None if image.overlay is None else _rotate_pixels(image.overlay, turn, 0),
         spacing=spacing,
         to_source=compose_affine(image.to_source, _inverse_affine(turn, h, w)),

@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.tools import TOOL_NAME_PATTERN, ToolSpec
-from medvistagym_mcp._json_schema import SchemaTooLargeError, inline_references, references
+from medvistagym_core.tools import TOOL_NAME_PATTERN, SchemaTooLargeError, ToolSpec, inline_references, references
 from medvistagym_mcp.client._config import ImageEncoding, McpServerConfig, McpServerError
 
 if TYPE_CHECKING:

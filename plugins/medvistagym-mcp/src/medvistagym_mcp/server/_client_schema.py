@@ -14,18 +14,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from medvistagym_mcp._json_schema import inline_references
+from medvistagym_core.tools import inline_references, stated_types
 
 _KEPT: Final = (
     "type", "description", "enum", "items", "properties", "required", "minimum", "maximum", "minItems", "maxItems",
     "minLength", "maxLength", "pattern", "default",
 )  # fmt: skip
 _NUMBERS: Final = ("integer", "number")
-_IMPLIED: Final = {
-    "properties": "object", "required": "object", "items": "array", "prefixItems": "array", "minItems": "array",
-    "pattern": "string", "minLength": "string", "maxLength": "string", "minimum": "number", "maximum": "number",
-    "exclusiveMinimum": "number", "exclusiveMaximum": "number", "multipleOf": "number",
-}  # fmt: skip
 
 
 def to_client_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +49,7 @@ def _simplify(schema: Any) -> dict[str, Any]:
         notes += [f"or {_describe(other)}" for other in others]
     if "const" in merged:
         merged["enum"] = [merged.pop("const")]
-    types = _types_of(merged)
+    types = [name for name in stated_types(merged) if name != "null"]
     merged["type"] = types[0] if types else "string"
     notes += [f"or {_describe({'type': name})}" for name in types[1:]] if types else ["any JSON value"]
     if merged["type"] in _NUMBERS:
@@ -128,20 +123,6 @@ def _bound_properties(schema: dict[str, Any]) -> list[str]:
     schema["required"] = required or None
     others = schema.get("additionalProperties")
     return [f"with {_describe(_simplify(others))} under any name"] if isinstance(others, Mapping) and others else []
-
-
-def _types_of(schema: Mapping[str, Any]) -> list[str]:
-    """The types that a value may have, besides null; none when nothing is said of them."""
-    declared = schema.get("type")
-    names = [name for name in ([declared] if isinstance(declared, str) else declared or ()) if name != "null"]
-    if not names and isinstance(values := schema.get("enum"), list):
-        names = list(dict.fromkeys(_type_name(value) for value in values if value is not None))
-    return names or [name for keyword, name in _IMPLIED.items() if keyword in schema][:1]
-
-
-def _type_name(value: Any) -> str:
-    kinds = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
-    return kinds.get(type(value), "string")
 
 
 def _unite(branches: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

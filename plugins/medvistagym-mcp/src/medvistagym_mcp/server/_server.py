@@ -17,7 +17,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.protocol import truncate
-from medvistagym_core.tools import Tool, Toolbox, ToolCall, ToolResult, ToolSpec, render_tool_schema, tool
+from medvistagym_core.tools import Tool, Toolbox, ToolCall, ToolResult, ToolSpec, core_version, render_tool_schema, tool
 from medvistagym_mcp.server._client_schema import to_client_schema
 from medvistagym_mcp.server._results import to_call_result
 from medvistagym_mcp.server._session import Session
@@ -89,7 +89,7 @@ def build_server(
 
     server: Server[Any] = Server(
         "medvistagym",
-        version=_version(),
+        version=core_version(),
         instructions=instructions(images),
         on_list_tools=list_tools,
         on_call_tool=call_tool,
@@ -127,9 +127,3 @@ def instructions(images: Sequence[Image]) -> str:
 
 def _answer(session: Session, call: ToolCall) -> types.CallToolResult:
     return to_call_result(session.call(call), session.store, session.limits)
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("medvistagym-core")

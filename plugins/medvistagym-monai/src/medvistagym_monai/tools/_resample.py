@@ -77,7 +77,7 @@ def _resample_in_plane(source: Image, height: int, width: int) -> Image:
     if not _holds_labels(source):
         resized = source.resized(height, width)
         if source.pixels.dtype == np.uint8:
-            return resized.replace(pixels=np.rint(resized.pixels).astype(np.uint8))
+            return resized.replace(pixels=np.rint(resized.pixels).astype(np.uint8), window="keep")
         return resized
     # the nearest pixel, so that no value comes up that was not there
     axis = 1 if source.is_stack else 0
@@ -87,6 +87,7 @@ def _resample_in_plane(source: Image, height: int, width: int) -> Image:
     assert source.spacing is not None
     return source.replace(
         pixels=pixels,
+        window="keep",
         overlay=None,
         spacing=(*source.spacing[:-2], source.spacing[-2] * y, source.spacing[-1] * x),
         to_source=(a * x, b * y, c, d * x, e * y, f),
@@ -113,6 +114,7 @@ def _resample_slices(volume: Image, count: int) -> Image:
     # the attribute `slices` counts those of the source, which these are not; and what was finer lies in other slices
     return volume.replace(
         pixels=resampled,
+        window="keep",
         spacing=(volume.spacing[0] * n / count, *volume.spacing[1:]),
         frame=min(count - 1, (2 * displayed + 1) * count // (2 * n)),
         attributes={name: value for name, value in volume.attributes.items() if name != "slices"},

@@ -54,4 +54,4 @@ def _black_out(source: Image, lines: Sequence[TextLine]) -> Image:
         pixels[rows, columns] = dark
         if overlay is not None:
             overlay[rows, columns] = False
-    return source.replace(pixels=pixels, overlay=overlay)
+    return source.replace(pixels=pixels, overlay=overlay, window="keep")

@@ -8,11 +8,20 @@ from __future__ import annotations
 from typing import Final
 
 from medvistagym_core.imaging import Segmenter
+from medvistagym_segment.segmenters._bundle_config import BundleConfig, Spacing
 from medvistagym_segment.segmenters._deepbet import DeepBetSegmenter
 from medvistagym_segment.segmenters._monai_bundle import MonaiBundleSegmenter
 from medvistagym_segment.segmenters._sam import SamSegmenter
 
-__all__ = ["CLASSICAL_METHODS", "DeepBetSegmenter", "MonaiBundleSegmenter", "SamSegmenter", "load_classical"]
+__all__ = [
+    "CLASSICAL_METHODS",
+    "BundleConfig",
+    "DeepBetSegmenter",
+    "MonaiBundleSegmenter",
+    "SamSegmenter",
+    "Spacing",
+    "load_classical",
+]
 
 CLASSICAL_METHODS: Final = ("body", "bone", "lung", "otsu", "region")
 

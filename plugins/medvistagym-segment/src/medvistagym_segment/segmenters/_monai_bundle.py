@@ -46,6 +46,16 @@ class MonaiBundleSegmenter:
         """configs/metadata.json."""
         return self._config.metadata
 
+    @property
+    def config(self) -> BundleConfig:
+        """What the bundle's configuration asks for."""
+        return self._config
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The network, with its weights, on its device."""
+        return self._network
+
     def segment(self, image: Image, prompt: SegmentationPrompt) -> np.ndarray:
         import numpy as np
 

@@ -14,7 +14,7 @@ from medvistagym_core.imaging import (
 )
 from medvistagym_core.tools import tool
 from medvistagym_segment.tools._arguments import TIMEOUT_S, MarginMm, Method, Point, PromptBox, Tolerance
-from medvistagym_segment.tools._crop_to_mask import crop_to_bounds
+from medvistagym_segment.tools._crop_to_mask import crop_to_bounds, display_structure
 from medvistagym_segment.tools._segment import segment_full_resolution
 
 
@@ -47,5 +47,8 @@ class SegmentCrop:
         cropped, bounds = crop_to_bounds(source, mask, margin_mm, mask_out)
         data = mask_measurements(mask, source)
         text = f"{method}: {format_measurements(data)}. {format_crop(source, bounds, margin_mm)}"
-        text += format_frame(image, source)
-        return display_like(cropped, image), text, {"method": method, **data, "crop": bounds.box(source)}
+        shown = display_like(cropped, image)
+        if mask_out:
+            shown, note = display_structure(shown, source.pixels[mask])
+            text += note
+        return shown, text + format_frame(image, source), {"method": method, **data, "crop": bounds.box(source)}

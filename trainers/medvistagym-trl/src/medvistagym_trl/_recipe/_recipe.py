@@ -115,6 +115,12 @@ class Recipe(Section):
     executor: str = Field(
         "local", description="What runs the tools: local, process (where none can harm the run), or a plugin's."
     )
+    perturb: str | None = Field(
+        None,
+        description="Tool results that are made wrong while training, so that a policy learns when to doubt: settings such as "
+        "rate=0.2,seed=1,kinds=dropped+shifted+contradicted,tools=find_*; needs medvistagym-models. Validation and evaluation "
+        "see results as the tools give them.",
+    )
     seed: int = Field(0, description="Seed of weights, cases, order and sampling.")
     processes: Literal[1, 2] = Field(1, description="2: train the policies to compare with beside the main one.")
     threads: int = Field(1, ge=1, description="CPU threads of each process.")

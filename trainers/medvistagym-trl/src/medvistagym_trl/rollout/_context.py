@@ -23,7 +23,7 @@ from medvistagym_core.environment import (
     informative_call_check,
     required_tool,
 )
-from medvistagym_core.execution import Executor, LocalExecutor
+from medvistagym_core.execution import Executor, LocalExecutor, ProcessExecutor, ResultFilter
 from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import TextProtocol, system_prompt
 from medvistagym_core.tools import Toolbox, parse_available_device_map
@@ -34,7 +34,7 @@ _CACHE_BYTES: Final = 16 * 2**20
 """Room for tool results: enough for those of a batch, whose groups make the same calls."""
 _RECENT_CASES: Final = 32
 """Cases that are kept: those of a step, whose groups play each several times."""
-_LOCAL: Final[Callable[[Toolbox], Executor]] = partial(LocalExecutor, cache_bytes=_CACHE_BYTES)
+_LOCAL: Final[Callable[..., Executor]] = partial(LocalExecutor, cache_bytes=_CACHE_BYTES)
 
 
 class NativeProtocol(TextProtocol):
@@ -66,7 +66,8 @@ class RolloutContext:
         config: The rules of an episode.
         seed: Seed of the cases.
         split: Split that training draws from.
-        make_executor: Makes what runs the tools.
+        make_executor: Makes what runs the tools of a toolbox; takes `result_filter` where the context has one.
+        result_filter: Changes results before a policy sees them, such as to make some wrong; None leaves them.
     """
 
     task: Task
@@ -74,12 +75,22 @@ class RolloutContext:
     config: EpisodeConfig
     seed: int = 0
     split: str = "train"
-    make_executor: Callable[[Toolbox], Executor] = _LOCAL
+    make_executor: Callable[..., Executor] = _LOCAL
+    result_filter: ResultFilter | None = None
 
     @cached_property
     def executor(self) -> Executor:
         """Runs the tools; made on first use, so that a data loader's process has one of its own."""
-        return self.make_executor(self.toolbox)
+        if self.result_filter is None:
+            return self.make_executor(self.toolbox)
+        return self.make_executor(self.toolbox, result_filter=self.result_filter)
+
+    def as_measured(self, split: str | None = None) -> RolloutContext:
+        """The same rules to measure with, on another split if one is given: with results as the tools give them.
+
+        It has an executor of its own; close it.
+        """
+        return dataclasses.replace(self, split=split or self.split, result_filter=None)
 
     @cached_property
     def schemas(self) -> list[dict[str, Any]]:
@@ -187,12 +198,35 @@ def make_rollout_context(
     """The context of a recipe's episodes; reward terms, graders and executors of plugins come from the registry.
 
     Raises:
-        SelectionError: There is no such executor or reward term.
+        SelectionError: There is no such executor or reward term; or `perturb` says no settings, has an executor that cannot
+            change results, or lacks medvistagym-models.
     """
+    executors: dict[str, Callable[..., Executor]] = {"local": _LOCAL, "process": ProcessExecutor}
     name = recipe.executor
-    executor = _LOCAL if name == "local" and name not in registry.executors else registry.executor(name)
+    executor = executors[name] if name in executors else registry.executor(name)
+    result_filter = None
+    if recipe.perturb is not None:
+        if name not in executors:
+            raise RecipeError(f"the recipe: perturb needs the executor {' or '.join(executors)}, not {name}")
+        result_filter = _make_result_filter(recipe.perturb)
     config = make_episode_config(recipe, task, toolbox, registry)
-    return RolloutContext(task, toolbox, config, recipe.seed, split, executor)
+    return RolloutContext(task, toolbox, config, recipe.seed, split, executor, result_filter)
+
+
+def _make_result_filter(settings: str) -> ResultFilter:
+    try:
+        from medvistagym_models.perturbation import Perturber, parse_settings
+    except ModuleNotFoundError:
+        raise RecipeError(
+            "the recipe: perturb needs medvistagym-models: pip install 'medvistagym-trl[models]'"
+        ) from None
+    try:
+        parsed = parse_settings(settings)
+    except ValueError as error:
+        raise RecipeError(f"the recipe: {error}") from None
+    if parsed.executor != "local":
+        raise RecipeError(f"the recipe: perturb has no executor of its own; set executor={parsed.executor}")
+    return Perturber(parsed)
 
 
 def make_episode_config(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) -> EpisodeConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -155,7 +154,7 @@ class TrainingPipeline:
         recipe = self.recipe
         name = NAMES[phase]
         shared = self.setup.context_without_tools if phase == "no_tools" else self.setup.context
-        context = dataclasses.replace(shared, split=recipe.evaluation.split)
+        context = shared.as_measured(recipe.evaluation.split)
         model: LoadedModel | None = None
         try:
             for decoding, temperature in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature):

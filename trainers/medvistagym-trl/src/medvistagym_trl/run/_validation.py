@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -74,7 +73,7 @@ def validation_callbacks(
     path = setup.trajectories(f"validation-{phase}.jsonl")
 
     def play() -> dict[str, float]:
-        context = dataclasses.replace(setup.context, split=recipe.split)
+        context = setup.context.as_measured(recipe.split)
         settings = rules.evaluation.model_copy(update={"n": recipe.n})
         was_training = model.model.training
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
@@ -70,9 +71,9 @@ def measure_tokens(context: RolloutContext, processor: Any, *, calls: bool = Tru
     results: dict[str, int] = {}
     images: dict[str, int] = {}
     if calls:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), closing(context.as_measured()) as measured:
             for spec in context.toolbox.specs:
-                counts = [_result_tokens(context, counter, spec, index) for index in range(_CASES)]
+                counts = [_result_tokens(measured, counter, spec, index) for index in range(_CASES)]
                 results[spec.name] = max(tokens for tokens, _ in counts)
                 images[spec.name] = max(shown for _, shown in counts)
     return TokenBudget(prompt, tools, results, max(map(counter.count_images, prompts)), images)

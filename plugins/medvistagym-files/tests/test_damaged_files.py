@@ -1,0 +1,195 @@
+"""Files that are damaged, lie, or inflate: a sentence with the file's name, and little memory."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medvistagym_files import read, write
+
+from .conftest import SUFFIXES
+
+nibabel: Any = pytest.importorskip("nibabel")
+
+
+def nifti(shape: tuple[int, ...] = (4, 5, 6), dtype: str = "<i2", **fields: Any) -> bytes:
+    """The header of a NIfTI, 352 bytes."""
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(dtype)
+    header.set_data_shape(shape)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    header["sform_code"], header["srow_x"], header["srow_y"], header["srow_z"] = (
+        1,
+        [1, 0, 0, 0],
+        [0, 1, 0, 0],
+        [0, 0, 1, 0],
+    )
+    for field, value in fields.items():
+        header[field] = value
+    return bytes(header.binaryblock) + bytes(4)
+
+
+def nrrd(fields: str = "", sizes: str = "4 5 6", kind: str = "short", encoding: str = "raw") -> bytes:
+    lines = (
+        "NRRD0004",
+        f"type: {kind}",
+        f"dimension: {len(sizes.split())}",
+        f"sizes: {sizes}",
+        f"encoding: {encoding}",
+    )
+    return "\n".join((*lines, "endian: little", f"{fields}\n")).encode()
+
+
+def meta(fields: str = "", sizes: str = "4 5 6", kind: str = "MET_SHORT", file: str = "LOCAL") -> bytes:
+    lines = ("ObjectType = Image", f"NDims = {len(sizes.split())}", f"DimSize = {sizes}")
+    return "\n".join((*lines, f"{fields}ElementType = {kind}", f"ElementDataFile = {file}\n")).encode()
+
+
+VALUES = bytes(240)
+NOISE = np.random.default_rng(0).bytes(240)
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "short.nii": (nifti() + VALUES[:-1], "it ends before all values that its header promises"),
+    "cut.nii.gz": (gzip.compress(nifti() + NOISE)[:-60], "damaged"),
+    "flipped.nii.gz": (gzip.compress(nifti() + VALUES)[:-8] + b"\xff" * 8, "damaged|no pixels"),
+    "empty.nii": (b"", "NIfTI"),
+    "header.nii": (nifti()[:200], "NIfTI"),
+    "negative.nii": (nifti(dim=[3, 4, -5, 6, 1, 1, 1, 1]) + VALUES, "its header says that it has 4 x -5 x 6 pixels"),
+    "none.nii": (nifti(dim=[0, 4, 5, 6, 1, 1, 1, 1]) + VALUES, "has 0 pixels"),
+    "vectors.nii": (nifti(dim=[5, 4, 5, 2, 1, 3, 1, 1]) + VALUES, "5 dimensions"),
+    "complex.nii": (nifti(dtype="<c8") + VALUES, "complex64"),
+    "nan.nii": (nifti(srow_x=[np.nan, 0, 0, 0]) + VALUES, "where it lies in the patient"),
+    "flat.nii": (nifti(srow_x=[0, 0, 0, 0]) + VALUES, "where it lies in the patient"),
+    "offset.nii": (nifti(vox_offset=3e9) + VALUES, "its values begin at byte"),
+    "huge.nii": (nifti((20000, 20000, 100)) + VALUES, "20,000 x 20,000 x 100 values, which take 76,294 MiB"),
+    "half.hdr": (nifti(magic=b"ni1") + VALUES, "half.img is not beside it"),
+    "analyze.nii": (nifti(magic=b"") + VALUES, "Analyze, which does not say where left is"),
+    "short.nrrd": (nrrd() + VALUES[:-1], "it ends before"),
+    "types.nrrd": (nrrd(kind="block") + VALUES, "'block'"),
+    "ascii.nrrd": (nrrd(encoding="ascii") + VALUES, "'ascii' is not read"),
+    "sizes.nrrd": (nrrd(sizes="4 0 6") + VALUES, "4 x 0 x 6"),
+    "words.nrrd": (nrrd(sizes="4 five 6") + VALUES, "header is damaged|five"),
+    "huge.nrrd": (nrrd(sizes="20000 20000 100") + VALUES, "76,294 MiB"),
+    "elsewhere.nhdr": (nrrd("data file: ../../etc/passwd\n"), "in a file beside it, named without a folder"),
+    "missing.nhdr": (nrrd("data file: none.raw\n"), "no such file is beside it"),
+    "vectors.nrrd": (nrrd("kinds: vector domain domain\n") + VALUES, "are not those of an image"),
+    "place.nrrd": (
+        nrrd("space: LPS\nspace directions: (0,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\n") + VALUES,
+        "where it lies",
+    ),
+    "gzip.nrrd": (nrrd(encoding="gzip") + VALUES, "damaged"),
+    "short.mha": (meta() + VALUES[:-1], "it ends before"),
+    "cut.mha": (
+        meta("CompressedData = True\n") + zlib.compress(np.random.default_rng(0).bytes(240))[:-60],
+        "it ends before|damaged",
+    ),
+    "zlib.mha": (meta("CompressedData = True\n") + VALUES, "damaged"),
+    "huge.mha": (meta(sizes="20000 20000 100") + VALUES, "76,294 MiB"),
+    "types.mha": (meta(kind="MET_STRING") + VALUES, "'MET_STRING'"),
+    "elsewhere.mhd": (meta(file="/etc/passwd"), "named without a folder"),
+    "up.mhd": (meta(file=".."), "named without a folder"),
+    "list.mhd": (meta(file="LIST"), "in a file for each slice"),
+    "flat.mha": (meta("TransformMatrix = 1 0 0 1 0 0 0 0 1\n") + VALUES, "TransformMatrix"),
+    "nan.mha": (meta("Offset = nan 0 0\n") + VALUES, "Offset"),
+    "text.mha": (b"ObjectType = Image\nno more", "does not end with ElementDataFile"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_files_are_refused_in_a_sentence(tmp_path: Path, name: str) -> None:
+    content, said = BROKEN[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{name}: .*({said})") as caught:
+        read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_link_beside_a_header_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(VALUES)
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "values.raw").symlink_to(tmp_path / "secret")
+    (tmp_path / "study" / "a.mhd").write_bytes(meta(file="values.raw"))
+    with pytest.raises(ValueError, match="no such file is beside it"):
+        read(tmp_path / "study" / "a.mhd")
+
+
+SIDE = 640  # a cube of it in 16 bits takes 500 MiB
+LARGE_EXTENSION = b"\1\0\0\0" + b"\xf0\xff\xff\x7f" + bytes(4)
+BOMBS: dict[str, Callable[[bytes], bytes]] = {
+    "bomb.nii.gz": lambda zeros: gzip.compress(nifti((SIDE, SIDE, SIDE))) + zeros,
+    "bomb.nrrd": lambda zeros: nrrd(sizes=f"{SIDE} {SIDE} {SIDE}", encoding="gzip") + zeros,
+    "longer.nrrd": lambda zeros: nrrd(sizes="64 64 64", encoding="gzip") + zeros,
+    "bz2.nrrd": lambda zeros: nrrd(sizes=f"{SIDE} {SIDE} {SIDE}", encoding="bzip2") + bz2.compress(bytes(2**26)),
+    "bomb.mha": lambda zeros: (
+        meta("CompressedData = True\n", sizes=f"{SIDE} {SIDE} {SIDE}") + zlib.compress(bytes(2**26))
+    ),
+    "extension.nii.gz": lambda zeros: gzip.compress(nifti(vox_offset=2**26)[:-4] + LARGE_EXTENSION) + zeros,
+    "times.nii.gz": lambda zeros: gzip.compress(nifti((1, 1, 2, 30_000))) + zeros,
+    "most.nii.gz": lambda zeros: gzip.compress(nifti((512, 512, 511))) + zeros,
+}
+
+
+MEASURE = """
+import resource, sys
+import medvistagym_files, nibabel, nrrd
+from medvistagym_files import _reading
+
+def spent():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    peak = open("/proc/self/status").read().split("VmHWM:")[1].split()[0]  # ru_maxrss would be that of the parent too
+    return int(peak) / 1024, usage.ru_utime + usage.ru_stime
+
+before = spent()
+try:
+    print([image.pixels.shape for image in medvistagym_files.read(sys.argv[1])][:2])
+except ValueError as error:
+    print(error)
+print(*(after - first for after, first in zip(spent(), before)))
+"""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_takes_little_memory_and_time(tmp_path: Path, name: str) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("the peak of the memory is read from /proc, which this system has not")
+    block = gzip.compress(bytes(2**26), 9)
+    (tmp_path / name).write_bytes(BOMBS[name](block * 5))
+    done = subprocess.run([sys.executable, "-c", MEASURE, tmp_path / name], capture_output=True, text=True, check=True)
+    said, figures = done.stdout.splitlines()
+    mebibytes, seconds = map(float, figures.split())
+    assert mebibytes < 300, said
+    assert seconds < 5, said
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_mutations_are_read_or_refused(volume: Callable[..., Any], tmp_path: Path, suffix: str) -> None:
+    """Headers with bytes changed: whatever comes out is a ValueError or an image of bounded size."""
+    path = tmp_path / f"a{suffix}"
+    write(volume(), path)
+    content = path.read_bytes()
+    if suffix == ".nii.gz":
+        content = gzip.decompress(content)
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        mutant = bytearray(content)
+        for _ in range(int(random.integers(1, 8))):
+            mutant[int(random.integers(0, min(len(mutant), 420)))] = int(random.integers(0, 256))
+        if random.random() < 0.2:
+            del mutant[int(random.integers(1, len(mutant))) :]
+        path.write_bytes(gzip.compress(bytes(mutant), 1) if suffix == ".nii.gz" else bytes(mutant))
+        try:
+            assert sum(image.pixels.nbytes for image in read(path)) < 2**30
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith(path.name)  # noqa: PT017
+    assert 0 < refused < 400

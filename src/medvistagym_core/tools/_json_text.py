@@ -1,0 +1,73 @@
+"""JSON as text: read strictly, or as a Python literal where it is not JSON. Time grows linearly with the text."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:20]} is too large")
+    return number
+
+
+JSON_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_finite)
+"""Reads JSON as its standard has it: no NaN, no infinity, no number that becomes one."""
+
+# A quote that is never closed takes the rest of the text, so that no place is looked at twice.
+_PYTHON_TOKEN: Final = re.compile(
+    r""" "(?:[^"\\]|\\.)*+"? | '(?P<single>(?:[^'\\]|\\.)*+)'? | \b(?P<word>True|False|None)\b | (?P<paren>[()]) """,
+    re.VERBOSE | re.DOTALL,
+)
+MAX_LITERAL_CHARS: Final = 65_536
+"""Python literals longer than that are not read, so that a long text costs no more than its JSON."""
+_WORDS: Final = {"True": "true", "False": "false", "None": "null"}
+_PARENTHESES: Final = {"(": "[", ")": "]"}
+
+
+def python_to_json(text: str) -> str:
+    """The text of Python literals as JSON text: True, False, None, 'single quotes' and (tuples); the rest stays as it is.
+
+    What is neither JSON nor a Python literal stays what it is, so that the JSON decoder says what is wrong with it.
+    """
+
+    def replace(token: re.Match[str]) -> str:
+        if token["single"] is not None:
+            return '"' + re.sub(r"\\(.)|(\")", _requote, token["single"], flags=re.DOTALL) + '"'
+        return _WORDS.get(token["word"], "") or _PARENTHESES.get(token["paren"], "") or token[0]
+
+    return _PYTHON_TOKEN.sub(replace, text)
+
+
+def _requote(part: re.Match[str]) -> str:
+    if part[2]:
+        return '\\"'
+    return "'" if part[1] == "'" else part[0]
+
+
+def parse_literal(text: str) -> Any:
+    """The value of JSON text, or of a Python literal.
+
+    Raises:
+        ValueError: It is neither, is nested too deeply, or is a Python literal longer than `MAX_LITERAL_CHARS`.
+    """
+    text = text.strip()
+    try:
+        return JSON_DECODER.decode(text)
+    except ValueError:
+        if len(text) > MAX_LITERAL_CHARS:
+            raise
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    try:
+        return JSON_DECODER.decode(python_to_json(text))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

@@ -1,0 +1,344 @@
+"""The tool protocol: definition, schema, validation, running."""
+
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Literal
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, Field
+
+from medvistagym_core import Box, Image, ToolDefinitionError, ToolError, ToolResult, Window, tool
+
+
+@tool(modalities=["CT"])
+def shade(
+    image: Image,
+    preset: Literal["lung", "bone"] | None = None,
+    width: Annotated[float, Field(gt=0, le=4000)] = 400.0,
+    box: Box | None = None,
+    steps: list[int] | None = None,
+) -> Image:
+    """Show the image otherwise.
+
+    Use it when the greys hide what is asked.
+
+    Args:
+        image: The image to show.
+        preset: What to show it for.
+        width: Range of values.
+        box: Where.
+        steps: Steps, in order.
+    """
+    return image.with_window(Window(40, width))
+
+
+@tool
+class Remember:
+    """Count how often it was set up."""
+
+    setups = 0
+
+    def setup(self, device: str) -> None:
+        time.sleep(0.01)
+        type(self).setups += 1
+
+    def run(self, image: Image) -> str:
+        """Count how often it was set up.
+
+        Args:
+            image: Any image.
+        """
+        return str(self.setups)
+
+
+def image():
+    return Image(pixels=np.arange(16, dtype=np.int16).reshape(4, 4), unit="HU")
+
+
+def test_the_schema_says_all_that_the_signature_says():
+    schema = shade.spec.parameters
+    assert schema["required"] == ["image"]
+    assert schema["additionalProperties"] is False
+    properties = schema["properties"]
+    assert properties["image"] == {"type": "integer", "minimum": 0, "description": "The image to show."}
+    assert properties["preset"] == {"type": "string", "enum": ["lung", "bone"], "description": "What to show it for."}
+    assert properties["width"] == {
+        "type": "number", "exclusiveMinimum": 0, "maximum": 4000, "default": 400.0, "description": "Range of values.",
+    }  # fmt: skip
+    assert shade.spec.description == "Show the image otherwise. Use it when the greys hide what is asked."
+    assert shade.spec.returns == ("image",)
+    assert shade.spec.modalities == ("CT",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "the argument image is missing"),
+        ({"image": -1}, "greater than or equal to 0"),
+        ({"image": True}, "integer"),
+        ({"image": 0, "widht": 3}, "no argument widht; did you mean width?"),
+        ({"image": 0, "preset": "lungs"}, "did you mean lung?"),
+        ({"image": None}, "image must be a valid integer, got null; images are named by their numbers"),
+        ({"image": "image_0"}, "images are named by their numbers, such as 0"),
+        ({"image": 0, "bbox": [0, 0, 9, 9]}, "no argument bbox; did you mean box?"),
+        ({"image": 0, "colour": "red"}, "it takes image, preset, width, box, steps, and nothing else"),
+        ({"image": 0, "box": [0.1, 0.1, 0.5, 0.5]}, "integers on the grid of 0 to 1000"),
+        ({"image": 0, "width": "wide"}, 'got "wide"'),
+        ({"image": 0, "width": [400]}, "got [400]"),
+        ({"image": 0, "steps": 3}, "got 3"),
+        ({"image": 0, "width": 0}, "greater than 0"),
+        ({"image": 0, "width": float("nan")}, "finite"),
+        ({"image": 0, "box": [0, 0, 2000, 10]}, "less than or equal to 1000"),
+        ({"image": 0, "box": [9, 0, 3, 10]}, "x0 < x1"),
+        ({"image": 0, "box": object()}, "not JSON"),
+    ],
+)
+def test_bad_arguments_are_explained_in_one_sentence(arguments, said):
+    with pytest.raises(ToolError) as caught:
+        shade.validate(arguments)
+    assert caught.value.code == "bad_arguments"
+    assert said in caught.value.message
+    assert "shade" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_valid_arguments_come_back_with_defaults():
+    assert shade.validate({"image": 2, "box": [0, 0, 10, 10]}) == {
+        "image": 2, "preset": None, "width": 400.0, "box": Box(0, 0, 10, 10), "steps": None,
+    }  # fmt: skip
+
+
+def test_a_tool_still_is_its_function():
+    assert shade(image(), width=80).window == Window(40, 80)
+
+
+@pytest.mark.parametrize(
+    ("value", "images", "text", "data"),
+    [
+        (image(), 1, "", None),
+        ("seen", 0, "seen", None),
+        (2.5, 0, "2.5", {"value": 2.5}),
+        ({"mean": 3}, 0, '{"mean": 3}', {"mean": 3}),
+        ([image(), "two", image()], 2, "two", None),
+    ],
+)
+def test_results_are_normalised(value, images, text, data):
+    @tool
+    def give(image: Image) -> object:
+        """Give.
+
+        Args:
+            image: Any.
+        """
+        return value
+
+    result = give.run({"image": image()})
+    assert result.ok
+    assert (len(result.images), result.text, result.data) == (images, text, data)
+
+
+def test_pydantic_models_are_results_too():
+    class Size(BaseModel):
+        mm: float
+
+    @tool
+    def size(image: Image) -> Size:
+        """Size.
+
+        Args:
+            image: Any.
+        """
+        return Size(mm=3)
+
+    assert size.run({"image": image()}).data == {"mm": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("the box is empty"), "bad_value", "the box is empty"),
+        (RuntimeError("no\nsecond line"), "tool_failed", "RuntimeError: no."),
+        (ToolError("timeout", "Too slow."), "timeout", "Too slow."),
+    ],
+)
+def test_failures_become_typed_errors(error, code, said):
+    @tool
+    def fail(image: Image) -> str:
+        """Fail.
+
+        Args:
+            image: Any.
+        """
+        raise error
+
+    result = fail.run({"image": image()})
+    assert result.error is not None
+    assert result.error.code == code
+    assert said in result.error.message
+
+
+@pytest.mark.parametrize("rubbish", [object(), None, [], {"a": object()}, [1, object()]])
+def test_rubbish_is_the_tools_fault(rubbish):
+    @tool
+    def lie(image: Image) -> Image:
+        """Lie.
+
+        Args:
+            image: Any.
+        """
+        return rubbish
+
+    result = lie.run({"image": image()})
+    assert result.error is not None
+    assert result.error.code == "tool_failed"
+    assert "lie" in result.error.message
+
+
+def test_state_is_set_up_once_and_only_when_run():
+    assert Remember.name == "remember"
+    copy = Remember.with_metadata(plugin="other")
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda t: t.run({"image": image()}), [Remember, copy] * 8))
+    assert {r.text for r in results} == {"1"}
+
+
+def test_a_batch_that_fails_costs_only_the_call_at_fault():
+    @tool
+    def half(image: Image, value: int) -> str:
+        """Half.
+
+        Args:
+            image: Any.
+            value: Any.
+        """
+        if value < 0:
+            raise ValueError("negative")
+        return str(value)
+
+    sizes = []
+
+    @half.batch
+    def kernel(calls):
+        sizes.append(len(calls))
+        if any(call["value"] < 0 for call in calls):
+            raise RuntimeError
+        return [str(call["value"]) for call in calls]
+
+    calls = [{"image": image(), "value": v} for v in (1, 2, 3)]
+    assert [r.text for r in half.run_batch(calls)] == ["1", "2", "3"]
+    assert sizes == [3]
+    mixed = half.run_batch([{"image": image(), "value": v} for v in (1, -2)])
+    assert [r.ok for r in mixed] == [True, False]
+
+
+def test_a_batch_with_too_few_results_is_an_error():
+    @tool
+    def short(image: Image) -> str:
+        """Short.
+
+        Args:
+            image: Any.
+        """
+        return "x"
+
+    short.batch(lambda calls: ["x"])
+    assert [r.ok for r in short.run_batch([{"image": image()}] * 3)] == [False] * 3
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch.OutOfMemoryError, which is a RuntimeError too."""
+
+
+@pytest.mark.parametrize(
+    "error", [OutOfMemoryError("CUDA"), RuntimeError("CUDA error: out of memory"), MemoryError("Unable to allocate")]
+)
+def test_a_batch_that_exhausts_memory_is_run_in_halves(error):
+    sizes = []
+
+    @tool
+    def heavy(image: Image, weight: int) -> str:
+        """Weigh.
+
+        Args:
+            image: Any.
+            weight: How heavy.
+        """
+        sizes.append(1)
+        if weight > 9:
+            raise error
+        return str(weight)
+
+    @heavy.batch
+    def kernel(calls):
+        sizes.append(len(calls))
+        if len(calls) > 3:
+            raise error
+        return [str(call["weight"]) for call in calls]
+
+    results = heavy.run_batch([{"image": image(), "weight": w} for w in range(10)])
+    assert [r.text for r in results] == [str(w) for w in range(10)]
+    assert sizes == [10, 5, 2, 3, 5, 2, 3]
+    alone = heavy.run({"image": image(), "weight": 10})
+    assert alone.error is not None
+    assert alone.error.code == "tool_failed"
+    assert "heavy ran out of memory" in alone.error.message
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no memory of it"), ValueError("out of memory")])
+def test_other_errors_are_not_taken_for_exhausted_memory(error):
+    @tool
+    def fail(image: Image) -> str:
+        """Fail.
+
+        Args:
+            image: Any.
+        """
+        raise error
+
+    result = fail.run({"image": image()})
+    assert result.error is not None
+    assert "ran out of memory" not in result.error.message
+
+
+def told(validate, arguments):
+    try:
+        return repr(validate(arguments))
+    except ToolError as error:
+        return str(error)
+
+
+def make(source):
+    scope = {"tool": tool, "Image": Image}
+    exec(source, scope)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("@tool\ndef f(image: Image): pass", "docstring"),
+        ('@tool\ndef f(image: Image):\n    """F."""', "image of the tool f is not described"),
+        ('@tool\ndef f(image):\n    """F.\n\n    Args:\n        image: I.\n    """', "type annotation"),
+        ('@tool\ndef f(*images: Image):\n    """F."""', "without \\* or /"),
+        ('@tool\ndef F1(image: Image):\n    """F.\n\n    Args:\n        image: I.\n        other: O.\n    """', "describes other"),  # noqa: E501
+        ('@tool(name="Not-A-Name")\ndef f():\n    """F."""', "tool name"),
+        ('@tool\nclass F:\n    """F."""', "method run"),
+        ('@tool\ndef f(x: "Missing"):\n    """F."""', "cannot be resolved"),
+        ('@tool\ndef f(x: object):\n    """F.\n\n    Args:\n        x: X.\n    """\n@tool\ndef g(x: type(lambda: 0)):\n    """G.\n\n    Args:\n        x: X.\n    """', "JSON form"),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_definition_errors_say_what_to_mend(source, said):
+    with pytest.raises(ToolDefinitionError, match=said):
+        make(source)
+
+
+def test_a_tool_survives_pickling_with_its_identity():
+    there = pickle.loads(pickle.dumps(shade.with_metadata(plugin="p", version="3")))
+    assert (there.id, there.spec.version) == ("p:shade", "3")
+    assert there.run({"image": image(), "width": 80}).ok
+
+
+def test_result_is_ok_unless_it_has_an_error():
+    assert ToolResult(text="x").ok
+    assert not ToolResult(error=ToolError("timeout", "late")).ok
