@@ -24,6 +24,7 @@ from medvistagym_trl.stages._sft import train_sft
 from medvistagym_trl.stages._token_budget import TokenBudget, measure_tokens
 from medvistagym_trl.stages._trl_config import check_trl_settings, make_grpo_config, make_sft_config
 from medvistagym_trl.stages._untrained_model import build_untrained_model
+from medvistagym_trl.stages._vllm import check_vllm
 
 __all__ = [
     "BatchedToolGRPOTrainer",
@@ -39,6 +40,7 @@ __all__ = [
     "TokenBudget",
     "build_untrained_model",
     "check_trl_settings",
+    "check_vllm",
     "cosine_schedule_with_warmup",
     "decoding_label",
     "decoding_temperatures",

@@ -28,11 +28,12 @@ from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._trl_config import make_grpo_config
+from medvistagym_trl.stages._vllm import VllmTrainer, generation_settings
 
 _VISION_FIELDS = ("pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes")
 
 
-class BatchedToolGRPOTrainer(CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
+class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
     """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
 
     Attributes:
@@ -225,7 +226,7 @@ def train_grpo(
         max_turns=context.config.limits.max_turns,
         completion=completion,
         folder=folder,
-        generation_kwargs={"suppress_tokens": model.suppressed_tokens},
+        generation_kwargs=generation_settings(model.suppressed_tokens, recipe),
     )
     trainer = trainer_class(
         model=model.model,
