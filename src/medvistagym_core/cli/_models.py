@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from medvistagym_core.cli._console import print_json, print_stderr, print_table
+from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._model_tools import import_models
 from medvistagym_core.cli._options import add_command, load_registry
@@ -101,12 +101,14 @@ def _list(options: argparse.Namespace) -> int:
         })  # fmt: skip
         return 0
     if file is None:
-        print(f"There is no models.toml in {models.configuration_folder()}; --models FILE names one elsewhere.")
+        print_text(f"There is no models.toml in {models.configuration_folder()}; --models FILE names one elsewhere.")
     else:
-        print(f"{file}:")
+        print_text(f"{file}:")
         print_table([[f"  {row['name']}", row["state"], row["task"] or "", row["about"]] for row in map(_row, entries)])
     if specialists:
-        print("\nspecialists, by adapter = NAME (`medvistagym models list NAME` says how to get the weights of one):")
+        print_text(
+            "\nspecialists, by adapter = NAME (`medvistagym models list NAME` says how to get the weights of one):"
+        )
         rows = [
             [f"  {name}", facts["task"], facts["licence"]]
             for name, facts in ((n, _facts(s)) for n, s in specialists.items())
@@ -154,10 +156,10 @@ def _describe(options: argparse.Namespace, entries: list[Any], specialists: dict
         print_json({"name": options.name, **_facts(specialist)})
         return 0
     facts = _facts(specialist)
-    print(f"{options.name}: {facts['task']}\n  licence: {facts['licence']}")
+    print_text(f"{options.name}: {facts['task']}\n  licence: {facts['licence']}")
     if not isinstance(specialist, Exception):
-        print(textwrap.fill(specialist.description, 100, initial_indent="  ", subsequent_indent="  "))
-    print(
+        print_text(textwrap.fill(specialist.description, 100, initial_indent="  ", subsequent_indent="  "))
+    print_text(
         f"\n# install it\n{facts['install']}\n\n# its weights, and its entry in models.toml\n{facts['fetch'].strip()}"
     )
     return 0
@@ -215,23 +217,23 @@ def _save(report: Any, file: Path) -> Path | None:
 
 def _print(entry: Any, report: Any, drawn: Path | None) -> None:
     width = min(120, shutil.get_terminal_size().columns)
-    print(
+    print_text(
         f"{entry.name}: {report.task} by {entry.model}{f' ({entry.licence})' if entry.licence else ''}, on {report.picture}"
     )
-    print(textwrap.fill(report.text, width, initial_indent="  ", subsequent_indent="  "))
+    print_text(textwrap.fill(report.text, width, initial_indent="  ", subsequent_indent="  "))
     if report.comparisons:
-        print("beside the model's own pipeline:")
+        print_text("beside the model's own pipeline:")
     else:
-        print("there is no other pipeline of this model here to compare it with")
+        print_text("there is no other pipeline of this model here to compare it with")
     for one in report.comparisons:
         verdict = "same" if one.same else "DIFFERS"
-        print(f"  {verdict}: {one.measure} differs by {one.difference:.4g} (tolerated: {one.tolerance:g})")
+        print_text(f"  {verdict}: {one.measure} differs by {one.difference:.4g} (tolerated: {one.tolerance:g})")
     memory = ", ".join(f"{bytes_ / 2**20:,.0f} MiB on {device}" for device, bytes_ in report.memory_bytes.items())
-    print(f"loaded in {report.load_s:.1f} s; memory: {memory}")
+    print_text(f"loaded in {report.load_s:.1f} s; memory: {memory}")
     rows = [
         [f"  {t.device}", f"{t.images} together", f"{t.seconds:.3f} s", f"{1000 * t.seconds / t.images:.1f} ms each"]
         for t in report.timings
     ]
     print_table(rows)
     if drawn is not None:
-        print(f"drawn in {drawn}")
+        print_text(f"drawn in {drawn}")

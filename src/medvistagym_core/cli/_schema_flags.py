@@ -19,7 +19,7 @@ __all__ = ["RESERVED", "add_flags", "flags_of", "given_arguments", "hint", "pars
 
 RESERVED: Final = frozenset({
     "arguments", "debug", "device", "executor", "help", "image", "image-index", "image-region", "image-unit", "json", "out",
-    "plugins", "tools-from", "tools-from-mcp",
+    "models", "plugins", "tools-from", "tools-from-mcp",
 })  # fmt: skip
 """The command's own flags, without the dashes."""
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

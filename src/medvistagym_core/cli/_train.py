@@ -172,7 +172,7 @@ def _print_plan(options: argparse.Namespace, registry: Registry, trainer: Traine
     if options.json:
         print_json(dict(plan.document))
     else:
-        print(plan.text)
+        print_text(plan.text)
     return 0
 
 
