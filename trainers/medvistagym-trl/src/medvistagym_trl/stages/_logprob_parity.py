@@ -47,7 +47,7 @@ class ModelEngine:
 
     def __init__(self, model: Any, processor: Any, temperature: float) -> None:
         self._model, self._temperature = model, temperature
-        self._image_token = getattr(processor, "image_token_id", None)
+        self._image_token: Any = getattr(processor, "image_token_id", None)
         self._images = fresh_image_processor(processor)
 
     @torch.no_grad()
