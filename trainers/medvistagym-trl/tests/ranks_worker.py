@@ -7,6 +7,8 @@ plays the same episodes. Rank 0 leaves the weights and the log in the folder.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from transformers import TrainerCallback
 
 from medvistagym_core.plugins import Registry
 from medvistagym_core.tools import Toolbox
-from medvistagym_trl._ranks import join_ranks, leave_ranks, rank
+from medvistagym_trl._ranks import join_ranks, leave_ranks, rank, rank_count
 from medvistagym_trl.rollout import make_rollout_context
 from medvistagym_trl.run import episode_metrics
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
@@ -50,28 +52,35 @@ class Scripted(BatchedToolGRPOTrainer):
 
 
 class Stop(TrainerCallback):
-    """Saves and ends the training after a step."""
+    """Sends SIGTERM to the last process alone after a step that is not the last; keeps the model and the log."""
 
     def __init__(self, step: int) -> None:
         self._step = step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self._step:
-            control.should_save = control.should_training_stop = True
+        self.model, self.state = kwargs["model"], state
+        if state.global_step == self._step < state.max_steps and rank() == rank_count() - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def train(folder: Path, steps: int, stop: int) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """Weights and log of a training of `steps` steps that ends after step `stop`, or goes on with one that did."""
+    """Weights and log of a training of `steps` steps that is stopped after step `stop`, or goes on with one that was."""
     recipe = toy_recipe().with_overrides(
         {"grpo.completions": 16, "grpo.steps": steps, "grpo.save_every": 100, "grpo.parity.logprobs_every": 1}
     )
     context = make_rollout_context(recipe, ToyTask(), Toolbox({"mirror": mirror, "shade": shade}), Registry())
     model = build_untrained_model(recipe.model, context, 0)
-    trainer = train_grpo(
-        model, context, recipe, cases=range(4 * steps), completion=128, folder=folder / "steps", record=episode_metrics,
-        callbacks=[Stop(stop)], trainer_class=Scripted,
-    )  # fmt: skip
-    return {name: weight.detach() for name, weight in trainer.model.named_parameters()}, trainer.state.log_history
+    callback = Stop(stop)
+    interrupted = False
+    try:
+        train_grpo(
+            model, context, recipe, cases=range(4 * steps), completion=128, folder=folder / "steps",
+            record=episode_metrics, callbacks=[callback], trainer_class=Scripted,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        interrupted = True
+    assert interrupted == (stop < steps)
+    return {name: weight.detach() for name, weight in callback.model.named_parameters()}, callback.state.log_history
 
 
 if __name__ == "__main__":
