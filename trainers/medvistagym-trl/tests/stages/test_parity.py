@@ -80,6 +80,13 @@ def test_the_certificate_can_be_left_out(train: Any) -> None:
     assert not certified(trainer)
 
 
+def test_log_probabilities_can_be_checked_alone(train: Any) -> None:
+    trainer = train(**{"parity.inputs": False, "parity.logprobs_every": 1})
+    first = trainer.state.log_history[0]
+    assert first["parity/logprob_difference"] < 1e-4
+    assert first["parity/canary_difference"] > 0
+
+
 def test_it_changes_no_weight(train: Any) -> None:
     weights = [
         {name: weight.detach().clone() for name, weight in train(**changes).model.named_parameters()}

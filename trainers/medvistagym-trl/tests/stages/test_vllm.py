@@ -1,4 +1,4 @@
-"""GRPO through a stand-in for vLLM: it expands placeholders, keeps image features by content, and reports log-probabilities.
+"""GRPO through a stand-in for vLLM: it expands placeholders, holds weights of its own, and reports log-probabilities.
 
 vLLM itself is not run here.
 """
@@ -104,7 +104,7 @@ def test_weights_that_do_not_reach_the_engine_stop_the_run(train: Any) -> None:
 
 
 def test_placeholders_that_are_expanded_twice_stop_the_run(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As TRL hands them over; when it no longer does, nothing has to be collapsed any more."""
+    """TRL hands them over expanded. Should this test fail, it no longer does, and nothing has to be collapsed any more."""
     monkeypatch.setattr("medvistagym_trl.stages._vllm.collapse_placeholders", lambda ids, token: ids)
     with pytest.raises(StopIteration):
         train()

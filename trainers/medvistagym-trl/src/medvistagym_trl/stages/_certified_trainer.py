@@ -59,16 +59,16 @@ class CertifiedTrainer:
     _parity_seconds: float = 0.0
 
     def _generate(self: Any, prompts: Any) -> Any:
-        if not self.parity.inputs:
-            return super()._generate(prompts)  # type: ignore[misc]
         processor = self.processing_class
         token = getattr(processor, "image_token_id", None)
         merge = getattr(getattr(processor, "image_processor", None), "merge_size", 1)
-        self._batch, self._parity_seconds = BatchParity(token, merge), 0.0
+        self._batch = BatchParity(token, merge) if self.parity.inputs else None
+        self._parity_seconds = 0.0
         made = super()._generate(prompts)  # type: ignore[misc]
-        prompt_ids, completion_ids, images = made[0], made[1], made[6]
-        self.parity_images = images
-        self._compare(lambda batch: batch.check_rollouts(prompt_ids, completion_ids, images), made)
+        prompt_ids, completion_ids, self.parity_images = made[0], made[1], made[6]
+        if self._batch is not None:
+            images = self.parity_images
+            self._compare(lambda batch: batch.check_rollouts(prompt_ids, completion_ids, images), made)
         return made
 
     def _tool_call_loop(
