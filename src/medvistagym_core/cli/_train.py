@@ -62,7 +62,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="trajectories to learn from, as `medvistagym sample` writes them: a file or a folder; may be given again",
     )
-    parser.add_argument("--run", metavar="FOLDER", type=Path, help="the run folder (default: a new one in runs/)")
+    parser.add_argument(
+        "--run",
+        "--out",
+        dest="run",
+        metavar="FOLDER",
+        type=Path,
+        help="the run folder (default: a new one in runs/); under torchrun, which has a --run of its own, say --out",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an interrupted run (default: the newest)")
     parser.add_argument(
         "--quick", "--smoke", action="store_true", help="everything in about a minute; the figures mean nothing"
@@ -133,10 +140,12 @@ def _train(options: argparse.Namespace) -> int:
         )
         raise
     finally:
-        for place in made:  # a recipe that cannot be had should leave nothing behind
+        for place in made if _is_first_rank() else ():  # a recipe that cannot be had should leave nothing behind
             if any(place.iterdir()):
                 break
             place.rmdir()
+    if not _is_first_rank():
+        return 0
     file = folder / "results.json"
     if not file.is_file():
         raise CommandError(f"the run in {folder} ended without results")
@@ -258,8 +267,18 @@ def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
     return changes
 
 
+def _is_first_rank() -> bool:
+    """Whether this process is the only one of its training, or the first that `torchrun` or `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _folder(chosen: Path | None, *, resume: bool) -> Path:
     """The run folder: a new one, or with `resume` one that is there."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if chosen is None:
+            raise UsageError("the processes of one training need one run folder: name it with --out FOLDER")
+        if not _is_first_rank():  # the first looks at the folder, and may have begun it
+            return chosen
     if resume:
         if chosen is None:
             runs = sorted((folder for folder in RUNS.glob("*") if folder.is_dir()), key=lambda f: f.stat().st_mtime)

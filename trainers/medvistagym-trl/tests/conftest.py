@@ -117,8 +117,8 @@ def registry(task: ToyTask) -> Registry:
     return registry
 
 
-@pytest.fixture(scope="session")
-def recipe() -> Any:
+def toy_recipe() -> Any:
+    """The recipe of the toy task."""
     from medvistagym_trl._recipe import Recipe
 
     return Recipe.model_validate(
@@ -133,6 +133,11 @@ def recipe() -> Any:
             "evaluation": {"n": 4, "batch": 4},
         }
     )
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Any:
+    return toy_recipe()
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,9 @@ def test_importing_the_plugin_loads_nothing_heavy() -> None:
 def test_the_hook_offers_the_trainer() -> None:
     (trainer,) = medvistagym_trainers()
     assert trainer.name == "trl"
-    assert set(trainer.recipes()) == {"chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "scoutvqa"}
+    assert set(trainer.recipes()) == {
+        "chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "scoutvqa", "vllm-colocate", "vllm-server",
+    }  # fmt: skip
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_trl._libraries import configure_libraries
+from medvistagym_trl._ranks import join_ranks, leave_ranks, rank, rank_count, wait_for_ranks
 
 if TYPE_CHECKING:
     from medvistagym_core.environment import EpisodeConfig, Task
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from medvistagym_core.tools import Toolbox
     from medvistagym_core.trajectories import Results
     from medvistagym_trl._recipe import Recipe
+    from medvistagym_trl.run import RunFolder
 
 DEFAULT: Final = "scoutvqa"
 QUICK_OVERRIDES: Final[Mapping[str, Any]] = {
@@ -115,21 +117,24 @@ class TrlTrainer:
         resolved, task = _check(resolved, registry)
         configure_libraries()
         from medvistagym_trl.rollout import make_toolbox
-        from medvistagym_trl.run import BaselineProcess, RunFolder, TrainingPipeline, check_run
+        from medvistagym_trl.run import BaselineProcess, TrainingPipeline, check_run
 
+        join_ranks()
         toolbox = make_toolbox(resolved, registry)
         notes = [] if resume else check_run(resolved, task, toolbox, registry)
-        folder = RunFolder.resume(run, toolbox) if resume else RunFolder.begin(run, resolved, toolbox)
+        folder = _open_folder(run, resolved, toolbox, resume=resume)
         for note in notes:
             folder.print_progress(note)
         pipeline = TrainingPipeline(folder, task, registry)
         try:
             pipeline.warm_up()
-            second = resolved.processes > 1 and pipeline.has_baselines_left
+            second = resolved.processes > 1 and rank_count() == 1 and pipeline.has_baselines_left
             with BaselineProcess(run) if second else nullcontext() as baselines:
-                return pipeline.run(baselines)
+                results = pipeline.run(baselines)
         finally:
             pipeline.close()
+        leave_ranks()
+        return results
 
     def plan(
         self,
@@ -180,6 +185,17 @@ class TrlTrainer:
         from medvistagym_trl.run import load_trained_policy
 
         return load_trained_policy(registry, Path(path), task, toolbox, temperature=temperature, seed=seed)
+
+
+def _open_folder(run: Path, recipe: Recipe, toolbox: Toolbox, *, resume: bool) -> RunFolder:
+    """The run folder: rank 0 begins or resumes it, the others attach to it."""
+    from medvistagym_trl.run import RunFolder
+
+    folder = None
+    if rank() == 0:
+        folder = RunFolder.resume(run, toolbox) if resume else RunFolder.begin(run, recipe, toolbox)
+    wait_for_ranks()
+    return folder or RunFolder.attach(run, toolbox)
 
 
 def _resolve(

@@ -31,8 +31,8 @@ def collect(episodes: list[Any]) -> Any:
 class Scripted(BatchedToolGRPOTrainer):
     """Writes set turns in place of sampled ones, and keeps what was made of them."""
 
-    def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        super()._generate_single_turn(prompt_ids, *args, **kwargs)
+    def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        super()._write_turns(prompt_ids, *args, **kwargs)
         turns = [TURNS[(row + len(ids)) % len(TURNS)] + "<|im_end|>" for row, ids in enumerate(prompt_ids)]
         return [self.processing_class.tokenizer(turn)["input_ids"] for turn in turns], None
 

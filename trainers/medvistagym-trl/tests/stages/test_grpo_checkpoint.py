@@ -97,8 +97,8 @@ class Scripted(BatchedToolGRPOTrainer):
 
     turns: tuple[str, ...] = ()
 
-    def _generate_single_turn(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        super()._generate_single_turn(prompt_ids, *args, **kwargs)
+    def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        super()._write_turns(prompt_ids, *args, **kwargs)
         turns = [self.turns[(row + len(ids)) % len(self.turns)] for row, ids in enumerate(prompt_ids)]
         return [self.processing_class.tokenizer(turn)["input_ids"] for turn in turns], None
 

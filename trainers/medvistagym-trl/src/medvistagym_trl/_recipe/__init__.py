@@ -16,6 +16,7 @@ from medvistagym_trl._recipe._recipe import ComparisonRecipe, EpisodeRecipe, Eva
 from medvistagym_trl._recipe._training_sections import (
     DataFilter,
     GrpoRecipe,
+    ParityRecipe,
     PerceptionRecipe,
     SelfSamplingRecipe,
     SftRecipe,
@@ -34,6 +35,7 @@ __all__ = [
     "GrpoRecipe",
     "LoraRecipe",
     "ModelRecipe",
+    "ParityRecipe",
     "PerceptionRecipe",
     "Recipe",
     "RecipeError",

@@ -9,7 +9,8 @@
     evaluation/           rows of each policy and decoding
     results.json          the table; results.png, drawn
 
-A file is written aside and renamed, so it is whole or not there; a phase that was interrupted is begun again.
+A file is written aside and renamed, so it is whole or not there; a phase that was interrupted is begun again. Of the ranks of a
+training, the first alone writes.
 """
 
 from __future__ import annotations
@@ -49,17 +50,20 @@ class RunFolder:
         path: The folder; made by `begin`.
         recipe: Its recipe.
         toolbox: Its tools.
-        lock: The open file that keeps other processes out.
+        lock: The open file that keeps other processes out; None for a process that only reads the folder, which is every
+            rank but the first of a training with several.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, toolbox: Toolbox, lock: IO[bytes]) -> None:
+    def __init__(self, path: Path, recipe: Recipe, toolbox: Toolbox, lock: IO[bytes] | None) -> None:
         self.path, self.recipe, self.toolbox = path, recipe, toolbox
+        self.writes = lock is not None
         self._lock = lock
         self._start = time.monotonic()
 
     def close(self) -> None:
         """Let another process use the folder."""
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     @classmethod
     def begin(cls, folder: Path, recipe: Recipe, toolbox: Toolbox) -> RunFolder:
@@ -107,6 +111,11 @@ class RunFolder:
             run._forget_unfinished_steps()
         return run
 
+    @classmethod
+    def attach(cls, folder: Path, toolbox: Toolbox) -> RunFolder:
+        """Read a run that rank 0 has begun or resumed, as another rank of it: what is saved, logged or printed is left out."""
+        return cls(folder, cls.read_recipe(folder), toolbox, None)
+
     def done(self, phase: str) -> bool:
         """Whether a phase is finished."""
         return (self.path / "phases" / f"{phase}.json").is_file()
@@ -123,17 +132,23 @@ class RunFolder:
         self.print_progress(f"{name} ...")
         start = time.monotonic()
         yield
+        if not self.writes:
+            return
         seconds = round(time.monotonic() - start, 2)
         atomic_write_text(self.path / "phases" / f"{name}.json", json.dumps({"seconds": seconds}) + "\n")
         self.print_progress(f"{name} done in {seconds:.0f} s")
 
     def print_progress(self, text: str) -> None:
         """A line of progress, on standard error."""
+        if not self.writes:
+            return
         sys.stderr.write(f"[{time.monotonic() - self._start:5.0f} s] {text}\n")
         sys.stderr.flush()
 
     def log(self, phase: str, metrics: Mapping[str, float]) -> None:
         """Append metrics to `metrics.jsonl`."""
+        if not self.writes:
+            return
         line = json.dumps({"phase": phase, **{key: round(float(value), 6) for key, value in metrics.items()}})
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(line + "\n")
@@ -169,6 +184,8 @@ class RunFolder:
 
     def save(self, phase: str, model: LoadedModel) -> None:
         """Save a model as the checkpoint of a phase, with the toolbox's lock beside it."""
+        if not self.writes:
+            return
         target = self.checkpoint(phase)
         part = target.with_name(f".{phase}.part")
         shutil.rmtree(part, ignore_errors=True)
@@ -185,6 +202,8 @@ class RunFolder:
 
     def save_reference(self, phase: str, path: str) -> None:
         """Let the checkpoint of a phase be that of another folder, without a copy of its weights."""
+        if not self.writes:
+            return
         target = self.checkpoint(phase)
         shutil.rmtree(target, ignore_errors=True)
         save_reference(path, target)

@@ -1,20 +1,23 @@
 """Metrics of the episodes of a training step, and which of their trends call for a warning.
 
-Names in `metrics.jsonl`, each a mean over the episodes of a step: `accuracy`, `abstained`, `calls`, `informed`, and the same
-for each family as `FAMILY/accuracy` and so on; `tool/NAME`, calls of each tool; `error/CODE`, errors of each kind;
-`lost_results`, the share of episodes that ended when a result did not fit; `groups/zero_variance`, the share of groups whose
-episodes all earned the same, from which nothing is learnt. Beside them stands what TRL logs, such as `reward`, `loss` and
-`completions/mean_length` (tokens that the policy wrote).
+Names in `metrics.jsonl`, each a mean over the episodes of a step, those of all ranks: `accuracy`, `abstained`, `calls`,
+`informed`, and the same for each family as `FAMILY/accuracy` and so on; `tool/NAME`, calls of each tool; `error/CODE`, errors
+of each kind; `lost_results`, the share of episodes that ended when a result did not fit; `groups/zero_variance`, the share of
+groups whose episodes all earned the same, from which nothing is learnt. Beside them stand `parity/...`, the certificate that
+the trainer saw what the policy saw, and what TRL logs, such as `reward`, `loss` and `completions/mean_length` (tokens that the
+policy wrote).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final, get_args
 
 from medvistagym_core.environment import Episode
 from medvistagym_core.tools import ErrorCode
+from medvistagym_trl._ranks import gather_from_ranks
 from medvistagym_trl._recipe import WatchRecipe
 
 WINDOW_STEPS: Final = 10
@@ -30,49 +33,78 @@ MIN_TOOL_USE: Final = 0.1
 """Calls an episode from which on tools count as used."""
 
 
+@dataclasses.dataclass(frozen=True)
+class EpisodeFacts:
+    """What is counted of a finished episode; small, so that ranks can hand it to each other."""
+
+    case: str
+    family: str
+    tools: tuple[str, ...]
+    correct: bool
+    abstained: bool
+    informed: bool | None
+    calls: tuple[str, ...]
+    errors: tuple[str, ...]
+    lost_result: bool
+    reward: float
+
+
+def episode_facts(episode: Episode) -> EpisodeFacts:
+    """What is counted of a finished episode."""
+    raised = [error for step in episode.steps for error in (step.turn.error, *(r.error for r in step.results))]
+    return EpisodeFacts(
+        case=episode.case.id,
+        family=episode.case.family,
+        tools=tuple(episode.toolbox),
+        correct=episode.grade.correct,
+        abstained=episode.grade.abstained,
+        informed=episode.final[0].had_required_information,
+        calls=tuple(call.name for step in episode.steps for call in step.turn.calls),
+        errors=tuple(error.code for error in raised if error is not None),
+        lost_result=episode.termination == "tokens",
+        reward=float(episode.score.total),
+    )
+
+
 def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
-    """The metrics of a batch of finished episodes; none of an empty one."""
-    if not episodes:
+    """The metrics of a batch of finished episodes, those of all ranks together; none of an empty one."""
+    facts = gather_from_ranks([episode_facts(episode) for episode in episodes])
+    if not facts:
         return {}
-    families: dict[str, list[Episode]] = defaultdict(list)
-    for episode in episodes:
-        families[episode.case.family].append(episode)
-    metrics = _outcome_metrics(episodes, "")
+    families: dict[str, list[EpisodeFacts]] = defaultdict(list)
+    for each in facts:
+        families[each.family].append(each)
+    metrics = _outcome_metrics(facts, "")
     for family, members in sorted(families.items()):
         metrics |= _outcome_metrics(members, f"{family}/")
-    tools: Counter[str] = Counter()
-    errors: Counter[str] = Counter()
-    for episode in episodes:
-        for step in episode.steps:
-            tools.update(call.name for call in step.turn.calls)
-            raised = [step.turn.error, *(result.error for result in step.results)]
-            errors.update(error.code for error in raised if error is not None)
-    metrics |= {f"tool/{name}": tools[name] / len(episodes) for name in episodes[0].toolbox}
-    metrics["lost_results"] = sum(each.termination == "tokens" for each in episodes) / len(episodes)
-    metrics["groups/zero_variance"] = _zero_variance(episodes)
-    return metrics | {f"error/{code}": errors[code] / len(episodes) for code in get_args(ErrorCode)}
+    tools = Counter(name for each in facts for name in each.calls)
+    errors = Counter(code for each in facts for code in each.errors)
+    metrics |= {f"tool/{name}": tools[name] / len(facts) for name in facts[0].tools}
+    metrics["lost_results"] = sum(each.lost_result for each in facts) / len(facts)
+    metrics["groups/zero_variance"] = _zero_variance(facts)
+    return metrics | {f"error/{code}": errors[code] / len(facts) for code in get_args(ErrorCode)}
 
 
-def _outcome_metrics(episodes: Sequence[Episode], prefix: str) -> dict[str, float]:
-    n = len(episodes)
+def _outcome_metrics(facts: Sequence[EpisodeFacts], prefix: str) -> dict[str, float]:
+    n = len(facts)
     metrics = {
-        f"{prefix}accuracy": sum(each.grade.correct for each in episodes) / n,
-        f"{prefix}abstained": sum(each.grade.abstained for each in episodes) / n,
-        f"{prefix}calls": sum(len(step.turn.calls) for each in episodes for step in each.steps) / n,
+        f"{prefix}accuracy": sum(each.correct for each in facts) / n,
+        f"{prefix}abstained": sum(each.abstained for each in facts) / n,
+        f"{prefix}calls": sum(len(each.calls) for each in facts) / n,
     }
-    informed = [known for each in episodes if (known := each.final[0].had_required_information) is not None]
+    informed = [each.informed for each in facts if each.informed is not None]
     return metrics | ({f"{prefix}informed": sum(informed) / len(informed)} if informed else {})
 
 
-def _zero_variance(episodes: Sequence[Episode]) -> float:
+def _zero_variance(facts: Sequence[EpisodeFacts]) -> float:
     """Share of the groups of episodes of one case whose rewards are all equal.
 
     TRL's own `frac_reward_zero_std` is 0 where rewards are scaled by the batch, whatever the groups are.
     """
     groups: dict[str, set[float]] = defaultdict(set)
-    for episode in episodes:
-        if episode.termination != "tokens":
-            groups[episode.case.id].add(float(episode.score.total))
+    for each in facts:
+        if not each.lost_result:
+            groups[each.case].add(each.reward)
     return sum(len(rewards) == 1 for rewards in groups.values()) / len(groups) if groups else 1.0
 
 

@@ -14,6 +14,7 @@ import torch
 from medvistagym_core.environment import HasPerceptionItems, Task
 from medvistagym_core.plugins import Registry
 from medvistagym_core.trajectories import ResultRow, Results, format_table
+from medvistagym_trl._ranks import on_first_rank, wait_for_ranks
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.run._folder import RunFolder, atomic_write_text
 from medvistagym_trl.run._plot import plot_results
@@ -107,7 +108,7 @@ class TrainingPipeline:
         if baselines is not None:
             baselines.wait()
         self.run_baselines()
-        return self.report()
+        return on_first_rank(self.report)
 
     def run_baselines(self) -> None:
         """Run the stages of the policies to compare with."""
@@ -121,10 +122,14 @@ class TrainingPipeline:
     def _run_stage(self, name: str, stage: Callable[[], None]) -> None:
         if self.run_folder.done(name):
             return
+        alone = name == "perception" or name.startswith("evaluation-")
         torch.manual_seed(self.recipe.seed)
         with self.run_folder.phase(name):
-            stage()
-        shutil.rmtree(self.setup.steps_folder(name), ignore_errors=True)  # needed only to go on with the stage
+            if self.run_folder.writes or not alone:
+                stage()
+        wait_for_ranks()  # the first saves what the others go on with
+        if self.run_folder.writes:
+            shutil.rmtree(self.setup.steps_folder(name), ignore_errors=True)  # needed only to go on with the stage
 
     def perception(self) -> None:
         """Build the model, or load the one given, and train it to see."""

@@ -12,7 +12,7 @@ from medvistagym_trl._recipe import Recipe, RecipeError
 from medvistagym_trl.model import base_checkpoint, load_processor, referenced
 from medvistagym_trl.rollout import RolloutContext, make_rollout_context
 from medvistagym_trl.run._supervised import open_data
-from medvistagym_trl.stages import TokenBudget, check_trl_settings, measure_tokens
+from medvistagym_trl.stages import TokenBudget, check_trl_settings, check_vllm, measure_tokens
 
 
 def check_run(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) -> list[str]:
@@ -31,6 +31,7 @@ def check_run(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) 
         SelectionError: The first thing that cannot work; a sentence says why.
     """
     _check_packages(recipe)
+    check_vllm(recipe)
     check_trl_settings(recipe)
     context = make_rollout_context(recipe, task, toolbox, registry)
     notes: list[str] = []

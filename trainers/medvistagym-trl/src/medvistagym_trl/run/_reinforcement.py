@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from medvistagym_core.rollouts import rollout
 from medvistagym_core.trajectories import SamplingParams
+from medvistagym_trl._ranks import on_first_rank, rank
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.rollout import locate_case, training_cases
 from medvistagym_trl.run._callbacks import GrpoLogCallback
@@ -31,7 +32,8 @@ def run_grpo_tail(setup: RunSetup, before: str) -> None:
     """More of it on those of some candidate cases that the policy answers right in few of a group's episodes."""
     grpo = setup.recipe.grpo
     tail, model = grpo.tail, setup.load_to_train(before)
-    rates = _pass_rates(setup, model, training_cases(setup.context, TAIL_CASES, tail.candidates))
+    candidates = training_cases(setup.context, TAIL_CASES, tail.candidates)
+    rates = on_first_rank(lambda: _pass_rates(setup, model, candidates))
     chosen = [case for case, rate in rates.items() if tail.min_pass_rate <= rate <= tail.max_pass_rate]
     setup.folder.print_progress(
         f"tail curriculum: {len(chosen)} of {len(rates)} cases have a pass rate from {tail.min_pass_rate:g} to "
@@ -56,7 +58,8 @@ def completion_tokens(setup: RunSetup, model: LoadedModel) -> int:
 
 def _train(setup: RunSetup, phase: str, model: LoadedModel, cases: Sequence[int]) -> None:
     recipe = setup.recipe
-    folder, path = setup.steps_folder(phase), setup.trajectories(f"training-{phase}.jsonl")
+    mine = f"-rank{rank()}" if rank() else ""
+    folder, path = setup.steps_folder(phase), setup.trajectories(f"training-{phase}{mine}.jsonl")
     if not whole_checkpoints(folder):
         path.unlink(missing_ok=True)
     completion = completion_tokens(setup, model)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from medvistagym_core.environment import HasPerceptionItems
 from medvistagym_core.rollouts import rollout
 from medvistagym_core.trajectories import Trajectory, TrajectoryWriter
+from medvistagym_trl._ranks import on_first_rank
 from medvistagym_trl._recipe import SftRecipe, ValidationRecipe
 from medvistagym_trl.model import LoadedModel, TokenCounter
 from medvistagym_trl.rollout import (
@@ -82,6 +83,15 @@ def run_self_sampling(setup: RunSetup, number: int, before: str) -> None:
     rules, model = recipe.self_sampling, setup.load_to_train(before)
     phase = f"self_sampling_{number}"
     path = setup.trajectories(f"{phase}.jsonl")
+    on_first_rank(lambda: _play(setup, number, phase, model, path))
+    data = open_data(context, recipe, (str(path),), model)
+    setup.folder.print_progress(str(data.report))
+    _train_on_data(setup, phase, model, data, rules.steps)
+
+
+def _play(setup: RunSetup, number: int, phase: str, model: LoadedModel, path: Path) -> None:
+    """Let the policy play the training cases of a round, into a trajectory file."""
+    context, rules = setup.context, setup.recipe.sft.self_sampling
     policy = SamplingPolicy(
         model,
         context.rendered_schemas,
@@ -111,9 +121,6 @@ def run_self_sampling(setup: RunSetup, number: int, before: str) -> None:
             )
             for _ in episodes:
                 pass
-    data = open_data(context, recipe, (str(path),), model)
-    setup.folder.print_progress(str(data.report))
-    _train_on_data(setup, phase, model, data, rules.steps)
 
 
 def open_data(
@@ -192,7 +199,8 @@ def _train_on_demonstrations(
     model = setup.load_to_train("perception")
     saved = range(offset, offset + min(SAVED_DEMONSTRATIONS, steps * recipe.sft.batch))
     path: Path = setup.trajectories(f"lessons-{phase}.jsonl")
-    write_demonstrations(context, factory, f"lessons of {_LABELS[phase]}", saved, recipe.seed, path)
+    teacher = f"lessons of {_LABELS[phase]}"
+    on_first_rank(lambda: write_demonstrations(context, factory, teacher, saved, recipe.seed, path))
     source: ConversationSource = DemonstrationSource(context, factory, offset, recipe.seed)
     collator = ConversationCollator(
         source,
@@ -217,6 +225,7 @@ def _perception(setup: RunSetup, context: RolloutContext, model: LoadedModel, sh
 def _train(setup: RunSetup, phase: str, model: LoadedModel, collator: ConversationCollator, steps: int) -> None:
     recipe = setup.recipe
     count = 0 if phase in _BASELINES else min(recipe.sft.show_examples, steps * recipe.sft.batch)
+    count = count if setup.folder.writes else 0
     examples = preview_examples(collator, model.processor, range(count))
     if examples:
         text = "\n\n".join(f"example {number}: {example}" for number, example in enumerate(examples, 1))

@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 from transformers import TrainerCallback
 
+from medvistagym_trl._ranks import on_first_rank
 from medvistagym_trl._recipe import ValidationRecipe
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.run._folder import atomic_write_text
@@ -85,6 +86,8 @@ def validation_callbacks(
         return {"accuracy": whole.accuracy, "calls": whole.calls_per_question, "abstained": whole.abstained}
 
     def keep(step: int, accuracy: float) -> None:
+        if not setup.folder.writes:
+            return
         setup.folder.save(_best(phase), model)
         record = json.dumps({"step": step, "accuracy": accuracy})
         atomic_write_text(setup.folder.checkpoint(_best(phase)) / _RECORD, record + "\n")
@@ -98,13 +101,13 @@ def validation_callbacks(
 
     record = setup.folder.checkpoint(_best(phase)) / _RECORD
     best = float(json.loads(record.read_text("utf-8"))["accuracy"]) if record.is_file() else None
-    return [ValidationCallback(recipe, play, keep, log, best)]
+    return [ValidationCallback(recipe, lambda: on_first_rank(play), keep, log, best)]
 
 
 def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:
     """Put the weights of the best validation in the place of the last ones."""
     best = setup.folder.checkpoint(_best(phase))
-    if not (recipe.every and recipe.keep_best and (best / _RECORD).is_file()):
+    if not (setup.folder.writes and recipe.every and recipe.keep_best and (best / _RECORD).is_file()):
         return
     record = json.loads((best / _RECORD).read_text("utf-8"))
     setup.folder.print_progress(f"{phase} ends with the weights of step {record['step']}, the best validation")

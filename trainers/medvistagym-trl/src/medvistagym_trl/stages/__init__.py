@@ -8,7 +8,9 @@ from medvistagym_trl.stages._evaluate import decoding_label, decoding_temperatur
 from medvistagym_trl.stages._example_preview import preview_examples
 from medvistagym_trl.stages._grpo import BatchedToolGRPOTrainer, EpisodeRewardFunction, train_grpo
 from medvistagym_trl.stages._guarded_trainer import NonFiniteError, whole_checkpoints
+from medvistagym_trl.stages._logprob_parity import ModelEngine, ScoringEngine
 from medvistagym_trl.stages._optim import Float32Muon, newton_schulz
+from medvistagym_trl.stages._parity import ParityError
 from medvistagym_trl.stages._perception import (
     PerceptionCollator,
     cosine_schedule_with_warmup,
@@ -22,18 +24,23 @@ from medvistagym_trl.stages._sft import train_sft
 from medvistagym_trl.stages._token_budget import TokenBudget, measure_tokens
 from medvistagym_trl.stages._trl_config import check_trl_settings, make_grpo_config, make_sft_config
 from medvistagym_trl.stages._untrained_model import build_untrained_model
+from medvistagym_trl.stages._vllm import check_vllm
 
 __all__ = [
     "BatchedToolGRPOTrainer",
     "ConversationCollator",
     "EpisodeRewardFunction",
     "Float32Muon",
+    "ModelEngine",
     "NonFiniteError",
+    "ParityError",
     "PerceptionCollator",
     "SamplingPolicy",
+    "ScoringEngine",
     "TokenBudget",
     "build_untrained_model",
     "check_trl_settings",
+    "check_vllm",
     "cosine_schedule_with_warmup",
     "decoding_label",
     "decoding_temperatures",

@@ -1,8 +1,8 @@
 """Reinforcement learning with TRL's `GRPOTrainer` and its own multi-turn tool loop.
 
-Three things are added to the trainer, none is replaced: tool calls run together over the batch (`BatchedToolCalls`), the
-toolbox's exact schemas in place of those TRL would guess from signatures, and vision fields as tensors where a PIL image
-processor returns lists.
+Four things are added to the trainer, none is replaced: tool calls run together over the batch (`BatchedToolCalls`), the
+toolbox's exact schemas in place of those TRL would guess from signatures, vision fields as tensors where a PIL image
+processor returns lists, and the parity certificate (`CertifiedTrainer`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from medvistagym_core.environment import Episode
 from medvistagym_trl._recipe import Recipe
 from medvistagym_trl.model import LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
+from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._trl_config import make_grpo_config
+from medvistagym_trl.stages._vllm import VllmTrainer, generation_settings
 
 _VISION_FIELDS = ("pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes")
 
 
-class BatchedToolGRPOTrainer(GuardedTrainer, GRPOTrainer):
+class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
     """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
 
     Attributes:
@@ -57,9 +59,7 @@ class BatchedToolGRPOTrainer(GuardedTrainer, GRPOTrainer):
         for adapter in adapters:
             adapter.tool_calls = calls
         try:
-            return super()._tool_call_loop(  # type: ignore[no-untyped-call]
-                prompts, prompt_ids, completion_ids, completions, *args, **kwargs
-            )
+            return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *args, **kwargs)
         finally:
             self.unbatched_calls += calls.unbatched_calls
             self._tool_calls = None
@@ -78,12 +78,12 @@ class BatchedToolGRPOTrainer(GuardedTrainer, GRPOTrainer):
             environment.adapter.generation_seconds = self._generation_seconds
         return super()._generate(prompts)
 
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+    def _write_turns(self, *args: Any, **kwargs: Any) -> Any:
         if self._tool_calls is not None:
             self._tool_calls.begin_turn()
         start = time.perf_counter()
         try:
-            return super()._generate_single_turn(*args, **kwargs)  # type: ignore[no-untyped-call]
+            return super()._write_turns(*args, **kwargs)
         finally:
             self._generation_seconds.append(time.perf_counter() - start)
 
@@ -213,6 +213,7 @@ def train_grpo(
 
     Raises:
         NonFiniteError: A loss or gradient was no number.
+        ParityError: What is trained on is not what the policy read.
         KeyboardInterrupt: SIGINT or SIGTERM came; the last step is saved.
     """
     steps = len(cases) * recipe.grpo.group // recipe.grpo.completions
@@ -225,7 +226,7 @@ def train_grpo(
         max_turns=context.config.limits.max_turns,
         completion=completion,
         folder=folder,
-        generation_kwargs={"suppress_tokens": model.suppressed_tokens},
+        generation_kwargs=generation_settings(model.suppressed_tokens, recipe),
     )
     trainer = trainer_class(
         model=model.model,
@@ -237,6 +238,7 @@ def train_grpo(
         callbacks=list(callbacks),
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
+    trainer.parity = recipe.grpo.parity
     trainer.add_callback(_PrefetchCallback(context, cases, recipe))
     trainer.remove_callback(PrinterCallback)
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_no_unscored_row)

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from transformers import TrainerCallback
 
+from medvistagym_trl._ranks import gather_from_ranks
+
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -31,8 +33,10 @@ class InterruptCallback(TrainerCallback):
             self._handlers = {number: signal.signal(number, self._take) for number in _SIGNALS}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Save and stop, where a signal came."""
-        if self._received is not None:
+        """Save and stop, where a signal came: to any process, since all of them take and save the same steps."""
+        received = [number for number in gather_from_ranks([self._received]) if number is not None]
+        if received:
+            self._received = received[0]
             control.should_save = control.should_training_stop = True
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

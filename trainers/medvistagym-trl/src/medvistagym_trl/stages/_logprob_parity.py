@@ -1,0 +1,152 @@
+"""Whether the trainer's log-probabilities are those that an engine gives to the same tokens and images.
+
+The trainer computes them in padded parts of a batch, through caches of image features; the engine reads one row at a time,
+its images through a fresh processor. What is cached wrongly, placed wrongly or not synchronised shows as a difference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import PIL.Image
+import PIL.ImageOps
+import torch
+
+from medvistagym_trl._recipe import ParityRecipe
+from medvistagym_trl.stages._parity import ParityMismatch
+
+FLOAT32_BOUND: Final = 1e-3
+"""Largest mean difference of the log-probabilities of a row, nats a token, in float32 (measured: 3e-7)."""
+HALF_BOUND: Final = 0.05
+"""The same in bfloat16 and float16: a choice, not measured."""
+
+
+class ScoringEngine(Protocol):
+    """Gives log-probabilities of tokens under a policy."""
+
+    def score(self, ids: Sequence[int], start: int, images: Sequence[PIL.Image.Image]) -> torch.Tensor:
+        """Log-probabilities float32 (tokens - start,) of `ids[start:]`, at the temperature of the training.
+
+        Args:
+            ids: The tokens of a row, its placeholders expanded.
+            start: First token that is scored, at least 1.
+            images: The images of the row, in order.
+        """
+
+
+class ModelEngine:
+    """The trained model itself, fed one row without padding, its images through a processor that has cached nothing.
+
+    Args:
+        model: The model, not wrapped.
+        processor: Its processor.
+        temperature: That logits are divided by.
+    """
+
+    def __init__(self, model: Any, processor: Any, temperature: float) -> None:
+        self._model, self._temperature = model, temperature
+        self._image_token: Any = getattr(processor, "image_token_id", None)
+        self._images = fresh_image_processor(processor)
+
+    @torch.no_grad()
+    def score(self, ids: Sequence[int], start: int, images: Sequence[PIL.Image.Image]) -> torch.Tensor:
+        """Log-probabilities of `ids[start:]`."""
+        device = self._model.device
+        whole = torch.tensor([list(ids)], device=device)
+        fields: dict[str, Any] = {}
+        if images:
+            features = self._images(images=list(images), return_tensors="pt")
+            fields = {key: value.to(device) for key, value in features.items()}
+            fields["mm_token_type_ids"] = torch.eq(whole, self._image_token).long()
+        logits = self._model(input_ids=whole, **fields).logits[0, start - 1 : -1].float() / self._temperature
+        scores: torch.Tensor = logits.log_softmax(-1).gather(-1, whole[0, start:, None])[:, 0]
+        return scores
+
+
+def fresh_image_processor(processor: Any) -> Any:
+    """The image processor of a processor, with nothing cached."""
+    images = processor.image_processor
+    return type(images).from_dict(images.to_dict())
+
+
+def check_logprobs(
+    ours: torch.Tensor,
+    output: Mapping[str, Any],
+    images: Sequence[Sequence[PIL.Image.Image] | None],
+    engine: ScoringEngine,
+    recipe: ParityRecipe,
+    *,
+    half: bool,
+) -> dict[str, float]:
+    """Compare the log-probabilities of some rows of a batch.
+
+    Args:
+        ours: Those of the trainer, float32 (rows, tokens of the longest completion).
+        output: The batch, as TRL's `_generate_and_score_completions` gives it.
+        images: The images of each row, in order.
+        engine: Scores the rows on its own.
+        recipe: How many rows, and how far they may differ.
+        half: Whether one of the two computes in half precision.
+
+    Returns:
+        `logprob_difference`: the largest mean difference of a row between trainer and engine, in nats a token;
+        `engine_difference`: the same against the engine that sampled, where it reported log-probabilities;
+        `canary_difference`: the largest change of a log-probability when inverted images take the place of a row's own.
+
+    Raises:
+        ParityMismatch: They differ by more than the bound, or the canary changes nothing.
+    """
+    bound = recipe.max_logprob_difference or (HALF_BOUND if half else FLOAT32_BOUND)
+    most = sorted(range(len(ours)), key=lambda row: -len(images[row] or ()))
+    rows = sorted(most[: recipe.rows])
+    found = {"logprob_difference": 0.0}
+    masks = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
+    for row in rows:
+        prompt = output["prompt_ids"][row][output["prompt_mask"][row].bool()].tolist()
+        completion = output["completion_ids"][row][output["completion_mask"][row].bool()].tolist()
+        mask = masks[row, : len(completion)].bool()
+        mine = ours[row, : len(completion)][mask]
+        shown = list(images[row] or ())
+        theirs = engine.score(prompt + completion, len(prompt), shown)[mask]
+        if len(mine):
+            difference = float((mine - theirs).abs().mean())
+            found["logprob_difference"] = max(found["logprob_difference"], difference)
+            _refuse_beyond(row, difference, bound, "of the trainer and of an engine that reads it alone")
+        if shown and len(mine):
+            canary = [PIL.ImageOps.invert(image.convert("RGB")) for image in shown]
+            change = float((engine.score(prompt + completion, len(prompt), canary)[mask] - theirs).abs().max())
+            found["canary_difference"] = max(found.get("canary_difference", 0.0), change)
+            if change == 0:
+                raise ParityMismatch(
+                    row, "inverted images leave every log-probability as it was: it is not shown its images"
+                )
+    sampled = output.get("sampling_per_token_logps")
+    if sampled is not None:
+        differences = _engine_differences(ours, sampled, masks.bool())
+        found["engine_difference"] = max(differences)
+        for row, difference in enumerate(differences):
+            _refuse_beyond(row, difference, bound, "of the trainer and of the engine that sampled it")
+    return found
+
+
+def weights_fingerprint(model: Any) -> torch.Tensor:
+    """Two sums over the trained weights, float64 (2,): under weights of their place, and of what was added up."""
+    total = torch.zeros(2, dtype=torch.float64)
+    for number, weight in enumerate(each for each in model.parameters() if each.requires_grad):
+        value = weight.detach().double().sum().cpu() * (1 + math.cos(number))
+        total += torch.stack([value, weight.detach().abs().double().sum().cpu()])
+    return total.to(next(model.parameters()).device)
+
+
+def _engine_differences(ours: torch.Tensor, sampled: torch.Tensor, mask: torch.Tensor) -> list[float]:
+    difference = torch.nan_to_num((ours - sampled).abs()) * mask  # an engine reports NaN where it has none
+    return (difference.sum(1) / mask.sum(1).clamp(min=1)).tolist()
+
+
+def _refuse_beyond(row: int, difference: float, bound: float, whose: str) -> None:
+    if not difference <= bound:
+        raise ParityMismatch(
+            row, f"the log-probabilities {whose} differ by {difference:.3g} a token, and {bound:g} is the bound"
+        )

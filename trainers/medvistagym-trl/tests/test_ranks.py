@@ -1,0 +1,132 @@
+"""Several processes train as one: the same batch, weights and counts, and one run folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medvistagym_trl._recipe import RecipeError
+from medvistagym_trl.run import RunFolder
+from medvistagym_trl.stages import make_grpo_config, make_sft_config
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+WORKER = Path(__file__).with_name("ranks_worker.py")
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+"""Float32 sums in another order, after two steps of AdamW."""
+SAME = ("accuracy", "calls", "reward", "reward_std", "tool/shade", "error/unknown_tool", "parity/rows", "parity/images")
+
+
+def launch(count: int, *command: Any, timeout: int = 500) -> subprocess.CompletedProcess[str]:
+    """Run a command in several processes, as `torchrun` starts them."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count)]
+    done = subprocess.run(
+        [*torchrun, *map(str, command)], env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def train_alone(folder: Path, steps: int, stop: int) -> Any:
+    spec = importlib.util.spec_from_file_location("ranks_worker", WORKER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.train(folder, steps, stop)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_one_goes_on_where_they_stopped(tmp_path: Path) -> None:
+    whole, log = train_alone(tmp_path / "one", 3, 3)
+    two = tmp_path / "two"
+    two.mkdir()
+    launch(2, WORKER, two, 3, 2)
+    ranks = json.loads((two / "log.json").read_text())
+    for mine, theirs in zip(log[:2], ranks[:2], strict=True):
+        for name in SAME:
+            assert mine[name] == pytest.approx(theirs[name], abs=1e-6), name
+        assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+    resumed, _ = train_alone(two, 3, 3)
+    moved = torch.load(two / "weights.pt", weights_only=True)
+    assert not all(torch.equal(weight, moved[name]) for name, weight in resumed.items())
+    for name, weight in whole.items():
+        torch.testing.assert_close(resumed[name], weight, **CLOSE)
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_has_one_folder_and_one_table(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    changes = {
+        "perception.steps": 2,
+        "sft.steps": 2,
+        "grpo.steps": 2,
+        "grpo.completions": 16,
+        "grpo.validation.every": 1,
+        "grpo.validation.n": 4,
+        "comparison.policies": "[]",
+        "evaluation.n": 4,
+        "evaluation.decodings": '["greedy"]',
+        "evaluation.policies": '["grpo"]',
+    }
+    settings = [f"--set={name}={value}" for name, value in changes.items()]
+    done = launch(2, "-m", "medvistagym_core.cli", "train", "--quick", "--out", run, *settings)
+    assert done.stdout.count("SFT + GRPO") == 1
+    assert done.stderr.count("] grpo done in") == 1
+    assert json.loads((run / "results.json").read_text())["rows"]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["phase"] == "grpo"]
+    assert [line["step"] for line in steps] == [1, 2]
+    assert all(line["parity/rows"] == 16 for line in steps)
+    assert {file.name for file in (run / "trajectories").glob("training-*.jsonl")} == {
+        "training-grpo.jsonl",
+        "training-grpo-rank1.jsonl",
+    }
+
+
+def test_the_batch_of_a_step_does_not_depend_on_the_number_of_processes(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medvistagym_trl.stages._trl_config.rank_count", lambda: 2)
+    assert make_sft_config(recipe, steps=1, folder=tmp_path).per_device_train_batch_size == recipe.sft.batch // 2
+    config = make_grpo_config(recipe, steps=1, max_turns=2, completion=16, folder=tmp_path)
+    assert config.per_device_train_batch_size * 2 * config.gradient_accumulation_steps == recipe.grpo.completions
+    odd = recipe.with_overrides({"sft.batch": 3})
+    with pytest.raises(RecipeError, match=r"sft\.batch 3 cannot be split evenly over 2 processes of 1 parts .*; 2 can"):
+        make_sft_config(odd, steps=1, folder=tmp_path)
+
+
+def test_a_rank_that_is_not_the_first_writes_nothing(recipe: Any, context: Any, model: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = RunFolder.begin(folder, recipe, context.toolbox)
+    before = sorted(folder.rglob("*"))
+    other = RunFolder.attach(folder, context.toolbox)
+    with other.phase("sft"):
+        other.log("sft", {"step": 1, "loss": 1.0})
+        other.save("sft", model)
+        other.save_reference("perception", "elsewhere")
+    assert sorted(folder.rglob("*")) == before
+    assert not other.done("sft")
+    assert other.recipe == recipe
+    other.close()
+    first.close()
+
+
+def test_processes_of_one_training_need_the_name_of_one_folder(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medvistagym_core.cli import main
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "--quick"]) == 2
+    assert "need one run folder: name it with --out FOLDER" in capsys.readouterr().err
