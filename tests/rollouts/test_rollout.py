@@ -224,6 +224,7 @@ def test_arguments_are_checked(task, toolbox):
 def test_ctrl_c_leaves_a_file_that_reads(tmp_path, toolbox, task):
     script = f"""
         import importlib.util, sys, time
+        sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
         spec = importlib.util.spec_from_file_location("toys", {str(Path(__file__).parents[1] / "conftest.py")!r})
         toys = importlib.util.module_from_spec(spec); sys.modules["toys"] = toys; spec.loader.exec_module(toys)
         from medvistagym_core import Toolbox

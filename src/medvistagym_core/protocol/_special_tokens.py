@@ -72,7 +72,7 @@ class SpecialTokens:
         marks = [*tokens, *_role_headers(processor, tokens)]
         if normalizer is not None:
             marks += [normal for token in tokens if (normal := normalizer.normalize_str(token).strip())]
-        marks = list(dict.fromkeys(marks))
+        marks = list(dict.fromkeys(mark for mark in marks if mark.strip() not in _PROTOCOL_TAGS))
         others = tuple(mark for mark in marks if escape_policy_text(mark) == mark)
         pattern = _pattern_of(mark for mark in others if len(mark) > 1)
         special = cls(tuple(marks), others, pattern, _dangling_starts(others, marks), normalizer)
