@@ -60,13 +60,15 @@ format: $(INSTALLED)
 bench: $(INSTALLED)
 	@for bench in $(filter-out %/rows.py %/table.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$bench"; $(BIN)/python $$bench || exit 1; done
 
-# What is generated: the published schemas, the index of plugins, the command-line reference, the table of benchmarks.
+# What is generated: the published schemas, the index of plugins, the command-line reference, the table of benchmarks, and the
+# install commands of every page.
 docs: $(INSTALLED)
 	$(BIN)/python -m medvistagym_core.cli._published_schemas schemas/v1
 	$(BIN)/python -m medvistagym_core.plugins._catalog registry
 	$(BIN)/python -m medvistagym_core.cli._reference docs/cli.md
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/install_sentences.py
 
 # Every distribution as sdist and wheel, into dist/; each wheel is built from its sdist, so that both are whole.
 # `pip install --find-links dist 'medvistagym-core[tools]'` then installs by name.

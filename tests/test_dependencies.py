@@ -20,8 +20,9 @@ NAMES = {
     "yaml": "pyyaml",
     "nrrd": "pynrrd",
 }
-# What the core works with where it is installed already, and never asks for: the checkpoint's own libraries, and `datasets`.
-GUESTS = {"medvistagym-core": {"cv2", "datasets", "torch", "transformers"}}
+# What the core works with where it is installed already, and never asks for: the checkpoint's own libraries (jinja2 renders its
+# chat template), and `datasets`.
+GUESTS = {"medvistagym-core": {"cv2", "datasets", "jinja2", "torch", "transformers"}}
 
 
 def imports(source: Path) -> Iterator[tuple[str, Path]]:
