@@ -163,7 +163,7 @@ def test_a_terminal_obeys_no_name_of_a_file(run: Run, tmp_path: Path) -> None:
     file.write_bytes(b"no picture")
     said = run("tools", "call", "measure", "--image", file)
     assert said.code != 0
-    assert "\\u001b[2J" in said.err
+    assert "\\x1b[2J" in said.err
     assert CONTROLS.search(said.out + said.err) is None
 
 

@@ -97,7 +97,7 @@ def test_a_call_as_it_should_be_is_not_said_to_be_repaired() -> None:
         (CALL + "}", 'no "}" after it'),
         (CALL.replace("}}", ",}}"), "not JSON"),
         ("{“name”: “zoom”}", "plain double quotes"),
-        ("<function=zoom><parameter=image>0</parameter></function>", "not JSON"),
+        ("<function=zoom><parameter=image>0</parameter></function>", "control mark"),
         ("zoom(image=0)", "not JSON"),
         ("[]", "empty"),
         ("``` ```", "not JSON"),

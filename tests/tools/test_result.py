@@ -100,7 +100,7 @@ REFUSED = {
     "pixels of another shape": lambda: forged(pixels=np.zeros((2, 2, 2, 2))),
     "complex pixels": lambda: forged(pixels=np.zeros((2, 2), complex)),
     "no photometric": lambda: forged(photometric="HSV"),
-    "a unit that is none": lambda: Image(pixels=GREY, unit=None),
+    "a unit that is a number": lambda: Image(pixels=GREY, unit=5),
     "a modality that is a number": lambda: Image(pixels=GREY, modality=5),
     "an endless unit": lambda: Image(pixels=GREY, unit="x" * 10**6),
     "attributes that are a list": lambda: Image(pixels=GREY, attributes=[("a", "b")]),
