@@ -19,6 +19,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+_SHIM: Final = "https://unpkg.com/iframe-worker/shim"
 _LINK: Final = re.compile(r"(?P<mark>!?)\[(?P<text>(?:[^\[\]]|\[[^\]]*\])*)\]\((?P<target>[^()\s]+)\)")
 _FENCE: Final = re.compile(r"(^ {0,3}```.*?^ {0,3}```$)", re.MULTILINE | re.DOTALL)
 _DIAGRAM: Final = re.compile(r"^```mermaid\n(?P<graph>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -59,6 +60,16 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     drawn = _DIAGRAM.sub(lambda match: _draw(match["graph"]), markdown)
     parts = _FENCE.split(drawn)
     return "".join(part if index % 2 else _LINK.sub(lambda match: _link(match, here), part) for index, part in enumerate(parts))
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Take the script that makes the search work in files from the site itself."""
+    return output.replace(_SHIM, posixpath.relpath("site_search.js", posixpath.dirname(page.url) or "."))
+
+
+def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same for the page of what is not there."""
+    return output_content.replace(_SHIM, "/site_search.js")
 
 
 def _link(match: re.Match[str], here: str) -> str:
