@@ -11,10 +11,13 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -46,7 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             _pages[picture.relative_to(ROOT).as_posix()] = name
             files.append(File.generated(config, name, abs_src_path=str(picture)))
     for file in files:
-        if file.src_uri not in _homes and (ROOT / "docs" / file.src_uri).is_file():
+        if file.inclusion.is_included() and file.src_uri not in _homes and (ROOT / "docs" / file.src_uri).is_file():
             _pages[f"docs/{file.src_uri}"] = file.src_uri
             if file.is_documentation_page():
                 _homes[file.src_uri] = posixpath.dirname(f"docs/{file.src_uri}")
@@ -59,7 +62,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     here = page.file.src_uri
     drawn = _DIAGRAM.sub(lambda match: _draw(match["graph"]), markdown)
     parts = _FENCE.split(drawn)
-    return "".join(part if index % 2 else _LINK.sub(lambda match: _link(match, here), part) for index, part in enumerate(parts))
+    return "".join(
+        one if fence % 2 else _LINK.sub(lambda match: _link(match, here), one) for fence, one in enumerate(parts)
+    )
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
@@ -72,6 +77,43 @@ def on_post_template(output_content: str, template_name: str, config: MkDocsConf
     return output_content.replace(_SHIM, "/site_search.js")
 
 
+def on_post_build(config: MkDocsConfig) -> None:
+    """Fail where a built page links to what is not there, or would fetch something from a network to be shown."""
+    site = Path(config.site_dir)
+    pages = {file: _Parts(file.read_text("utf-8")) for file in sorted(site.rglob("*.html")) if file.name != "404.html"}
+    faults = []
+    for file, parts in pages.items():
+        for target, fetched in parts.targets:
+            path, _, anchor = target.partition("#")
+            if re.match(r"[a-z][a-z0-9+.-]*:|//", path):
+                if fetched and not path.startswith("data:"):
+                    faults.append(f"{file.relative_to(site)} fetches {target}")
+                continue
+            there = (file.parent / unquote(path.partition("?")[0])).resolve() if path else file
+            if not there.is_file() or (anchor and there in pages and unquote(anchor) not in pages[there].anchors):
+                faults.append(f"{file.relative_to(site)} links to {target}")
+    if faults:
+        raise PluginError("dead links:\n" + "\n".join(faults))
+
+
+class _Parts(HTMLParser):
+    """What a page links to, and what can be linked to in it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.targets: list[tuple[str, bool]] = []
+        self.anchors: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag's links, and its name."""
+        named = {name: value for name, value in attrs if value}
+        self.anchors |= {named[key] for key in ("id", "name") if key in named}
+        for key in ("href", "src"):
+            if key in named:
+                self.targets.append((named[key], tag != "a"))
+
+
 def _link(match: re.Match[str], here: str) -> str:
     target, _, anchor = match["target"].partition("#")
     if not target or "://" in target or target.startswith("mailto:"):
@@ -79,8 +121,8 @@ def _link(match: re.Match[str], here: str) -> str:
     path = posixpath.normpath(posixpath.join(_homes.get(here, "docs"), target))
     found = _pages.get(path) or _pages.get(f"{path}/README.md")
     if found is not None:
-        there = posixpath.relpath(found, posixpath.dirname(here) or ".")
-        return f"{match['mark']}[{match['text']}]({there}{'#' + anchor if anchor else ''})"
+        there = posixpath.relpath(found, posixpath.dirname(here) or ".") + (f"#{anchor}" if anchor else "")
+        return f"{match['mark']}[{match['text']}]({there})"
     if path in ("README.md", "."):
         return f"[{match['text']}]({posixpath.relpath('index.md', posixpath.dirname(here) or '.')})"
     if not (ROOT / path).exists():
@@ -121,11 +163,17 @@ def _public_names(door: Path) -> dict[str, str]:
     stub = door.with_suffix(".pyi")
     text = (stub if stub.exists() else door).read_text("utf-8")
     base = ".".join(door.parent.relative_to(ROOT / "src").parts)
-    found = {name: f"{base}.{module}" for module, name in re.findall(r"^from \.([\w.]+) import (\w+) as \2$", text, re.MULTILINE)}
+    found = {
+        name: f"{base}.{module}"
+        for module, name in re.findall(r"^from \.([\w.]+) import (\w+) as \2$", text, re.MULTILINE)
+    }
     for module, names in re.findall(r"^from (medvistagym_core\.[\w.]+) import \(?([\w,\s]+?)\)?$", text, re.MULTILINE):
         if not stub.exists():
             found |= {name.strip(): module for name in names.split(",") if name.strip()}
-    return {name: found[name] for name in sorted(found, key=lambda name: (name.isupper(), not name[0].isupper(), name.lower()))}
+    return {
+        name: found[name]
+        for name in sorted(found, key=lambda name: (name.isupper(), not name[0].isupper(), name.lower()))
+    }
 
 
 def _door_page(room: str, door: Path, names: dict[str, str]) -> str:
@@ -141,14 +189,21 @@ def _door_page(room: str, door: Path, names: dict[str, str]) -> str:
 def _schemas() -> Iterator[tuple[str, Path, str | None]]:
     """One page with a table for each published schema."""
     folder = ROOT / "schemas" / "v1"
-    lines = ["# Schemas", "Every document that is written or exchanged, field by field; [documents](documents.md) says where each is met."]
+    lines = [
+        "# Schemas",
+        "Every document that is written or exchanged, field by field; [documents](documents.md) says where each is met.",
+    ]
     for file in sorted(folder.glob("*.schema.json")):
         schema = json.loads(file.read_text("utf-8"))
-        lines += [f"## {file.name.removesuffix('.schema.json')}", _cell(schema.get("description", "")), f"`schemas/v1/{file.name}`"]
+        lines += [
+            f"## {file.name.removesuffix('.schema.json')}",
+            _cell(schema.get("description", "")),
+            f"`schemas/v1/{file.name}`",
+        ]
         lines.append(_fields(schema))
         for name, part in sorted(schema.get("$defs", {}).items()):
             lines += [f"### {name}", _cell(part.get("description", "")), _fields(part)]
-        _pages[file.relative_to(ROOT).as_posix()] = "schemas.md"
+        _pages[file.relative_to(ROOT).as_posix()] = f"schemas.md#{file.name.removesuffix('.schema.json')}"
     yield "schemas.md", folder / "README.md", "\n\n".join(filter(None, lines)) + "\n"
 
 
@@ -192,7 +247,7 @@ def _examples() -> Iterator[tuple[str, Path, str | None]]:
     lines = ["# Examples of every hook", "One package, a file for each hook; a test installs it and puts each to work."]
     for file in sorted(folder.glob("*.py")):
         lines += [f"## {file.name}", f"```python\n{file.read_text('utf-8').rstrip()}\n```"]
-        _pages[file.relative_to(ROOT).as_posix()] = "examples.md"
+        _pages[file.relative_to(ROOT).as_posix()] = f"examples.md#{file.name.replace('.', '')}"
     lines += ["## pyproject.toml", f"```toml\n{(folder.parent / 'pyproject.toml').read_text('utf-8').rstrip()}\n```"]
     yield "examples.md", folder / "README.md", "\n\n".join(lines) + "\n"
 
@@ -229,14 +284,26 @@ def _draw(graph: str) -> str:
         for number, row in enumerate(rows)
         for index, name in enumerate(row)
     }
-    parts = ['<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>']
+    tip = '<path d="M0 0L8 4L0 8z" fill="currentColor"/>'
+    marker = 'viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"'
+    parts = [f'<defs><marker id="tip" {marker}>{tip}</marker></defs>']
     for above, below in arrows:
         (x0, y0, _), (x1, y1, _) = boxes[above], boxes[below]
-        parts.append(f'<line x1="{x0:.0f}" y1="{y0 + height:.0f}" x2="{x1:.0f}" y2="{y1 - 1:.0f}" stroke="currentColor" stroke-opacity=".6" marker-end="url(#tip)"/>')
+        parts.append(
+            f'<line x1="{x0:.0f}" y1="{y0 + height:.0f}" x2="{x1:.0f}" y2="{y1 - 1:.0f}" '
+            'stroke="currentColor" stroke-opacity=".6" marker-end="url(#tip)"/>'
+        )
     for name, (x, y, wide) in boxes.items():
         title, _, rest = labels[name].partition(": ")
-        parts.append(f'<rect x="{x - wide / 2:.0f}" y="{y}" width="{wide:.0f}" height="{height}" rx="6" fill="currentColor" fill-opacity=".07" stroke="currentColor" stroke-opacity=".5"/>')
-        parts.append(f'<text x="{x:.0f}" y="{y + 20}" text-anchor="middle" font-weight="600">{html.escape(title)}</text>')
+        parts.append(
+            f'<rect x="{x - wide / 2:.0f}" y="{y}" width="{wide:.0f}" height="{height}" rx="6" '
+            'fill="currentColor" fill-opacity=".07" stroke="currentColor" stroke-opacity=".5"/>'
+        )
+        parts.append(
+            f'<text x="{x:.0f}" y="{y + 20}" text-anchor="middle" font-weight="600">{html.escape(title)}</text>'
+        )
         parts.append(f'<text x="{x:.0f}" y="{y + 37}" text-anchor="middle" font-size="11.5">{html.escape(rest)}</text>')
     tall = len(rows) * step - (step - height) + 8
-    return f'<svg viewBox="0 0 {width} {tall}" role="img" aria-label="The rooms of the core in layers" fill="currentColor" font-size="14" style="width:100%;height:auto">{"".join(parts)}</svg>'
+    said = 'role="img" aria-label="The rooms of the core in layers"'
+    look = 'fill="currentColor" font-size="14" style="width:100%;height:auto"'
+    return f'<svg viewBox="0 0 {width} {tall}" {said} {look}>{"".join(parts)}</svg>'
