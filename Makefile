@@ -87,7 +87,7 @@ $(SITE_VENV)/.installed: requirements-docs.txt
 	@touch $@
 
 site: $(SITE_VENV)/.installed
-	$(SITE_VENV)/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist
