@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-import venv
 import zipfile
 from email.parser import Parser
 from pathlib import Path
@@ -163,12 +162,28 @@ def test_archives_hold_licence_types_and_description(archives: Path) -> None:
         assert metadata.get_payload().strip()
 
 
+def other_pythons() -> dict[str, str]:
+    """Later interpreters that this machine has, on the path or kept by pyenv, by version."""
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = {}
+    for version in ("3.12", "3.13"):
+        places = [shutil.which(f"python{version}"), *sorted(map(str, kept.glob(f"{version}.*/bin/python{version}")))]
+        working = [
+            one
+            for one in places
+            if one and subprocess.run([one, "-c", "import venv"], capture_output=True).returncode == 0
+        ]
+        if working:
+            found[version] = working[0]
+    return found
+
+
 class Place:
     """A fresh virtual environment that sees nothing of this one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: str = sys.executable) -> None:
         self.folder = folder
-        venv.create(folder, with_pip=True, symlinks=True)
+        subprocess.run([python, "-m", "venv", str(folder)], check=True)
         hidden = ("PYTHONPATH", "VIRTUAL_ENV", "MEDVISTAGYM_PLUGINS")
         self.environment = {key: value for key, value in os.environ.items() if key not in hidden}
 
@@ -247,6 +262,26 @@ def test_the_roads_of_the_readme(tools: Place, scan: Path, tmp_path: Path) -> No
     assert '"zoom"' in tools.run("medvistagym", "prompt", "--tools", "zoom").stdout
     for command in ("serve", "play", "view", "sample", "eval", "replay", "train"):
         assert tools.run("medvistagym", command, "--help").stdout.startswith("usage:")
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.parametrize(("version", "python"), other_pythons().items())
+def test_tools_work_on_later_pythons(archives: Path, scan: Path, tmp_path: Path, version: str, python: str) -> None:
+    place = Place(tmp_path / "place", python)
+    assert place.run("python", "--version").stdout.startswith(f"Python {version}.")
+    place.install(archives, f"{CORE}[tools]")
+    reports = json.loads(place.run("medvistagym", "plugins", "list", "--json").stdout)
+    assert {report["state"] for report in reports} == {"loaded"}
+    for name, *flags in (
+        ["window", "--preset", "soft_tissue"],
+        ["denoise"],
+        ["segment", "--method", "body"],
+    ):
+        place.run("medvistagym", "tools", "call", name, scan, *flags, "--out", tmp_path / f"{name}.png")
+    assert (tmp_path / "segment.png").is_file()
+    place.run("medvistagym", "tools", "call", "read_text", scan)
+    shutil.rmtree(place.folder)
 
 
 @pytest.mark.slow
