@@ -133,7 +133,7 @@ def _link(match: re.Match[str], here: str) -> str:
 
 def _complete_navigation(config: MkDocsConfig, tools: list[str], names: list[str]) -> None:
     sections = {title: entries for section in config.nav for title, entries in section.items()}
-    sections["Tools"].extend(tools)
+    sections["Packages"].extend(tools)
     next(entry for entry in sections["Reference"] if "Public names" in entry)["Public names"].extend(names)
     named = json.dumps(config.nav)
     for page in sorted(set(_pages.values())):
