@@ -7,7 +7,8 @@ endif
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-DISTRIBUTIONS := .[mcp,testing] $(patsubst %/pyproject.toml,./%,$(sort $(wildcard native/*/pyproject.toml plugins/*/pyproject.toml trainers/*/pyproject.toml)))
+HOMES := . $(patsubst %/pyproject.toml,./%,$(sort $(wildcard native/*/pyproject.toml plugins/*/pyproject.toml trainers/*/pyproject.toml)))
+DISTRIBUTIONS := .[mcp,testing] $(filter-out .,$(HOMES))
 SOURCES := src $(sort $(wildcard native/*/src plugins/*/src trainers/*/src))
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -15,7 +16,7 @@ CONSTRAINTS := $(CURDIR)/constraints.txt
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install train test test-slow attack lint format bench docs clean
+.PHONY: install train test test-slow attack lint format bench docs site dist clean
 
 install: $(INSTALLED)
 
@@ -64,7 +65,8 @@ format: $(INSTALLED)
 bench: $(INSTALLED)
 	@for bench in $(filter-out %/rows.py %/table.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$bench"; $(BIN)/python $$bench || exit 1; done
 
-# What is generated: the published schemas, the index of plugins, the references of the command line and of recipes, the table of benchmarks.
+# What is generated: the published schemas, the index of plugins, the references of the command line and of recipes, the table of
+# benchmarks, and the install commands of every page.
 docs: $(INSTALLED)
 	$(BIN)/python -m medvistagym_core.cli._published_schemas schemas/v1
 	$(BIN)/python -m medvistagym_core.plugins._catalog registry
@@ -72,6 +74,26 @@ docs: $(INSTALLED)
 	$(BIN)/python -m medvistagym_trl._recipe._reference docs/recipes.md
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/install_sentences.py
+
+# Every distribution as sdist and wheel, into dist/; each wheel is built from its sdist, so that both are whole.
+# `pip install --find-links dist 'medvistagym-core[tools]'` then installs by name.
+dist: $(INSTALLED)
+	rm -rf dist && mkdir -p dist
+	@for one in $(HOMES); do $(BIN)/python -m build --no-isolation --outdir dist $$one >dist/build.log 2>&1 \
+		|| { cat dist/build.log >&2; exit 1; }; done
+	@rm dist/build.log && ls dist
+
+# The documentation as a site in build/site; its tools have an environment of their own, and the build loads nothing from a network.
+SITE_VENV ?= build/site-venv
+$(SITE_VENV)/.installed: requirements-docs.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3.11, python3 is." >&2; exit 1; }
+	$(PYTHON) -m venv $(SITE_VENV)
+	$(SITE_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --requirement requirements-docs.txt
+	@touch $@
+
+site: $(SITE_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache build dist

@@ -20,7 +20,8 @@ NAMES = {
     "yaml": "pyyaml",
     "nrrd": "pynrrd",
 }
-# What the core works with where it is installed already, and never asks for: the checkpoint's own libraries, and `datasets`.
+# What the core works with where it is installed already, and never asks for: the checkpoint's own libraries (jinja2 renders its
+# chat template), and `datasets`.
 GUESTS = {"medvistagym-core": {"cv2", "datasets", "jinja2", "torch", "transformers"}}
 
 
