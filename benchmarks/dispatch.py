@@ -71,10 +71,10 @@ def text_of(name: str, at: int) -> str:
 
 def toolbox(plugins: int, function: Callable[..., str] = nothing) -> Toolbox:
     registry = Registry()
-    name = function.__name__
-    registry.add_tool(tool(deterministic=False)(function), "plugin_0")
+    name, light = function.__name__, function is nothing  # one that waits is declared as most are, and runs in a thread
+    registry.add_tool(tool(deterministic=False, light=light)(function), "plugin_0")
     for k in range(1, plugins):
-        registry.add_tool(tool(name=f"{name}_{k}", deterministic=False)(function), f"plugin_{k}")
+        registry.add_tool(tool(name=f"{name}_{k}", deterministic=False, light=light)(function), f"plugin_{k}")
     return registry.toolbox()
 
 

@@ -49,7 +49,7 @@ PEERS: Final = ("gem-llm==0.1.0", "skyrl-gym==0.4.0", "openenv-core==0.2.1")
 SLOW: Final = {"openenv": 10}  # so many times fewer steps
 
 
-@tool
+@tool(light=True)
 def double(number: int) -> int:
     """Double a number.
 

@@ -316,7 +316,7 @@ def box_rows(batch: int, rounds: int) -> list[dict[str, Any]]:
     import torch
     from monai.transforms.utils import generate_spatial_bounding_box
 
-    from medvistagym_core.mask import bounding_boxes
+    from medvistagym_core.imaging import bounding_boxes
 
     rng = np.random.default_rng(2)
     masks = np.zeros((batch, SIDE, SIDE), np.uint8)
