@@ -246,7 +246,7 @@ def test_ask_refuses_what_is_no_question(run, ct, tmp_path):
     said = run("ask", ct, QUESTION, "--policy", "expert")
     assert (said.code, "plays tasks that it knows" in said.err) == (2, True)
     said = run("ask", ct, QUESTION, "--endpoint", "http://127.0.0.1:9/v1", "--out", tmp_path / "asked")
-    assert (said.code, "needs --endpoint-model" in said.err) == (2, True)
+    assert (said.code, "--endpoint http://127.0.0.1:9/v1: it cannot be reached" in said.err) == (2, True)
     assert not (tmp_path / "asked").exists()
     assert run("ask", ct, "", "--policy", "random").code == 2
     said = run("ask", tmp_path / "none.png", "long " * 2000, "--policy", "random")

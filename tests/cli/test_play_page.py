@@ -46,7 +46,7 @@ def test_the_command_serves_until_it_is_stopped(scan, capsys, monkeypatch):
         (["{}/nowhere"], "there is no such file or folder"),
         (["{}/scan.png", "--port", "70000"], "--port is a number from 0 to 65535"),
         (["{}/scan.png", "--out", "{}/scan.png"], "a folder is needed"),
-        (["{}/scan.png", "--endpoint", "http://127.0.0.1:1/v1"], "--endpoint needs --endpoint-model"),
+        (["{}/scan.png", "--endpoint", "http://127.0.0.1:1/v1"], "it cannot be reached"),
         (["{}/scan.png", "--endpoint-model", "it"], "--endpoint-model goes with --endpoint"),
         (["{}/scan.png", "--model", "{}/none"], "there is no such run or checkpoint"),
         (["{}/scan.png", "--tools", "windo"], "windo"),

@@ -241,6 +241,8 @@ def _only_model(endpoint: ChatCompletionsClient) -> str:
     try:
         names = endpoint.list_models()
     except EndpointError as error:
+        if error.fatal:  # nobody is there, or it lets nobody in: a name would not help
+            raise UsageError(f"--endpoint {error}") from error
         raise UsageError(f"--endpoint needs --endpoint-model, the name of the model there ({error})") from error
     if len(names) != 1:
         raise UsageError(f"--endpoint needs --endpoint-model; it serves {', '.join(names) or 'no model'}")

@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from medvistagym_core.imaging import ImageDescription, PatientGeometry, is_description, patient_geometry
+from medvistagym_core.imaging import ImageDescription, PatientGeometry, is_description
 from medvistagym_files._header import VolumeHeader, beside, check_sides
 from medvistagym_files._streams import open_values
+from medvistagym_files._writing import writable_geometry, writable_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,15 +145,7 @@ def write(image: Image, path: Path) -> None:
     Raises:
         ValueError: Its slices are unevenly spaced.
     """
-    import numpy as np
-
-    try:
-        geometry = patient_geometry(image)
-    except ValueError as error:
-        raise ValueError(f"{error}, which MetaImage does not hold; write .npy or .tif") from None
-    pixels = image.pixels
-    pixels = pixels.view(np.uint8) if pixels.dtype.kind == "b" else pixels
-    pixels = pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
+    geometry, pixels = writable_geometry(image, "MetaImage"), writable_pixels(image)
     pixels = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
     h, w = image.shape
     is_volume = image.is_stack and image.spacing is not None and len(image.spacing) == 3

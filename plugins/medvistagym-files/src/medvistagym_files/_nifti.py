@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.imaging import ImageDescription, PatientGeometry, is_description, patient_geometry
+from medvistagym_core.imaging import ImageDescription, PatientGeometry, is_description
 from medvistagym_files._header import VolumeHeader, check_sides
 from medvistagym_files._streams import Encoding, open_values
+from medvistagym_files._writing import writable_geometry, writable_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,10 +149,7 @@ def write(image: Image, path: Path) -> None:
     import nibabel
     import numpy as np
 
-    try:
-        geometry = patient_geometry(image)
-    except ValueError as error:
-        raise ValueError(f"{error}, which NIfTI does not hold; write .npy or .tif") from None
+    geometry = writable_geometry(image, "NIfTI")
     values = _stored(image)
     is_volume = image.is_stack and image.spacing is not None and len(image.spacing) == 3
     # x, y, z and time; frames between which no distance is known are times
@@ -186,6 +184,4 @@ def _stored(image: Image) -> np.ndarray:
             raise ValueError(f"NIfTI holds colours of 8 bits, not {pixels.dtype}; write .nrrd or .npy")
         record = np.dtype([(colour, np.uint8) for colour in _COLOURS])
         return np.ascontiguousarray(pixels).view(record)[..., 0]
-    if pixels.dtype.kind == "b":
-        return pixels.view(np.uint8)
-    return pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
+    return writable_pixels(image)

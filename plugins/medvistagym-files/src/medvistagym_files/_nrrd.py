@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from medvistagym_core.imaging import ImageDescription, PatientGeometry, is_description, patient_geometry
+from medvistagym_core.imaging import ImageDescription, PatientGeometry, is_description
 from medvistagym_files._header import VolumeHeader, beside, check_sides
 from medvistagym_files._streams import Encoding, open_values
+from medvistagym_files._writing import writable_geometry, writable_pixels
 
 if TYPE_CHECKING:
     from medvistagym_core.imaging import Image
@@ -191,13 +192,7 @@ def write(image: Image, path: Path) -> None:
     import nrrd
     import numpy as np
 
-    try:
-        geometry = patient_geometry(image)
-    except ValueError as error:
-        raise ValueError(f"{error}, which NRRD does not hold; write .npy or .tif") from None
-    pixels = image.pixels
-    pixels = pixels.view(np.uint8) if pixels.dtype.kind == "b" else pixels
-    pixels = pixels.astype(np.float32) if pixels.dtype == np.float16 else pixels
+    geometry, pixels = writable_geometry(image, "NRRD"), writable_pixels(image)
     frames = 0  # lists of planes between which no distance is known
     if not image.is_stack:
         pixels = pixels[None]
