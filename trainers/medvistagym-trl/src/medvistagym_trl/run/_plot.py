@@ -50,9 +50,8 @@ def _bars(axes: Any, results: Results) -> None:
         errors = [[row.accuracy - row.low for _, row in bars], [row.high - row.accuracy for _, row in bars]]
         axes.bar([at for at, _ in bars], heights, width, yerr=errors, capsize=3, label=decoding)
     axes.set_xticks([at + width * (len(decodings) - 1) / 2 for at in range(len(policies))], policies)
-    axes.set(ylim=(0, 1), ylabel="accuracy", title=f"{results.task}, {results.split} split, 95 % intervals")
-    if policies:
-        axes.legend(fontsize=8)
+    axes.set(title=f"{results.task}, {results.split} split, 95 % intervals")
+    _scale_accuracy(axes, len(decodings))
 
 
 def _families(axes: Any, results: Results) -> None:
@@ -68,9 +67,15 @@ def _families(axes: Any, results: Results) -> None:
         bars = [(at + place * width, row.accuracy) for at, row in enumerate(mine) if row is not None]
         axes.bar([at for at, _ in bars], [accuracy for _, accuracy in bars], width, label=policy)
     axes.set_xticks([at + width * (len(policies) - 1) / 2 for at in range(len(families))], families)
-    axes.set(ylim=(0, 1), ylabel="accuracy", title=f"by family, {first}")
-    if policies:
-        axes.legend(fontsize=8)
+    axes.set(title=f"by family, {first}")
+    _scale_accuracy(axes, len(policies))
+
+
+def _scale_accuracy(axes: Any, bars: int) -> None:
+    """Accuracy from 0 to 1, with the legend in a row above the highest bar."""
+    axes.set(ylim=(0, 1.12), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1], ylabel="accuracy")
+    if bars:
+        axes.legend(fontsize=8, ncols=bars, loc="upper left")
 
 
 def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], what: str, title: str) -> None:
