@@ -80,17 +80,24 @@ class _LocalRunner:
         self._done: list[WorkItem] = []
 
     def submit(self, items: list[WorkItem]) -> None:
-        elsewhere = [item for item in items if item.tool.name in self._references]
-        light = [item for item in items if item.tool.light and item.tool.name not in self._references]
-        heavy = [item for item in items if not item.tool.light and item.tool.name not in self._references]
+        light: list[WorkItem] = []
+        heavy: list[WorkItem] = []
+        elsewhere: list[WorkItem] = []
+        for item in items:
+            if item.tool.name in self._references:
+                elsewhere.append(item)
+            elif item.tool.light:
+                light.append(item)
+            else:
+                heavy.append(item)
         if heavy or elsewhere:
             self._stream = self._stream or self._threads.open_stream()
             self._stream.submit(heavy)
-        if elsewhere and self._stream is not None:
-            ProcessRunner(self._stream, self._processes, self._references).submit(elsewhere)
+            if elsewhere:
+                ProcessRunner(self._stream, self._processes, self._references).submit(elsewhere)
         for item in light:
             item.run(interruptible=True)
-            self._done.append(item)
+        self._done += light
 
     def wait(self) -> list[WorkItem]:
         if self._done:

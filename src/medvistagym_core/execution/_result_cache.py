@@ -37,7 +37,7 @@ class ResultCache:
 
     def put(self, key: Hashable, result: ToolResult) -> None:
         """Keep a result, unless it is an error or would take more than a quarter of the room."""
-        if result.error is not None or _retained_bytes(result) > self.max_bytes // 4:
+        if not self.max_bytes or result.error is not None or _retained_bytes(result) > self.max_bytes // 4:
             return
         kept = result.as_cache_hit()
         with self._lock:

@@ -73,31 +73,26 @@ def schedule_calls(
     state = _State(requests, toolbox, cache)
     for request in range(len(requests)):
         state.start_ready_calls(request)
-    out_of_memory: list[WorkItem] = []  # calls that failed beside others and are run again by themselves
-    origins: dict[WorkItem, list[_Distinct]] = {}
-    idle = True
+    running: dict[WorkItem, list[_Distinct]] = {}
+    out_of_memory: list[_Distinct] = []  # calls that failed beside others and are run again by themselves
     try:
         while True:
-            if groups := state.take_groups():
-                items = [WorkItem(calls[0].tool, [call.arguments for call in calls]) for calls in groups]
-                origins.update(zip(items, groups, strict=True))
-                runner.submit(items)
-                idle = False
-            if idle and out_of_memory:
+            groups = state.take_groups()
+            if not groups and not running and out_of_memory:
                 free_unused_memory()
-                runner.submit([out_of_memory.pop()])
-                idle = False
-            if idle:
+                groups = [[out_of_memory.pop()._replace(alone=True)]]
+            if groups:
+                items = [WorkItem(calls[0].tool, [call.arguments for call in calls]) for calls in groups]
+                running.update(zip(items, groups, strict=True))
+                runner.submit(items)
+            finished = runner.wait() if running else []
+            if not finished:
                 return state.results_with_repairs()
-            finished = runner.wait()
-            idle = not finished
             touched: set[int] = set()
             for item in finished:
-                for call, result in zip(origins.pop(item), item.results, strict=True):
+                for call, result in zip(running.pop(item), item.results, strict=True):
                     if isinstance(result.error, OutOfMemoryToolError) and not call.alone and not state.single_call:
-                        alone = WorkItem(call.tool, [call.arguments])
-                        origins[alone] = [call._replace(alone=True)]
-                        out_of_memory.append(alone)
+                        out_of_memory.append(call)
                     else:
                         if result_filter is not None:
                             result = result_filter(call.tool, call.arguments, result)
@@ -188,14 +183,14 @@ class _State:
                 self._stored[request] = position + 1
 
     def deliver(self, call: _Distinct, result: ToolResult) -> set[int]:
-        """Hand out the result of a call; the requests that got it."""
+        """Hand out the result of a call; the requests in which there is more to do now: images to store or calls to begin."""
         if call.key is not None:
             self._waiting.pop(call.key, None)
             self._computed[call.key] = result
             self._cache.put(call.key, result)
         for nth, (request, position) in enumerate(call.places):
             self.results[request][position] = result.as_cache_hit() if nth else result
-        return {request for request, _ in call.places}
+        return {request for request, _ in call.places if result.images or len(self.results[request]) > 1}
 
     def _start_call(
         self, call: ToolCall, store: ImageStore, place: tuple[int, int], *, wait: bool
@@ -321,18 +316,20 @@ def _resolve_images(tool: Tool, arguments: dict[str, Any], store: ImageStore) ->
         not exist.
     """
     images: list[Any] = []
+    available = len(store)
     for name in tool.image_arguments:
         value = arguments[name]
-        if value is None:
-            images.append(None)
-            continue
-        handles = value if isinstance(value, list) else [value]
-        missing = next((handle for handle in handles if handle >= len(store)), None)
-        if missing is not None:
-            return int(missing)
-        resolved = [store[handle] for handle in handles]
         if isinstance(value, list):
-            images.append(len(resolved))
-        images += resolved
-        arguments[name] = resolved if isinstance(value, list) else resolved[0]
+            for handle in value:
+                if handle >= available:
+                    return int(handle)
+            arguments[name] = resolved = [store[handle] for handle in value]
+            images += [len(resolved), *resolved]
+        elif value is None:
+            images.append(None)
+        elif value >= available:
+            return int(value)
+        else:
+            arguments[name] = image = store[value]
+            images.append(image)
     return images

@@ -133,9 +133,17 @@ def _calls(body: Any, repairs: list[str]) -> list[ToolCall]:
 
 
 def _call(body: Any, repairs: list[str], identifier: Any = None) -> ToolCall:
+    """The call that a JSON object says, in the protocol's own form or in one that is mended."""
     if not isinstance(body, dict):
         raise MalformedCallError(f"A call is a JSON object; write {TOOL_CALL_EXAMPLE}.")
-    repairs = list(repairs)
+    name, arguments = body.get("name"), body.get("arguments")
+    if isinstance(name, str) and name.strip() and isinstance(arguments, dict) and len(body) == 2 and not repairs:
+        return ToolCall(name=name, arguments=arguments, id=identifier if isinstance(identifier, str) else None)
+    return _mend_call(body, list(repairs), identifier)
+
+
+def _mend_call(body: dict[str, Any], repairs: list[str], identifier: Any) -> ToolCall:
+    """The call that a JSON object means although it is not written in the protocol's own form, and what was mended."""
     identifier = body.get("id", identifier)
     if isinstance(body.get("function"), dict) and body.keys() <= {"function", *_BESIDE_KEYS}:
         body = body["function"]

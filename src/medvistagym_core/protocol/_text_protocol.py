@@ -151,7 +151,8 @@ class TextProtocol:
         opened = 0 <= start < end
         head = text[:start] if opened else ""
         think = text[start + len(THINK[0]) : end] if opened else text[:end]
-        if any(tag in head or (not opened and tag in think) for tag in (TOOL_CALL_TAGS[0], ANSWER[0])):
+        before = head if opened else think
+        if TOOL_CALL_TAGS[0] in before or ANSWER[0] in before:
             raise MalformedCallError("Write <think>...</think> first, before any call or answer.")
         at = end + len(THINK[1])
         if text.find(THINK[0], at) >= 0 or text.find(THINK[1], at) >= 0:

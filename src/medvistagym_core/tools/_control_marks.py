@@ -33,7 +33,8 @@ _BRACKETED: Final = (
 _PROTOCOL: Final = r"think|tool_call|answer"
 
 # Each matches the first character of a mark and looks at no more than 64 characters behind it, so that time stays linear.
-_NAMED: Final = re.compile(rf"<(?=/?[A-Za-z])(?=/?(?:{_NAMES})/?>)")
+# The protocol's tags, of which every turn has some, are no names of the list; they are passed over before it is searched.
+_NAMED: Final = re.compile(rf"<(?=/?[A-Za-z])(?!/?(?:{_PROTOCOL})>)(?=/?(?:{_NAMES})/?>)")
 _TAG: Final = re.compile(r"<(?=[/\w@])(?=/?[\w@][^\s<>]{0,62}>)")
 _TAG_BUT_PROTOCOL: Final = re.compile(rf"<(?=[/\w@])(?!/?(?:{_PROTOCOL})>)(?=/?[\w@][^\s<>]{{0,62}}>)")
 _BRACKET: Final = re.compile(rf"\[(?=[/\w@])(?=/?(?:{_BRACKETED})\])")
@@ -81,7 +82,7 @@ def find_control_mark(text: str) -> str | None:
     return shown[:end]
 
 
-_MARKS: Final = ((_BAR, "<"), (_NAMED, "<"), (_BRACKET, "["), (_TITLE, ">>"), (_BARRED_TAG, "|<"))
+_MARKS: Final = ((_BAR, "<|"), (_BAR, "<｜"), (_NAMED, "<"), (_BRACKET, "["), (_TITLE, ">>"), (_BARRED_TAG, "|<"))
 
 
 def _escape_bars(text: str) -> str:

@@ -109,7 +109,7 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
         if isinstance(part, Image):
             images.append(check_image(tool, part))
         elif isinstance(part, str):
-            texts.append(_cut(part))
+            texts.append(str.__str__(part))
         elif isinstance(part, bool | int | float):
             data["value"] = part
         elif isinstance(part, dict) or hasattr(part, "model_dump"):

@@ -43,9 +43,8 @@ def check_image(tool: str, image: Any) -> Image:
 
 def _fault(image: Image, depth: int = 0) -> str | None:
     """What is wrong with an image, to follow "an image"; None where nothing is."""
-    checks = (_pixels_fault, _geometry_fault, _display_fault, _words_fault)
     try:
-        found = next((wrong for check in checks if (wrong := check(image)) is not None), None)
+        found = _pixels_fault(image) or _geometry_fault(image) or _display_fault(image) or _words_fault(image)
         if found is None:
             image.__post_init__()  # its own rules, should they have been gone round
     except Exception as error:  # noqa: BLE001 an author's values can be of any type, and fail in any way
@@ -68,9 +67,10 @@ def _pixels_fault(image: Image) -> str | None:
         return f"whose pixels are {type(pixels).__name__}"
     if pixels.size > MAX_PIXELS:
         return f"of {pixels.size} pixels; {MAX_PIXELS} at most"
-    own = pixels.itemsize * math.prod(n for n, step in zip(pixels.shape, pixels.strides, strict=True) if step)
-    if own < pixels.nbytes and pixels.nbytes > MAX_SHARED_BYTES:
-        return f"of {pixels.size} pixels that lie in the memory of {own // pixels.itemsize}"
+    if pixels.nbytes > MAX_SHARED_BYTES:
+        own = math.prod(n for n, step in zip(pixels.shape, pixels.strides, strict=True) if step)
+        if own < pixels.size:
+            return f"of {pixels.size} pixels that lie in the memory of {own}"
     if image.photometric not in _PHOTOMETRIC:
         return f"whose photometric is {image.photometric!r:.40}, not one of {', '.join(_PHOTOMETRIC)}"
     if image.frame is not None and type(image.frame) is not int:
@@ -131,16 +131,16 @@ def _words_fault(image: Image) -> str | None:
 
 
 def _numbers(values: Any, lengths: tuple[int, ...]) -> bool:
+    return isinstance(values, tuple) and len(values) in lengths and all(_is_number(value) for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    if type(value) is float or type(value) is int:
+        return math.isfinite(value)
     import numpy as np
 
-    if not isinstance(values, tuple) or len(values) not in lengths:
-        return False
-    return all(
-        isinstance(value, int | float | np.integer | np.floating)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        for value in values
-    )
+    numeric = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return numeric and math.isfinite(value)
 
 
 def _is_name(value: Any, longest: int) -> bool:
