@@ -10,6 +10,8 @@ INSTALLED := $(VENV)/.installed
 HOMES := . $(patsubst %/pyproject.toml,./%,$(sort $(wildcard native/*/pyproject.toml plugins/*/pyproject.toml trainers/*/pyproject.toml)))
 DISTRIBUTIONS := .[mcp,testing] $(filter-out .,$(HOMES))
 SOURCES := src $(sort $(wildcard native/*/src plugins/*/src trainers/*/src))
+# What tests share is typed as strictly; one by one, as several of them have the same name.
+TEST_HELPERS = $(shell find tests */*/tests -name "*.py" ! -name "test_*" ! -name "__init__.py" | sort)
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := $(CURDIR)/constraints.txt
@@ -56,6 +58,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
+	for helper in $(TEST_HELPERS); do $(BIN)/mypy --no-error-summary $$helper || exit 1; done
 	$(BIN)/lint-imports
 
 format: $(INSTALLED)

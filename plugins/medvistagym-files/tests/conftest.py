@@ -49,7 +49,8 @@ def places(image: Image) -> np.ndarray:
     pixels = image.pixels if image.is_stack else image.pixels[None]
     z, y, x = np.indices(pixels.shape).reshape(3, -1)
     at = np.array(geometry.position) + np.stack([x, y, z], 1) @ np.array(geometry.steps)
-    return at[np.argsort(pixels.ravel())]
+    ordered: np.ndarray = at[np.argsort(pixels.ravel())]
+    return ordered
 
 
 def itk_places(path: Path) -> np.ndarray:

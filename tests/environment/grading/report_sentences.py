@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterator, Sequence
 
 SIDES = ("left", "right")
 SEVERITIES = ("mild", "moderate", "severe")
@@ -43,11 +44,11 @@ class Sentence:
     others: tuple[str, ...] = ()
 
 
-def other(choices, value):
+def other(choices: Sequence[str], value: str) -> str:
     return choices[(choices.index(value) + 1) % len(choices)]
 
 
-def nodules():
+def nodules() -> Iterator[Sentence]:
     for size, finding, side, lobe in itertools.product((3, 5, 12, 25), MASSES, SIDES, LOBES):
         place = f"{side} {lobe} lobe"
         yield Sentence(
@@ -89,7 +90,7 @@ def nodules():
         )
 
 
-def effusions():
+def effusions() -> Iterator[Sentence]:
     for severity, finding, side in itertools.product((*SIZES, *SEVERITIES), EFFUSIONS, SIDES):
         scale = SEVERITIES if severity in SEVERITIES else SIZES
         yield Sentence(
@@ -115,7 +116,7 @@ def effusions():
         )
 
 
-def organs():
+def organs() -> Iterator[Sentence]:
     for (word, turned), organ, side in itertools.product(TURNED, ORGANS, SIDES):
         yield Sentence(
             f"{word} lesion of the {side} {organ}",
@@ -135,7 +136,7 @@ def organs():
         )
 
 
-def absences():
+def absences() -> Iterator[Sentence]:
     for first, second in itertools.permutations(BARE, 2):
         if first < second:
             yield Sentence(
@@ -166,7 +167,7 @@ def absences():
             )
 
 
-def long_absences():
+def long_absences() -> Iterator[Sentence]:
     for first, second, third in itertools.combinations(BARE[:6], 3):
         yield Sentence(
             f"no {first}, {second}, or {third}",
@@ -189,7 +190,7 @@ def long_absences():
         )
 
 
-def pairs():
+def pairs() -> Iterator[Sentence]:
     for side, first, second in itertools.product(SIDES, EFFUSIONS, MASSES):
         opposite = other(SIDES, side)
         yield Sentence(
@@ -208,7 +209,7 @@ def pairs():
         )
 
 
-def levels():
+def levels() -> Iterator[Sentence]:
     for level, acuity, (word, turned) in itertools.product(
         VERTEBRAE, ACUITY, (("compression", "burst"), ("wedge", "stress"))
     ):
@@ -232,7 +233,7 @@ def levels():
         )
 
 
-def relations():
+def relations() -> Iterator[Sentence]:
     for first, second in itertools.permutations(("tumor", "bladder wall", "uterus", "rectum"), 2):
         yield Sentence(
             f"the {first} invades the {second}",
@@ -255,7 +256,7 @@ def relations():
         )
 
 
-def signs():
+def signs() -> Iterator[Sentence]:
     for marker, size in itertools.product(MARKERS, (3, 5, 10)):
         yield Sentence(
             f"{marker}+ tumor <{size} mm",
@@ -283,7 +284,7 @@ def signs():
         )
 
 
-def sentences():
+def sentences() -> list[Sentence]:
     made = [
         *nodules(),
         *effusions(),

@@ -1,5 +1,6 @@
 """What the policies of these tests do."""
 
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -72,7 +73,7 @@ def tilted(image: Image, grown: bool = True) -> Image:
     return image.replace(pixels=np.zeros((side, side)), to_source=back, detail=None, spacing=None, overlay=None)
 
 
-def read(path):
+def read(path: Path) -> EpisodeIndex:
     """A run, read to its end."""
     run = EpisodeIndex(path)
     run.poll()

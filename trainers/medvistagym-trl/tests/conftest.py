@@ -172,7 +172,8 @@ def make_checkpoint(context: Any, tmp_path_factory: pytest.TempPathFactory) -> A
     @functools.cache
     def make(family: str = "qwen3_vl", template: str = "qwen3_vl", **options: Any) -> Path:
         folder = tmp_path_factory.mktemp("checkpoint")
-        return module.make_checkpoint(folder, family, template, corpus=corpus, **options)
+        checkpoint: Path = module.make_checkpoint(folder, family, template, corpus=corpus, **options)
+        return checkpoint
 
     return make
 

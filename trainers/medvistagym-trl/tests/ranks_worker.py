@@ -48,7 +48,8 @@ class Scripted(BatchedToolGRPOTrainer):
             TURNS[(first + row) % len(TURNS)] if self._completions is None else TURNS[len(ids) % 3]
             for row, ids in enumerate(prompt_ids)
         ]
-        return [self.processing_class.tokenizer(f"{turn}<|im_end|>")["input_ids"] for turn in turns], None
+        processor: Any = self.processing_class
+        return [processor.tokenizer(f"{turn}<|im_end|>")["input_ids"] for turn in turns], None
 
 
 class Stop(TrainerCallback):
