@@ -1,9 +1,9 @@
 """An episode: one case, one conversation, bounded in turns, calls and tokens.
 
-`Episode` is the logic alone, without gymnasium and without an executor. A turn goes in with `advance`, which gives the calls to
-run; their results go in with `resolve`, which gives the messages the policy sees next. So a caller may run the calls of any
-number of episodes together: `step_episodes` does, in one `Executor.run`. A trainer that owns the loop and calls one tool at a
-time uses `call_blocks`.
+`Episode` is the logic alone, without gymnasium and without an executor. A turn goes in with `submit_turn`, which gives the
+calls to run; their results go in with `submit_results`, which gives the messages the policy sees next. So a caller may run the
+calls of any number of episodes together: `step_episodes` does, in one `Executor.run`. A trainer that owns the loop and calls
+one tool at a time uses `call_tool`.
 
 Whatever the policy writes, an episode goes on: a turn that cannot be read and a call that fails are observations, count against
 the budget and never raise. The right answer is in the case, in `outcome` and in the trajectory's outcome, and in nothing that a
@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from medvistagym_core.environment._capabilities import informative_call_check, required_tool
-from medvistagym_core.environment._config import EpisodeConfig, Limits
+from medvistagym_core.environment._config import EpisodeConfig
 from medvistagym_core.environment._episode_record import UNKNOWN_POLICY_RECORD, build_trajectory
 from medvistagym_core.environment._message_log import MessageLog
 from medvistagym_core.environment._observation import Observation
@@ -50,8 +50,6 @@ from medvistagym_core.tools import (
     escape_control_marks,
 )
 from medvistagym_core.trajectories import PolicyRecord, TerminationReason, Trajectory
-
-__all__ = ["Episode", "EpisodeConfig", "Limits", "Observation", "episode_id", "informative_call_check", "step_episodes"]
 
 _UNANSWERED: Final = Grade(answered=False)
 
@@ -112,7 +110,7 @@ class Episode:
         self._ready: list[tuple[str, list[Block]]] | None = None
         self._score: RewardBreakdown | None = None
         self._grade = _UNANSWERED
-        self._known: bool | None = None
+        self._has_information: bool | None = None
         # Written when somebody asks: a trainer wants messages, a vector of environments does not.
         self._opening: list[Block] | None = None
         self._transcript: MessageLog | None = None
@@ -156,7 +154,7 @@ class Episode:
 
     @property
     def initial_text(self) -> str:
-        """The texts of `news_blocks` before the first turn, a line each."""
+        """The texts of `new_blocks` before the first turn, a line each."""
         case, settings = self.case, self.settings
         text = initial_text(case.question, case.options, len(case.images), settings.compact)
         return f"{settings.prompt}\n{text}" if settings.prompt else text
@@ -184,7 +182,7 @@ class Episode:
 
     @property
     def new_blocks(self) -> list[Block]:
-        """The content blocks of `news`, whose image blocks hold handles."""
+        """The content blocks of `new_messages`, whose image blocks hold handles."""
         if self.steps:
             return self.steps[-1].blocks
         prompt = self.settings.prompt
@@ -222,11 +220,11 @@ class Episode:
         """Calls of the last turn whose results are still to come."""
         return self._pending
 
-    def submit_turn(self, said: str | Mapping[str, Any] | Turn, seconds: float = 0.0) -> tuple[ToolCall, ...]:
+    def submit_turn(self, written: str | Mapping[str, Any] | Turn, seconds: float = 0.0) -> tuple[ToolCall, ...]:
         """Take the policy's turn.
 
         Args:
-            said: What it wrote: text, an assistant's chat message, or a turn already read.
+            written: What it wrote: text, an assistant's chat message, or a turn already read.
             seconds: Wall time it took.
 
         Returns:
@@ -241,31 +239,14 @@ class Episode:
             raise RuntimeError(
                 f"the episode {self.id} waits for {len(self._pending)} results; call submit_results first"
             )
-        settings, steps = self.settings, self.steps
-        limits = settings.limits
-        turn = self._read(said)
-        calls = turn.calls
-        spent: TerminationReason | None = "turns" if len(steps) + 1 >= limits.max_turns else None
-        if limits.max_tokens is not None:
-            self._tokens += settings.count_tokens(turn.text)
-            spent = spent or ("tokens" if self._tokens >= limits.max_tokens else None)
-        refused: tuple[ToolResult, ...] = ()
-        if calls:
-            count = len(calls)
-            if spent or count > limits.max_calls - self.calls:
-                allowed = 0 if spent else max(limits.max_calls - self.calls, 0)
-                refused = (ToolResult(error=limits.exceeded_error(spent)),) * (count - allowed)
-                calls = calls[:allowed]
-            self.calls += count
-        elif turn.error is not None:
-            self.calls += 1
-        steps.append(Step(turn, settings, seconds, () if calls else refused))
+        turn = self._parse(written)
+        exhausted = self._exhausted_limit(turn)
+        calls, refused = self._split_by_budget(turn.calls, exhausted)
+        self.calls += len(turn.calls) or (turn.error is not None)
+        self.steps.append(Step(turn, self.settings, seconds, () if calls else refused))
         self._pending, self._refused, self._ready = calls, refused, None
         self._pending_since = time.perf_counter()
-        if turn.answer is not None:
-            self.termination = "answered"
-        elif spent:
-            self.termination = spent
+        self.termination = "answered" if turn.answer is not None else exhausted
         return calls
 
     def apply_results(self, results: Sequence[ToolResult]) -> None:
@@ -323,13 +304,13 @@ class Episode:
             return list(self.steps[-1].feedback)
         return self._results().pop(0)[1]
 
-    def stop(self, ended: TerminationReason = "stopped", reason: str | None = None) -> None:
+    def stop(self, termination: TerminationReason = "stopped", reason: str | None = None) -> None:
         """End the episode where it stands; nothing when it is over."""
         if self.done:
             return
         unrun = ToolResult(error=ToolError("tool_failed", "The episode was stopped before this call ran."))
         self.apply_results([unrun] * len(self._pending))
-        self.termination, self.reason = ended, reason
+        self.termination, self.reason = termination, reason
 
     # -- what came of it
 
@@ -339,17 +320,16 @@ class Episode:
         steps, case = self.steps, self.case
         if self._score is None:
             if self._informed is not None:
-                self._known = self._informed([call for step in steps for call in step.succeeded])
-            said = steps[-1].answer if steps else None
+                self._has_information = self._informed([call for step in steps for call in step.succeeded])
             self._grade = grade(
                 case.answer,
-                said,
+                steps[-1].answer if steps else None,
                 options=case.options,
                 abstention=self.abstention,
                 graders=self.settings.graders,
             )
         turns = tuple(step.turn for step in steps)
-        return EpisodeOutcome(turns, tuple(step.results for step in steps), self._grade, self._known)
+        return EpisodeOutcome(turns, tuple(step.results for step in steps), self._grade, self._has_information)
 
     @property
     def final(self) -> tuple[EpisodeOutcome, RewardBreakdown]:
@@ -400,20 +380,40 @@ class Episode:
 
     def rendered_images(self) -> dict[str, RenderedImage]:
         """The pictures of all images by hash, for `TrajectoryWriter.write`."""
-        shown = (self.rendered(handle) for handle in range(len(self.store)))
-        return {picture.sha256: picture for picture in shown}
+        pictures = (self.rendered(handle) for handle in range(len(self.store)))
+        return {picture.sha256: picture for picture in pictures}
 
     # -- inside
 
-    def _read(self, said: str | Mapping[str, Any] | Turn) -> Turn:
-        protocol, most = self.settings.protocol, self.settings.limits.max_text
-        if isinstance(said, str):
-            said = protocol.parse(said[: most + 1])
-        turn = said if isinstance(said, Turn) else protocol.parse_message(said)
-        if len(turn.text) <= most:
+    def _exhausted_limit(self, turn: Turn) -> TerminationReason | None:
+        """What this turn, counted, uses up: turns or tokens; None where there is more of both."""
+        limits = self.settings.limits
+        if limits.max_tokens is not None:
+            self._tokens += self.settings.count_tokens(turn.text)
+        if len(self.steps) + 1 >= limits.max_turns:
+            return "turns"
+        return "tokens" if limits.max_tokens is not None and self._tokens >= limits.max_tokens else None
+
+    def _split_by_budget(
+        self, calls: tuple[ToolCall, ...], exhausted: TerminationReason | None
+    ) -> tuple[tuple[ToolCall, ...], tuple[ToolResult, ...]]:
+        """The first calls of a turn, which the budget allows, and the results of the others, which are not run."""
+        limits = self.settings.limits
+        allowed = 0 if exhausted else max(limits.max_calls - self.calls, 0)
+        if len(calls) <= allowed or not calls:
+            return calls, ()
+        refusal = ToolResult(error=limits.exceeded_error(exhausted))
+        return calls[:allowed], (refusal,) * (len(calls) - allowed)
+
+    def _parse(self, written: str | Mapping[str, Any] | Turn) -> Turn:
+        protocol, max_chars = self.settings.protocol, self.settings.limits.max_text
+        if isinstance(written, str):
+            written = protocol.parse(written[: max_chars + 1])
+        turn = written if isinstance(written, Turn) else protocol.parse_message(written)
+        if len(turn.text) <= max_chars:
             return turn
-        cut = ToolError("malformed_call", f"Your turn was cut at {most} characters; write less.")
-        return Turn(turn.text[:most], error=cut)
+        cut = ToolError("malformed_call", f"Your turn was cut at {max_chars} characters; write less.")
+        return Turn(turn.text[:max_chars], error=cut)
 
     def _conversation(self) -> MessageLog:
         """The transcript so far."""
@@ -424,7 +424,7 @@ class Episode:
         return self._transcript
 
     def _results(self) -> list[tuple[str, list[Block]]]:
-        """The last turn's results that `call_blocks` has not given yet, by call."""
+        """The last turn's results that `call_tool` has not given yet, by call."""
         if self._ready is None:
             if not self.steps:
                 return []
@@ -436,35 +436,8 @@ class Episode:
         return self._ready
 
     def _with_pictures(self, blocks: Sequence[Block]) -> list[Block]:
-        shown = {b["image"]: self.rendered(b["image"]).pil for b in blocks if b["type"] == "image"}
-        return blocks_with_images(blocks, shown)
-
-
-def step_episodes(
-    executor: Executor,
-    episodes: Sequence[Episode],
-    said: Sequence[str | Mapping[str, Any] | Turn],
-    seconds: float | Sequence[float] = 0.0,
-) -> None:
-    """One turn of several episodes: all their calls in one run of the executor.
-
-    Args:
-        executor: Runs the calls.
-        episodes: Episodes that are not over.
-        said: What the policy wrote, one an episode.
-        seconds: Wall time the policy took, for all of them or one an episode.
-    """
-    spent = seconds if isinstance(seconds, Sequence) else [seconds] * len(episodes)
-    waiting: list[Episode] = []
-    jobs = []
-    for episode, text, took in zip(episodes, said, spent, strict=True):
-        calls = episode.submit_turn(text, took)
-        if calls:
-            waiting.append(episode)
-            jobs.append((episode.store, calls))
-    if waiting:
-        for episode, results in zip(waiting, executor.run(jobs), strict=True):
-            episode.apply_results(results)
+        pictures = {b["image"]: self.rendered(b["image"]).pil for b in blocks if b["type"] == "image"}
+        return blocks_with_images(blocks, pictures)
 
 
 def episode_id(case_id: str, sample: int) -> str:

@@ -22,9 +22,23 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 from medvistagym_core.imaging._buffer_pool import pooled_empty
 from medvistagym_core.imaging._fitting_window import refit_display
 from medvistagym_core.imaging._grayscale import finite_range, render_display, render_min_max, render_rounded
+from medvistagym_core.imaging._html import figure_html, notebook_png
+from medvistagym_core.imaging._interop import (
+    dlpack_device,
+    from_array,
+    from_pil,
+    from_sitk,
+    from_torch,
+    to_array,
+    to_dlpack,
+    to_numpy,
+    to_sitk,
+    to_torch,
+)
 from medvistagym_core.imaging._pixel_array import as_pixel_array
 from medvistagym_core.imaging._rendered import RenderedImage
 from medvistagym_core.imaging._resample import erode_mask, resize, resize_mask
+from medvistagym_core.imaging._slicing import slice_image
 from medvistagym_core.imaging._voi_lut import LookupTable, Window
 
 if TYPE_CHECKING:
@@ -197,115 +211,21 @@ class Image:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {**fields, "_provenance": None, "_rendered": {}}
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """The pixels, for `numpy.asarray(image)`."""
-        import numpy as np
+    # -- to and from other libraries, parts, and how notebooks show it
 
-        pixels = self.pixels if dtype is None else self.pixels.astype(dtype, copy=False)
-        if copy is False and pixels is not self.pixels:
-            raise ValueError(f"the pixels are {self.pixels.dtype} and cannot be {np.dtype(dtype)} without a copy")
-        return pixels.copy() if copy and pixels is self.pixels else pixels
-
-    def __dlpack__(self, **options: Any) -> Any:
-        """The pixels, for `from_dlpack` of any array library; a copy for one that knows no read-only arrays."""
-        try:
-            return self.pixels.__dlpack__(**options)
-        except BufferError:
-            return self.pixels.copy().__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        """Where the pixels are: in the memory of the CPU."""
-        return self.pixels.__dlpack_device__()
-
-    # -- to and from other libraries (`_interop`)
-
-    def to_numpy(self, dtype: Any = None, *, copy: bool = False) -> np.ndarray:
-        """The pixels as an array of their own dtype or another; read-only unless it is a copy."""
-        return self.__array__(dtype, copy=True if copy else None)
-
-    def to_torch(self) -> Any:
-        """The pixels as a `torch.Tensor` of their own dtype, in memory of its own."""
-        from medvistagym_core.imaging._interop import to_torch
-
-        return to_torch(self)
-
-    def to_sitk(self) -> Any:
-        """A `SimpleITK.Image` that lies where the image lies in the patient (LPS).
-
-        A slice that says how it lies becomes a volume of one slice, since two axes cannot say it.
-
-        Raises:
-            ValueError: The slices are unevenly spaced, or SimpleITK is not installed.
-        """
-        from medvistagym_core.imaging._interop import to_sitk
-
-        return to_sitk(self)
-
-    @classmethod
-    def from_numpy(cls, pixels: Any, **attributes: Any) -> Image:
-        """An image of an array, displayed by a window that suits its `unit` unless `window` is given.
-
-        Args:
-            pixels: Anything that speaks DLPack or the array protocol; shapes and dtypes as of `Image`.
-            attributes: Others of `Image`: `unit`, `spacing`, `photometric`, ...
-        """
-        from medvistagym_core.imaging._interop import from_array
-
-        return from_array(cls, pixels, attributes)
-
-    @classmethod
-    def from_torch(cls, tensor: Any, **attributes: Any) -> Image:
-        """As `from_numpy`, of a `torch.Tensor` on any device, whether or not it has a gradient."""
-        from medvistagym_core.imaging._interop import from_torch
-
-        return from_torch(cls, tensor, attributes)
-
-    @classmethod
-    def from_sitk(cls, volume: Any, **attributes: Any) -> Image:
-        """An image of a `SimpleITK.Image` of two or three axes, with its place in the patient.
-
-        Slices stay in the order in which they are stored, so that they are those of `SimpleITK.GetArrayFromImage`.
-
-        Raises:
-            ValueError: It has other axes, or neither one nor three components.
-        """
-        from medvistagym_core.imaging._interop import from_sitk
-
-        return from_sitk(cls, volume, attributes)
-
-    @classmethod
-    def from_pil(cls, picture: PIL.Image.Image, **attributes: Any) -> Image:
-        """As `from_numpy`, of a Pillow picture: greys keep their depth, everything else becomes RGB on white."""
-        from medvistagym_core.imaging._interop import from_pil
-
-        return from_pil(cls, picture, attributes)
-
-    # -- parts, and how notebooks show it
-
-    def __getitem__(self, key: Any) -> Image:
-        """A part of the image, which knows where it lies in the patient and in the source.
-
-        Of a stack, `image[12]` is a slice, `image[10:20]` and `image[::2]` are stacks, and `image[10:20, 50:150, 60:160]` a
-        part of one; of a plain image, `image[50:150, 60:160]` are rows and columns. Bounds are in pixels, as of an array.
-
-        Raises:
-            TypeError: The key is no index of this image.
-            IndexError: The slice does not exist.
-            ValueError: The part is empty, or its rows or columns are not contiguous.
-        """
-        from medvistagym_core.imaging._slicing import slice_image
-
-        return slice_image(self, key)
-
-    def _repr_png_(self) -> bytes:
-        from medvistagym_core.imaging._html import notebook_png
-
-        return notebook_png(self)
-
-    def _repr_html_(self) -> str:
-        from medvistagym_core.imaging._html import figure_html
-
-        return figure_html(self)
+    __array__ = to_array
+    __dlpack__ = to_dlpack
+    __dlpack_device__ = dlpack_device
+    to_numpy = to_numpy
+    to_torch = to_torch
+    to_sitk = to_sitk
+    from_numpy = classmethod(from_array)
+    from_torch = classmethod(from_torch)
+    from_sitk = classmethod(from_sitk)
+    from_pil = classmethod(from_pil)
+    __getitem__ = slice_image
+    _repr_png_ = notebook_png
+    _repr_html_ = figure_html
 
     # -- making another one of it
 

@@ -1,4 +1,4 @@
-"""Images to and from the array and picture libraries of Python: NumPy, PyTorch, SimpleITK, Pillow.
+"""Images to and from the array and picture libraries of Python: NumPy, PyTorch, SimpleITK, Pillow; methods of `Image`.
 
 torch and SimpleITK are imported when one of these functions is called; the core itself needs neither.
 """
@@ -28,18 +28,52 @@ _UNIT_KEY: Final = "unit"
 """The key of SimpleITK's metadata that keeps the unit of the values."""
 
 
+def to_array(image: Image, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    """The pixels, for `numpy.asarray(image)`."""
+    import numpy as np
+
+    pixels = image.pixels if dtype is None else image.pixels.astype(dtype, copy=False)
+    if copy is False and pixels is not image.pixels:
+        raise ValueError(f"the pixels are {image.pixels.dtype} and cannot be {np.dtype(dtype)} without a copy")
+    return pixels.copy() if copy and pixels is image.pixels else pixels
+
+
+def to_dlpack(image: Image, **options: Any) -> Any:
+    """The pixels, for `from_dlpack` of any array library; a copy for one that knows no read-only arrays."""
+    try:
+        return image.pixels.__dlpack__(**options)
+    except BufferError:
+        return image.pixels.copy().__dlpack__(**options)
+
+
+def dlpack_device(image: Image) -> tuple[int, int]:
+    """Where the pixels are: in the memory of the CPU."""
+    return image.pixels.__dlpack_device__()
+
+
+def to_numpy(image: Image, dtype: Any = None, *, copy: bool = False) -> np.ndarray:
+    """The pixels as an array of their own dtype or another; read-only unless it is a copy."""
+    return to_array(image, dtype, copy=True if copy else None)
+
+
 def to_torch(image: Image) -> Any:
     """The pixels as a `torch.Tensor` of their own dtype, in memory of its own."""
     return _imported("torch").from_numpy(_writable(image.pixels))
 
 
-def from_torch(kind: type[Image], tensor: Any, attributes: dict[str, Any]) -> Image:
-    """An image of a tensor on any device, with or without a gradient."""
-    return from_array(kind, tensor.detach().cpu().numpy(), attributes)
+def from_torch(kind: type[Image], /, tensor: Any, **attributes: Any) -> Image:
+    """As `from_numpy`, of a `torch.Tensor` on any device, whether or not it has a gradient."""
+    return from_array(kind, tensor.detach().cpu().numpy(), **attributes)
 
 
-def from_array(kind: type[Image], pixels: Any, attributes: dict[str, Any]) -> Image:
-    """An image of values, displayed by a window that suits their unit unless one is given."""
+def from_array(kind: type[Image], /, pixels: Any, **attributes: Any) -> Image:
+    """An image of an array, displayed by a window that suits its `unit` unless `window` is given.
+
+    Args:
+        kind: `Image`.
+        pixels: Anything that speaks DLPack or the array protocol; shapes and dtypes as of `Image`.
+        **attributes: Others of `Image`: `unit`, `spacing`, `photometric`, ...
+    """
     image = kind(pixels=pixels, **attributes)
     if "window" in attributes or "unit" not in attributes or image.photometric == "RGB":
         return image
@@ -47,19 +81,19 @@ def from_array(kind: type[Image], pixels: Any, attributes: dict[str, Any]) -> Im
     return image.replace(window=window)
 
 
-def from_pil(kind: type[Image], picture: PIL.Image.Image, attributes: dict[str, Any]) -> Image:
-    """An image of a Pillow picture: greys keep their depth, everything else becomes RGB on white."""
+def from_pil(kind: type[Image], /, picture: PIL.Image.Image, **attributes: Any) -> Image:
+    """As `from_numpy`, of a Pillow picture: greys keep their depth, everything else becomes RGB on white."""
     import numpy as np
     import PIL.Image
 
     if picture.mode in ("L", "I", "F", "I;16"):
-        return from_array(kind, np.array(picture), attributes)
+        return from_array(kind, np.array(picture), **attributes)
     if picture.mode == "1":
-        return from_array(kind, np.array(picture.convert("L")), attributes)
+        return from_array(kind, np.array(picture.convert("L")), **attributes)
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
         picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layer.size, "white"), layer)
-    return from_array(kind, np.array(picture.convert("RGB")), {"photometric": "RGB", **attributes})
+    return from_array(kind, np.array(picture.convert("RGB")), **{"photometric": "RGB", **attributes})
 
 
 def to_sitk(image: Image) -> Any:
@@ -68,7 +102,7 @@ def to_sitk(image: Image) -> Any:
     A slice that says how it lies in the patient becomes a volume of one slice, since two axes cannot say it.
 
     Raises:
-        ValueError: Its slices are unevenly spaced.
+        ValueError: Its slices are unevenly spaced, or SimpleITK is not installed.
     """
     sitk = _imported("SimpleITK", "simpleitk")
     colour = image.photometric == "RGB"
@@ -90,8 +124,10 @@ def to_sitk(image: Image) -> Any:
     return out
 
 
-def from_sitk(kind: type[Image], volume: Any, attributes: dict[str, Any]) -> Image:
-    """An image of a `SimpleITK.Image` of two or three axes, its slices in the order in which they are stored.
+def from_sitk(kind: type[Image], /, volume: Any, **attributes: Any) -> Image:
+    """An image of a `SimpleITK.Image` of two or three axes, with its place in the patient.
+
+    Slices stay in the order in which they are stored, so that they are those of `SimpleITK.GetArrayFromImage`.
 
     Raises:
         ValueError: It has other axes, or neither one nor three components.
@@ -110,7 +146,7 @@ def from_sitk(kind: type[Image], volume: Any, attributes: dict[str, Any]) -> Ima
         given["unit"] = "raw"
     if axes == 2:
         x, y = volume.GetSpacing()
-        return from_array(kind, pixels, {"spacing": (y, x), **given, **attributes})
+        return from_array(kind, pixels, **{"spacing": (y, x), **given, **attributes})
     frames = pixels.shape[0]
     geometry = _sitk_geometry(volume)
     spacing = slice_spacing(geometry)
@@ -118,7 +154,7 @@ def from_sitk(kind: type[Image], volume: Any, attributes: dict[str, Any]) -> Ima
     if frames == 1:
         pixels, spacing = pixels[0], spacing[1:]  # type: ignore[assignment]
         place["slice_thickness_mm"] = f"{slice_spacing(geometry)[0]:g}"
-    return from_array(kind, pixels, {"spacing": spacing, **given, **attributes, "attributes": place})
+    return from_array(kind, pixels, **{"spacing": spacing, **given, **attributes, "attributes": place})
 
 
 def _sitk_geometry(volume: Any) -> PatientGeometry:

@@ -15,7 +15,10 @@ _OFFSETS: Final = "slice_offsets_mm"
 
 
 def slice_image(image: Image, key: Any) -> Image:
-    """The part of an image that an index names; see `Image.__getitem__`.
+    """A part of the image, which knows where it lies in the patient and in the source: `Image.__getitem__`.
+
+    Of a stack, `image[12]` is a slice, `image[10:20]` and `image[::2]` are stacks, and `image[10:20, 50:150, 60:160]` a
+    part of one; of a plain image, `image[50:150, 60:160]` are rows and columns. Bounds are in pixels, as of an array.
 
     Raises:
         TypeError: The key is no index of this image.
