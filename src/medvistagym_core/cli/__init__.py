@@ -143,8 +143,8 @@ def _run(arguments: list[str]) -> int:
     if group not in GROUPS:
         from difflib import get_close_matches
 
-        near = get_close_matches(group, GROUPS, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
+        nearest = get_close_matches(group, GROUPS, n=1)
+        meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise UsageError(f"there is no command {group!r}{meant} The commands are {', '.join(GROUPS)}.")
     options = build_parser(group).parse_args(_joined(rest))
     code: int = options.execute(options)

@@ -183,13 +183,13 @@ def _play(episode: Episode, policy: Policy, executor: Executor) -> None:
         began = time.perf_counter()
         try:
             with elapsed_time(f"waiting for {policy.name}"):
-                (said,) = policy.act([episode.observation()])
+                (turn,) = policy.act([episode.observation()])
         except PolicyUnavailableError as error:
             raise CommandError(str(error)) from error
-        if isinstance(said, Exception):
-            episode.stop("policy_failed", f"{type(said).__name__}: {said}"[:500])
+        if isinstance(turn, Exception):
+            episode.stop("policy_failed", f"{type(turn).__name__}: {turn}"[:500])
             return
-        step_episodes(executor, [episode], [said], time.perf_counter() - began)
+        step_episodes(executor, [episode], [turn], time.perf_counter() - began)
         step = episode.steps[-1]
         if step.turn.error is not None:
             print_stderr(f"turn {len(episode.steps)}: {step.turn.error.message}")

@@ -85,10 +85,10 @@ def _list(options: argparse.Namespace) -> int:
         depth = f" x {row['frames']}" if row["frames"] else ""
         spacing = "" if image.spacing is None else " x ".join(f"{mm:.3g}" for mm in image.spacing[::-1]) + " mm"
         window = row["window"]
-        shown = f"{window['center']:g}/{window['width']:g}" if window else ""
+        window_text = f"{window['center']:g}/{window['width']:g}" if window else ""
         about = ", ".join(filter(None, (image.attributes.get(name, "") for name in ("body_part", "view", "plane"))))
         size = f"{row['width']} x {row['height']}{depth}"
-        rows.append([str(number), image.modality or "", size, image.unit, spacing, shown, about])
+        rows.append([str(number), image.modality or "", size, image.unit, spacing, window_text, about])
     print_table(rows, ("", "kind", "size", "unit", "spacing", "window", ""))
     return 0
 

@@ -71,19 +71,19 @@ def _entries(file: Path | None, models: Any) -> list[Any]:
     """The entries of a file with what their adapters say, and errors for those that cannot be used."""
     if file is None:
         return []
-    found: list[Any] = []
+    entries: list[Any] = []
     try:
         for entry in models.read_models(file):
             try:
                 if not isinstance(entry, Exception):
                     models.make_tool(entry)
                     entry = models.complete_entry(entry)[0]
-                found.append(entry)
+                entries.append(entry)
             except models.ModelError as error:
-                found.append(error)
+                entries.append(error)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return found
+    return entries
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -149,8 +149,10 @@ def _describe(options: argparse.Namespace, entries: list[Any], specialists: dict
         print_table(rows)
         return 0
     if options.name not in specialists:
-        near = closest_match(options.name, [*by_name, *specialists])
-        raise UsageError(f"there is no model {options.name!r}" + (f"; did you mean {near}?" if near else ""))
+        suggestion = closest_match(options.name, [*by_name, *specialists])
+        raise UsageError(
+            f"there is no model {options.name!r}" + (f"; did you mean {suggestion}?" if suggestion else "")
+        )
     specialist = specialists[options.name]
     if options.json:
         print_json({"name": options.name, **_facts(specialist)})
@@ -174,8 +176,8 @@ def _check(options: argparse.Namespace) -> int:
     if options.name not in by_name:
         from medvistagym_core.tools import closest_match
 
-        near = closest_match(options.name, list(by_name))
-        hint = f"did you mean {near}?" if near else f"it has {', '.join(by_name) or 'none'}"
+        suggestion = closest_match(options.name, list(by_name))
+        hint = f"did you mean {suggestion}?" if suggestion else f"it has {', '.join(by_name) or 'none'}"
         raise UsageError(f"{file} has no model {options.name!r}; {hint}")
     entry = by_name[options.name]
     if isinstance(entry, Exception):

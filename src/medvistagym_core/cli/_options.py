@@ -78,12 +78,12 @@ def add_common(parser: argparse.ArgumentParser, example: str, *, json: bool = Fa
 
 def add_selection(parser: argparse.ArgumentParser, *, default: str | None = "*") -> None:
     """Add the options that choose a toolbox."""
-    shown = f" (default: {default!r})" if default else ""
+    default_text = f" (default: {default!r})" if default else ""
     parser.add_argument(
         "--tools",
         metavar="SELECT",
         default=default,
-        help=f"which tools: names, ids or patterns, separated by commas; alias=plugin:tool renames one{shown}",
+        help=f"which tools: names, ids or patterns, separated by commas; alias=plugin:tool renames one{default_text}",
     )
     add_tools_from(parser)
 
@@ -171,8 +171,12 @@ def check_allow_list(names: str | None, reports: Sequence[PluginReport]) -> None
     for name in filter(None, (part.strip() for part in asked.split(","))):
         if name in installed or name == "none":
             continue
-        near = closest_match(name, installed)
-        guess = f"did you mean {near}?" if near else f"there are: {', '.join(r.name for r in reports) or 'none'}."
+        suggestion = closest_match(name, installed)
+        guess = (
+            f"did you mean {suggestion}?"
+            if suggestion
+            else f"there are: {', '.join(r.name for r in reports) or 'none'}."
+        )
         if names is not None:
             raise UsageError(f"--plugins: there is no plugin {name!r}; {guess}")
         print_stderr(f"medvistagym: {ALLOW_VARIABLE} names {name!r}, and there is no such plugin; {guess}")

@@ -41,8 +41,8 @@ class CommandParser(argparse.ArgumentParser):
 
         flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
         for word in left:
-            if word.startswith("--") and (near := closest_match(word.partition("=")[0], flags)):
-                return f"; did you mean {near}?"
+            if word.startswith("--") and (nearest := closest_match(word.partition("=")[0], flags)):
+                return f"; did you mean {nearest}?"
         return ""
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
@@ -51,9 +51,9 @@ class CommandParser(argparse.ArgumentParser):
         except argparse.ArgumentError as error:
             from medvistagym_core.tools import closest_match
 
-            near = closest_match(str(value), [str(choice) for choice in action.choices or ()])
-            if near:
-                raise argparse.ArgumentError(action, f"{error.message}; did you mean {near}?") from None
+            suggestion = closest_match(str(value), [str(choice) for choice in action.choices or ()])
+            if suggestion:
+                raise argparse.ArgumentError(action, f"{error.message}; did you mean {suggestion}?") from None
             raise
 
     def error(self, message: str) -> NoReturn:

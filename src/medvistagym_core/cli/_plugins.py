@@ -80,15 +80,15 @@ def _list(options: argparse.Namespace) -> int:
 def _search(options: argparse.Namespace) -> int:
     from medvistagym_core.plugins import load_catalog, scan_environment
 
-    found = load_catalog().search(options.words, options.modality)
+    entries = load_catalog().search(options.words, options.modality)
     if options.json:
-        print_json([{**entry.model_dump(mode="json"), "install": entry.install} for entry in found])
+        print_json([{**entry.model_dump(mode="json"), "install": entry.install} for entry in entries])
         return 0
-    if not found:
+    if not entries:
         print_stderr("No known plugin matches; `medvistagym plugins search` without words lists them all.")
         return 0
     present = scan_environment().names
-    for position, entry in enumerate(found):
+    for position, entry in enumerate(entries):
         if position:
             print_text()
         print_text(f"{entry.distribution}: {entry.summary}")

@@ -210,10 +210,9 @@ def _make_named_policy(
     if name in registry.policies:
         return registry.policies[name](task, toolbox, config, seed=seed)
     names = ["expert", *(["demonstration"] if hasattr(options, "skill") else []), "random", *sorted(registry.policies)]
-    near = closest_match(name, names)
-    raise ValueError(
-        f"there is no policy {name!r}; " + (f"did you mean {near}?" if near else f"choose one of {', '.join(names)}")
-    )
+    suggestion = closest_match(name, names)
+    advice = f"did you mean {suggestion}?" if suggestion else f"choose one of {', '.join(names)}"
+    raise ValueError(f"there is no policy {name!r}; {advice}")
 
 
 def _served(options: argparse.Namespace, toolbox: Toolbox) -> Policy:

@@ -63,11 +63,11 @@ def usage(spec: ToolSpec) -> str:
     """Return a tool's flags in one line, those that may be left out in brackets; each begins with a space."""
     required = spec.parameters.get("required", ())
     flags = flags_of(spec)
-    shown = ""
+    usage_text = ""
     for name, schema in _arguments(spec).items():
         flag = f"{flags[name]} {_metavar(schema)}"
-        shown += f" {flag}" if name in required else f" [{flag}]"
-    return shown
+        usage_text += f" {flag}" if name in required else f" [{flag}]"
+    return usage_text
 
 
 def given_arguments(options: argparse.Namespace, spec: ToolSpec) -> dict[str, Any]:

@@ -221,7 +221,7 @@ def _given_token(options: argparse.Namespace) -> str | None:
         try:
             token: str = options.token_file.read_text("utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
-            said = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-            raise UsageError(f"--token-file {options.token_file}: {said}") from error
+            reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+            raise UsageError(f"--token-file {options.token_file}: {reason}") from error
         return token
     return None if options.no_token else os.environ.get(TOKEN_VARIABLE, "").strip() or None

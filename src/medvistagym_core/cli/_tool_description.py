@@ -132,16 +132,16 @@ def _bounds(branch: Mapping[str, Any]) -> list[str]:
         "string": "text",
         "array": "a list",
     }
-    said = words.get(kinds[0], "") if kinds else ""
+    bounds = words.get(kinds[0], "") if kinds else ""
     if kinds and kinds[0] in ("integer", "number"):
-        said += _range(branch)
+        bounds += _range(branch)
     if kinds and kinds[0] == "array":
-        said += _lengths(branch, "Items", "values")
+        bounds += _lengths(branch, "Items", "values")
         inner = _bounds(branch["items"]) if isinstance(branch.get("items"), Mapping) else []
-        said += f", each {inner[0]}" if inner else ""
+        bounds += f", each {inner[0]}" if inner else ""
     if kinds and kinds[0] == "string":
-        said += _lengths(branch, "Length", "characters")
-    return [said] if said else []
+        bounds += _lengths(branch, "Length", "characters")
+    return [bounds] if bounds else []
 
 
 def _range(schema: Mapping[str, Any]) -> str:

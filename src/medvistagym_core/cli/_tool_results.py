@@ -121,8 +121,8 @@ def _answer(episode: ReplacedEpisode, graders: object) -> ReplacedAnswer:
     if episode.donor is not None and episode.donor.answer.value != episode.before.outcome.expected:
         options = episode.before.options
         if not options or episode.donor.answer.value in options:
-            said = episode.after.outcome.answer
-            followed = grade(episode.donor.answer, said, options=options, graders=graders).correct  # type: ignore[arg-type]
+            answer = episode.after.outcome.answer
+            followed = grade(episode.donor.answer, answer, options=options, graders=graders).correct  # type: ignore[arg-type]
     return ReplacedAnswer(episode.before, episode.after, episode.tool, followed)
 
 

@@ -84,15 +84,15 @@ def _start(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     target = _target(options)
     try:
-        found = import_ray("workers").pool_status(target.address, target.pool)
+        status = import_ray("workers").pool_status(target.address, target.pool)
     except ValueError as error:
         raise UsageError(str(error)) from error
     if options.json:
-        print_json(_document(found))
+        print_json(_document(status))
         return 0
-    names = {node.id: node.name for node in found.nodes}
+    names = {node.id: node.name for node in status.nodes}
     print_table(
-        [(node.name, "alive" if node.alive else "gone", _in_words(node.resources)) for node in found.nodes],
+        [(node.name, "alive" if node.alive else "gone", _in_words(node.resources)) for node in status.nodes],
         ("NODE", "STATE", "HAS"),
     )
     print_text()
@@ -109,9 +109,9 @@ def _status(options: argparse.Namespace) -> int:
             str(one.deaths),
             " ".join(one.tools),
         )
-        for one in found.workers
+        for one in status.workers
     ]
-    rows += [(name, "no answer: it starts, or a tool keeps it busy", *[""] * 8) for name in found.silent]
+    rows += [(name, "no answer: it starts, or a tool keeps it busy", *[""] * 8) for name in status.silent]
     print_table(
         rows, ("WORKER", "PROCESS", "WAIT", "RUN", "DONE", "MEAN MS", "P95 MS", "MIB", "DEATHS", "TOOLS")
     )  # fmt: skip
@@ -141,13 +141,13 @@ def _target(options: argparse.Namespace, placement: Path | None = None) -> Any:
     return targets(checked.address, checked.pool, placement)
 
 
-def _document(found: Any) -> dict[str, Any]:
+def _document(status: Any) -> dict[str, Any]:
     """The status as JSON values."""
     return {
-        "address": found.address,
+        "address": status.address,
         "nodes": [
             {"id": node.id, "name": node.name, "alive": node.alive, "resources": dict(node.resources)}
-            for node in found.nodes
+            for node in status.nodes
         ],
         "workers": [
             {
@@ -157,9 +157,9 @@ def _document(found: Any) -> dict[str, Any]:
                 **{name: value for name, value in one._asdict().items() if name not in ("identity", "settings")},
                 "settings": one.settings.model_dump(exclude_defaults=True),
             }
-            for one in found.workers
+            for one in status.workers
         ],
-        "silent": found.silent,
+        "silent": status.silent,
     }
 
 

@@ -44,12 +44,12 @@ class Limits:
     def exceeded_error(self, ended: str | None) -> ToolError:
         """Why a call was not run: the episode ended for want of "turns" or "tokens", or goes on and has no call left."""
         if ended == "tokens":
-            said = f"All {self.max_tokens} tokens are used; the episode is over."
+            message = f"All {self.max_tokens} tokens are used; the episode is over."
         elif ended:
-            said = f"All {self.max_turns} turns are used; the episode is over."
+            message = f"All {self.max_turns} turns are used; the episode is over."
         else:
-            said = f"All {self.max_calls} calls are used; give your answer now in <answer>...</answer>."
-        return ToolError("budget_exhausted", said)
+            message = f"All {self.max_calls} calls are used; give your answer now in <answer>...</answer>."
+        return ToolError("budget_exhausted", message)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,14 +103,14 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
         if len(actions) != self.num_envs:
             raise ValueError(f"there are {self.num_envs} environments, not {len(actions)} actions")
         live: list[Episode] = []
-        said: list[str] = []
+        turns: list[str] = []
         for k, episode in enumerate(self.episodes):
             if episode.termination is not None:
                 self.episodes[k] = self._cases.make_episode(self._draws[k].next())
             else:
                 live.append(episode)
-                said.append(actions[k])
-        step_episodes(self._executor, live, said)
+                turns.append(actions[k])
+        step_episodes(self._executor, live, turns)
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), bool)
         over = [k for k, episode in enumerate(self.episodes) if episode.termination is not None]

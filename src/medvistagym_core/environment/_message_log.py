@@ -37,8 +37,8 @@ class MessageLog:
     def extend(self, steps: Sequence[Step]) -> None:
         """Write the steps that were not written yet; each has its results."""
         for step in steps[self._written :]:
-            said, *answers = step.messages(self._style)
-            self.messages.append(said)
+            turn, *answers = step.messages(self._style)
+            self.messages.append(turn)
             self.first_new = len(self.messages)
             self.messages += self._shown(answers)
             self._written += 1

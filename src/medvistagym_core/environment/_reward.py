@@ -73,8 +73,8 @@ class Reward:
     def __post_init__(self) -> None:
         for name, weight in self.weights.items():
             if name not in self.terms:
-                near = closest_match(name, list(self.terms))
-                guess = f"did you mean {near}?" if near else f"the terms are {', '.join(self.terms)}"
+                suggestion = closest_match(name, list(self.terms))
+                guess = f"did you mean {suggestion}?" if suggestion else f"the terms are {', '.join(self.terms)}"
                 raise ValueError(f"there is no reward term {name!r}; {guess}")
             if not math.isfinite(weight):
                 raise ValueError(f"the weight of {name} must be finite, not {weight}")

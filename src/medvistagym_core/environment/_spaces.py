@@ -95,6 +95,6 @@ def _gym_info(episode: Episode) -> dict[str, Any]:
 
 def _object_array(values: Sequence[Any], dtype: type) -> np.ndarray:
     """An array of one value an environment."""
-    found: np.ndarray = np.empty(len(values), dtype)
-    found[:] = values
-    return found
+    array: np.ndarray = np.empty(len(values), dtype)
+    array[:] = values
+    return array

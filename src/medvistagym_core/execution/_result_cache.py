@@ -39,9 +39,9 @@ class ResultCache:
         """Keep a result, unless it is an error or would take more than a quarter of the room."""
         if not self.max_bytes or result.error is not None or _retained_bytes(result) > self.max_bytes // 4:
             return
-        kept = result.as_cache_hit()
+        cache_hit = result.as_cache_hit()
         with self._lock:
-            self._results[key] = kept
+            self._results[key] = cache_hit
 
     def clear(self) -> None:
         """Drop everything."""

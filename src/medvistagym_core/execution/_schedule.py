@@ -235,8 +235,8 @@ class _State:
     def _find_tool(self, name: str) -> Tool:
         tool = self._toolbox.get(name)
         if tool is None:
-            near = closest_match(name, list(self._toolbox))
-            guess = f"; did you mean {near}?" if near else "."
+            suggestion = closest_match(name, list(self._toolbox))
+            guess = f"; did you mean {suggestion}?" if suggestion else "."
             names = ", ".join(self._toolbox) or "none"
             raise ToolError("unknown_tool", f"There is no tool {name[:64]}{guess} The tools are: {names}.")
         return tool

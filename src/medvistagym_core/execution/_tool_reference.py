@@ -43,16 +43,16 @@ def tool_references(tools: Iterable[Tool]) -> dict[str, ToolReference]:
     Raises:
         IsolationError: Some cannot run in another process.
     """
-    found: dict[str, ToolReference] = {}
+    references: dict[str, ToolReference] = {}
     faults: list[str] = []
     for tool in tools:
         try:
-            found[tool.name] = _origin(tool)
+            references[tool.name] = _origin(tool)
         except NotImportableToolError as error:
             faults.append(f"{tool.name} {error}")
     if faults:
         raise NotImportableToolError(f"not every tool can run in another process: {'; '.join(faults)}")
-    return found
+    return references
 
 
 def _origin(tool: Tool) -> ToolReference:

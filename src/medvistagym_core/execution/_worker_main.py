@@ -36,8 +36,10 @@ def serve_requests(connection: Connection) -> None:
                 with contextlib.suppress(Exception):  # the call meets it again, and says what is wrong
                     tools[name].setup()  # loading a model is not part of the first call's time
         except BaseException as error:  # noqa: BLE001 of the module of the tool
-            said = str(error).strip().split("\n")[0][:300]
-            send(connection, ToolError("tool_failed", f"{name} could not be loaded: {type(error).__name__}: {said}."))
+            message = str(error).strip().split("\n")[0][:300]
+            send(
+                connection, ToolError("tool_failed", f"{name} could not be loaded: {type(error).__name__}: {message}.")
+            )
             continue
         send(connection, TOOL_LOADED)
         tool = tools[name]

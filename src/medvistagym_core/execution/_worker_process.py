@@ -130,8 +130,8 @@ class WorkerProcess:
         try:
             answer = self._next(limit)
         except UnpicklableMessageError as error:
-            said = f"{name} gave a result that cannot be handed over: {error}."
-            return [ToolResult(error=ToolError("tool_failed", said))] * count
+            message = f"{name} gave a result that cannot be handed over: {error}."
+            return [ToolResult(error=ToolError("tool_failed", message))] * count
         answers = answer if isinstance(answer, list) else [answer]
         if len(answers) != count or not all(isinstance(one, ToolResult) for one in answers):
             raise ToolError("tool_failed", f"{name} broke the connection to its process.")

@@ -93,7 +93,7 @@ def refit_display(image: Image, pixels: np.ndarray) -> Display:
     if before.size < _MIN_SAMPLES:
         return current if np.array_equal(before, after) else Display(_spanning_window(after))
     center, width = _center_and_width(current)
-    shown = _is_shown(current, before)
+    displayed = _is_shown(current, before)
     line = _fit_line(before, after)
     if line.explained > _EXACT:
         is_same = abs(line.slope - 1) <= 0.1 and abs(line.at(center) - center) <= 0.1 * width
@@ -106,12 +106,14 @@ def refit_display(image: Image, pixels: np.ndarray) -> Display:
         return current
     if _is_two_valued(after) and not _is_two_valued(before):
         return Display(_spanning_window(after))
-    shift = float(np.median(after[shown] - before[shown]))  # that of places, since edges overshoot to both sides
+    shift = float(
+        np.median(after[displayed] - before[displayed])
+    )  # that of places, since edges overshoot to both sides
     if line.explained > 0.25 and 0.75 < line.slope < 2 and abs(shift) < 0.25 * width:
-        return _widened(current, shown, after)
-    line = _fit_line(before[shown], after[shown])
+        return _widened(current, displayed, after)
+    line = _fit_line(before[displayed], after[displayed])
     if line.explained > 0.5 and not isinstance(current.window, LookupTable):
-        return _widened(_moved(current, line), shown, after)
+        return _widened(_moved(current, line), displayed, after)
     return Display(_spanning_window(after))
 
 
@@ -149,21 +151,21 @@ def _moved(display: Display, line: _Line) -> Display:
     return Display(_window(line.at(center), abs(line.slope) * width, "sigmoid" if sigmoid else "linear_exact"))
 
 
-def _widened(display: Display, shown: np.ndarray, values: np.ndarray) -> Display:
+def _widened(display: Display, displayed: np.ndarray, values: np.ndarray) -> Display:
     """A display, widened, at most to twice its width, where it would make much black or white that was grey before.
 
     Args:
         display: The display.
-        shown: Booleans: the values that were shown as greys.
+        displayed: Booleans: the values that were displayed as greys.
         values: Those after the change.
     """
     import numpy as np
 
-    if isinstance(display.window, LookupTable) or shown.sum() < _MIN_SAMPLES:
+    if isinstance(display.window, LookupTable) or displayed.sum() < _MIN_SAMPLES:
         return display
     center, width = _center_and_width(display)
     low, high = center - width / 2, center + width / 2
-    least, most = (float(end) for end in np.percentile(values[shown], (_MAX_SATURATED, 100 - _MAX_SATURATED)))
+    least, most = (float(end) for end in np.percentile(values[displayed], (_MAX_SATURATED, 100 - _MAX_SATURATED)))
     if least >= low and most <= high:
         return display
     low, high = max(min(low, least), low - width / 2), min(max(high, most), high + width / 2)

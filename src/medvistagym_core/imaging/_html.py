@@ -50,10 +50,10 @@ def picture_html(png: bytes, caption: str, title: str = "") -> str:
         title: HTML before the text.
     """
     data = base64.b64encode(png).decode("ascii")
-    said = html.escape(caption)
+    text = html.escape(caption)
     return (
-        f'<figure style="{_FIGURE}"><img src="data:image/png;base64,{data}" alt="{said}" style="max-width:100%">'
-        f'<figcaption style="{_CAPTION}">{title}{said}</figcaption></figure>'
+        f'<figure style="{_FIGURE}"><img src="data:image/png;base64,{data}" alt="{text}" style="max-width:100%">'
+        f'<figcaption style="{_CAPTION}">{title}{text}</figcaption></figure>'
     )
 
 

@@ -239,9 +239,9 @@ def _in_axes_of(mask: Image, image: Image) -> Image:
         raise ValueError("the mask lies in other planes of the patient than the image; segment the image itself")
     if is_oriented(mask) and is_oriented(image) and _POSITION in mask.attributes and _POSITION in image.attributes:
         (h, w), wanted = mask.shape, patient_geometry(image)
-        found = order.geometry(patient_geometry(mask), (mask.frames, h, w))
-        pixel = max(math.hypot(*step) for step in (*found.steps, *wanted.steps))
-        if math.dist(found.position, wanted.position) > 1.5 * pixel:
+        reordered = order.geometry(patient_geometry(mask), (mask.frames, h, w))
+        pixel = max(math.hypot(*step) for step in (*reordered.steps, *wanted.steps))
+        if math.dist(reordered.position, wanted.position) > 1.5 * pixel:
             raise ValueError("the mask shows another region than the image; segment the image itself")
     if order == AS_STORED:
         return mask

@@ -59,8 +59,8 @@ def read_raster_file(
     name = _name(source)
     try:
         with _opened(source) as file:
-            found, left = _read(file, page, region)
-        images = [build(**fields) for fields in found]
+            pages, left = _read(file, page, region)
+        images = [build(**fields) for fields in pages]
         return images if left is None else [image.crop(*left) for image in images]
     except FileNotFoundError:
         raise ValueError(f"{name}: no such file") from None

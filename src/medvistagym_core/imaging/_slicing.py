@@ -101,12 +101,12 @@ def _take_slices(image: Image, wanted: slice) -> Image:
         attributes.pop("slices", None)
         if spacing is not None and len(spacing) == 3:
             spacing = (spacing[0] * step, *spacing[1:])
-    shown = image.displayed_frame
+    displayed = image.displayed_frame
     return dataclasses.replace(
         image,
         pixels=image.pixels[start:stop:step],
         spacing=spacing,
-        frame=chosen.index(shown) if shown in chosen else None,
+        frame=chosen.index(displayed) if displayed in chosen else None,
         value_range=image.display_range,
         detail=_detail(image, wanted),
         attributes=attributes,

@@ -64,8 +64,8 @@ class ToolFunctions(Mapping[str, "ToolFunction"]):
         if name.startswith("_") or name == "toolbox":
             raise AttributeError(name)
         if name not in self.toolbox:
-            near = closest_match(name, list(self.toolbox))
-            guess = f"did you mean {near}?" if near else f"there are: {', '.join(self.toolbox) or 'none'}."
+            suggestion = closest_match(name, list(self.toolbox))
+            guess = f"did you mean {suggestion}?" if suggestion else f"there are: {', '.join(self.toolbox) or 'none'}."
             raise AttributeError(f"there is no tool {name!r}; {guess}")
         return self[name]
 
@@ -132,8 +132,10 @@ class ToolFunction:
                 return [self._plain(name, one, store) for one in value]
             image = value.image if isinstance(value, ToolResult) else value
             if not isinstance(image, Image):
-                said = f"{self.__name__}: {name} is an Image, such as mv.open(...) gives, not {type(value).__name__}."
-                raise ToolError("bad_arguments", said)
+                message = (
+                    f"{self.__name__}: {name} is an Image, such as mv.open(...) gives, not {type(value).__name__}."
+                )
+                raise ToolError("bad_arguments", message)
             store.append(image)
             return len(store) - 1
         try:

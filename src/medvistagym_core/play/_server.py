@@ -138,8 +138,8 @@ class PlayServer(LoopbackServer):
         try:
             value = self._posts[path](body)
         except (LookupError, ValueError, OSError) as error:
-            said = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
-            return PageResponse.json({"error": said}, HTTPStatus.UNPROCESSABLE_ENTITY)
+            message = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+            return PageResponse.json({"error": message}, HTTPStatus.UNPROCESSABLE_ENTITY)
         if path == "copy":
             return PageResponse.json({"value": value})
         return PageResponse.json({"value": value, "session": describe_session(self.session)})

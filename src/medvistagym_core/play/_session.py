@@ -135,9 +135,9 @@ class PlaySession:
             if not question.strip():
                 raise SessionError("write a question")
             self.question = question.strip()
-            kept = [number for number, step in enumerate(self._episode.steps) if step.answer is None]
-            self.authors = [self.authors[number] for number in kept]
-            self._episode = self._copy(self.question, "", [self._episode.steps[number] for number in kept])
+            answered = [number for number, step in enumerate(self._episode.steps) if step.answer is None]
+            self.authors = [self.authors[number] for number in answered]
+            self._episode = self._copy(self.question, "", [self._episode.steps[number] for number in answered])
 
     def step(self) -> int:
         """Let the policy take one turn, and run its calls; the number of the turn.
@@ -151,12 +151,12 @@ class PlaySession:
             self._check_open()
             start = time.perf_counter()
             try:
-                (said,) = self.policy.act([self._episode.observation()])
+                (turn,) = self.policy.act([self._episode.observation()])
             except Exception as error:  # the model's, or its server's
                 raise SessionError(f"{self.policy.name} failed: {str(error) or type(error).__name__}") from error
-            if isinstance(said, Exception):
-                raise SessionError(f"{self.policy.name} failed: {str(said) or type(said).__name__}")
-            self._take(said, self.policy.name, time.perf_counter() - start)
+            if isinstance(turn, Exception):
+                raise SessionError(f"{self.policy.name} failed: {str(turn) or type(turn).__name__}")
+            self._take(turn, self.policy.name, time.perf_counter() - start)
             return len(self.authors) - 1
 
     def answer(self, answer: str) -> int:
@@ -170,9 +170,9 @@ class PlaySession:
             self._take(self._answer_turn(answer.strip()), _PERSON, 0.0)
             return len(self.authors) - 1
 
-    def _take(self, said: str | Turn, author: str, seconds: float) -> None:
+    def _take(self, turn: str | Turn, author: str, seconds: float) -> None:
         episode = self._episode
-        calls = episode.submit_turn(said, seconds)
+        calls = episode.submit_turn(turn, seconds)
         self.authors.append(author)
         if calls:
             episode.apply_results(self._executor.run([(episode.store, calls)])[0])

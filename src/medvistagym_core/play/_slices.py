@@ -79,10 +79,10 @@ def render_slice(image: Image, key: SliceKey) -> np.ndarray:
         raise ValueError(f"there is no slice {key.frame}; the image has 0 to {image.frames - 1}")
     if not 1 <= key.side <= MAX_SIDE:
         raise ValueError(f"side is 1 to {MAX_SIDE} pixels, not {key.side}")
-    shown = image
+    view = image
     if image.is_stack:  # the range of a whole volume is found once, not again for each slice
-        shown = image.replace(frame=key.frame, value_range=image.display_range)
+        view = image.replace(frame=key.frame, value_range=image.display_range)
     if key.window is not None and image.photometric != "RGB":
-        shown = shown.with_window(Window(*key.window, function="linear_exact"))
+        view = view.with_window(Window(*key.window, function="linear_exact"))
     side = key.side if max(image.shape) > key.side else None
-    return shown.view(side)
+    return view.view(side)

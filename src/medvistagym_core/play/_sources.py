@@ -55,7 +55,7 @@ def find_sources(path: Path) -> list[ImageSource]:
         raise ValueError(f"{path}: there is no such file or folder")
     if path.is_file():
         return [ImageSource(path.name, path)]
-    found: list[ImageSource] = []
+    sources: list[ImageSource] = []
     seen = 0
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -65,17 +65,17 @@ def find_sources(path: Path) -> list[ImageSource]:
         label = place.relative_to(path).as_posix()
         alone = [name for name in names if name.lower().endswith(_ONE_BY_ONE)]
         together = [name for name in names if not name.lower().endswith((*_ONE_BY_ONE, *_NO_IMAGES))]
-        found += [ImageSource(name if label == "." else f"{label}/{name}", place / name) for name in alone]
+        sources += [ImageSource(name if label == "." else f"{label}/{name}", place / name) for name in alone]
         if len(together) == 1:
-            found.append(ImageSource(together[0] if label == "." else f"{label}/{together[0]}", place / together[0]))
+            sources.append(ImageSource(together[0] if label == "." else f"{label}/{together[0]}", place / together[0]))
         elif together:
             name = path.resolve().name if label == "." else label
-            found.append(ImageSource(f"{name}/", place, tuple(place / one for one in together)))
-        if len(found) >= MAX_SOURCES or seen > MAX_FILES:
+            sources.append(ImageSource(f"{name}/", place, tuple(place / one for one in together)))
+        if len(sources) >= MAX_SOURCES or seen > MAX_FILES:
             break
-    if not found:
+    if not sources:
         raise ValueError(f"{path}: there is no file that may hold images")
-    return sorted(found[:MAX_SOURCES], key=lambda source: source.name)
+    return sorted(sources[:MAX_SOURCES], key=lambda source: source.name)
 
 
 def read_source(path: Path, readers: Sequence[Reader]) -> list[Image]:

@@ -264,40 +264,40 @@ def load_limit() -> float:
     Raises:
         ValueError: The variable is not such a number.
     """
-    said = os.environ.get(LIMIT_VARIABLE, "").strip()
+    setting = os.environ.get(LIMIT_VARIABLE, "").strip()
     try:
-        limit = float(said or LIMIT_S)
+        limit = float(setting or LIMIT_S)
     except ValueError:
         limit = 0.0
     if not 0 < limit <= 86400:
-        raise ValueError(f"{LIMIT_VARIABLE} is a number of seconds above 0, not {said!r}")
+        raise ValueError(f"{LIMIT_VARIABLE} is a number of seconds above 0, not {setting!r}")
     return limit
 
 
 def _call_hook(manager: pluggy.PluginManager, kind: str) -> Any:
     mapping = kind in BY_NAME
-    found: Any = {} if mapping else []
+    contributed: Any = {} if mapping else []
     for answer in getattr(manager.hook, f"medvistagym_{kind}")():
         if mapping and not isinstance(answer, Mapping):
             raise TypeError(f"medvistagym_{kind} returns a mapping of names, not {type(answer).__name__}")
         if not mapping and (isinstance(answer, str | bytes) or not isinstance(answer, Iterable)):
             raise TypeError(f"medvistagym_{kind} returns a list, not {type(answer).__name__}")
-        found.update(answer) if mapping else found.extend(answer)
-    return found
+        contributed.update(answer) if mapping else contributed.extend(answer)
+    return contributed
 
 
-def _tools(found: Sequence[Any], report: PluginReport) -> list[Tool]:
+def _tools(contributed: Sequence[Any], report: PluginReport) -> list[Tool]:
     from medvistagym_core.tools import Tool
 
-    for thing in found:
+    for thing in contributed:
         if not isinstance(thing, Tool):
             raise TypeError(f"medvistagym_tools returned {type(thing).__name__} {thing!r:.60}; decorate it with @tool")
-    names = [thing.name for thing in found]
+    names = [thing.name for thing in contributed]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"it offers two tools named {name}; rename one with @tool(name=...)")
-    versions = (tool.version if tool.version != UNVERSIONED else report.version for tool in found)
-    return [tool.with_metadata(plugin=report.name, version=v) for tool, v in zip(found, versions, strict=True)]
+    versions = (tool.version if tool.version != UNVERSIONED else report.version for tool in contributed)
+    return [tool.with_metadata(plugin=report.name, version=v) for tool, v in zip(contributed, versions, strict=True)]
 
 
 def _plugin_frames(error: BaseException, point: PluginSource) -> list[str]:
@@ -318,7 +318,7 @@ def _raised_in_plugin(error: BaseException, point: PluginSource) -> bool:
 
 
 def _failure(error: BaseException, point: PluginSource) -> dict[str, Any]:
-    said = str(error).strip().split("\n")[0][:300]
+    message = str(error).strip().split("\n")[0][:300]
     top = point.module.split(".")[0]
     places = _plugin_frames(error, point)
     fix = "mend the plugin, or leave it out with --plugins"
@@ -330,12 +330,12 @@ def _failure(error: BaseException, point: PluginSource) -> dict[str, Any]:
             else f"pip install what provides {missing}"
         )
     elif isinstance(error, SystemExit):
-        said = f"it called sys.exit({error.code!r}) while it was loaded"
+        message = f"it called sys.exit({error.code!r}) while it was loaded"
     elif isinstance(error, LoadTimeoutError):
         fix = f"mend the plugin, leave it out with --plugins, or allow it more time with {LIMIT_VARIABLE}"
     return {
         "state": "failed",
-        "reason": f"{type(error).__name__}: {said}".rstrip(": "),
+        "reason": f"{type(error).__name__}: {message}".rstrip(": "),
         "fix": fix,
         "location": places[-1] if places else "",
     }

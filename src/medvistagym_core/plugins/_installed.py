@@ -65,8 +65,8 @@ def scan_environment() -> Environment:
     plugins: list[InstalledPlugin] = []
     broken: list[tuple[str, str, str, str]] = []
     faults: list[str] = []
-    found = _distributions(faults)
-    for name, distribution in found.items():
+    distributions = _distributions(faults)
+    for name, distribution in distributions.items():
         text, encoding_fault = _read(distribution, "entry_points.txt")
         lines = list(parse_entry_points(text))
         ours = [line for line in lines if line.group == GROUP]
@@ -86,7 +86,7 @@ def scan_environment() -> Environment:
                 plugins.append(InstalledPlugin(point, label, version, requires, tuple(notes)))
             else:
                 broken.append((line.name or "?", label, version, line.fault(distribution)))
-    return Environment(tuple(plugins), tuple(broken), tuple(faults[:_MAX_FAULTS]), frozenset(found))
+    return Environment(tuple(plugins), tuple(broken), tuple(faults[:_MAX_FAULTS]), frozenset(distributions))
 
 
 def normalize_name(name: str) -> str:
@@ -133,7 +133,7 @@ def parse_entry_points(text: str) -> Iterator[EntryPointLine]:
 
 def _distributions(faults: list[str]) -> dict[str, Distribution]:
     """The distributions by normalised name, the first on the path of each; of several in one folder, the newest."""
-    found: dict[str, Distribution] = {}
+    distributions: dict[str, Distribution] = {}
     for finder in list(sys.meta_path):
         by_entry = isinstance(finder, type) and issubclass(finder, importlib.machinery.PathFinder)
         find = getattr(importlib.machinery.PathFinder if by_entry else finder, "find_distributions", None)
@@ -151,15 +151,15 @@ def _distributions(faults: list[str]) -> dict[str, Distribution]:
             except Exception as error:  # noqa: BLE001 whatever a finder does, the others are asked
                 faults.append(f"{entry or type(finder).__name__} cannot be searched: {type(error).__name__}: {error}")
             for name, several in here.items():
-                if name in found:
+                if name in distributions:
                     continue
-                found[name] = several[0] if len(several) == 1 else max(several, key=_rank)
+                distributions[name] = several[0] if len(several) == 1 else max(several, key=_rank)
                 if len(several) > 1:
                     faults.append(
-                        f"{entry} holds {len(several)} installations of {name}; {_where(found[name], '')} is used, and "
+                        f"{entry} holds {len(several)} installations of {name}; {_where(distributions[name], '')} is used, and "
                         "the others are left over from an upgrade"
                     )
-    return found
+    return distributions
 
 
 def _name_of(distribution: Distribution) -> str:

@@ -79,9 +79,9 @@ def _redirected_stdio() -> Iterator[None]:
         stack.callback(os.close, nowhere)
         for descriptor, other in ((0, nowhere), (1, 2 if _is_open(2) else nowhere)):
             if _is_open(descriptor):
-                kept = os.dup(descriptor)
-                stack.callback(os.close, kept)
-                stack.callback(os.dup2, kept, descriptor)
+                saved = os.dup(descriptor)
+                stack.callback(os.close, saved)
+                stack.callback(os.dup2, saved, descriptor)
                 os.dup2(other, descriptor)
         stack.callback(_flush)
         sys.stdin = io.StringIO()

@@ -152,12 +152,12 @@ class Registry:
                 raise SelectionError(
                     f"the alias {alias!r} is not a tool name: a lower-case letter, then letters, digits or _"
                 )
-            found = self._matching(tool_id)
-            if len(found) != 1 or alias in tools:
+            matches = self._matching(tool_id)
+            if len(matches) != 1 or alias in tools:
                 raise SelectionError(
-                    f"the alias {alias}={tool_id} needs one tool and a free name; {tool_id} matches {len(found)}"
+                    f"the alias {alias}={tool_id} needs one tool and a free name; {tool_id} matches {len(matches)}"
                 )
-            tools[alias] = self._tools[found[0]]
+            tools[alias] = self._tools[matches[0]]
         for pattern in devices or ():
             if pattern not in tools:
                 self._matching(pattern)  # a misspelt name would otherwise leave its tool on the CPU
@@ -165,38 +165,40 @@ class Registry:
 
     def _matching(self, pattern: str) -> list[str]:
         if len(pattern) > _MAX_PATTERN:
-            shown = f"{pattern[:40]}..."
-            raise SelectionError(f"no tool matches {shown!r}; a pattern has at most {_MAX_PATTERN} characters")
+            beginning = f"{pattern[:40]}..."
+            raise SelectionError(f"no tool matches {beginning!r}; a pattern has at most {_MAX_PATTERN} characters")
         by_id = ":" in pattern
         names = {tool_id: tool_id if by_id else tool.name for tool_id, tool in self.tools.items()}
-        found = [tool_id for tool_id, name in names.items() if fnmatch.fnmatchcase(name, pattern)]
-        if found or pattern == "*":
-            return found
+        matches = [tool_id for tool_id, name in names.items() if fnmatch.fnmatchcase(name, pattern)]
+        if matches or pattern == "*":
+            return matches
         raise SelectionError(
             self._not_found_message("tool", pattern, sorted({t.name for t in self._tools.values()} | set(self._tools)))
         )
 
-    def _not_found_message(self, kind: ContributionKind, wanted: str, known: Sequence[str]) -> str:
+    def _not_found_message(self, kind: ContributionKind, wanted: str, names: Sequence[str]) -> str:
         plugin, _, name = wanted.rpartition(":")
-        contested = [other for other in known if other.rpartition(":")[2] == wanted]
+        contested = [other for other in names if other.rpartition(":")[2] == wanted]
         if len(contested) > 1:
             return f"{' and '.join(contested)} share the name {wanted}; say which, with its plugin."
-        near = closest_match(wanted, known)
+        suggestion = closest_match(wanted, names)
         wanted = wanted if len(wanted) <= _MAX_PATTERN else f"{wanted[:40]}..."
-        said = f"no {kind} matches {wanted!r}"
-        said += f"; did you mean {near}?" if near else f"; there are: {', '.join(known) or 'none'}."
+        message = f"no {kind} matches {wanted!r}"
+        message += f"; did you mean {suggestion}?" if suggestion else f"; there are: {', '.join(names) or 'none'}."
         entry = _catalog_entry(kind, plugin, name)
         silent = [r for r in self.reports if r.state != "loaded"]
         home = {plugin, entry.distribution} if entry else {plugin}
         meant = [r for r in silent if {r.name, r.distribution} & home]
         if entry and not any(r.distribution == entry.distribution for r in self.reports):
-            said += f" {wanted} comes with {entry.distribution}, which is not installed: {entry.install}"
+            message += f" {wanted} comes with {entry.distribution}, which is not installed: {entry.install}"
         elif len(meant) == 1:
-            said += f" The plugin {meant[0].name} is not loaded ({meant[0].state}: {meant[0].reason}); {meant[0].fix}."
+            message += (
+                f" The plugin {meant[0].name} is not loaded ({meant[0].state}: {meant[0].reason}); {meant[0].fix}."
+            )
         elif silent:
             reasons = "; ".join(f"{r.name} ({r.state}: {r.reason})" for r in silent)
-            said += f" Plugins that are not loaded: {reasons}."
-        return said
+            message += f" Plugins that are not loaded: {reasons}."
+        return message
 
     # -- tasks and trainers
 
@@ -291,9 +293,9 @@ def _failed_file(file: Path, error: ToolsFileError) -> PluginReport:
 
 def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
     known = sorted(names)
-    near = closest_match(name, known)
+    suggestion = closest_match(name, known)
     return f"no {kind} is called {name!r}" + (
-        f"; did you mean {near}?" if near else f"; there are: {', '.join(known)}."
+        f"; did you mean {suggestion}?" if suggestion else f"; there are: {', '.join(known)}."
     )
 
 
@@ -303,14 +305,14 @@ def _gather(plugins: Iterable[LoadedPlugin], kind: str) -> tuple[Any, ...]:
 
 def _index_by_name(offers: Iterable[LoadedPlugin], kind: str) -> dict[str, Any]:
     """What the plugins offer, by name; by `plugin:name` where several offer one name, so that none takes another's place."""
-    found: dict[str, dict[str, Any]] = {}
+    by_name: dict[str, dict[str, Any]] = {}
     for offer in offers:
         things = offer.contributions.get(kind, {})
         named = things if isinstance(things, Mapping) else {thing.name: thing for thing in things}
         for name, thing in named.items():
-            found.setdefault(name, {})[f"{offer.report.name}:{name}"] = thing
+            by_name.setdefault(name, {})[f"{offer.report.name}:{name}"] = thing
     out: dict[str, Any] = {}
-    for name, owners in found.items():
+    for name, owners in by_name.items():
         out.update(owners if len(owners) > 1 else {name: next(iter(owners.values()))})
     return out
 

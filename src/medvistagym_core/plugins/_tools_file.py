@@ -35,16 +35,16 @@ def load_tools(files: Iterable[Path]) -> list[Tool]:
     Raises:
         ToolsFileError: A file offers none, or two files offer one of the same name.
     """
-    found: dict[str, tuple[Tool, Path]] = {}
+    tools: dict[str, tuple[Tool, Path]] = {}
     for file in dict.fromkeys(Path(file).resolve() for file in files):
         for tool in _tools_of_servers(file) if file.suffix in (".toml", ".json") else _tools_of_module(file):
-            other = found.get(tool.id)
+            other = tools.get(tool.id)
             if other is not None:
                 raise ToolsFileError(
                     f"{other[1]} and {file} both offer a tool named {tool.name}; rename one with @tool(name=...)"
                 )
-            found[tool.id] = tool, file
-    return [tool for tool, _ in found.values()]
+            tools[tool.id] = tool, file
+    return [tool for tool, _ in tools.values()]
 
 
 def import_file(file: Path) -> ModuleType:
@@ -78,16 +78,16 @@ def tools_of_module(module: ModuleType) -> list[Tool]:
 
 def _tools_of_module(file: Path) -> list[Tool]:
     try:
-        found = tools_of_module(import_file(file))
+        tools = tools_of_module(import_file(file))
     except (ToolsFileError, KeyboardInterrupt):
         raise
     except BaseException as error:  # the author's code, SystemExit too
         places = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
         where = f", line {places[-1]}," if places else ""
         raise ToolsFileError(f"{file}{where} cannot be imported: {type(error).__name__}: {error}") from error
-    if not found:
+    if not tools:
         raise ToolsFileError(f"{file} defines no tool; decorate a typed function with @tool")
-    return found
+    return tools
 
 
 def _tools_of_servers(file: Path) -> list[Tool]:

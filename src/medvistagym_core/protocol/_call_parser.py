@@ -110,8 +110,8 @@ def _not_json(written: str, error: Exception) -> str:
     if not written.strip():
         return f"The call is empty; write {TOOL_CALL_EXAMPLE}."
     if not isinstance(error, json.JSONDecodeError):
-        said = str(error)
-        reason = said if type(error) is ValueError and len(said) < 60 else "it is too deep or too long"
+        message = str(error)
+        reason = message if type(error) is ValueError and len(message) < 60 else "it is too deep or too long"
     elif error.msg == "Extra data":
         extra = _quoted(written[error.pos : error.pos + 24])
         return f"Put one JSON object between <tool_call> and </tool_call>, and no {extra} after it."

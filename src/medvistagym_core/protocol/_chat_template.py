@@ -59,14 +59,14 @@ class ChatTemplateReport:
     @property
     def problems(self) -> tuple[str, ...]:
         """A sentence for each thing that a policy with tools would miss; empty when nothing is lost."""
-        found = []
+        problems = []
         if self.tools_not_rendered:
-            found.append(f"the template does not show the schemas of {', '.join(self.tools_not_rendered)}")
+            problems.append(f"the template does not show the schemas of {', '.join(self.tools_not_rendered)}")
         if self.schemas_abridged:
-            found.append(
+            problems.append(
                 f"the template shows {', '.join(self.schemas_abridged)} without the exact schema (bounds, descriptions)"
             )
-        for shown, what in (
+        for is_rendered, what in (
             (self.system, "takes no system message"),
             (self.images, "does not show images"),
             (self.calls, "leaves out earlier tool calls"),
@@ -74,9 +74,11 @@ class ChatTemplateReport:
             (self.result_images, "leaves out images that tools return"),
             (self.prefix_preserving, "rewrites earlier turns when a tool's result follows"),
         ):
-            if not shown:
-                found.append(f"the template {what}")
-        return tuple(found + [f"the template fails on {what} ({said})" for what, said in self.failures.items()])
+            if not is_rendered:
+                problems.append(f"the template {what}")
+        return tuple(
+            problems + [f"the template fails on {what} ({message})" for what, message in self.failures.items()]
+        )
 
 
 def load_template(path: str | Path) -> ChatTemplate:
@@ -103,12 +105,12 @@ def load_template(path: str | Path) -> ChatTemplate:
         if not any((folder / file).is_file() for file in files):
             continue
         try:
-            found: Any = getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
+            processor: Any = getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
         except Exception as error:  # noqa: BLE001 a foreign folder can fail in any way
             reasons.append(str(error).strip().split("\n")[0][:200])
             continue
-        if getattr(found, "chat_template", None):
-            template: ChatTemplate = found
+        if getattr(processor, "chat_template", None):
+            template: ChatTemplate = processor
             return template
         reasons.append("it has no chat template")
     raise ValueError(f"{folder}: no chat template can be loaded: {reasons[0] if reasons else 'it holds no tokenizer'}")
@@ -158,8 +160,8 @@ class _Probe:
     def report(self) -> ChatTemplateReport:
         asked = self._message("user", _ASKED)
         bare = self._try([asked], "a question")
-        shown = self._try([asked], "tool schemas", schemas=self._schemas)
-        hidden, shortened = self._missing(bare or "", shown or "")
+        with_schemas = self._try([asked], "tool schemas", schemas=self._schemas)
+        hidden, shortened = self._missing(bare or "", with_schemas or "")
         system = self._try([self._message("system", _RESULT), asked], "")
         mark = self._mark(bare)
         called = [asked, self._call()]
@@ -180,13 +182,13 @@ class _Probe:
             failures=self._failures,
         )
 
-    def _missing(self, bare: str, shown: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _missing(self, bare: str, rendered: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         hidden, shortened = [], []
-        squeezed = _without_whitespace(shown)
+        squeezed = _without_whitespace(rendered)
         for schema in self._schemas:
             function = schema["function"]
             parts = [function["name"], *function["parameters"].get("properties", {})]
-            if any(shown.count(part) <= bare.count(part) for part in parts):
+            if any(rendered.count(part) <= bare.count(part) for part in parts):
                 hidden.append(function["name"])
             elif _without_whitespace(json.dumps(function["parameters"], ensure_ascii=False)) not in squeezed:
                 shortened.append(function["name"])
@@ -224,9 +226,9 @@ class _Probe:
         try:
             return render_chat(self._template, messages, schemas, generation=generation)
         except Exception as error:  # noqa: BLE001 a template can raise anything
-            said = str(error).strip().split("\n")[0][:120]
+            message = str(error).strip().split("\n")[0][:120]
             if what:
-                self._failures[what] = f"{type(error).__name__}: {said}" if said else type(error).__name__
+                self._failures[what] = f"{type(error).__name__}: {message}" if message else type(error).__name__
             return None
 
 

@@ -88,9 +88,9 @@ def assistant_message(turn: Turn, style: ToolMessageStyle) -> Message:
     if style == "text" or not turn.calls:
         return {"role": "assistant", "content": [_text(text)] if text else []}
     begin = text.find(TOOL_CALL_TAGS[0], max(text.find(THINK[1]), 0))
-    said = text[:begin].strip() if begin >= 0 else ""
+    content = text[:begin].strip() if begin >= 0 else ""
     calls = [_function_call(escape_control_marks(c.name), escape_json(c.arguments)) for c in turn.calls]
-    return {"role": "assistant", "content": [_text(said)] if said else [], "tool_calls": calls}
+    return {"role": "assistant", "content": [_text(content)] if content else [], "tool_calls": calls}
 
 
 def tool_messages(

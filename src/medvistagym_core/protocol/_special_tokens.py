@@ -98,12 +98,12 @@ class SpecialTokens:
 
     def read_turn(self, text: str) -> str | Turn:
         """What a policy wrote, as `Policy.act` gives it: a malformed turn where it holds one of `others`, else the text."""
-        found = None if self._pattern is None else self._pattern.search(text)
-        if found is None:
+        match = None if self._pattern is None else self._pattern.search(text)
+        if match is None:
             return text
-        mark = next(mark for mark in self.others if text.startswith(mark, found.start()))
-        said = f"Write plain words: {self.escape(mark)} is a control mark, which only the chat template writes."
-        return Turn(text, error=ToolError("malformed_call", said))
+        mark = next(mark for mark in self.others if text.startswith(mark, match.start()))
+        message = f"Write plain words: {self.escape(mark)} is a control mark, which only the chat template writes."
+        return Turn(text, error=ToolError("malformed_call", message))
 
     def _escape_once(self, text: str) -> str:
         text = escape_policy_text(text)
@@ -231,8 +231,8 @@ def _takes_blocks(processor: Any) -> bool | None:
 def _prove(special: SpecialTokens, processor: Any, tokenizer: Any, tokens: Sequence[str]) -> None:
     """Encode every special token, whole, doubled and nested, and all of them in a conversation, each time escaped."""
     ids = {tokenizer.convert_tokens_to_ids(token): token for token in tokens}
-    for known in (None, getattr(tokenizer, "unk_token_id", None)):  # an unknown character is no border
-        ids.pop(known, None)
+    for harmless_id in (None, getattr(tokenizer, "unk_token_id", None)):  # an unknown character is no border
+        ids.pop(harmless_id, None)
     texts = [special.escape(f"{t} {t}{t} {t[: len(t) // 2]}{t}{t[len(t) // 2 :]}") for t in tokens]
     rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     for row in rows:

@@ -136,18 +136,18 @@ def _limit() -> None:
 def _conversations() -> list[dict[str, Any]]:
     function = {"name": "window", "description": "Show.", "parameters": {"type": "object", "properties": {}}}
     call = {"type": "function", "function": {"name": "window", "arguments": {"note": "a"}}}
-    found = []
+    conversations = []
     for words in ("What is shown?", "What is shown? " * 200):
         for blocks in (True, False):
             text: Any = [{"type": "image"}, {"type": "text", "text": words}] if blocks else words
             turns = [{"role": "user", "content": text}, {"role": "assistant", "content": text, "tool_calls": [call]}]
             turns += [{"role": "tool", "name": "window", "content": text}, {"role": "assistant", "content": text}]
             for messages in (turns[:1], turns, [{"role": "system", "content": text}, *turns * 5]):
-                found += [
+                conversations += [
                     {"messages": messages, "tools": tools, "add_generation_prompt": True}
                     for tools in (None, [{"type": "function", "function": function}])
                 ]
-    return [{**each, "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"} for each in found]
+    return [{**each, "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"} for each in conversations]
 
 
 if __name__ == "__main__":

@@ -96,20 +96,20 @@ class TextProtocol:
                 of `{"name", "arguments"}`, with arguments as an object or as JSON text. Calls may also stand in the
                 text.
         """
-        said = encodable_text(_content(message.get("content")))
+        content = encodable_text(_content(message.get("content")))
         reasoning = message.get("reasoning_content") or message.get("reasoning")
         if isinstance(reasoning, str) and reasoning.strip() and not _contains_tag(reasoning):
-            said = f"{THINK[0]}{encodable_text(reasoning)}{THINK[1]}{said}"
+            content = f"{THINK[0]}{encodable_text(reasoning)}{THINK[1]}{content}"
         structured = message.get("tool_calls")
         if not structured:
-            return self.parse(said)
+            return self.parse(content)
         think: str | None = None
-        text = said
+        text = content
         try:
-            text = said + "".join(format_structured_call(call) for call in _sequence(structured))
+            text = content + "".join(format_structured_call(call) for call in _sequence(structured))
             _refuse_control_mark(text)
-            think, at, conforms = self._think(said)
-            calls, answers, tidy = self._actions(said, at, bare=True)
+            think, at, conforms = self._think(content)
+            calls, answers, tidy = self._actions(content, at, bare=True)
             sent = [parse_structured_call(call) for call in _sequence(structured)]
             tidy = tidy and not any(call.repairs for call in sent)
             return self._turn(text, think, calls + sent, answers, conforms and tidy)

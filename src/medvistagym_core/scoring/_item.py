@@ -85,7 +85,7 @@ def benchmark_key(name: str) -> str:
     ('vqarad', 'slake')
     """
     plain = re.sub(r"[^a-z0-9]", "", name.casefold())
-    return next((known for known in _BENCHMARKS if plain.startswith(known)), plain)
+    return next((key for key in _BENCHMARKS if plain.startswith(key)), plain)
 
 
 def final_answer(text: str) -> str:

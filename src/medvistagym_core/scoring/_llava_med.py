@@ -135,11 +135,11 @@ class LlavaMedProtocol:
         return sum((right & found).values()) / len(gold) if gold else 0.0
 
     def aggregate(self, rows: Sequence[ItemScore]) -> tuple[Denominator, ...]:
-        found = []
+        denominators = []
         for benchmark, group in by_benchmark(rows).items():
             for name, kind in ((_CLOSED, "closed"), (_RECALL, "open")):
                 part = [row for row in group if row.group == kind]
                 if part:
                     expected = expected_count(_EXPECTED, benchmark, name)
-                    found.append(summarize(benchmark, name, part, expected=expected))
-        return tuple(found)
+                    denominators.append(summarize(benchmark, name, part, expected=expected))
+        return tuple(denominators)

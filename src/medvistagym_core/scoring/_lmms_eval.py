@@ -118,15 +118,15 @@ class LmmsEvalProtocol:
         return score_letter(item, find_letter_without_blank(answer, letters, item.options), draws=True)
 
     def aggregate(self, rows: Sequence[ItemScore]) -> tuple[Denominator, ...]:
-        found: list[Denominator] = []
+        denominators: list[Denominator] = []
         for benchmark, group in by_benchmark(rows).items():
             if benchmark_key(benchmark) == "mmmu":
-                found.append(summarize(benchmark, "Health and Medicine", group))
+                denominators.append(summarize(benchmark, "Health and Medicine", group))
                 continue
             for language in sorted({row.item.language for row in group}):
                 part = [row for row in group if row.item.language == language]
-                found += _slake_denominators(benchmark, language, part)
-        return tuple(found)
+                denominators += _slake_denominators(benchmark, language, part)
+        return tuple(denominators)
 
 
 def _slake_denominators(benchmark: str, language: str, rows: Sequence[ItemScore]) -> list[Denominator]:

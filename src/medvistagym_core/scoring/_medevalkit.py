@@ -169,33 +169,35 @@ class MedevalkitProtocol:
         return is_closed_right(item.text, item.gold, as_published=self.as_published)
 
     def aggregate(self, rows: Sequence[ItemScore]) -> tuple[Denominator, ...]:
-        found: list[Denominator] = []
+        denominators: list[Denominator] = []
         for benchmark, group in by_benchmark(rows).items():
             if all(row.group == "choice" or benchmark_key(benchmark) == "mmmu" for row in group):
-                found.append(self._summary(benchmark, _TOTAL, group))
+                denominators.append(self._summary(benchmark, _TOTAL, group))
             else:
-                found += self._text_denominators(benchmark, group)
-        return tuple(found)
+                denominators += self._text_denominators(benchmark, group)
+        return tuple(denominators)
 
     def _text_denominators(self, benchmark: str, rows: list[ItemScore]) -> list[Denominator]:
         closed = [row for row in rows if row.group == "closed"]
         opened = [row for row in rows if row.group == "open"]
-        found = []
+        denominators = []
         if closed:
-            found.append(self._summary(benchmark, _CLOSED, closed))
+            denominators.append(self._summary(benchmark, _CLOSED, closed))
         if closed and benchmark_key(benchmark) == "slake":
-            found.append(self._summary(benchmark, "closed accuracy by rule", closed, lambda row: row.rule_score))
+            denominators.append(self._summary(benchmark, "closed accuracy by rule", closed, lambda row: row.rule_score))
         if opened:
-            found.append(self._summary(benchmark, _OPEN, opened))
-            found.append(self._summary(benchmark, "open exact match", opened, lambda row: row.rule_score))
+            denominators.append(self._summary(benchmark, _OPEN, opened))
+            denominators.append(self._summary(benchmark, "open exact match", opened, lambda row: row.rule_score))
         if closed and opened:
-            found.append(self._summary(benchmark, _TOTAL, rows))
-            found.append(self._summary(benchmark, "total accuracy without a judge", rows, lambda row: row.rule_score))
+            denominators.append(self._summary(benchmark, _TOTAL, rows))
+            denominators.append(
+                self._summary(benchmark, "total accuracy without a judge", rows, lambda row: row.rule_score)
+            )
         if self.as_published and opened:
-            found += _printed_measures(benchmark, opened)
+            denominators += _printed_measures(benchmark, opened)
             if any(row.judgement for row in opened):
-                return _published_totals(benchmark, found, closed, opened)
-        return found
+                return _published_totals(benchmark, denominators, closed, opened)
+        return denominators
 
     def _summary(
         self,
@@ -231,12 +233,12 @@ def _printed_measures(benchmark: str, opened: Sequence[ItemScore]) -> list[Denom
 
 
 def _published_totals(
-    benchmark: str, found: list[Denominator], closed: Sequence[ItemScore], opened: Sequence[ItemScore]
+    benchmark: str, denominators: list[Denominator], closed: Sequence[ItemScore], opened: Sequence[ItemScore]
 ) -> list[Denominator]:
     """The totals with their faults: PathVQA forgets closed questions, SLAKE counts them twice."""
     key = benchmark_key(benchmark)
     if key not in ("pathvqa", "slake") or not closed:
-        return found
+        return denominators
     by_judge = sum(row.score or 0.0 for row in opened)
     sums = {_CLOSED: 0.0, _TOTAL: by_judge}
     if key == "slake":
@@ -246,5 +248,5 @@ def _published_totals(
         dataclasses.replace(each, value=sums[each.name] / each.total, score_sum=sums[each.name], low=None, high=None)
         if each.name in sums
         else each
-        for each in found
+        for each in denominators
     ]

@@ -68,10 +68,10 @@ def is_yes_no_right(response: str, gold: str, *, as_published: bool) -> bool:
     """Whether exactly one of "yes" and "no" occurs, the right one: as a word; as published, anywhere among the letters."""
     text, right = parse_response(response), gold.strip().lower()
     if as_published:
-        said = {word for word in ("yes", "no") if word in plain(text)}
+        answers = {word for word in ("yes", "no") if word in plain(text)}
     else:
-        said = {"yes", "no"} & set(_WORDS.findall(text))
-    return said == {right}
+        answers = {"yes", "no"} & set(_WORDS.findall(text))
+    return answers == {right}
 
 
 def is_closed_right(response: str, gold: str, *, as_published: bool) -> bool:

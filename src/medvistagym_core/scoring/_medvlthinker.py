@@ -84,12 +84,14 @@ class MedvlthinkerProtocol:
         return ItemScore(item, verdict, score, "choice", answer)
 
     def aggregate(self, rows: Sequence[ItemScore]) -> tuple[Denominator, ...]:
-        found = [
+        denominators = [
             summarize(benchmark, _ACCURACY, group, expected=expected_count(_EXPECTED, benchmark, _ACCURACY))
             for benchmark, group in by_benchmark(rows).items()
         ]
-        if len(found) > 1:  # the mean of benchmarks, as in the paper's last column; each counts the same
-            values = [each.value for each in found if each.value is not None]
-            mean = sum(values) / len(values) if len(values) == len(found) else None
-            found.append(Denominator("all", "mean of benchmarks", mean, len(found), len(values), sum(values)))
-        return tuple(found)
+        if len(denominators) > 1:  # the mean of benchmarks, as in the paper's last column; each counts the same
+            values = [each.value for each in denominators if each.value is not None]
+            mean = sum(values) / len(values) if len(values) == len(denominators) else None
+            denominators.append(
+                Denominator("all", "mean of benchmarks", mean, len(denominators), len(values), sum(values))
+            )
+        return tuple(denominators)

@@ -68,17 +68,17 @@ class MmmuProtocol:
         return score_mmmu(item, draws=self.as_published) if reason is None else excluded(item, reason)
 
     def aggregate(self, rows: Sequence[ItemScore]) -> tuple[Denominator, ...]:
-        found: list[Denominator] = []
+        denominators: list[Denominator] = []
         for benchmark, group in by_benchmark(rows).items():
             splits = {row.item.split for row in group}
             expected = _SIZES.get(splits.pop()) if len(splits) == 1 else None
-            found.append(summarize(benchmark, "accuracy", group, expected=expected))
+            denominators.append(summarize(benchmark, "accuracy", group, expected=expected))
             subjects = sorted({row.item.category for row in group} - {""})
-            found += [
+            denominators += [
                 summarize(benchmark, f"accuracy, {subject}", [row for row in group if row.item.category == subject])
                 for subject in subjects
             ]
-        return tuple(found)
+        return tuple(denominators)
 
 
 def score_mmmu(item: ScoredItem, *, draws: bool) -> ItemScore:

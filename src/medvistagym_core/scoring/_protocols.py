@@ -46,6 +46,6 @@ def find_protocol(name: str, protocols: Mapping[str, ScoringProtocol] = PROTOCOL
             else "the variant is 'as-published'"
         )
         raise ValueError(f"there is no scoring protocol {name!r}; {reason}")
-    near = difflib.get_close_matches(name, protocols, n=1, cutoff=0.4)
-    hint = f"; the nearest is {near[0]!r}" if near else ""
+    nearest = difflib.get_close_matches(name, protocols, n=1, cutoff=0.4)
+    hint = f"; the nearest is {nearest[0]!r}" if nearest else ""
     raise ValueError(f"there is no scoring protocol {name!r}{hint}; there are {', '.join(protocols)}")

@@ -51,12 +51,12 @@ class StrictProtocol:
         return ItemScore(item, verdict, score, item.kind, answer, measures=measures)
 
     def aggregate(self, rows: Sequence[ItemScore]) -> tuple[Denominator, ...]:
-        found: list[Denominator] = []
+        denominators: list[Denominator] = []
         for benchmark, group in by_benchmark(rows).items():
-            found.append(summarize(benchmark, "accuracy", group))
+            denominators.append(summarize(benchmark, "accuracy", group))
             kinds = dict.fromkeys(row.group for row in group)
             if len(kinds) > 1:
-                found += [
+                denominators += [
                     summarize(benchmark, f"{kind} accuracy", [r for r in group if r.group == kind]) for kind in kinds
                 ]
-        return tuple(found)
+        return tuple(denominators)

@@ -94,36 +94,36 @@ class ToolTrials:
                 argument_strategy(self.tool.spec, 10 * examples, tried)
 
     def _try(self, picture: str, arguments: dict[str, Any]) -> None:
-        shown = f"{json.dumps(arguments)} on {picture}"
+        call_text = f"{json.dumps(arguments)} on {picture}"
         try:
             values = self.tool.validate(arguments)
         except ToolError as error:
-            self.refused.append(f"{shown}: {error.message}")
+            self.refused.append(f"{call_text}: {error.message}")
             return
         except Exception as error:  # noqa: BLE001 a validator of the author's
-            self.faults["result"].append(f"{shown}: validation raises {type(error).__name__}")
+            self.faults["result"].append(f"{call_text}: validation raises {type(error).__name__}")
             return
         images = {handle: self.pictures[picture]() for handle in range(2)}
         before = [list(image_snapshot(image)) for image in images.values()]
-        self._say(shown, self._limit_s)
+        self._say(call_text, self._limit_s)
         result = self.tool.run(resolved(self.tool, values, images))
         if before != [list(image_snapshot(image)) for image in images.values()]:
-            self.faults["input"].append(shown)
+            self.faults["input"].append(call_text)
         if result.error is not None:
             if result.error.code == "bad_value":
                 self.declined.append(f"{picture}: {result.error.message}")
             else:
-                self.faults["result"].append(f"{shown}: {result.error.message}")
+                self.faults["result"].append(f"{call_text}: {result.error.message}")
             return
         try:
             for image in result.images:
                 image.view(16)
         except Exception as error:  # noqa: BLE001 an image that cannot be shown is the tool's fault
-            self.faults["result"].append(f"{shown}: its image cannot be shown: {type(error).__name__}: {error}")
+            self.faults["result"].append(f"{call_text}: its image cannot be shown: {type(error).__name__}: {error}")
             return
-        self.faults["output"] += [f"{shown}: {fault}" for fault in _undeclared(self.tool, result)]
+        self.faults["output"] += [f"{call_text}: {fault}" for fault in _undeclared(self.tool, result)]
         self.faults["lineage"] += [
-            f"{shown}: {fault}" for image in result.images for fault in _lineage_violation(image)
+            f"{call_text}: {fault}" for image in result.images for fault in _lineage_violation(image)
         ]
         self.samples.append(TrialCall(picture, arguments, digest(result)))
 
@@ -218,8 +218,8 @@ def digest(result: ToolResult) -> str:
     """SHA-256 of all that a result says, as hexadecimal text."""
     import hashlib
 
-    said = (result.text, repr(result.data), str(result.error), [image.digest for image in result.images])
-    return hashlib.sha256(repr(said).encode()).hexdigest()
+    parts = (result.text, repr(result.data), str(result.error), [image.digest for image in result.images])
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _undeclared(tool: Tool, result: ToolResult) -> list[str]:

@@ -224,9 +224,9 @@ def check_trainer(trainer: Any) -> Finding:
     recipes = trainer.recipes()
     if not isinstance(recipes, Mapping) or not all(isinstance(part, str) for pair in recipes.items() for part in pair):
         faults.append("recipes() gives no mapping of names to lines")
-    shown = trainer.tool_schemas(TOY_TOOLBOX)
-    if len(shown) != len(TOY_TOOLBOX):
-        faults.append(f"tool_schemas() shows {len(shown)} of {len(TOY_TOOLBOX)} tools")
+    schemas = trainer.tool_schemas(TOY_TOOLBOX)
+    if len(schemas) != len(TOY_TOOLBOX):
+        faults.append(f"tool_schemas() shows {len(schemas)} of {len(TOY_TOOLBOX)} tools")
     calls: tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...] = (
         ("train", (None,), dict.fromkeys(("run", "recipe", "changes", "tools", "model", "quick", "resume"))),
         ("load_policy", (None, Path(), ToyTask(), TOY_TOOLBOX), {"temperature": None, "seed": 0}),

@@ -109,6 +109,6 @@ def check_segmenter(segmenter: Any) -> Finding:
                 continue
             want = (image.frames, height, width) if image.is_stack else (height, width)
             if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != want:
-                shown = f"{mask.dtype} of {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
-                faults.append(f"for {name} it gives {shown}, not booleans of {want}")
+                description = f"{mask.dtype} of {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+                faults.append(f"for {name} it gives {description}, not booleans of {want}")
     return several(faults)

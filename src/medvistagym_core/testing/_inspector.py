@@ -84,14 +84,16 @@ def _name_conflicts(subject: PluginUnderTest, offer: LoadedPlugin) -> list[str]:
     from medvistagym_core.plugins import load_catalog
 
     mine = set(offer.report.tools)
-    found = []
+    conflicts = []
     for other in discover():
         if other.report.distribution != (subject.distribution or subject.name) and other.report.name != subject.name:
-            found += [f"{name} is a tool of {other.report.distribution}" for name in other.report.tools if name in mine]
+            conflicts += [
+                f"{name} is a tool of {other.report.distribution}" for name in other.report.tools if name in mine
+            ]
     for entry in load_catalog().entries:
         if entry.distribution != subject.distribution:
-            found += [f"{tool.name} is a tool of {entry.distribution}" for tool in entry.tools if tool.name in mine]
-    return sorted(set(found))
+            conflicts += [f"{tool.name} is a tool of {entry.distribution}" for tool in entry.tools if tool.name in mine]
+    return sorted(set(conflicts))
 
 
 def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
@@ -163,8 +165,8 @@ def _run_check(check: Check) -> Finding:
     except Exception as error:  # noqa: BLE001 a check that fails to check is an ERROR, not the plugin's fault
         line = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{os.path.basename(line.filename)}:{line.lineno}"  # noqa: PTH119
-        said = " ".join(str(error).split())[:300]
-        return Finding("ERROR", f"{type(error).__name__}: {said} ({where})", "Please report it to medvistagym-core.")
+        message = " ".join(str(error).split())[:300]
+        return Finding("ERROR", f"{type(error).__name__}: {message} ({where})", "Please report it to medvistagym-core.")
 
 
 def _checks(tool: Any, request: dict[str, Any], tell: EmitEvent, own: Mapping[str, Image]) -> dict[str, Check]:
@@ -257,14 +259,14 @@ def _in_other_process(tool: Any, trial: Any, request: dict[str, Any]) -> dict[st
         env={**os.environ, "PYTHONHASHSEED": seed},
         check=False,
     )
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for line in done.stdout.splitlines():
-        found.update(json.loads(line))
+        results.update(json.loads(line))
     lost = ["FAIL", f"the other process ended with exit code {done.returncode}"]
-    found = {"repeats": lost, "pickles": lost, **found}
+    results = {"repeats": lost, "pickles": lost, **results}
     if not packed:
-        found["pickles"] = ["FAIL", f"it cannot be pickled: {reason}"]
-    return found
+        results["pickles"] = ["FAIL", f"it cannot be pickled: {reason}"]
+    return results
 
 
 def _worker(request: dict[str, Any], tell: EmitEvent) -> None:
@@ -284,8 +286,8 @@ def _worker(request: dict[str, Any], tell: EmitEvent) -> None:
         if request["packed"]:
             tell(pickles=_unpacked(base64.b64decode(request["packed"]), tool.id, samples, pictures))
     except Exception as error:  # noqa: BLE001
-        said = " ".join(str(error).split())[:200]
-        tell(pickles=["FAIL", f"in another process it cannot be unpickled: {type(error).__name__}: {said}"])
+        message = " ".join(str(error).split())[:200]
+        tell(pickles=["FAIL", f"in another process it cannot be unpickled: {type(error).__name__}: {message}"])
 
 
 def _repeats(tool: Any, samples: Any, pictures: Any) -> list[str]:

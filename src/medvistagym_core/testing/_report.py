@@ -76,6 +76,6 @@ class ConformanceReport(BaseModel):
                 advice = "to do" if o.blocks or o.status == "ERROR" else "advice"
                 lines.append(f"{'':9}{'':{width}}{advice}: {o.remedy}")
         count = Counter(o.status for o in self.outcomes)
-        said = ", ".join(f"{count[status]} {status}" for status in ("PASS", "FAIL", "SKIP", "ERROR") if count[status])
+        counts = ", ".join(f"{count[status]} {status}" for status in ("PASS", "FAIL", "SKIP", "ERROR") if count[status])
         verdict = {0: "conforms", 1: "does not conform", 3: "could not be checked"}[self.exit_code]
-        return "\n".join([*lines, f"{said}: {self.plugin} {verdict}"])
+        return "\n".join([*lines, f"{counts}: {self.plugin} {verdict}"])

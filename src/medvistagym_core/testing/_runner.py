@@ -62,11 +62,11 @@ def check_plugin(
         "limit_s": limit_s,
         "images": [str(Path(file).resolve()) for file in images],
     }
-    found = _inspected(request, items, limit_s) if items else {}
+    results = _inspected(request, items, limit_s) if items else {}
     if loaded:
-        outcomes.append(found.get((("plugin", ""), "names-free"), CheckResult.from_rule("names-free", "PASS")))
+        outcomes.append(results.get((("plugin", ""), "names-free"), CheckResult.from_rule("names-free", "PASS")))
     for item in items:
-        outcomes += [found[item, rule.id] for rule in _rules_of(item)]
+        outcomes += [results[item, rule.id] for rule in _rules_of(item)]
     return ConformanceReport(
         plugin=subject.name,
         distribution=subject.distribution,
@@ -146,13 +146,13 @@ def _rules_of(item: _Item) -> list[Rule]:
 
 
 def _inspected(request: dict[str, Any], items: list[_Item], limit_s: float) -> dict[tuple[_Item, str], CheckResult]:
-    found: dict[tuple[_Item, str], CheckResult] = {}
+    results: dict[tuple[_Item, str], CheckResult] = {}
     done: list[_Item] = []
     while len(done) < len(items):
         watch = _Progress(limit_s)
         with _InspectorProcess("tools", {**request, "done": done}) as process:
             for event in process.events(watch):
-                watch.take(event, found)
+                watch.take(event, results)
         if watch.ended:
             break
         if watch.unreadable:
@@ -160,18 +160,18 @@ def _inspected(request: dict[str, Any], items: list[_Item], limit_s: float) -> d
         item = watch.item or next(one for one in items if one not in done)
         if watch.missing:
             remedy = "pip install 'medvistagym-core[testing]'"
-            watch.fill(found, items, "ERROR", f"{', '.join(watch.missing)} is not installed", remedy)
+            watch.fill(results, items, "ERROR", f"{', '.join(watch.missing)} is not installed", remedy)
             break
         if watch.check:
             trying = f" while it tried {watch.at}" if watch.at else ""
-            found[item, watch.check] = CheckResult.from_rule(
+            results[item, watch.check] = CheckResult.from_rule(
                 watch.check, "FAIL", f"the process {process.fate}{trying}{process.last_words}", tool=item[1]
             )
-            watch.fill(found, [item], "SKIP", f"not tried, since {watch.check} ended the process")
+            watch.fill(results, [item], "SKIP", f"not tried, since {watch.check} ended the process")
         else:
-            watch.fill(found, [item], "ERROR", f"the process {process.fate}{process.last_words}", "Run it again.")
-        done = [one for one in items if (one, _rules_of(one)[0].id) in found]
-    return found
+            watch.fill(results, [item], "ERROR", f"the process {process.fate}{process.last_words}", "Run it again.")
+        done = [one for one in items if (one, _rules_of(one)[0].id) in results]
+    return results
 
 
 @dataclasses.dataclass
@@ -187,13 +187,13 @@ class _Progress:
     unreadable: str = ""
     missing: list[str] = dataclasses.field(default_factory=list)
 
-    def take(self, event: dict[str, Any], found: dict[tuple[_Item, str], CheckResult]) -> None:
+    def take(self, event: dict[str, Any], results: dict[tuple[_Item, str], CheckResult]) -> None:
         self.step_s = event.get("limit_s", self.limit_s) + 2.0
         self.missing = event.get("missing", self.missing)
         self.unreadable = event.get("unreadable", self.unreadable)
         self.ended = event.get("end", False)
         if event.get("rivals"):
-            found[("plugin", ""), "names-free"] = CheckResult.from_rule(
+            results[("plugin", ""), "names-free"] = CheckResult.from_rule(
                 "names-free", "FAIL", "; ".join(event["rivals"])
             )
         if "subject" in event:
@@ -205,14 +205,14 @@ class _Progress:
             self.at = event["at"]
         elif "found" in event and self.item is not None:
             status, detail, remedy = [*event["found"], "", ""][:3]
-            found[self.item, self.check] = CheckResult.from_rule(
+            results[self.item, self.check] = CheckResult.from_rule(
                 self.check, status, detail, tool=self.item[1], remedy=remedy
             )
             self.check, self.at, self.step_s = "", "", _START_S
 
     def fill(
         self,
-        found: dict[tuple[_Item, str], CheckResult],
+        results: dict[tuple[_Item, str], CheckResult],
         items: Sequence[_Item],
         status: Status,
         detail: str,
@@ -220,7 +220,7 @@ class _Progress:
     ) -> None:
         for item in items:
             for rule in _rules_of(item):
-                found.setdefault(
+                results.setdefault(
                     (item, rule.id), CheckResult.from_rule(rule.id, status, detail, tool=item[1], remedy=remedy)
                 )
 

@@ -46,9 +46,11 @@ def schema_valid(tool: Tool) -> Finding:
 def arguments_described(tool: Tool) -> Finding:
     """Tool and arguments have descriptions that say something."""
     properties: Mapping[str, Any] = tool.spec.parameters.get("properties", {})
-    said = {"the tool itself": tool.spec.description}
-    said |= {name: str(schema.get("description", "")) for name, schema in properties.items()}
-    faults = [f"{name} is described by {text!r}" for name, text in said.items() if not _says_something(name, text)]
+    descriptions = {"the tool itself": tool.spec.description}
+    descriptions |= {name: str(schema.get("description", "")) for name, schema in properties.items()}
+    faults = [
+        f"{name} is described by {text!r}" for name, text in descriptions.items() if not _says_something(name, text)
+    ]
     return several(faults)
 
 
@@ -95,8 +97,8 @@ def _seen(tool: Tool) -> Iterator[tuple[str, Any]]:
     toolbox = Toolbox({tool.name: tool})
     for name, trainer in Registry.discover().trainers.items():
         if hasattr(trainer, "tool_schemas"):
-            (shown,) = trainer.tool_schemas(toolbox)
-            yield f"the trainer {name}", _parameters(shown)
+            (schema,) = trainer.tool_schemas(toolbox)
+            yield f"the trainer {name}", _parameters(schema)
 
 
 def _parameters(rendered: Any) -> Any:
@@ -109,19 +111,19 @@ def invalid_arguments(tool: Tool, valid: Mapping[str, Any]) -> Finding:
     """Each fault gives a `ToolError` of one line that names the argument and says what is accepted."""
     faults = []
     for arguments, culprit, accepted in invalid(tool.spec, valid):
-        shown = f"{culprit}={json.dumps(arguments[culprit])}" if culprit in arguments else f"without {culprit}"
+        call_text = f"{culprit}={json.dumps(arguments[culprit])}" if culprit in arguments else f"without {culprit}"
         try:
             tool.validate(arguments)
         except ToolError as error:
-            said = error.message
-            if error.code != "bad_arguments" or "\n" in said or len(said) > _SENTENCE:
-                faults.append(f"{shown} gives no short bad_arguments sentence but {error.code}: {said[:200]!r}")
-            elif culprit not in said:
-                faults.append(f"the error for {shown} does not name {culprit}: {said!r}")
-            elif accepted and not any(text in said for text in accepted):
-                faults.append(f"the error for {shown} does not say what is accepted: {said!r}")
+            message = error.message
+            if error.code != "bad_arguments" or "\n" in message or len(message) > _SENTENCE:
+                faults.append(f"{call_text} gives no short bad_arguments sentence but {error.code}: {message[:200]!r}")
+            elif culprit not in message:
+                faults.append(f"the error for {call_text} does not name {culprit}: {message!r}")
+            elif accepted and not any(text in message for text in accepted):
+                faults.append(f"the error for {call_text} does not say what is accepted: {message!r}")
         except Exception as error:  # noqa: BLE001 that it is another exception is the finding
-            faults.append(f"{shown} raises {type(error).__name__} instead of ValueError")
+            faults.append(f"{call_text} raises {type(error).__name__} instead of ValueError")
         else:
-            faults.append(f"{shown} is taken, though the schema does not allow it")
+            faults.append(f"{call_text} is taken, though the schema does not allow it")
     return several(faults)

@@ -54,9 +54,9 @@ class PluginUnderTest(BaseModel):
         )
         offer = load(point, report)
         if isinstance(point, _FilePoint) and offer.report.state == "loaded" and not any(offer.contributions.values()):
-            found = [tool.with_metadata(plugin=self.name) for tool in tools_of_module(point.loaded)]
-            names = tuple(tool.name for tool in found)
-            return LoadedPlugin(dataclasses.replace(offer.report, tools=names), {**offer.contributions, "tools": found})
+            tools = [tool.with_metadata(plugin=self.name) for tool in tools_of_module(point.loaded)]
+            names = tuple(tool.name for tool in tools)
+            return LoadedPlugin(dataclasses.replace(offer.report, tools=names), {**offer.contributions, "tools": tools})
         return offer
 
 
@@ -87,24 +87,25 @@ def locate_plugin(target: str | Path) -> PluginUnderTest:
 
 
 def _installed(name: str) -> PluginUnderTest:
-    found = []
+    plugins = []
     names: set[str] = set()
     for plugin in scan_environment().plugins:
         point, distribution = plugin.point, plugin.distribution
         names |= {point.name, distribution}
         if normalize_name(name) in (normalize_name(point.name), normalize_name(distribution)):
-            found.append(
+            plugins.append(
                 PluginUnderTest(name=point.name, distribution=distribution, version=plugin.version, value=point.value)
             )
-    return _only(found, f"the distribution {name}", _absent(name, sorted(names - {""})))
+    return _only(plugins, f"the distribution {name}", _absent(name, sorted(names - {""})))
 
 
 def _absent(name: str, names: list[str]) -> str:
-    near = closest_match(name, names)
-    meant = (
-        f"; did you mean {near}?" if near else f"; there are {', '.join(names)}." if names else "; none is installed."
-    )
-    return f"no installed plugin is called {name!r}{meant} A path names one that is not installed: ./{name}"
+    suggestion = closest_match(name, names)
+    if suggestion:
+        advice = f"did you mean {suggestion}?"
+    else:
+        advice = f"there are {', '.join(names)}." if names else "none is installed."
+    return f"no installed plugin is called {name!r}; {advice} A path names one that is not installed: ./{name}"
 
 
 def _in_folder(folder: Path) -> PluginUnderTest:
@@ -118,7 +119,7 @@ def _in_folder(folder: Path) -> PluginUnderTest:
     except tomllib.TOMLDecodeError as error:
         raise SubjectError(f"{file} is not TOML: {error}") from None
     points = project.get("entry-points", {}).get(GROUP, {})
-    found = [
+    plugins = [
         PluginUnderTest(
             name=name,
             distribution=project.get("name", ""),
@@ -129,7 +130,7 @@ def _in_folder(folder: Path) -> PluginUnderTest:
         for name, value in sorted(points.items())
     ]
     need = f'{file} declares no plugin; add the table [project.entry-points.{GROUP}] with a line name = "module"'
-    return _only(found, str(folder), need)
+    return _only(plugins, str(folder), need)
 
 
 def _root(folder: Path, value: str) -> Path:
@@ -149,10 +150,10 @@ def _in_file(file: Path) -> PluginUnderTest:
     )
 
 
-def _only(found: Iterable[PluginUnderTest], where: str, absent: str) -> PluginUnderTest:
-    found = list(found)
-    if not found:
+def _only(plugins: Iterable[PluginUnderTest], where: str, absent: str) -> PluginUnderTest:
+    plugins = list(plugins)
+    if not plugins:
         raise SubjectError(absent)
-    if len(found) > 1:
-        raise SubjectError(f"{where} has several plugins, name one: {', '.join(subject.name for subject in found)}")
-    return found[0]
+    if len(plugins) > 1:
+        raise SubjectError(f"{where} has several plugins, name one: {', '.join(subject.name for subject in plugins)}")
+    return plugins[0]

@@ -264,12 +264,12 @@ def normalize_schema(schema: dict[str, Any]) -> dict[str, Any]:
     def cleaned(node: Any) -> Any:
         if not isinstance(node, Mapping):
             return node
-        kept = {
+        entries = {
             key: value
             for key, value in node.items()
             if not (key == "title" and isinstance(value, str)) and not (key == "default" and value is None)
         }
-        return map_subschemas(kept, cleaned)
+        return map_subschemas(entries, cleaned)
 
     body = cleaned(schema)
     out = {

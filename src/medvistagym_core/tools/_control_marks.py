@@ -72,14 +72,14 @@ def find_control_mark(text: str) -> str | None:
     """
     first: re.Match[str] | None = None
     for pattern, needs in _MARKS:
-        found = pattern.search(text) if needs in text else None
-        if found is not None and (first is None or found.start() < first.start()):
-            first = found
+        match = pattern.search(text) if needs in text else None
+        if match is not None and (first is None or match.start() < first.start()):
+            first = match
     if first is None:
         return None
-    shown = text[first.start() : first.start() + 64]
-    end = next((k for k, character in enumerate(shown[2:], 3) if character in ">]"), 16)
-    return shown[:end]
+    beginning = text[first.start() : first.start() + 64]
+    end = next((k for k, character in enumerate(beginning[2:], 3) if character in ">]"), 16)
+    return beginning[:end]
 
 
 _MARKS: Final = ((_BAR, "<|"), (_BAR, "<｜"), (_NAMED, "<"), (_BRACKET, "["), (_TITLE, ">>"), (_BARRED_TAG, "|<"))

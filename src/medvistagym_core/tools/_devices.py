@@ -65,10 +65,10 @@ def device_for_tool(name: str, tool_id: str, devices: Mapping[str, str]) -> str:
 @functools.cache
 def unavailable_reason(device: str) -> str:
     """Why this machine has no such device, in a few words; nothing when it has it. All but "cpu" imports torch."""
-    known = _DEVICE.fullmatch(device)
-    if known is None:
+    match = _DEVICE.fullmatch(device)
+    if match is None:
         return f"{device!r} is no device; devices are cpu, cuda, cuda:1, mps"
-    kind, number = known[1], int(known[2] or 0)
+    kind, number = match[1], int(match[2] or 0)
     if kind == CPU:
         return "" if number == 0 else f"there is no device {device}; the processor is cpu"
     try:

@@ -73,8 +73,8 @@ def render_tool_schema(
         ValueError: There is no such dialect.
     """
     if dialect not in dialects:
-        near = closest_match(dialect, list(dialects))
-        guess = f"did you mean {near}?" if near else f"choose one of {', '.join(dialects)}"
+        suggestion = closest_match(dialect, list(dialects))
+        guess = f"did you mean {suggestion}?" if suggestion else f"choose one of {', '.join(dialects)}"
         raise ValueError(f"{dialect!r} is not a dialect; {guess}")
     return dialects[dialect](spec)
 

@@ -61,11 +61,13 @@ def wrap_exception(tool: str, error: Exception) -> ToolError:
         return _usable_error(tool, error)
     if is_out_of_memory(error):  # its traceback would keep alive what had been allocated
         return OutOfMemoryToolError(tool)
-    said = _first_line(error)
-    if isinstance(error, ValueError) and said:
-        wrapped = ToolError("bad_value", f"{tool}: {said}{'' if said.endswith('.') else '.'}")
+    message = _first_line(error)
+    if isinstance(error, ValueError) and message:
+        wrapped = ToolError("bad_value", f"{tool}: {message}{'' if message.endswith('.') else '.'}")
     else:
-        wrapped = ToolError("tool_failed", f"{tool} failed with {type(error).__name__}{': ' + said if said else ''}.")
+        wrapped = ToolError(
+            "tool_failed", f"{tool} failed with {type(error).__name__}{': ' + message if message else ''}."
+        )
     wrapped.__cause__ = error
     _release_locals(error)
     return wrapped
@@ -79,8 +81,8 @@ def _usable_error(tool: str, error: ToolError) -> ToolError:
         return ToolError("tool_failed", f"{tool} failed, and does not say why.")
     if isinstance(code, str) and code in _TOOL_ERRORS and len(message) <= _MAX_MESSAGE and message.isascii():
         return error
-    kept = error.code if isinstance(code, str) and code in _TOOL_ERRORS else "tool_failed"
-    usable = ToolError(kept, encodable_text(message[:_MAX_MESSAGE]))
+    usable_code = error.code if isinstance(code, str) and code in _TOOL_ERRORS else "tool_failed"
+    usable = ToolError(usable_code, encodable_text(message[:_MAX_MESSAGE]))
     usable.__cause__ = error.__cause__
     return usable
 
@@ -128,26 +130,28 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
     if kind == "missing":
         return f"{tool}: the argument {where} is missing; it takes {fields}."
     if kind == "extra_forbidden":
-        near = closest_match(where, list(names))
-        guess = f"; did you mean {near}? It takes {fields}." if near else f"; it takes {fields}, and nothing else."
+        suggestion = closest_match(where, list(names))
+        guess = (
+            f"; did you mean {suggestion}? It takes {fields}."
+            if suggestion
+            else f"; it takes {fields}, and nothing else."
+        )
         return f"{tool} has no argument {where[:_MAX_WORD]}{guess}"
     argument = str(first["loc"][0]) if first["loc"] else ""
     annotation = strip_annotated(names[argument].annotation) if argument in names else None
     if kind == "value_error":
         return f"{tool}: {where}: {first['msg'].removeprefix('Value error, ')}."
-    shown = json.dumps(given, default=str)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    value_text = json.dumps(given, default=str)
+    value_text = value_text if len(value_text) <= 60 else value_text[:57] + "..."
     reason = (
         (first["msg"][0].lower() + first["msg"][1:]).replace("list should", "should").replace(" after validation", "")
     )
     if kind == "literal_error" and isinstance(given, str):
-        near = closest_match(given, [str(v) for v in get_args(annotation)])
-        reason += f"; did you mean {near}?" if near else ""
+        suggestion = closest_match(given, [str(v) for v in get_args(annotation)])
+        reason += f"; did you mean {suggestion}?" if suggestion else ""
     reason = reason.replace("input should be", "must be").replace("input ", "the value ")
     where = where or "arguments"
-    return (
-        f"{tool}: {where} {reason}{'' if reason[-1] in '.?' else ','} got {shown}{_hint(argument, annotation, images)}."
-    )
+    return f"{tool}: {where} {reason}{'' if reason[-1] in '.?' else ','} got {value_text}{_hint(argument, annotation, images)}."
 
 
 def _hint(argument: str, annotation: Any, images: Sequence[str]) -> str:
@@ -161,7 +165,7 @@ def _hint(argument: str, annotation: Any, images: Sequence[str]) -> str:
 
 def closest_match(word: str, words: Sequence[str]) -> str | None:
     """The most similar of `words`, if any is similar enough to be meant; of a long word, its beginning counts."""
-    found = difflib.get_close_matches(
+    matches = difflib.get_close_matches(
         word[:_MAX_WORD], [each for each in words if len(each) <= 2 * _MAX_WORD], n=1, cutoff=0.6
     )
-    return found[0] if found else None
+    return matches[0] if matches else None

@@ -90,11 +90,11 @@ def inline_references(schema: Mapping[str, Any]) -> dict[str, Any]:
         own = map_subschemas(beside, lambda part: inline(part, resolver, within))
         if reference is None:
             return own
-        found = resolver.lookup(reference)
+        resolved = resolver.lookup(reference)
         if reference in within:
-            kind = {"type": found.contents["type"]} if "type" in found.contents else {}
+            kind = {"type": resolved.contents["type"]} if "type" in resolved.contents else {}
             return {**kind, "description": "nested in the same way", **own}
-        target = inline(found.contents, found.resolver, (*within, reference))
+        target = inline(resolved.contents, resolved.resolver, (*within, reference))
         return {**target, **own} if isinstance(target, dict) else own
 
     resolver = _make_resolver(schema) if next(references(schema), None) is not None else None

@@ -55,26 +55,26 @@ class ToolboxLock(BaseModel):
         """What differs in `toolbox`, a sentence each; empty when nothing does."""
         now = {tool.name: tool for tool in toolbox.lock().tools}
         then = {tool.name: tool for tool in self.tools}
-        found = [f"{name} is missing" for name in then if name not in now]
-        found += [f"{name} was not there" for name in now if name not in then]
+        differences = [f"{name} is missing" for name in then if name not in now]
+        differences += [f"{name} was not there" for name in now if name not in then]
         for name in then.keys() & now.keys():
             old, new = then[name], now[name]
             if old.id != new.id:
-                found.append(f"{name} was {old.id} and is {new.id}")
+                differences.append(f"{name} was {old.id} and is {new.id}")
             elif old.fingerprint != new.fingerprint:
-                found.append(f"{name} has another schema or description")
+                differences.append(f"{name} has another schema or description")
             elif old.version != new.version:
-                found.append(f"{name} was version {old.version} and is {new.version}")
+                differences.append(f"{name} was version {old.version} and is {new.version}")
             elif old.weights != new.weights:
-                found.append(f"{name} has other weights")
-        if not found and list(then) != list(now):
-            found.append("the order of the tools changed")
-        return sorted(found)
+                differences.append(f"{name} has other weights")
+        if not differences and list(then) != list(now):
+            differences.append("the order of the tools changed")
+        return sorted(differences)
 
     def check(self, toolbox: Toolbox) -> None:
         """Raise `LockMismatchError` when `toolbox` differs from what was locked."""
-        if found := self.differences(toolbox):
-            raise LockMismatchError(found)
+        if differences := self.differences(toolbox):
+            raise LockMismatchError(differences)
 
 
 def hash_files(files: Sequence[str]) -> str | None:

@@ -44,13 +44,13 @@ def check_image(tool: str, image: Any) -> Image:
 def _fault(image: Image, depth: int = 0) -> str | None:
     """What is wrong with an image, to follow "an image"; None where nothing is."""
     try:
-        found = _pixels_fault(image) or _geometry_fault(image) or _display_fault(image) or _words_fault(image)
-        if found is None:
+        fault = _pixels_fault(image) or _geometry_fault(image) or _display_fault(image) or _words_fault(image)
+        if fault is None:
             image.__post_init__()  # its own rules, should they have been gone round
     except Exception as error:  # noqa: BLE001 an author's values can be of any type, and fail in any way
-        found = f"that cannot be used: {type(error).__name__}: {str(error)[:200]}"
-    if found is not None or image.detail is None:
-        return found
+        fault = f"that cannot be used: {type(error).__name__}: {str(error)[:200]}"
+    if fault is not None or image.detail is None:
+        return fault
     if depth >= _MAX_DETAILS:
         return f"with more than {_MAX_DETAILS} images behind it, each the detail of the one before"
     if type(image.detail) is not Image:

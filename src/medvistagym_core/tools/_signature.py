@@ -82,18 +82,18 @@ def is_image_list(annotation: Any) -> bool:
 
 def result_kinds(annotation: Any) -> tuple[Literal["image", "text", "data"], ...]:
     """What a return annotation says a result may hold."""
-    found: set[str] = set()
+    kinds: set[str] = set()
     pending = [annotation]
     while pending:
         part = strip_annotated(pending.pop())
         if part is Image:
-            found.add("image")
+            kinds.add("image")
         elif part is str:
-            found.add("text")
+            kinds.add("text")
         elif part in (inspect.Signature.empty, Any) or getattr(part, "__name__", "") == "ToolResult":
-            found |= {"image", "text", "data"}
+            kinds |= {"image", "text", "data"}
         elif get_origin(part) in (Union, types.UnionType, list, tuple, Sequence):
             pending.extend(a for a in get_args(part) if a not in (..., type(None)))
         else:
-            found |= {"text", "data"}
-    return tuple(kind for kind in ("image", "text", "data") if kind in found)
+            kinds |= {"text", "data"}
+    return tuple(kind for kind in ("image", "text", "data") if kind in kinds)

@@ -372,9 +372,9 @@ def _truncate_partial_line(path: Path) -> None:
         while at > 0:
             begin = max(0, at - 65536)
             file.seek(begin)
-            found = file.read(at - begin).rfind(b"\n")
-            if found >= 0:
-                at = begin + found + 1
+            newline = file.read(at - begin).rfind(b"\n")
+            if newline >= 0:
+                at = begin + newline + 1
                 break
             at = begin
         if at != end:

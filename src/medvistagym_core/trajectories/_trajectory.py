@@ -135,8 +135,8 @@ class Trajectory(Record):
         for record in self.turns:
             turn = to_turn(record)
             messages.append(assistant_message(turn, style))
-            shown = [to_blocks(call.shown) for call in record.calls]
-            messages += tool_messages(turn, shown, to_blocks(record.feedback), style)
+            blocks = [to_blocks(call.shown) for call in record.calls]
+            messages += tool_messages(turn, blocks, to_blocks(record.feedback), style)
         named = {b["image"] for m in messages for b in m["content"] if b["type"] == "image"}
         return with_images(messages, {h: load(self.images[h].picture) for h in sorted(named)})
 

@@ -100,8 +100,8 @@ def _from_json(document: Any) -> Corners | None:
         boxes = [named[key] for key in _BOX_KEYS if key in named]
         if boxes:
             return _from_json(boxes[0]) if len(boxes) == 1 else None
-        found = [sides for sides in _SIDES if all(side in named for side in sides)]
-        return _from_json([named[side] for side in found[0]]) if len(found) == 1 else None
+        complete = [sides for sides in _SIDES if all(side in named for side in sides)]
+        return _from_json([named[side] for side in complete[0]]) if len(complete) == 1 else None
     if isinstance(document, list) and len(document) == 2 and all(isinstance(p, list) and len(p) == 2 for p in document):
         document = [*document[0], *document[1]]
     if (

@@ -190,20 +190,20 @@ def _negation(tokens: list[str], alone: bool) -> tuple[bool, list[str]]:
 
 def _significant(tokens: list[str]) -> list[str]:
     """The words of a clause that say something."""
-    kept: list[str] = []
+    significant: list[str] = []
     for index, token in enumerate(tokens):
         before = tokens[index - 1] if index else ""
         if token in _COPULAS or token == "located":
             continue
-        if token in _SEEN and kept and (before in _COPULAS or index == len(tokens) - 1):
+        if token in _SEEN and significant and (before in _COPULAS or index == len(tokens) - 1):
             continue
         if token in ("side", "sided") and before in ("left", "right"):
             continue
         if before == "both" and len(token) > 3 and token.endswith("s"):
-            kept[-1:] = ["bilateral"] if token == "sides" else ["bilateral", token[:-1]]
+            significant[-1:] = ["bilateral"] if token == "sides" else ["bilateral", token[:-1]]
             continue
-        kept.append(token)
-    return kept
+        significant.append(token)
+    return significant
 
 
 def _quantities(tokens: list[str]) -> list[str]:

@@ -37,8 +37,8 @@ def audit_table(task: QuestionTask, n: int) -> Iterator[AuditCheck]:
         yield from _blind_guesses(split, questions)
     overlaps = [overlap for overlap in find_overlaps(sets, max_distance=0) if overlap.distance is None]
     if len(sets) > 1:
-        shown = "; ".join(f"{overlap.first[1]} = {overlap.second[1]}" for overlap in overlaps[:_MAX_SHOWN])
-        yield AuditCheck("pictures in two splits", len(overlaps), _REPORTED, True, shown)
+        examples = "; ".join(f"{overlap.first[1]} = {overlap.second[1]}" for overlap in overlaps[:_MAX_SHOWN])
+        yield AuditCheck("pictures in two splits", len(overlaps), _REPORTED, True, examples)
 
 
 def _blind_guesses(split: str, questions: Sequence[Question]) -> Iterator[AuditCheck]:

@@ -84,8 +84,8 @@ def map_columns(table: str, columns: Sequence[str], given: Mapping[str, str]) ->
         one[part] = column
     named = set(one.values())
     for part, names in COLUMN_NAMES.items():
-        found = (plain[name] for name in names if name in plain and plain[name] not in named)
-        if part not in one and (column := next(found, "")):
+        candidates = (plain[name] for name in names if name in plain and plain[name] not in named)
+        if part not in one and (column := next(candidates, "")):
             one[part] = column
             named.add(column)
     pictures = _pictures(one, plain, named, given)
@@ -114,14 +114,14 @@ def _pictures(
 def _options(plain: Mapping[str, str], named: set[str]) -> tuple[str, ...]:
     """Columns such as option_a, "Choice A" or A, from the first letter on; two of them at least."""
     for form in ("option_{}", "choice_{}", "option{}", "choice{}", "{}"):
-        found = []
+        options = []
         for letter in _OPTION_LETTERS:
             column = plain.get(form.format(letter))
             if column is None or column in named:
                 break
-            found.append(column)
-        if len(found) > 1:
-            return tuple(found)
+            options.append(column)
+        if len(options) > 1:
+            return tuple(options)
     return ()
 
 
@@ -134,8 +134,9 @@ def _missing(table: str, columns: Sequence[str], part: str) -> str:
 
 
 def _unknown(kind: str, name: str, names: Sequence[str] | Mapping[str, object]) -> str:
-    near = closest_match(name, list(names))
-    return f"there is no {kind} {name!r}; " + (f"did you mean {near!r}?" if near else f"there are {', '.join(names)}")
+    suggestion = closest_match(name, list(names))
+    advice = f"did you mean {suggestion!r}?" if suggestion else f"there are {', '.join(names)}"
+    return f"there is no {kind} {name!r}; {advice}"
 
 
 def _plain(name: str) -> str:

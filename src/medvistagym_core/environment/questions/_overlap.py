@@ -89,7 +89,7 @@ def hash_pictures(
         seed: Seed of the cases.
         progress: Told how many are done, and of how many.
     """
-    found: dict[str, PictureHash] = {}
+    hashes: dict[str, PictureHash] = {}
     problems: list[str] = []
     for index in range(count):
         try:
@@ -99,10 +99,10 @@ def hash_pictures(
             continue
         for image in case.images:
             exact = exact_hash(image)
-            if exact not in found:
-                found[exact] = PictureHash(case.id, exact, perceptual_signs(image))
+            if exact not in hashes:
+                hashes[exact] = PictureHash(case.id, exact, perceptual_signs(image))
         progress(index + 1, count)
-    return PictureSet(f"{task.name} {split}", tuple(found.values()), tuple(problems))
+    return PictureSet(f"{task.name} {split}", tuple(hashes.values()), tuple(problems))
 
 
 def find_overlaps(sets: Sequence[PictureSet], *, max_distance: int = MAX_DISTANCE) -> list[Overlap]:
@@ -148,18 +148,18 @@ def _overlaps(one: PictureSet, other: PictureSet, max_distance: int) -> list[Ove
 
     by_exact = {picture.exact: picture for picture in other.pictures}
     same = [(mine, by_exact[mine.exact]) for mine in one.pictures if mine.exact in by_exact]
-    found = [Overlap((one.name, mine.case), (other.name, theirs.case), None) for mine, theirs in same]
+    overlaps = [Overlap((one.name, mine.case), (other.name, theirs.case), None) for mine, theirs in same]
     exact = {mine.exact for mine, _ in same}
     rows = [picture for picture in one.pictures if picture.signs is not None and picture.exact not in exact]
     columns = [picture for picture in other.pictures if picture.signs is not None and picture.exact not in exact]
     if not rows or not columns:
-        return found
-    near: list[Overlap] = []
+        return overlaps
+    near_duplicates: list[Overlap] = []
     patterns = np.stack([picture.signs for picture in columns if picture.signs is not None])
     for begin in range(0, len(rows), _CHUNK):
         block = np.stack([picture.signs for picture in rows[begin : begin + _CHUNK] if picture.signs is not None])
         distance = (block.shape[1] - block @ patterns.T) / 2
         for i, k in np.argwhere(distance <= max_distance):
             pair = (one.name, rows[begin + i].case), (other.name, columns[k].case)
-            near.append(Overlap(*pair, int(distance[i, k])))
-    return found + sorted(near, key=lambda overlap: overlap.distance or 0)
+            near_duplicates.append(Overlap(*pair, int(distance[i, k])))
+    return overlaps + sorted(near_duplicates, key=lambda overlap: overlap.distance or 0)

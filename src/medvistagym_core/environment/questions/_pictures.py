@@ -63,17 +63,17 @@ class PictureFolder:
         return self._problems[path]
 
     def _find_problem(self, path: str) -> str | None:
-        shown = repr(path if len(path) <= _MAX_SHOWN_CHARS else f"{path[:_MAX_SHOWN_CHARS]}...")
+        quoted = repr(path if len(path) <= _MAX_SHOWN_CHARS else f"{path[:_MAX_SHOWN_CHARS]}...")
         if not _stays_inside(path):
-            return f"the picture {shown} lies outside of the picture folder"
+            return f"the picture {quoted} lies outside of the picture folder"
         place = self._find(path)
         if place is None:
-            return f"the picture {shown} does not exist"
+            return f"the picture {quoted} does not exist"
         number, inside = place
         size = self._members[number][inside] if number in self._members else _size(self.roots[number] / inside)
         if size > MAX_PICTURE_BYTES:
-            return f"the picture {shown} is {size / 2**30:.1f} GiB; {MAX_PICTURE_BYTES // 2**30} GiB is the most"
-        return f"the picture {shown} is an empty file" if size == 0 else None
+            return f"the picture {quoted} is {size / 2**30:.1f} GiB; {MAX_PICTURE_BYTES // 2**30} GiB is the most"
+        return f"the picture {quoted} is an empty file" if size == 0 else None
 
     def open(self, path: str, readers: Sequence[Reader]) -> list[Image]:
         """The images of a file, or of a folder that is one series.
@@ -160,12 +160,12 @@ class RecentPictures:
     def get(self, key: Hashable, decode: Callable[[], list[Image]]) -> list[Image]:
         """The images of a picture, decoded unless they are at hand."""
         with self._lock:
-            found = self._cache.get(key)
-        if found is None:
-            found = decode()
+            picture = self._cache.get(key)
+        if picture is None:
+            picture = decode()
             with self._lock, contextlib.suppress(ValueError):  # larger than the whole cache
-                self._cache[key] = found
-        return found
+                self._cache[key] = picture
+        return picture
 
 
 def read_images(path: Path, readers: Sequence[Reader], label: str) -> list[Image]:

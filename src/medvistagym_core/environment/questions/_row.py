@@ -257,16 +257,16 @@ def _options(values: Mapping[str, Any], columns: ColumnMap) -> list[str]:
 
 def _references(row: SourceRow, columns: ColumnMap) -> tuple[tuple[PictureReference, ...], dict[int, int]]:
     """The pictures of a row, and which handle a number in a column's name ("image_2") became."""
-    found: list[PictureReference] = []
+    references: list[PictureReference] = []
     numbers: dict[int, int] = {}
     for column, number in columns.pictures:
-        before = len(found)
-        found += _cell_references(row.values.get(column), row.row, column)
-        if number is not None and len(found) > before:
+        before = len(references)
+        references += _cell_references(row.values.get(column), row.row, column)
+        if number is not None and len(references) > before:
             numbers[number] = before
     if not numbers:
-        numbers = {handle + 1: handle for handle in range(len(found))}
-    return tuple(found), numbers
+        numbers = {handle + 1: handle for handle in range(len(references))}
+    return tuple(references), numbers
 
 
 def _cell_references(value: Any, row: int, column: str) -> list[PictureReference]:

@@ -160,7 +160,7 @@ def read_table(
     own_columns = tuple(source.columns)
     if transform is None:
         columns_by_keys[own_columns] = map_columns(source.label, own_columns, columns or {})
-    found: dict[str, list[Question]] = {}
+    splits: dict[str, list[Question]] = {}
     problems: list[RowProblem] = []
     taken: set[str] = set()
     for row in source.rows():
@@ -189,10 +189,10 @@ def read_table(
         if question.id in taken:
             question = dataclasses.replace(question, id=f"{question.id}-{row.place.replace(' ', '-').replace(',', '')}")
         taken.add(question.id)
-        found.setdefault(question.split, []).append(_interned(question))
-    _require_usable(source.label, found, problems, strict)
-    names = sorted(found, key=lambda name: _SPLIT_ORDER.index(name) if name in _SPLIT_ORDER else len(_SPLIT_ORDER))
-    return QuestionTable(source.label, {name: tuple(found[name]) for name in names}, tuple(problems), pictures, source)
+        splits.setdefault(question.split, []).append(_interned(question))
+    _require_usable(source.label, splits, problems, strict)
+    names = sorted(splits, key=lambda name: _SPLIT_ORDER.index(name) if name in _SPLIT_ORDER else len(_SPLIT_ORDER))
+    return QuestionTable(source.label, {name: tuple(splits[name]) for name in names}, tuple(problems), pictures, source)
 
 
 def open_source(path: str | Path, config: str | None = None) -> tuple[QuestionSource, Path | None]:
@@ -271,15 +271,15 @@ def _mapped(label: str, keys: Sequence[str], columns: Mapping[str, str], transfo
 
 
 def _require_usable(
-    label: str, found: Mapping[str, Sequence[Question]], problems: Sequence[RowProblem], strict: bool
+    label: str, splits: Mapping[str, Sequence[Question]], problems: Sequence[RowProblem], strict: bool
 ) -> None:
-    shown = "; ".join(str(problem) for problem in problems[:_MAX_SHOWN])
+    examples = "; ".join(str(problem) for problem in problems[:_MAX_SHOWN])
     more = f"; and {len(problems) - _MAX_SHOWN} more" if len(problems) > _MAX_SHOWN else ""
-    if problems and (strict or not found):
-        count = "no row" if not found else f"{len(problems)} of {sum(map(len, found.values())) + len(problems)} rows"
-        verb = "can be used" if not found else "cannot be used"
-        raise ValueError(f"{label}: {count} {verb}: {shown}{more}")
-    if not found:
+    if problems and (strict or not splits):
+        count = "no row" if not splits else f"{len(problems)} of {sum(map(len, splits.values())) + len(problems)} rows"
+        verb = "can be used" if not splits else "cannot be used"
+        raise ValueError(f"{label}: {count} {verb}: {examples}{more}")
+    if not splits:
         raise ValueError(f"{label} holds no question")
 
 

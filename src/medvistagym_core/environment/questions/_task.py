@@ -189,8 +189,8 @@ class QuestionTask:
         questions = self._questions(split)
         notes = list(origin.warnings(table, split))
         if table.problems:
-            shown = "; ".join(map(str, table.problems[:3]))
-            notes.append(f"{len(table.problems)} rows of {table.label} cannot be used and are left out: {shown}")
+            examples = "; ".join(map(str, table.problems[:3]))
+            notes.append(f"{len(table.problems)} rows of {table.label} cannot be used and are left out: {examples}")
         return Provenance(
             label=table.label,
             questions=len(questions),
@@ -313,9 +313,9 @@ def _argument_error(name: str, model: type[BaseModel], error: ValidationError) -
     where = ".".join(str(part) for part in first["loc"])
     names = list(model.model_fields)
     if first["type"] == "extra_forbidden":
-        near = closest_match(where, names)
-        hint = f"did you mean {near}?" if near else f"its arguments are {', '.join(names) or 'none'}"
+        suggestion = closest_match(where, names)
+        hint = f"did you mean {suggestion}?" if suggestion else f"its arguments are {', '.join(names) or 'none'}"
         return f"the task {name} has no argument {where!r}; {hint}"
-    said = first["msg"][0].lower() + first["msg"][1:]
+    message = first["msg"][0].lower() + first["msg"][1:]
     given = "" if first["type"] == "missing" else f", not {str(first['input'])[:60]!r}"
-    return f"the task {name}: {where}: {said}{given}"
+    return f"the task {name}: {where}: {message}{given}"

@@ -74,9 +74,9 @@ def export(run: EpisodeIndex, path: str | Path, numbers: Sequence[int]) -> int:
     blocks += [_block(f"episode-{n}", to_json(e, inf_nan_mode="null").decode()) for n, e in episodes.items()]
     pictures = dict.fromkeys((e["file"], image["picture"]) for e in episodes.values() for image in e["images"])
     for file, sha in pictures:
-        found = run.picture(file, sha)
-        if found is not None:
-            blocks.append(_block(f"picture-{file}-{sha}", base64.b64encode(found.read_bytes()).decode()))
+        picture = run.picture(file, sha)
+        if picture is not None:
+            blocks.append(_block(f"picture-{file}-{sha}", base64.b64encode(picture.read_bytes()).decode()))
     blocks.append(f"<script>{script}</script>")
     icon = base64.b64encode(asset(ICON).encode()).decode()
     head = f'<link rel="icon" href="data:image/svg+xml;base64,{icon}">\n<style>{style}</style>'

@@ -88,14 +88,14 @@ class EpisodeIndex:
         if time.monotonic() < self._again:
             return
         if self.path.is_file():
-            found = [self.path]
+            paths = [self.path]
         else:
-            found = [p for p in self._walk() if p.suffix == ".jsonl" and p.with_suffix(".lock.json").is_file()]
-            found = [path for path in found if path.is_file()]
+            paths = [p for p in self._walk() if p.suffix == ".jsonl" and p.with_suffix(".lock.json").is_file()]
+            paths = [path for path in paths if path.is_file()]
         self._again = time.monotonic() + RESCAN_INTERVAL_S
-        known = set(self._files)
-        for path in found:
-            if path not in known:
+        indexed = set(self._files)
+        for path in paths:
+            if path not in indexed:
                 self._files.append(path)
                 self._ends.append(0)
                 self._lines.append(0)
@@ -130,8 +130,8 @@ class EpisodeIndex:
                 try:
                     row = self._row(number, trajectory)
                 except Exception as error:  # noqa: BLE001 one record that cannot be shown must not hide the others
-                    said = f"it cannot be shown ({type(error).__name__}: {error})"
-                    self._problem(f"{self._label(path)}, line {self._lines[number]}: {said}")
+                    message = f"it cannot be shown ({type(error).__name__}: {error})"
+                    self._problem(f"{self._label(path)}, line {self._lines[number]}: {message}")
                     continue
                 thumb = trajectory.images[0].picture if trajectory.images else None
                 at = self._again_at[number].pop(trajectory.id, None)
@@ -162,7 +162,7 @@ class EpisodeIndex:
 
     def _row(self, number: int, t: Trajectory) -> Row:
         text, outcome = self._number, t.outcome
-        said = [block.text for block in t.opening if block.text]
+        texts = [block.text for block in t.opening if block.text]
         kind = 0 if outcome.correct else 2 if outcome.abstained else 3 if outcome.answer is None else 1
         errors = [(e.code, "") for turn in t.turns if (e := turn.error)]
         errors += [(c.error.code, c.name) for turn in t.turns for c in turn.calls if c.error]
@@ -174,7 +174,7 @@ class EpisodeIndex:
             text(t.split),
             text(t.family),
             text(t.policy.name),
-            text((said[-1] if said else "")[:200]),
+            text((texts[-1] if texts else "")[:200]),
             text((outcome.answer or "")[:80]),
             text(outcome.expected[:80]),
             kind,
@@ -312,11 +312,11 @@ class EpisodeIndex:
 
     def _walk(self) -> list[Path]:
         """The files of the run, pictures left out: there may be very many."""
-        found = []
+        paths = []
         for folder, below, names in os.walk(self.path):
             below[:] = sorted(name for name in below if name != "images")
-            found += [Path(folder, name) for name in sorted(names)]
-        return found
+            paths += [Path(folder, name) for name in sorted(names)]
+        return paths
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:

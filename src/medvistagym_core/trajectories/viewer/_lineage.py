@@ -36,11 +36,11 @@ def project_to_source(images: Sequence[ImageRecord], handle: int, points: Sequen
         return None
     h, w = image.shape
     height, width = root.shape
-    found = []
+    projected = []
     for x, y in points:
         u, v = _apply(back, _apply(image.to_source, (x * w, y * h)))
-        found.append((round(u / width, 5), round(v / height, 5)))
-    return found
+        projected.append((round(u / width, 5), round(v / height, 5)))
+    return projected
 
 
 def box_annotations(trajectory: Trajectory) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ def box_annotations(trajectory: Trajectory) -> list[dict[str, Any]]:
         `at` the root, or None. A call that cut a part out without naming a box is marked by what it cut out.
     """
     images = trajectory.images
-    found = []
+    annotations = []
     for t, turn in enumerate(trajectory.turns):
         for c, call in enumerate(turn.calls):
             handle = referenced_images(call, images, t, c)
@@ -61,8 +61,10 @@ def box_annotations(trajectory: Trajectory) -> list[dict[str, Any]]:
                 [(x / BOX_GRID_SIZE, y / BOX_GRID_SIZE) for x, y in corners] for corners in _shapes(call.arguments)
             ]
             if not boxes:
-                boxes = [cut for made in call.handles if (cut := _cut(images, handle, made)) is not None]
-            found += [
+                boxes = [
+                    cut for result_handle in call.handles if (cut := _cut(images, handle, result_handle)) is not None
+                ]
+            annotations += [
                 {
                     "turn": t,
                     "call": c,
@@ -74,7 +76,7 @@ def box_annotations(trajectory: Trajectory) -> list[dict[str, Any]]:
                 }
                 for on in boxes
             ]
-    return found
+    return annotations
 
 
 def referenced_images(call: CallRecord, images: Sequence[ImageRecord], turn: int, position: int) -> int | None:
@@ -82,9 +84,9 @@ def referenced_images(call: CallRecord, images: Sequence[ImageRecord], turn: int
     there = [
         h for h, image in enumerate(images) if image.turn is None or (image.turn, image.call or 0) < (turn, position)
     ]
-    for made in call.handles:
-        if made < len(images) and images[made].parent is not None:
-            return images[made].parent
+    for result_handle in call.handles:
+        if result_handle < len(images) and images[result_handle].parent is not None:
+            return images[result_handle].parent
     for name, value in call.arguments.items():
         if "image" in name:
             first = value[0] if isinstance(value, list) and value else value
@@ -131,11 +133,11 @@ def _boxes(value: Any, depth: int = 0) -> Iterator[list[Point]]:
                 yield from _boxes(item, depth + 1)
 
 
-def _cut(images: Sequence[ImageRecord], handle: int, made: int) -> list[Point] | None:
+def _cut(images: Sequence[ImageRecord], handle: int, result_handle: int) -> list[Point] | None:
     """What image `made` shows of image `handle`, a tilted rectangle where it was turned; None when that is all of it."""
-    if made >= len(images):
+    if result_handle >= len(images):
         return None
-    image, parent = images[made], images[handle]
+    image, parent = images[result_handle], images[handle]
     back = _inverse(parent.to_source)
     if back is None or (image.to_source == parent.to_source and image.shape == parent.shape):
         return None
