@@ -41,8 +41,9 @@ class _PlayedBefore:
 
 @dataclasses.dataclass(frozen=True)
 class _UnusableCase:
-    """A case that its task could not deal, and why."""
+    """A case that its task could not deal, how many episodes it would have been, and why."""
 
+    episodes: int
     reason: str
 
 
@@ -92,23 +93,24 @@ def rollout(
     if split not in task.splits:
         raise ValueError(f"{task.name} has no split {split!r}; it has {', '.join(task.splits)}")
     recorder = RolloutRecorder(task.name, split, indices, seed, samples, keep, writer, progress)
-    waiting = _episodes(policy, task, toolbox, split, indices, settings, seed, samples, recorder, change_case)
-    return _run_episodes(policy, toolbox, waiting, samples, batch, executor, recorder)
+    cases = _Cases(task, split, indices, seed, samples, change_case)
+    return _play_episodes(
+        policy, cases.episodes(policy, toolbox, settings, recorder), batch, executor or toolbox, recorder
+    )
 
 
-def _run_episodes(
+def _play_episodes(
     policy: Policy,
-    toolbox: Toolbox,
     waiting: Iterator[Episode | _PlayedBefore | _UnusableCase],
-    samples: int,
     batch: int,
-    executor: Executor | None,
+    executor: Executor | Toolbox,
     recorder: RolloutRecorder,
 ) -> Iterator[Trajectory]:
+    """Play the waiting episodes, `batch` at a time; of a toolbox, by an executor of this process that is closed afterwards."""
     record = PolicyRecord(name=policy.name, sampling=dict(policy.sampling))
     live: list[Episode] = []
     with contextlib.ExitStack() as stack:
-        tools: Executor = executor or stack.enter_context(LocalExecutor(toolbox))
+        tools = stack.enter_context(LocalExecutor(executor)) if isinstance(executor, Toolbox) else executor
         stepper: Stepper
         if isinstance(policy, ConcurrentPolicy):
             stepper = stack.enter_context(ConcurrentStepper(policy, tools, batch))
@@ -122,7 +124,7 @@ def _run_episodes(
                 if isinstance(episode, _PlayedBefore):
                     recorder.skip()
                 elif isinstance(episode, _UnusableCase):
-                    recorder.leave_out(samples, episode.reason)
+                    recorder.leave_out(episode.episodes, episode.reason)
                 else:
                     live.append(episode)
             if not live:
@@ -143,50 +145,52 @@ def _run_episodes(
                 recorder.report()
 
 
-def _episodes(
-    policy: Policy,
-    task: Task,
-    toolbox: Toolbox,
-    split: str,
-    indices: Sequence[int],
-    settings: EpisodeConfig | None,
-    seed: int,
-    samples: int,
-    recorder: RolloutRecorder,
-    change_case: CaseChange | None,
-) -> Iterator[Episode | _PlayedBefore | _UnusableCase]:
-    """The episodes to play, in order; those that were played before are only counted.
+@dataclasses.dataclass(frozen=True)
+class _Cases:
+    """The cases to play, each `samples` times; attributes as the arguments of `rollout`."""
 
-    A case of which all episodes are known by position is not dealt again, which may mean decoding pictures.
-    """
-    for index in indices:
-        if all((index, sample) in recorder.positions for sample in range(samples)):
-            yield from [_PlayedBefore()] * samples
-            continue
-        try:
-            case = task.case(split, index, seed)
-            informed, tool = informative_call_check(task, case), required_tool(task, case)
-            case = case if change_case is None else change_case(case)
-        except ValueError as error:  # such as a broken picture: the other cases can be played
-            yield _UnusableCase(str(error))
-            continue
-        for sample in range(samples):
-            if episode_id(case.id, sample) in recorder.recorded:
-                yield _PlayedBefore()
+    task: Task
+    split: str
+    indices: Sequence[int]
+    seed: int
+    samples: int
+    change_case: CaseChange | None
+
+    def episodes(
+        self, policy: Policy, toolbox: Toolbox, settings: EpisodeConfig | None, recorder: RolloutRecorder
+    ) -> Iterator[Episode | _PlayedBefore | _UnusableCase]:
+        """The episodes to play, in order; those that were played before are only counted.
+
+        A case of which all episodes were recorded by position is not dealt again, which may mean decoding pictures.
+        """
+        for index in self.indices:
+            if all((index, sample) in recorder.positions for sample in range(self.samples)):
+                yield from [_PlayedBefore()] * self.samples
                 continue
-            episode = Episode(
-                case,
-                toolbox,
-                settings,
-                abstention=task.abstention,
-                informed=informed,
-                needed=tool,
-                seed=seed,
-                sample=sample,
-            )
-            if isinstance(policy, OraclePolicy):
-                policy.observe_case(case, episode.policy_state)
-            yield episode
+            try:
+                case = self.task.case(self.split, index, self.seed)
+                informed, tool = informative_call_check(self.task, case), required_tool(self.task, case)
+                case = case if self.change_case is None else self.change_case(case)
+            except ValueError as error:  # such as a broken picture: the other cases can be played
+                yield _UnusableCase(self.samples, str(error))
+                continue
+            for sample in range(self.samples):
+                if episode_id(case.id, sample) in recorder.recorded:
+                    yield _PlayedBefore()
+                    continue
+                episode = Episode(
+                    case,
+                    toolbox,
+                    settings,
+                    abstention=self.task.abstention,
+                    informed=informed,
+                    needed=tool,
+                    seed=self.seed,
+                    sample=sample,
+                )
+                if isinstance(policy, OraclePolicy):
+                    policy.observe_case(case, episode.policy_state)
+                yield episode
 
 
 def _describe(error: Exception) -> str:
