@@ -89,10 +89,10 @@ def _pair(path: Path) -> tuple[Path, Path]:
         for compressed in ("", ".gz"):
             if name.endswith(one + compressed):
                 stem = path.name[: -len(one + compressed)]
-                found = [path.with_name(stem + other + end) for end in (compressed, "", ".gz")]
-                twin = next((file for file in found if file.is_file()), None)
+                candidates = [path.with_name(stem + other + end) for end in (compressed, "", ".gz")]
+                twin = next((file for file in candidates if file.is_file()), None)
                 if twin is None:
-                    raise ValueError(f"it is half of a pair, and {found[0].name} is not beside it")
+                    raise ValueError(f"it is half of a pair, and {candidates[0].name} is not beside it")
                 return (path, twin) if one == ".hdr" else (twin, path)
     return path, path
 

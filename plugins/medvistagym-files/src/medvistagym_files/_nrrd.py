@@ -129,8 +129,8 @@ def _axes(header: Mapping[str, Any], sides: Sequence[int]) -> _Axes:
     if len(spatial) == 4:  # the fourth place is a time, or the like
         spatial, listed = spatial[:3], [*listed, spatial[3]]
     if len(spatial) not in (2, 3) or (listed and min(listed) < max(spatial)):
-        said = ", ".join(f"{side} {kind or '?'}" for side, kind in zip(sides, kinds, strict=False))
-        raise ValueError(f"its axes ({said}) are not those of an image: columns, rows, slices, and then times")
+        axes = ", ".join(f"{side} {kind or '?'}" for side, kind in zip(sides, kinds, strict=False))
+        raise ValueError(f"its axes ({axes}) are not those of an image: columns, rows, slices, and then times")
     return _Axes(spatial, listed, has_colours)
 
 

@@ -69,8 +69,10 @@ def read_volumes(path: Path, kind: Kind, *, unit: str | None = None) -> list[Ima
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
     except Exception as error:
-        said = " ".join(str(error).split())[:160]
-        raise ValueError(f"{path.name}: its {kind.name} header is damaged ({said or type(error).__name__})") from error
+        message = " ".join(str(error).split())[:160]
+        raise ValueError(
+            f"{path.name}: its {kind.name} header is damaged ({message or type(error).__name__})"
+        ) from error
 
 
 def _read(header: VolumeHeader, unit: str | None) -> list[Image]:

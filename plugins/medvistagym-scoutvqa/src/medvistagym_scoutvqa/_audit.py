@@ -140,9 +140,9 @@ def _tool_invariance_check(task: AuditableTask, family: str, n: int) -> AuditChe
         views: dict[str, set[bytes]] = {}
         for answer in ANSWERS[family]:
             image, truth = task.scene("test", i, 0, family, answer)
-            near = box_call("zoom", nearest_box(truth.target, ZOOM_SIZE))
+            zoom_call = box_call("zoom", nearest_box(truth.target, ZOOM_SIZE))
             narrow = window_call(truth.base, NARROW_WIDTHS_HU[0])
-            for call in (window, narrow, zoom, near):
+            for call in (window, narrow, zoom, zoom_call):
                 if call.name in _UNINFORMATIVE_BASELINES[family]:
                     views.setdefault(repr(call), set()).add(tool_image(call, image).view(SCOUT_SIDE).tobytes())
         total += len(views)

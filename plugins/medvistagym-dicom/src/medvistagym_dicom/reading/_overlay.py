@@ -20,7 +20,7 @@ def overlay_graphics(dataset: DicomDataset, pixel_format: PixelFormat) -> np.nda
     import numpy as np
 
     united = np.zeros((pixel_format.rows, pixel_format.columns), bool)
-    found = False
+    has_graphics = False
     for group in OVERLAY_GROUPS:
         plane = _plane(dataset, pixel_format, group)
         if plane is None:
@@ -32,8 +32,8 @@ def overlay_graphics(dataset: DicomDataset, pixel_format: PixelFormat) -> np.nda
         y1, x1 = min(pixel_format.rows, top + rows), min(pixel_format.columns, left + columns)
         if y0 < y1 and x0 < x1:
             united[y0:y1, x0:x1] |= plane[y0 - top : y1 - top, x0 - left : x1 - left]
-            found = True
-    return united if found else None
+            has_graphics = True
+    return united if has_graphics else None
 
 
 def _plane(dataset: DicomDataset, pixel_format: PixelFormat, group: int) -> np.ndarray | None:

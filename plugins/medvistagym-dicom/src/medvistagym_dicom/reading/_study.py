@@ -53,17 +53,17 @@ def read_study(path: Path, *, overlays: bool, max_bytes: int) -> Study:
     """
     if not path.is_dir():
         return _read_file(path, overlays=overlays, max_bytes=max_bytes)
-    found = _scan_folder(path, max_bytes)
-    if found.total_bytes > max_bytes:
-        sizes = f"its images need {found.total_bytes >> 20} MiB, more than the limit of {max_bytes >> 20} MiB"
-        raise DicomError("too_large", f"{found.name}: {sizes}; choose one of them by series=0, 1, ...")
+    folder = _scan_folder(path, max_bytes)
+    if folder.total_bytes > max_bytes:
+        sizes = f"its images need {folder.total_bytes >> 20} MiB, more than the limit of {max_bytes >> 20} MiB"
+        raise DicomError("too_large", f"{folder.name}: {sizes}; choose one of them by series=0, 1, ...")
     images: list[Image] = []
-    for made, failures in found.read_groups(overlays=overlays):
+    for made, failures in folder.read_groups(overlays=overlays):
         images += made
-        found.left_out += failures
+        folder.left_out += failures
     if not images:
-        raise found.nothing_read()
-    return Study(images, found.left_out)
+        raise folder.nothing_read()
+    return Study(images, folder.left_out)
 
 
 def read_series(path: Path, series: int, *, overlays: bool, max_bytes: int) -> Image | None:
@@ -73,10 +73,10 @@ def read_series(path: Path, series: int, *, overlays: bool, max_bytes: int) -> I
         DicomError: No file of the folder can be read.
     """
     count = 0
-    for made, _ in _scan_folder(path, max_bytes).read_groups(overlays=overlays):
-        if count <= series < count + len(made):
-            return made[series - count]
-        count += len(made)
+    for images, _ in _scan_folder(path, max_bytes).read_groups(overlays=overlays):
+        if count <= series < count + len(images):
+            return images[series - count]
+        count += len(images)
     return None
 
 
@@ -156,13 +156,13 @@ def _scan_folder(path: Path, max_bytes: int) -> _Folder:
     for file in _files(path, folder.name):
         folder.files += 1
         try:
-            found = call_safely(functools.partial(_read_path, file, max_bytes), file.name)
+            outcome = call_safely(functools.partial(_read_path, file, max_bytes), file.name)
         except DicomError as error:
             if error.reason not in ("not_an_image", "no_pixels", "empty"):
                 folder.left_out.append(error)
             continue
-        folder.total_bytes += found.pixel_format.decoded_bytes
-        groups.setdefault(_group_key(found, file), []).append(found)
+        folder.total_bytes += outcome.pixel_format.decoded_bytes
+        groups.setdefault(_group_key(outcome, file), []).append(outcome)
     folder.groups = list(groups.values())
     if not folder.groups:
         raise folder.nothing_read()
@@ -187,9 +187,9 @@ def _files(folder: Path, name: str) -> Iterable[Path]:
                 yield Path(root, file)
 
 
-def _group_key(found: _Object, path: Path) -> Hashable:
+def _group_key(instance: _Object, path: Path) -> Hashable:
     """What objects have in common that may be slices of one volume; objects of several frames stay by themselves."""
-    dataset, pixel_format = found
+    dataset, pixel_format = instance
     series = dataset.string("SeriesInstanceUID")
     alone = path if pixel_format.frames > 1 or not series else None
     return (
@@ -206,17 +206,17 @@ def _without_copies(objects: list[_Object]) -> list[_Object]:
     cut off.
     """
     instances: dict[Hashable, _Object] = {}
-    uids = [found.dataset.string("SOPInstanceUID") for found in objects]
+    uids = [instance.dataset.string("SOPInstanceUID") for instance in objects]
     counts = collections.Counter(uids)
     if len(counts) == len(objects):
         return objects
-    for uid, found in zip(uids, objects, strict=True):
-        position = found.dataset.numbers("ImagePositionPatient")
-        digest = "" if position or counts[uid] == 1 else _pixel_digest(found.dataset)
-        key = (uid, found.dataset.numbers("InstanceNumber"), position, digest)
+    for uid, instance in zip(uids, objects, strict=True):
+        position = instance.dataset.numbers("ImagePositionPatient")
+        digest = "" if position or counts[uid] == 1 else _pixel_digest(instance.dataset)
+        key = (uid, instance.dataset.numbers("InstanceNumber"), position, digest)
         other = instances.get(key)
-        if other is None or _held_bytes(found.dataset) > _held_bytes(other.dataset):
-            instances[key] = found
+        if other is None or _held_bytes(instance.dataset) > _held_bytes(other.dataset):
+            instances[key] = instance
     return list(instances.values())
 
 
@@ -238,14 +238,14 @@ def _pixel_digest(dataset: DicomDataset) -> str:
 def _by_spacing(objects: list[_Object]) -> list[list[_Object]]:
     """Objects whose pixels have one spacing, so that no pixel of them lies `SAME_PLANE_PX` apart."""
     groups: list[tuple[tuple[float, float] | None, list[_Object]]] = []
-    for found in objects:
-        spacing = read_calibration(found.dataset, found.pixel_format).spacing
+    for instance in objects:
+        spacing = read_calibration(instance.dataset, instance.pixel_format).spacing
         for other, group in groups:
-            if _same_spacing(spacing, other, found.pixel_format):
-                group.append(found)
+            if _same_spacing(spacing, other, instance.pixel_format):
+                group.append(instance)
                 break
         else:
-            groups.append((spacing, [found]))
+            groups.append((spacing, [instance]))
     return [group for _, group in groups]
 
 
@@ -262,7 +262,7 @@ def _read_group(objects: list[_Object], *, overlays: bool) -> tuple[list[Image],
     name = objects[0].dataset.source.name
 
     def plan() -> list[VolumePlan]:
-        return plan_volumes([frame for found in objects for frame in frames_of(*found)])
+        return plan_volumes([frame for instance in objects for frame in frames_of(*instance)])
 
     try:
         plans = call_safely(plan, name)

@@ -164,7 +164,7 @@ def _split(
         if len(parts) > 1 and _tells_apart(parts, distinction, places, multiplicity, at_one_place=at_one_place):
             others = [*distinctions[:k], *distinctions[k + 1 :]]
             more = (*names, distinction.name)
-            return [found for part in parts for found in _split(part, places, others, more)]
+            return [piece for part in parts for piece in _split(part, places, others, more)]
     if multiplicity > 1 and not at_one_place:
         for name, value in TIMES:
             passes = _by_time(frames, places, value, multiplicity)

@@ -157,8 +157,8 @@ def _interpolate(image: Image, index: np.ndarray) -> np.ndarray:
         inside = ((row >= -0.5) & (row <= shape - 0.5)).all(-1)
         row = np.clip(row, 0, shape - 1)
         if mask:
-            near = np.rint(row).astype(np.intp)
-            out[k][inside] = pixels[near[:, 0], near[:, 1], near[:, 2]][inside]
+            nearest = np.rint(row).astype(np.intp)
+            out[k][inside] = pixels[nearest[:, 0], nearest[:, 1], nearest[:, 2]][inside]
             continue
         below = np.minimum(row.astype(np.intp), np.maximum(shape - 2, 0))
         above = np.minimum(below + 1, shape - 1)

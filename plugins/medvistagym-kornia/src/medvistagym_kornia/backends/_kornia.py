@@ -59,10 +59,10 @@ class KorniaBackend:
         falling = -0.5 / torch.as_tensor(tolerances, device=x.device, dtype=x.dtype).square()[:, None, None, None]
         total, weights = torch.zeros_like(x), torch.zeros_like(x)
         for i, j in np.argwhere(disk_element(radius)).tolist():
-            near = padded[..., i : i + rows, j : j + columns]
+            neighbours = padded[..., i : i + rows, j : j + columns]
             distance = (i - radius) ** 2 + (j - radius) ** 2
-            weight = torch.exp((near - x).square() * falling - 0.5 * distance / radius**2)
-            total += weight * near
+            weight = torch.exp((neighbours - x).square() * falling - 0.5 * distance / radius**2)
+            total += weight * neighbours
             weights += weight
         return _to_array(total / weights)
 

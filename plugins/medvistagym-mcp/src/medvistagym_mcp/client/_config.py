@@ -109,7 +109,7 @@ def _server(path: Path, name: str, entry: object) -> McpServerConfig | None:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = ", ".join(field for field in McpServerConfig.model_fields if field != "name")
-            raise McpServerError(f"{path}: server {name} has no setting {where}; there are {known}") from None
-        said = first["msg"].removeprefix("Value error, ")
-        raise McpServerError(f"{path}: server {name}: {f'{where}: ' if where else ''}{said}") from None
+            fields = ", ".join(field for field in McpServerConfig.model_fields if field != "name")
+            raise McpServerError(f"{path}: server {name} has no setting {where}; there are {fields}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise McpServerError(f"{path}: server {name}: {f'{where}: ' if where else ''}{message}") from None

@@ -114,17 +114,17 @@ class McpConnection:
         return tools
 
     async def _listed(self, client: Client) -> list[types.Tool]:
-        found: list[types.Tool] = []
+        tools: list[types.Tool] = []
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
             page = await self._guarded(client, partial(client.list_tools, cursor=cursor, cache_mode="bypass"))
-            found += page.tools
+            tools += page.tools
             cursor = page.next_cursor
             if cursor is None:
-                return found
-            if len(found) > _MAX_TOOLS:
+                return tools
+            if len(tools) > _MAX_TOOLS:
                 break
-        raise ServerUnreachableError(f"lists its tools without end ({len(found)} so far)")
+        raise ServerUnreachableError(f"lists its tools without end ({len(tools)} so far)")
 
     async def _call(
         self, tool: str, arguments: dict[str, Any], end: float, timeout_s: float, *, retryable: bool
@@ -142,8 +142,8 @@ class McpConnection:
                     raise self._failure("it closed the connection during the call") from None
             except TimeoutError:
                 await self._count_timeout()
-                said = f"The MCP server {self.server.name} took longer than {timeout_s:g} s and was given up."
-                raise ToolError("timeout", said) from None
+                message = f"The MCP server {self.server.name} took longer than {timeout_s:g} s and was given up."
+                raise ToolError("timeout", message) from None
             except MCPError as error:
                 raise self._failure(f"it {self._describe(error)}") from None
             else:
@@ -178,8 +178,8 @@ class McpConnection:
             raise _ConnectionLostError from None
         except pydantic.ValidationError as error:
             where = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"][:4])
-            said = f"answered with something that is no result of MCP (at {where[:100]})"
-            raise ServerUnreachableError(said) from None
+            message = f"answered with something that is no result of MCP (at {where[:100]})"
+            raise ServerUnreachableError(message) from None
         except RuntimeError as error:
             raise ServerUnreachableError(f"answered wrongly: {str(error).splitlines()[0][:300]}") from None
 
@@ -197,8 +197,8 @@ class McpConnection:
                 if self._offered:
                     now = _schemas(await self._listed(client))
                     if other := sorted(name for name, schema in self._offered.items() if now.get(name) != schema):
-                        said = f"came back with other tools: {', '.join(other)[:200]} changed or left"
-                        raise ServerUnreachableError(said)
+                        message = f"came back with other tools: {', '.join(other)[:200]} changed or left"
+                        raise ServerUnreachableError(message)
             except BaseException as error:
                 leave.set()
                 task.cancel()
@@ -270,17 +270,17 @@ class McpConnection:
             if error.code == CONNECTION_CLOSED:
                 return "ended, or closed the connection, before it answered"
             return self._describe(error)
-        said = str(error).strip().split("\n")[0][:200]
-        return f"cannot be reached ({type(error).__name__}{': ' + said if said else ''})"
+        message = str(error).strip().split("\n")[0][:200]
+        return f"cannot be reached ({type(error).__name__}{': ' + message if message else ''})"
 
     def _describe(self, error: MCPError) -> str:
         """What the server answered, as a sentence without a subject."""
-        said = error.error.message
-        told = self._http.describe() if said == _NO_REASON else None
-        return told or f"answered with the error {said[:300]!r}"
+        message = error.error.message
+        told = self._http.describe() if message == _NO_REASON else None
+        return told or f"answered with the error {message[:300]!r}"
 
-    def _failure(self, said: str) -> ToolError:
-        return ToolError("tool_failed", f"The MCP server {self.server.name} failed: {said}.")
+    def _failure(self, message: str) -> ToolError:
+        return ToolError("tool_failed", f"The MCP server {self.server.name} failed: {message}.")
 
 
 def _schemas(tools: Iterable[types.Tool]) -> dict[str, Any]:

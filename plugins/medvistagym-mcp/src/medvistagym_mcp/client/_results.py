@@ -67,13 +67,13 @@ def to_tool_result(tool: str, answer: types.CallToolResult) -> ToolResult:
     )
 
 
-def _to_tool_error(tool: str, said: str, data: Any) -> ToolError:
+def _to_tool_error(tool: str, message: str, data: Any) -> ToolError:
     """The error that a server reports; its code where it gives one of ours, as this project's server does."""
     error = data.get("error") if isinstance(data, dict) else None
     if isinstance(error, dict) and error.get("code") in get_args(ErrorCode) and isinstance(error.get("message"), str):
         return ToolError(error["code"], error["message"][:1000])
-    said = said[:500] or "it gives no reason"
-    return ToolError("tool_failed", f"{tool} failed: {said}{'' if said[-1] in '.!?' else '.'}")
+    message = message[:500] or "it gives no reason"
+    return ToolError("tool_failed", f"{tool} failed: {message}{'' if message[-1] in '.!?' else '.'}")
 
 
 def _image(tool: str, text: str) -> Image:
@@ -85,8 +85,8 @@ def _image(tool: str, text: str) -> Image:
     try:
         with PIL.Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=_FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
-                said = f"{tool} returned an image of {picture.width} x {picture.height} pixels, which is too large."
-                raise ToolError("tool_failed", said)
+                message = f"{tool} returned an image of {picture.width} x {picture.height} pixels, which is too large."
+                raise ToolError("tool_failed", message)
             if picture.mode not in ("L", "I;16", "I", "F", "RGB"):
                 picture = picture.convert("L" if picture.mode in ("1", "LA") else "RGB")  # type: ignore[assignment]
             pixels = np.array(picture)

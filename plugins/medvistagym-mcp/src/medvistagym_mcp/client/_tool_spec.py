@@ -52,14 +52,16 @@ def select_tools(server: McpServerConfig, names: Iterable[str]) -> list[str]:
     for name in names:
         if names.count(name) > 1:
             raise McpServerError(f"the MCP server {server.name} offers two tools named {name!r:.80}")
-    kept: list[str] = []
+    selected: list[str] = []
     for pattern in server.tools:
         matching = [name for name in names if fnmatch.fnmatchcase(name, pattern.removeprefix("!"))]
         if not matching and pattern != "*":
-            shown = ", ".join(repr(name)[:80] for name in names[:20]) or "none"
-            raise McpServerError(f"the MCP server {server.name} has no tool {pattern!r}; it offers {shown}")
-        kept = [name for name in kept if name not in matching] if pattern.startswith("!") else [*kept, *matching]
-    return [name for name in names if name in kept]
+            listed = ", ".join(repr(name)[:80] for name in names[:20]) or "none"
+            raise McpServerError(f"the MCP server {server.name} has no tool {pattern!r}; it offers {listed}")
+        selected = (
+            [name for name in selected if name not in matching] if pattern.startswith("!") else [*selected, *matching]
+        )
+    return [name for name in names if name in selected]
 
 
 def to_identifiers(server: McpServerConfig, names: Iterable[str]) -> dict[str, str]:
@@ -77,13 +79,13 @@ def to_identifiers(server: McpServerConfig, names: Iterable[str]) -> dict[str, s
         if len(own) > _MAX_NAME and name not in server.rename:
             own = f"{own[: _MAX_NAME - 9].rstrip('_')}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         if not TOOL_NAME_PATTERN.match(own):
-            shown = json.dumps(name[:80])
+            quoted = json.dumps(name[:80])
             raise McpServerError(
-                f"the MCP server {server.name} offers {shown}, of which no tool name can be made (a lower-case letter, then "
-                f'letters, digits or _, {_MAX_NAME} at most); give one: rename = {{ {shown} = "..." }}, or leave it out: '
+                f"the MCP server {server.name} offers {quoted}, of which no tool name can be made (a lower-case letter, then "
+                f'letters, digits or _, {_MAX_NAME} at most); give one: rename = {{ {quoted} = "..." }}, or leave it out: '
                 f'tools = ["*", "!..."]'
             )
-        other = next((known for known, taken in identifiers.items() if taken == own), None)
+        other = next((argument for argument, taken in identifiers.items() if taken == own), None)
         if other is not None:
             raise McpServerError(
                 f"the MCP server {server.name} offers {other!r} and {name!r}, which both become {own}; give one another name: "
@@ -129,9 +131,9 @@ def to_tool_spec(server: McpServerConfig, offered: types.Tool, name: str) -> Imp
     """
 
     def refusal(reason: str) -> McpServerError:
-        shown = json.dumps(offered.name[:80])
+        quoted = json.dumps(offered.name[:80])
         leave = f'tools = ["*", {json.dumps("!" + offered.name[:80])}]'
-        return McpServerError(f"the tool {shown} of the MCP server {server.name} {reason}; leave it out: {leave}")
+        return McpServerError(f"the tool {quoted} of the MCP server {server.name} {reason}; leave it out: {leave}")
 
     schema = offered.input_schema
     if len(json.dumps(schema)) + len(offered.description or "") > _MAX_BYTES:

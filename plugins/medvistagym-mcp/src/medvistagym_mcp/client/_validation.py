@@ -99,13 +99,13 @@ class JsonSchemaValidator:
             return self._unknown(next((name for name in original if name not in local), "?"))
         where = ".".join(str(part) for part in (local.get(path[0], path[0]), *path[1:])) if path else "arguments"
         given = json.dumps(error.instance, default=str)
-        said = error.message.replace(repr(error.instance), "the value")
-        return f"{where}: {said[:300]}, got {given if len(given) <= 60 else given[:57] + '...'}."
+        message = error.message.replace(repr(error.instance), "the value")
+        return f"{where}: {message[:300]}, got {given if len(given) <= 60 else given[:57] + '...'}."
 
     def _unknown(self, name: str) -> str:
         renamed = next((own for own, original in self.names.items() if original == name), None)
-        near = renamed or closest_match(name, list(self.names))
-        guess = f"; did you mean {near}?" if near else "."
+        suggestion = renamed or closest_match(name, list(self.names))
+        guess = f"; did you mean {suggestion}?" if suggestion else "."
         takes = self._takes()
         return f"there is no argument {name[:80]}{guess} {takes[0].upper()}{takes[1:]}"
 

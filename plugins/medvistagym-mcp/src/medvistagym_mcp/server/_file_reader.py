@@ -47,8 +47,8 @@ class FileReader:
         call = ToolCall(name=read_image_file.name, arguments={"path": str(path), **arguments})
         ((result,),) = self._executor.run([(ImageStore(), [call])])
         if result.error is not None:
-            said = result.error.message.removeprefix(f"{call.name}: ").replace(call.name, "its reader")
-            raise ToolError(result.error.code, said)
+            message = result.error.message.removeprefix(f"{call.name}: ").replace(call.name, "its reader")
+            raise ToolError(result.error.code, message)
         return list(result.images)
 
     def close(self) -> None:

@@ -78,14 +78,16 @@ class _Folder:
         place = self._visible(pure)
         if place is not None:
             return place
-        said = f"there is nothing to open at {path[:200]!r}"
+        message = f"there is nothing to open at {path[:200]!r}"
         parent = self._visible(pure.parent)
         if parent is None or not parent.is_dir():
-            raise ValueError(f"{said}; list_folder shows what there is")
+            raise ValueError(f"{message}; list_folder shows what there is")
         folders, files, _ = self._names(parent)
-        near = closest_match(pure.name, [name.rstrip("/") for name in folders + files])
-        hint = f", but there is {str(pure.parent / near)!r}" if near else "; list_folder shows what there is"
-        raise ValueError(f"{said}{hint}")
+        suggestion = closest_match(pure.name, [name.rstrip("/") for name in folders + files])
+        hint = (
+            f", but there is {str(pure.parent / suggestion)!r}" if suggestion else "; list_folder shows what there is"
+        )
+        raise ValueError(f"{message}{hint}")
 
     def _visible(self, pure: PurePosixPath) -> Path | None:
         try:
@@ -161,10 +163,10 @@ class _Folder:
             raise ValueError(f"{path[:200]!r} cannot be read: {error.strerror or type(error).__name__}") from None
         except Exception as error:  # noqa: BLE001 whatever a reader says goes to the client without our paths
             code = error.code if isinstance(error, ToolError) else "bad_value"
-            said = error.message if isinstance(error, ToolError) else str(error)
-            said = said.strip().split("\n")[0].replace(str(place), place.name).replace(str(self._root), "")
-            said = redact_paths(said.removeprefix(f"{place.name}: ")).rstrip(".") or type(error).__name__
-            raise ToolError(code, f"open_image: {path[:200]!r} cannot be read: {said}.") from None
+            message = error.message if isinstance(error, ToolError) else str(error)
+            message = message.strip().split("\n")[0].replace(str(place), place.name).replace(str(self._root), "")
+            message = redact_paths(message.removeprefix(f"{place.name}: ")).rstrip(".") or type(error).__name__
+            raise ToolError(code, f"open_image: {path[:200]!r} cannot be read: {message}.") from None
         if not images:
             raise ValueError(f"{path[:200]!r} holds no image")
         return images

@@ -266,7 +266,7 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
 
 
-def _refusal(status: int, said: str) -> Response:
-    error = {"code": INVALID_REQUEST, "message": said}
+def _refusal(status: int, message: str) -> Response:
+    error = {"code": INVALID_REQUEST, "message": message}
     body = json.dumps({"jsonrpc": "2.0", "id": None, "error": error})
     return Response(body, status_code=status, media_type="application/json")

@@ -65,9 +65,9 @@ def to_call_result(result: ToolResult, store: ImageStore, limits: SessionLimits)
     texts, data = _texts(result, limits)
     left = limits.result_bytes - _size(texts) - _size(data)
     content: list[types.ContentBlock] = []
-    shown, others = result.handles[:_MAX_PICTURES], result.handles[_MAX_PICTURES:]
-    for position, handle in enumerate(shown):
-        share = left // (len(shown) - position) - _BLOCK_BYTES
+    handles, others = result.handles[:_MAX_PICTURES], result.handles[_MAX_PICTURES:]
+    for position, handle in enumerate(handles):
+        share = left // (len(handles) - position) - _BLOCK_BYTES
         picture = encode_picture(store[handle], share * 3 // 4, limits)
         content.append(types.TextContent(text=f"image {handle}:{picture.note(store[handle], limits.side)}"))
         content.append(_block(store[handle], handle, picture))

@@ -74,8 +74,8 @@ def build_server(
         session = find_session(ctx)
         if session is None:
             data = {"supported": _VERSIONS, "requested": ctx.protocol_version}
-            said = "Images live in a session; open one with the initialize handshake."
-            raise MCPError(UNSUPPORTED_PROTOCOL_VERSION, said, data)
+            message = "Images live in a session; open one with the initialize handshake."
+            raise MCPError(UNSUPPORTED_PROTOCOL_VERSION, message, data)
         refused = session.check_rate()
         if refused is not None:
             return to_call_result(ToolResult(error=refused), session.store, session.limits)

@@ -109,8 +109,8 @@ class Session:
             self._recent.popleft()
         if len(self._recent) >= self.limits.calls:
             wait = _MINUTE_S - (now - self._recent[0])
-            said = f"At most {self.limits.calls} calls a minute are allowed; try again in {wait:.0f} s."
-            return ToolError("budget_exhausted", said)
+            message = f"At most {self.limits.calls} calls a minute are allowed; try again in {wait:.0f} s."
+            return ToolError("budget_exhausted", message)
         if self._waiting >= _MAX_WAITING:
             return ToolError(
                 "budget_exhausted", f"{_MAX_WAITING} calls of this session wait already; await their results."
@@ -133,8 +133,8 @@ class Session:
     def call(self, call: ToolCall) -> ToolResult:
         """Run a call; its images get the next handles if the session has room for them. Never raises for a tool's fault."""
         if not self._running.acquire(blocking=False):
-            said = "An earlier call of this session that was given up is still running; try again later."
-            return ToolResult(error=ToolError("budget_exhausted", said))
+            message = "An earlier call of this session that was given up is still running; try again later."
+            return ToolResult(error=ToolError("budget_exhausted", message))
         try:
             trial = ImageStore([stored.image for stored in self.store])
             ((result,),) = self._executor.run([(trial, [call])])
@@ -221,15 +221,15 @@ class Sessions:
 
 def _buffers(image: Image) -> dict[int, int]:
     """Bytes of the memory blocks that an image keeps alive, by identity; a crop keeps the whole of what it was cut from."""
-    found: dict[int, int] = {}
+    buffers: dict[int, int] = {}
     part: Image | None = image
     while part is not None:
         for array in (part.pixels, part.overlay):
             if array is not None:
                 owner = _owner(array)
-                found[id(owner)] = owner.nbytes
+                buffers[id(owner)] = owner.nbytes
         part = part.detail
-    return found
+    return buffers
 
 
 def _owner(array: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def components(mask: Image, keep: Annotated[int, Field(ge=1, le=1000)] = 1) -> t
         raise ValueError(f"the mask has {count} part{'s' * (count != 1)}; there is no part {keep}")
     sizes = np.bincount(labels.ravel())[1:]
     order = np.argsort(-sizes, kind="stable") + 1
-    kept = labels == order[keep - 1]
+    component = labels == order[keep - 1]
     rank = np.zeros(count + 1, np.uint8)
     rank[order[:_MAX_LISTED]] = np.arange(1, min(count, _MAX_LISTED) + 1)
     listed = [
@@ -56,12 +56,12 @@ def components(mask: Image, keep: Annotated[int, Field(ge=1, le=1000)] = 1) -> t
         for k, ranges in enumerate(ndimage.find_objects(rank[labels]), start=1)
         if ranges is not None
     ]
-    measurements = mask_measurements(kept, source)
+    measurements = mask_measurements(component, source)
     text = f"part {keep} of {count}: {format_measurements(measurements)}"
     others = [f"{part['part']}: {format_component(part)} at {part['box']}" for part in listed if part["part"] != keep]
     if others:
         text += f". Others: {'; '.join(others)}" + (f"; {count - len(listed)} more" if count > len(listed) else "")
-    return mask_image(kept, source), text, {"parts": count, "kept": keep, **measurements, "listed": listed}
+    return mask_image(component, source), text, {"parts": count, "kept": keep, **measurements, "listed": listed}
 
 
 def binary_mask(source: Image) -> np.ndarray:

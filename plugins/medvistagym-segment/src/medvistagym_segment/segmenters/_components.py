@@ -44,8 +44,8 @@ def keep_large_components(mask: np.ndarray, image: Image, min_share: float) -> n
         return np.zeros(mask.shape, bool)
     speck = _SPECK_MM**mask.ndim / float(np.prod(pixel_spacing(image)))
     min_size = max(min_share * int(sizes[1]), min(speck, int(sizes[1])))
-    kept = np.flatnonzero(sizes >= min_size)
-    return np.isin(labels, kept[kept > 0])
+    large = np.flatnonzero(sizes >= min_size)
+    return np.isin(labels, large[large > 0])
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:

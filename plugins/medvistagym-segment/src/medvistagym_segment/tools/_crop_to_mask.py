@@ -43,11 +43,11 @@ def crop_to_mask(image: Image, mask: Image, margin_mm: MarginMm = 5.0, mask_out:
     source = full_resolution(image)
     inside = resample_mask_to(mask, source)
     cropped, bounds = crop_to_bounds(source, inside, margin_mm, mask_out)
-    shown, note = display_like(cropped, image), ""
+    view, note = display_like(cropped, image), ""
     if mask_out:
-        shown, note = display_structure(shown, _inside(source, inside))
+        view, note = display_structure(view, _inside(source, inside))
     text = f"{format_crop(source, bounds, margin_mm)}{note}{format_mask_slices(mask, source)}"
-    return shown, text + format_frame(image, source)
+    return view, text + format_frame(image, source)
 
 
 def crop_to_bounds(source: Image, mask: np.ndarray, margin_mm: float, mask_out: bool) -> tuple[Image, MaskBounds]:

@@ -68,13 +68,13 @@ def longest_diameter(mask: np.ndarray, spacing: tuple[float, ...]) -> dict[str, 
     import numpy as np
 
     planes = mask if mask.ndim == 3 else mask[None]
-    found: list[tuple[float, int, np.ndarray, tuple[int, int]]] = []
+    candidates: list[tuple[float, int, np.ndarray, tuple[int, int]]] = []
     for z in np.flatnonzero(planes.any((1, 2))).tolist():
         hull = _hull(planes[z]) * np.array(spacing[::-1])
         apart = np.hypot(*np.moveaxis(hull[:, None] - hull[None], -1, 0))
         i, j = divmod(int(apart.argmax()), len(hull))
-        found.append((float(apart[i, j]), z, hull, (i, j)))
-    length, z, hull, (i, j) = max(found, key=lambda one: one[0])
+        candidates.append((float(apart[i, j]), z, hull, (i, j)))
+    length, z, hull, (i, j) = max(candidates, key=lambda one: one[0])
     ends = (hull[[i, j]] / np.array(spacing[::-1])).round(1).tolist()
     data: dict[str, Any] = {
         "longest_diameter_mm": length,

@@ -52,9 +52,9 @@ def overlay(image: Image, masks: _Masks = None, boxes: _Boxes = None) -> tuple[I
             attributes={**source.attributes, "frame": str(frame)},
         )
     picture = draw_overlay(source.replace(window=image.window), planes, boxes or ())
-    said = [f"mask {n} in {COLOUR_NAMES[n % len(COLOUR_NAMES)]}" for n in range(len(planes))]
-    said += [f"{len(boxes)} box{'es' if len(boxes) > 1 else ''}"] if boxes else []
-    return picture, ", ".join(said) + (f", on slice {frame}" if frame is not None else "")
+    legend = [f"mask {n} in {COLOUR_NAMES[n % len(COLOUR_NAMES)]}" for n in range(len(planes))]
+    legend += [f"{len(boxes)} box{'es' if len(boxes) > 1 else ''}"] if boxes else []
+    return picture, ", ".join(legend) + (f", on slice {frame}" if frame is not None else "")
 
 
 def draw_overlay(frame: Image, masks: Sequence[np.ndarray], boxes: Sequence[Sequence[int]]) -> Image:

@@ -47,8 +47,8 @@ class SegmentCrop:
         cropped, bounds = crop_to_bounds(source, mask, margin_mm, mask_out)
         data = mask_measurements(mask, source)
         text = f"{method}: {format_measurements(data)}. {format_crop(source, bounds, margin_mm)}"
-        shown = display_like(cropped, image)
+        view = display_like(cropped, image)
         if mask_out:
-            shown, note = display_structure(shown, source.pixels[mask])
+            view, note = display_structure(view, source.pixels[mask])
             text += note
-        return shown, text + format_frame(image, source), {"method": method, **data, "crop": bounds.box(source)}
+        return view, text + format_frame(image, source), {"method": method, **data, "crop": bounds.box(source)}

@@ -40,5 +40,5 @@ def _with_method(original: Any, method: Any) -> Tool:
     run_with_method.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     names = {"run": run_with_method, "__doc__": origin.__doc__, "__module__": origin.__module__}
     derived = type(origin.__name__, (origin,), {**names, "__qualname__": origin.__qualname__})
-    made: Tool = tool(timeout_s=TIMEOUT_S)(derived)
-    return made
+    offered: Tool = tool(timeout_s=TIMEOUT_S)(derived)
+    return offered
