@@ -21,6 +21,8 @@ from medvistagym_trl.run._plot import plot_results
 from medvistagym_trl.run._reinforcement import run_grpo, run_grpo_tail
 from medvistagym_trl.run._setup import final_phase, make_setup, supervised_phases
 from medvistagym_trl.run._supervised import (
+    explores,
+    run_exploration,
     run_no_tools,
     run_self_sampling,
     run_sft,
@@ -65,7 +67,10 @@ class TrainingPipeline:
     def main_stages(self) -> dict[str, Callable[[], None]]:
         """The stages of the policy itself after the warm-up, in order."""
         setup, recipe = self.setup, self.recipe
-        stages: dict[str, Callable[[], None]] = {"sft": partial(run_sft, setup)}
+        stages: dict[str, Callable[[], None]] = {}
+        if explores(recipe):
+            stages["exploration"] = partial(run_exploration, setup)
+        stages["sft"] = partial(run_sft, setup)
         phases = supervised_phases(recipe)
         for number, phase in enumerate(phases[1:], 1):
             stages[phase] = partial(run_self_sampling, setup, number, phases[number - 1])
