@@ -91,7 +91,5 @@ def test_the_reader_is_asked_about_what_came_last(context: Any, task: Any) -> No
 
 
 def test_the_same_seed_tries_the_same(context: Any, task: Any) -> None:
-    said = [
-        [turn.text for episode in play(context, task, Reader({}), 20) for turn in episode.turns] for _ in range(2)
-    ]
+    said = [[turn.text for episode in play(context, task, Reader({}), 20) for turn in episode.turns] for _ in range(2)]
     assert said[0] == said[1]

@@ -113,7 +113,8 @@ class SftRecipe(Section):
         "scripted expert; `exploration`; or random calls that say nothing of their use, before the right answer.",
     )
     exploration: ExplorationRecipe = Field(
-        ExplorationRecipe(), description="Trajectory sampling, where `source` is exploration; `filter` counts for it too."
+        ExplorationRecipe(),
+        description="Trajectory sampling, where `source` is exploration; `filter` counts for it too.",
     )
     observations: Literal["auto", "recorded", "replayed"] = Field(
         "auto",

@@ -159,7 +159,7 @@ class _Scan:
         return np.array([self._right[k] / max(1, self._played[k]) for k in range(len(self._questions))])
 
     def select(self) -> np.ndarray:
-        """The entries that also keep to the pass rates, to the cap of a question and to the limit, in the order of the files."""
+        """The entries that also keep to the pass rates, the cap of a question and the limit, in the order of the files."""
         entries = np.array(self._entries, _ENTRY)
         rates = self.pass_rates()
         if len(entries):

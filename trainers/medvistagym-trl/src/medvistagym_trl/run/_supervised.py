@@ -53,6 +53,7 @@ def run_sft(setup: RunSetup) -> None:
         model = setup.load_to_train("perception")
         data = open_data(context, recipe, paths, model)
         setup.folder.print_progress(str(data.report))
+        setup.folder.log("sft-data", {"step": 0, "trajectories": len(data), "questions": data.report.questions})
         steps = data_steps(recipe, len(data))
         _train_on_data(setup, "sft", model, data, steps)
         return
@@ -101,14 +102,16 @@ def _explore(setup: RunSetup) -> None:
                 seed=context.seed,
                 samples=rules.samples,
                 batch=recipe.evaluation.batch,
-                keep="correct",
+                keep="correct" if recipe.sft.filter.correct else "all",
                 writer=writer,
                 executor=context.executor,
             )
             kept += sum(1 for _ in episodes)
     played = rules.cases * rules.samples
     setup.folder.log("exploration", {"step": 0, "played": played, "kept": kept})
-    setup.folder.print_progress(f"exploration: {kept} of {played} episodes on {rules.cases} cases ended right, and are kept")
+    setup.folder.print_progress(
+        f"exploration: {kept} of {played} episodes on {rules.cases} cases are kept"
+    )
 
 
 def _exploration_file(setup: RunSetup) -> Path:

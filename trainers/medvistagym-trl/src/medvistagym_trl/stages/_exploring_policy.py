@@ -1,9 +1,9 @@
 """A policy that tries tools and reads what they return: where trajectories come from when nobody demonstrates.
 
-It does not know which tool a question needs: how many calls it makes, and of which tools, is drawn. A call is aimed at something
-that the model sees, whatever the question is, if the task has a perception question for that tool; else its arguments are drawn
-as well. Then the model, as it is after its warm-up, is asked the question, with what the last call returned in place of the
-opening picture. What it answers right is kept by whoever records the episodes (rejection sampling), lucky guesses and
+It does not know which tool a question needs: how many calls it makes, and of which tools, is drawn. A call is aimed at
+something that the model sees, whatever the question is, if the task has a perception question for that tool; else its arguments
+are drawn as well. Then the model, as it is after its warm-up, is asked the question, with what the last call returned in place
+of the opening picture. What it answers right is kept by whoever records the episodes (rejection sampling), lucky guesses and
 superfluous calls included.
 """
 
@@ -96,7 +96,7 @@ class ExploringPolicy:
         side, prompt = self._context.config.view_side, self._context.config.prompt
         picture = None if image is None else image.to_pil(side).convert("RGB")
         opening: list[Any] = [chat_message("system", prompt)] if prompt else []
-        return tuple([*opening, chat_message("user", question, picture)])
+        return (*opening, chat_message("user", question, picture))
 
     def _finish(self, observation: Observation, aim: _Aim | None, turn: str | Exception) -> str | Exception:
         """The model's turn as an answer, or the aimed call that it stands for."""
