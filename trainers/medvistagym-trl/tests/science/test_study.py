@@ -28,7 +28,7 @@ def test_a_folder_keeps_to_one_recipe(recipe: Any, tmp_path: Path) -> None:
     assert begin_study(tmp_path / "study", recipe) == recipe
     with pytest.raises(StudyError, match="holds a study of another recipe"):
         begin_study(tmp_path / "study", recipe.with_overrides({"grpo.lr": 1e-3}))
-    with pytest.raises(StudyError, match="no seed of .* is finished yet"):
+    with pytest.raises(StudyError, match=r"no seed of .* is finished yet"):
         read_study(tmp_path / "study")
     with pytest.raises(StudyError, match="holds no study"):
         read_study(tmp_path)

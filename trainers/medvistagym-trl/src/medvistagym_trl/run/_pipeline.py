@@ -47,6 +47,8 @@ NAMES: Final = {
     "grpo": "SFT + GRPO",
 }
 """What the table calls the policy of each stage."""
+CALL_FORMAT_ONLY: Final = "call format only"
+"""What it calls a policy to compare with that was taught how calls are written, and nothing of their use."""
 
 
 class TrainingPipeline:
@@ -157,7 +159,8 @@ class TrainingPipeline:
     def evaluation(self, phase: str) -> None:
         """The policy of a stage under every decoding; rows that are there already are kept."""
         recipe = self.recipe
-        name = NAMES[phase]
+        taught = phase == "untrained" and recipe.comparison.untrained_steps > 0
+        name = CALL_FORMAT_ONLY if taught else NAMES[phase]
         shared = self.setup.context_without_tools if phase == "no_tools" else self.setup.context
         context = shared.as_measured(recipe.evaluation.split)
         model: LoadedModel | None = None

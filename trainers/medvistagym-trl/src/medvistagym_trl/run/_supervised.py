@@ -42,7 +42,7 @@ from medvistagym_trl.stages import (
 SAVED_DEMONSTRATIONS: Final = 32
 """Demonstrations of each supervised stage that are kept as trajectories."""
 _BASELINES: Final = ("no_tools", "untrained")
-_LABELS: Final = {"no_tools": "no tools", "untrained": "tools without training", "sft": "SFT"}
+_LABELS: Final = {"no_tools": "no tools", "untrained": "call format only", "sft": "SFT"}
 
 
 def run_sft(setup: RunSetup) -> None:
@@ -109,9 +109,7 @@ def _explore(setup: RunSetup) -> None:
             kept += sum(1 for _ in episodes)
     played = rules.cases * rules.samples
     setup.folder.log("exploration", {"step": 0, "played": played, "kept": kept})
-    setup.folder.print_progress(
-        f"exploration: {kept} of {played} episodes on {rules.cases} cases are kept"
-    )
+    setup.folder.print_progress(f"exploration: {kept} of {played} episodes on {rules.cases} cases are kept")
 
 
 def _exploration_file(setup: RunSetup) -> Path:

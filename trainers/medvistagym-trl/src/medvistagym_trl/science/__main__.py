@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="train what is missing, then count and draw")
     run.add_argument("--run", type=Path, default=Path("runs/science"), help="folder of the study")
-    run.add_argument("--recipe", default="scoutvqa", help="recipe that is studied")
+    run.add_argument("--recipe", default="scoutvqa-explored", help="recipe that is studied")
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of it")
     run.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="seeds, such as 0,1,2")
     run.add_argument("--curve", type=_numbers, default=CURVE, help="numbers of trajectories; none for no curve")
