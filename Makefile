@@ -18,7 +18,7 @@ CONSTRAINTS := $(CURDIR)/constraints.txt
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install train test test-slow attack lint format bench docs site dist clean
+.PHONY: install train science test test-slow attack lint format bench docs site dist clean
 
 install: $(INSTALLED)
 
@@ -35,6 +35,11 @@ $(INSTALLED): constraints.txt requirements-dev.txt pyproject.toml $(wildcard nat
 # `make train ARGS='--seed 1'` hands arguments on.
 train: $(INSTALLED)
 	$(BIN)/medvistagym train $(ARGS)
+
+# Several seeds of a recipe, with the policies that a reviewer would ask for, into runs/science: more than an hour on two cores.
+# An interrupted study goes on with the same command. `make science ARGS='--seeds 0 --curve none'` does less.
+science: $(INSTALLED)
+	$(BIN)/python -m medvistagym_trl.science run $(ARGS)
 
 # Worker processes share the cores, so each gets one thread; the tests of a file share what they set up.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

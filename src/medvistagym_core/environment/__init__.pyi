@@ -1,4 +1,5 @@
 from ._capabilities import AuditCheck as AuditCheck
+from ._capabilities import HasArgumentQuestions as HasArgumentQuestions
 from ._capabilities import HasArguments as HasArguments
 from ._capabilities import HasAudit as HasAudit
 from ._capabilities import HasDemonstrations as HasDemonstrations

@@ -66,6 +66,17 @@ class HasPerceptionItems(Protocol):
 
 
 @runtime_checkable
+class HasArgumentQuestions(Protocol):
+    """Has perception items whose answers are arguments of a tool, so that a sampler which explores can aim at what it sees."""
+
+    def argument_questions(self, tool: str) -> tuple[str, ...]:
+        """Questions about a picture alone that are answered by a box, or by arguments as a JSON object; empty where there is
+        none for the tool. They say nothing of what the tool is good for.
+        """
+        ...
+
+
+@runtime_checkable
 class HasInformativeCalls(Protocol):
     """Knows which calls tell something about a case, and whether it needs any."""
 

@@ -38,7 +38,8 @@ def test_the_hook_offers_the_trainer() -> None:
     (trainer,) = medvistagym_trainers()
     assert trainer.name == "trl"
     assert set(trainer.recipes()) == {
-        "chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "scoutvqa", "vllm-colocate", "vllm-server",
+        "chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "scoutvqa", "scoutvqa-explored", "vllm-colocate",
+        "vllm-server",
     }  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def test_a_run_goes_from_nothing_to_the_table(registry: Any, task: Any, recipe_f
     run = tmp_path / "run"
     results = TrlTrainer().train(registry, run=run, recipe=recipe_file)
     assert results == Results.load(run / "results.json")
-    assert {row.policy for row in results.rows} == {"no tools", "tools without training", "SFT", "SFT + GRPO"}
+    assert {row.policy for row in results.rows} == {"no tools", "call format only", "SFT", "SFT + GRPO"}
     assert {row.decoding for row in results.rows} == {"T = 0.5", "T = 1", "greedy"}
     assert {row.family for row in results.rows} == {"hidden", "plain", "overall"}
     assert (run / "results.png").read_bytes().startswith(b"\x89PNG")

@@ -38,6 +38,8 @@ BOX_PLATE: Final = "Box of the plate?"
 BOX_MARKER: Final = "Box of the marker?"
 PERCEPTION_QUESTIONS: Final = (WHICH_TISSUE, WHICH_WINDOW, WHICH_PLATE, WHERE_PLATE, BOX_PLATE, BOX_MARKER)
 """Questions that only perception items ask."""
+ARGUMENT_QUESTIONS: Final = {"window": (WHICH_WINDOW,), "zoom": (BOX_PLATE,), "measure": (BOX_MARKER,)}
+"""Those among them that are answered by arguments of a tool."""
 FAMILY_SCHEDULE: Final = ("window", "measure", "zoom", "direct", "window", "window", "zoom", "measure")
 """Families of items, by index: what is harder to see comes more often."""
 

@@ -101,6 +101,12 @@ class ScoutVQA:
         image, truth = render_scene(schedule[index % len(schedule)], split, rng)
         return make_perception_item(image, truth, rng)
 
+    def argument_questions(self, tool: str) -> tuple[str, ...]:
+        """Perception questions that are answered by arguments of a tool."""
+        from medvistagym_scoutvqa._perception import ARGUMENT_QUESTIONS
+
+        return ARGUMENT_QUESTIONS.get(tool, ())
+
     def informative(self, case: Case, call: ToolCall) -> bool:
         """Whether the result of a call tells the answer."""
         from medvistagym_scoutvqa._informativeness import is_informative_call

@@ -40,6 +40,13 @@ QUICK_OVERRIDES: Final[Mapping[str, Any]] = {
     "evaluation.n": 16,
 }
 """What `--quick` changes: every phase runs, and no figure means anything."""
+QUICK_EXPLORATION_OVERRIDES: Final[Mapping[str, Any]] = {
+    "sft.exploration.cases": 16,
+    "sft.exploration.samples": 2,
+    "sft.filter.correct": False,
+    "sft.filter.well_formed": False,
+}
+"""What it changes where trajectories are sampled: a model that was hardly warmed up answers next to nothing right."""
 QUICK_CHECKPOINT_OVERRIDES: Final[Mapping[str, Any]] = {
     "sft.steps": 2,
     "sft.batch": 4,
@@ -264,8 +271,10 @@ def _as_trained(recipe: Recipe) -> Recipe:
 
 def _quick(recipe: Recipe, checkpoint: bool) -> dict[str, Any]:
     """What `--quick` changes of a recipe: no more steps, tokens and cases than show that everything runs."""
+    explores = recipe.sft.source == "exploration"
     return {
         **QUICK_OVERRIDES,
+        **(QUICK_EXPLORATION_OVERRIDES if explores else {}),
         **(QUICK_CHECKPOINT_OVERRIDES if checkpoint else {}),
         "grpo.tail.steps": min(1, recipe.grpo.tail.steps),
         "evaluation.max_tokens": min(48, recipe.evaluation.max_tokens),

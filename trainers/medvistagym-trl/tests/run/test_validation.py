@@ -56,3 +56,27 @@ def test_nothing_is_kept_where_the_last_weights_are_wanted() -> None:
 def test_a_first_validation_is_always_the_best(patience: int) -> None:
     kept, last, _ = train([0.0], patience=patience)
     assert (kept, last) == ([2], 2)
+
+
+def test_a_stage_that_validates_its_start_keeps_it_until_something_is_better() -> None:
+    kept: list[int] = []
+    left = iter([0.5, 0.4, 0.6])
+    callback = ValidationCallback(
+        ValidationRecipe(every=2, start=True),
+        lambda: {"accuracy": next(left)},
+        lambda step, accuracy: kept.append(step),
+        lambda step, metrics: None,
+    )
+    control = SimpleNamespace(should_training_stop=False)
+    callback.on_train_begin(None, SimpleNamespace(global_step=0), control)
+    for step in (2, 4):
+        callback.on_step_end(None, SimpleNamespace(global_step=step), control)
+    assert kept == [0, 4]
+
+
+@pytest.mark.parametrize(("start", "step"), [(False, 0), (True, 2)])
+def test_a_start_is_not_validated_unasked_nor_where_a_stage_goes_on(start: bool, step: int) -> None:
+    callback = ValidationCallback(
+        ValidationRecipe(every=2, start=start), lambda: pytest.fail("validated"), pytest.fail, pytest.fail
+    )
+    callback.on_train_begin(None, SimpleNamespace(global_step=step), SimpleNamespace(should_training_stop=False))

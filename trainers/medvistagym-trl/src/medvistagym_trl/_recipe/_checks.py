@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medvistagym_core.environment import HasDemonstrations, HasExpert, Task
+from medvistagym_core.environment import HasDemonstrations, HasExpert, HasPerceptionItems, Task
 from medvistagym_trl._recipe._errors import RecipeError
 from medvistagym_trl._recipe._model_section import ModelRecipe
 from medvistagym_trl._recipe._recipe import Recipe
@@ -79,7 +79,14 @@ def _check_splits(recipe: Recipe, task: Task) -> None:
 def _check_source(recipe: Recipe, task: Task) -> None:
     """An SFT without data needs a task that shows how it is solved: else it would teach to answer without a look."""
     sft = recipe.sft
-    if sft.data or sft.steps == 0:
+    if sft.data or sft.steps == 0 or sft.source == "call_format":
+        return
+    if sft.source == "exploration":
+        if recipe.model.path is not None or not (isinstance(task, HasPerceptionItems) and recipe.perception.steps):
+            raise RecipeError(
+                "the recipe: sft.source: exploration needs a tiny model that perception items have warmed up: it reads what "
+                "tools return; give trajectories with --sft-data instead (`medvistagym sample` makes them)"
+            )
         return
     able = isinstance(task, HasDemonstrations if sft.source == "demonstrations" else HasExpert)
     if not able:

@@ -29,6 +29,11 @@ class ValidationRecipe(Section):
     n: int = Field(128, ge=1, description="Cases.")
     split: str = Field("validation", description="Split of the cases.")
     decoding: Literal["trained", "t1", "greedy"] = Field("greedy", description="How turns are drawn.")
+    start: bool = Field(
+        False,
+        description="Validate before the first step as well, so that with `keep_best` a stage ends with no policy that "
+        "validates worse than the one it began with.",
+    )
     keep_best: bool = Field(True, description="End with the weights of the best validation, not of the last step.")
     patience: int = Field(
         0, ge=0, description="Stop after as many validations without a better accuracy; 0 goes on to the last step."
@@ -54,6 +59,9 @@ class DataFilter(Section):
     )
     min_pass_rate: float = Field(0.0, ge=0, le=1, description="Least share of right answers to a question.")
     max_pass_rate: float = Field(1.0, ge=0, le=1, description="Largest share of right answers to a question.")
+    limit: int | None = Field(
+        None, ge=1, description="Most trajectories, those first in the files; None for all that pass."
+    )
     weights: Literal["trajectory", "question", "hard_question"] = Field(
         "trajectory",
         description="What is drawn equally often: each trajectory; each question; or a question in proportion to 1 - its pass "
@@ -67,6 +75,18 @@ class DataFilter(Section):
         if self.min_pass_rate > self.max_pass_rate:
             raise ValueError(f"min_pass_rate {self.min_pass_rate} is more than max_pass_rate {self.max_pass_rate}")
         return self
+
+
+class ExplorationRecipe(Section):
+    """Trajectory sampling without a teacher: tools are tried on training cases, and episodes that end right are learnt from.
+
+    Which tools are called is drawn, and so is how often; the tiny model as its warm-up left it aims the calls and reads what
+    they return.
+    """
+
+    cases: int = Field(256, ge=1, description="Training cases.")
+    samples: int = Field(8, ge=1, description="Episodes of each case.")
+    temperature: float = Field(1.0, gt=0, description="Temperature at which the model aims and reads.")
 
 
 class SelfSamplingRecipe(Section):
@@ -87,10 +107,14 @@ class SftRecipe(Section):
         description="Trajectory files, folders of them, or folders saved by `datasets`; without any, the task demonstrates.",
     )
     filter: DataFilter = Field(DataFilter(), description="Which trajectories of `data` are learnt from.")
-    source: Literal["demonstrations", "expert"] = Field(
+    source: Literal["demonstrations", "expert", "exploration", "call_format"] = Field(
         "demonstrations",
-        description="Where trajectories come from without `data`: the task's demonstrations, which know the truth, or its "
-        "scripted expert.",
+        description="Where trajectories come from without `data`: the task's demonstrations, which know the truth; its "
+        "scripted expert; `exploration`; or random calls that say nothing of their use, before the right answer.",
+    )
+    exploration: ExplorationRecipe = Field(
+        ExplorationRecipe(),
+        description="Trajectory sampling, where `source` is exploration; `filter` counts for it too.",
     )
     observations: Literal["auto", "recorded", "replayed"] = Field(
         "auto",

@@ -159,7 +159,7 @@ class _Scan:
         return np.array([self._right[k] / max(1, self._played[k]) for k in range(len(self._questions))])
 
     def select(self) -> np.ndarray:
-        """The entries that also keep to the pass rates and to the cap of a question, in the order of the files."""
+        """The entries that also keep to the pass rates, the cap of a question and the limit, in the order of the files."""
         entries = np.array(self._entries, _ENTRY)
         rates = self.pass_rates()
         if len(entries):
@@ -174,6 +174,13 @@ class _Scan:
             inside = np.zeros(len(entries), bool)
             inside[order] = np.arange(len(entries)) - first < self._chosen.per_question
             self._count(f"over {self._chosen.per_question} of one question", ~inside)
+            entries = entries[inside]
+        limit = self._chosen.limit
+        if limit is not None and len(entries) > limit:
+            order = np.lexsort((entries["position"], entries["file"]))
+            inside = np.zeros(len(entries), bool)
+            inside[order[:limit]] = True
+            self._count(f"over the limit of {limit}", ~inside)
             entries = entries[inside]
         return entries
 

@@ -21,6 +21,8 @@ from medvistagym_trl.run._plot import plot_results
 from medvistagym_trl.run._reinforcement import run_grpo, run_grpo_tail
 from medvistagym_trl.run._setup import final_phase, make_setup, supervised_phases
 from medvistagym_trl.run._supervised import (
+    explores,
+    run_exploration,
     run_no_tools,
     run_self_sampling,
     run_sft,
@@ -45,6 +47,8 @@ NAMES: Final = {
     "grpo": "SFT + GRPO",
 }
 """What the table calls the policy of each stage."""
+CALL_FORMAT_ONLY: Final = "call format only"
+"""What it calls a policy to compare with that was taught how calls are written, and nothing of their use."""
 
 
 class TrainingPipeline:
@@ -65,7 +69,10 @@ class TrainingPipeline:
     def main_stages(self) -> dict[str, Callable[[], None]]:
         """The stages of the policy itself after the warm-up, in order."""
         setup, recipe = self.setup, self.recipe
-        stages: dict[str, Callable[[], None]] = {"sft": partial(run_sft, setup)}
+        stages: dict[str, Callable[[], None]] = {}
+        if explores(recipe):
+            stages["exploration"] = partial(run_exploration, setup)
+        stages["sft"] = partial(run_sft, setup)
         phases = supervised_phases(recipe)
         for number, phase in enumerate(phases[1:], 1):
             stages[phase] = partial(run_self_sampling, setup, number, phases[number - 1])
@@ -152,7 +159,8 @@ class TrainingPipeline:
     def evaluation(self, phase: str) -> None:
         """The policy of a stage under every decoding; rows that are there already are kept."""
         recipe = self.recipe
-        name = NAMES[phase]
+        taught = phase == "untrained" and recipe.comparison.untrained_steps > 0
+        name = CALL_FORMAT_ONLY if taught else NAMES[phase]
         shared = self.setup.context_without_tools if phase == "no_tools" else self.setup.context
         context = shared.as_measured(recipe.evaluation.split)
         model: LoadedModel | None = None

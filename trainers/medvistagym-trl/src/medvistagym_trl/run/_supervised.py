@@ -9,7 +9,7 @@ from medvistagym_core.environment import HasPerceptionItems
 from medvistagym_core.rollouts import rollout
 from medvistagym_core.trajectories import Trajectory, TrajectoryWriter
 from medvistagym_trl._ranks import on_first_rank
-from medvistagym_trl._recipe import SftRecipe, ValidationRecipe
+from medvistagym_trl._recipe import Recipe, SftRecipe, ValidationRecipe
 from medvistagym_trl.model import LoadedModel, TokenCounter
 from medvistagym_trl.rollout import (
     ConversationSource,
@@ -28,10 +28,11 @@ from medvistagym_trl.rollout import (
 from medvistagym_trl.run._callbacks import RunLogCallback
 from medvistagym_trl.run._folder import atomic_write_text
 from medvistagym_trl.run._scripts import answer_at_once, demonstration_factory, random_call_factory
-from medvistagym_trl.run._setup import PLAIN_CASES, SELF_SAMPLING_CASES, SFT_CASES, RunSetup
+from medvistagym_trl.run._setup import EXPLORATION_CASES, PLAIN_CASES, SELF_SAMPLING_CASES, SFT_CASES, RunSetup
 from medvistagym_trl.run._validation import keep_best, validation_callbacks
 from medvistagym_trl.stages import (
     ConversationCollator,
+    ExploringPolicy,
     PerceptionCollator,
     SamplingPolicy,
     preview_examples,
@@ -41,21 +42,78 @@ from medvistagym_trl.stages import (
 SAVED_DEMONSTRATIONS: Final = 32
 """Demonstrations of each supervised stage that are kept as trajectories."""
 _BASELINES: Final = ("no_tools", "untrained")
-_LABELS: Final = {"no_tools": "no tools", "untrained": "tools without training", "sft": "SFT"}
+_LABELS: Final = {"no_tools": "no tools", "untrained": "call format only", "sft": "SFT"}
 
 
 def run_sft(setup: RunSetup) -> None:
     """Supervised fine-tuning on the trajectories given, or on the task's demonstrations or its expert's."""
     recipe, context = setup.recipe.sft, setup.context
-    if recipe.data:
+    paths = (str(_exploration_file(setup)),) if explores(setup.recipe) else recipe.data
+    if paths:
         model = setup.load_to_train("perception")
-        data = open_data(context, recipe, recipe.data, model)
+        data = open_data(context, recipe, paths, model)
         setup.folder.print_progress(str(data.report))
+        setup.folder.log("sft-data", {"step": 0, "trajectories": len(data), "questions": data.report.questions})
         steps = data_steps(recipe, len(data))
         _train_on_data(setup, "sft", model, data, steps)
         return
-    factory = demonstration_factory(recipe, setup.task, setup.folder.toolbox)
+    if recipe.source == "call_format":
+        factory = random_call_factory(setup.task, setup.folder.toolbox)
+    else:
+        factory = demonstration_factory(recipe, setup.task, setup.folder.toolbox)
     _train_on_demonstrations(setup, "sft", context, factory, recipe.steps or 0, SFT_CASES, recipe.looks)
+
+
+def explores(recipe: Recipe) -> bool:
+    """Whether a run samples the trajectories of its SFT itself, before it."""
+    return recipe.sft.source == "exploration" and not recipe.sft.data and recipe.sft.steps != 0
+
+
+def run_exploration(setup: RunSetup) -> None:
+    """Trajectory sampling: tools are tried on training cases; episodes that end right are kept for SFT."""
+    on_first_rank(lambda: _explore(setup))
+
+
+def _explore(setup: RunSetup) -> None:
+    recipe, context, path = setup.recipe, setup.context, _exploration_file(setup)
+    rules = recipe.sft.exploration
+    model = SamplingPolicy(
+        setup.load("perception"),
+        context.rendered_schemas,
+        context.config.protocol,
+        temperature=rules.temperature,
+        max_tokens=recipe.evaluation.max_tokens,
+        seed=recipe.seed,
+    )
+    path.unlink(missing_ok=True)
+    kept = 0
+    with TrajectoryWriter(path, context.toolbox) as writer:
+        for task in context.tasks:
+            cases = range(EXPLORATION_CASES, EXPLORATION_CASES + rules.cases)
+            mine = [locate_case(context.task, "train", index) for index in cases]
+            policy = ExploringPolicy(model, context, task, seed=recipe.seed)
+            episodes = rollout(
+                policy,
+                task,
+                context.toolbox,
+                "train",
+                list(dict.fromkeys(position for part, position in mine if part is task)),
+                context.config,
+                seed=context.seed,
+                samples=rules.samples,
+                batch=recipe.evaluation.batch,
+                keep="correct" if recipe.sft.filter.correct else "all",
+                writer=writer,
+                executor=context.executor,
+            )
+            kept += sum(1 for _ in episodes)
+    played = rules.cases * rules.samples
+    setup.folder.log("exploration", {"step": 0, "played": played, "kept": kept})
+    setup.folder.print_progress(f"exploration: {kept} of {played} episodes on {rules.cases} cases are kept")
+
+
+def _exploration_file(setup: RunSetup) -> Path:
+    return setup.trajectories("exploration.jsonl")
 
 
 def run_no_tools(setup: RunSetup) -> None:

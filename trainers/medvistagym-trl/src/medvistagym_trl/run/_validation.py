@@ -44,10 +44,17 @@ class ValidationCallback(TrainerCallback):
         self._best = best
         self._worse = 0
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Validate the policy that training starts from, where the recipe wants it and training does not go on."""
+        if self._recipe.start and state.global_step == 0:
+            self._validate(state, control)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Validate when it is time; stop the training when it has not become better for long enough."""
-        if state.global_step % self._recipe.every:
-            return
+        if state.global_step % self._recipe.every == 0:
+            self._validate(state, control)
+
+    def _validate(self, state: Any, control: Any) -> None:
         metrics = self._play()
         accuracy = metrics["accuracy"]
         self._log(state.global_step, metrics)

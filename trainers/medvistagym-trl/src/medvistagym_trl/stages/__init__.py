@@ -6,6 +6,7 @@ May use the recipe, `model` and `rollout`; writes no run folder.
 from medvistagym_trl.stages._collator import ConversationCollator
 from medvistagym_trl.stages._evaluate import decoding_label, decoding_temperatures, evaluate
 from medvistagym_trl.stages._example_preview import preview_examples
+from medvistagym_trl.stages._exploring_policy import ExploringPolicy
 from medvistagym_trl.stages._grpo import BatchedToolGRPOTrainer, EpisodeRewardFunction, train_grpo
 from medvistagym_trl.stages._guarded_trainer import NonFiniteError, whole_checkpoints
 from medvistagym_trl.stages._logprob_parity import ModelEngine, ScoringEngine
@@ -30,6 +31,7 @@ __all__ = [
     "BatchedToolGRPOTrainer",
     "ConversationCollator",
     "EpisodeRewardFunction",
+    "ExploringPolicy",
     "Float32Muon",
     "ModelEngine",
     "NonFiniteError",

@@ -1,0 +1,154 @@
+"""Figures, each of what run folders hold: policies, the number of trajectories, a tool that came later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from medvistagym_trl.science._report import FINAL, Study
+from medvistagym_trl.science._statistics import Share, families_of
+from medvistagym_trl.science._study import StudyError
+
+_DPI: Final = 150
+_BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9742b", "#8a8f98"
+_MEAN_OVER: Final = 5
+"""Steps that a point of a training curve is the mean of."""
+
+
+def plot_policies(study: Study, path: Path) -> None:
+    """Accuracy of every policy with its interval, seeds as dots; and of the trained one by family.
+
+    Args:
+        study: The study.
+        path: PNG to write.
+    """
+    import matplotlib as mpl
+
+    with mpl.rc_context({"font.size": 13}):
+        titles = [title for title in study.titles if study.share(title) is not None]
+        families = families_of([study.policies[FINAL, study.decodings[0]]])
+        figure = _figure((9, 0.46 * (len(titles) + len(families)) + 2.4))
+        top, bottom = figure.subplots(2, 1, height_ratios=[len(titles), len(families) + 1], sharex=True)
+        _bars(top, {title: _some(study.share(title)) for title in titles}, strong=FINAL)
+        top.set_title(f"{study.recipe.task}, held-out studies, {study.decodings[0]}")
+        _bars(bottom, {family: _some(study.share(FINAL, family)) for family in families}, strong=None)
+        bottom.set_title(f"{FINAL}, by family")
+        bottom.set_xlabel(f"right answers, %; lines: 95 %{'; dots: seeds' if len(study.seeds) > 1 else ''}")
+        _save(figure, path)
+
+
+def plot_trajectory_counts(study: Study, path: Path) -> None:
+    """Accuracy over the number of trajectories that SFT learns from, with and without GRPO after it.
+
+    Args:
+        study: The study.
+        path: PNG to write.
+
+    Raises:
+        StudyError: There are fewer than two points.
+    """
+    import matplotlib as mpl
+
+    points = [point for point in study.curve if point.trajectories > 0]
+    if len(points) < 2:
+        raise StudyError("the curve needs two finished trainings with different numbers of trajectories (--curve)")
+    with mpl.rc_context({"font.size": 13}):
+        figure = _figure((8, 5))
+        axes = figure.subplots()
+        sizes = [point.trajectories for point in points]
+        for label, colour, shares in (
+            ("SFT + GRPO", _BLUE, [point.grpo for point in points]),
+            ("SFT", _ORANGE, [point.sft for point in points]),
+        ):
+            middle = [100 * share.accuracy for share in shares]
+            down = [100 * (share.accuracy - share.low) for share in shares]
+            up = [100 * (share.high - share.accuracy) for share in shares]
+            axes.errorbar(sizes, middle, yerr=[down, up], marker="o", capsize=4, color=colour, label=label)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
+        axes.minorticks_off()
+        axes.set(ylim=(0, 100), xlabel="trajectories that SFT learns from", ylabel="right answers, %")
+        axes.set_title(f"{study.recipe.task}, held-out studies, {study.decodings[0]}")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right")
+        _save(figure, path)
+
+
+def plot_tool_use(run: Path, path: Path, *, phase: str = "grpo") -> None:
+    """What GRPO made of each tool: accuracy by family and calls by tool, over the steps.
+
+    Args:
+        run: The run folder.
+        path: PNG to write.
+        phase: The stage.
+
+    Raises:
+        StudyError: The run has no such steps.
+    """
+    import matplotlib as mpl
+
+    file = run / "metrics.jsonl"
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+    steps = {int(line["step"]): line for line in lines if line["phase"] == phase}
+    if not steps:
+        raise StudyError(f"{run} has no steps of {phase} in its metrics.jsonl")
+    with mpl.rc_context({"font.size": 13}):
+        figure = _figure((8, 8))
+        top, bottom = figure.subplots(2, 1, sharex=True)
+        _curves(top, steps, lambda name: name.removesuffix("/accuracy") if name.endswith("/accuracy") else None, 100)
+        top.set(ylim=(0, 102), ylabel="right answers, %", title="by family, sampled while learning")
+        _curves(bottom, steps, lambda name: name.removeprefix("tool/") if name.startswith("tool/") else None, 1)
+        bottom.set(ylim=(0, None), xlabel=f"step of {phase}", ylabel="calls a question", title="by tool")
+        _save(figure, path)
+
+
+def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], label: Any, factor: float) -> None:
+    order = sorted(steps)
+    names = sorted({name for line in steps.values() for name in line if label(name)})
+    for name in names:
+        values = [factor * float(steps[step].get(name, 0.0)) for step in order]
+        starts = [max(0, at - _MEAN_OVER + 1) for at in range(len(values))]
+        smooth = [sum(values[start : at + 1]) / (at + 1 - start) for at, start in enumerate(starts)]
+        axes.plot(order, smooth, label=label(name), linewidth=2)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def _bars(axes: Any, shares: Mapping[str, Share], *, strong: str | None) -> None:
+    for at, (title, share) in enumerate(shares.items()):
+        colour = _BLUE if strong in (None, title) else _GREY
+        middle = 100 * share.accuracy
+        axes.barh(at, middle, color=colour, height=0.7)
+        axes.plot([100 * share.low, 100 * share.high], [at, at], color="black", linewidth=1.5)
+        seeds = [100 * value for value in share.seeds.values()]
+        if len(seeds) > 1:
+            axes.plot(seeds, [at] * len(seeds), "o", color="white", markeredgecolor="black", markersize=5)
+        axes.text(max(100 * share.high, max(seeds)) + 1.5, at, f"{middle:.1f}", va="center")
+    axes.set_yticks(range(len(shares)), list(shares))
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 108), xticks=range(0, 101, 20))
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_axisbelow(True)
+
+
+def _some(share: Share | None) -> Share:
+    if share is None:
+        raise StudyError("a policy of the table was not played")
+    return share
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Any, path: Path) -> None:
+    part = path.with_name(f".{path.name}")
+    figure.savefig(part, format="png", dpi=_DPI)
+    part.replace(path)

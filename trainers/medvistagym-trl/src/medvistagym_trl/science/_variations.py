@@ -1,0 +1,54 @@
+"""The trainings of a study: one recipe, and what is changed of it to see what each part does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+
+@dataclasses.dataclass(frozen=True)
+class Variation:
+    """A training that differs from the main one.
+
+    Attributes:
+        name: Of its run folder.
+        changes: Settings that differ, by dotted name.
+        titles: What the table calls the policies that are shown of it, by policy of the run (`sft`, `grpo`).
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    titles: Mapping[str, str]
+
+
+MAIN: Final = Variation(
+    "main",
+    {},
+    {"no_tools": "no tools", "untrained": "call format only", "sft": "SFT", "grpo": "SFT + GRPO"},
+)
+"""The recipe as it is."""
+_ALONE: Final[Mapping[str, Any]] = {"comparison.policies": []}
+VARIATIONS: Final = (
+    MAIN,
+    Variation(
+        "all-data",
+        {**_ALONE, "sft.filter.limit": None},
+        {"sft": "SFT, all data", "grpo": "SFT, all data + GRPO"},
+    ),
+    Variation(
+        "no-sft",
+        {**_ALONE, "sft.source": "call_format", "evaluation.policies": ["grpo"]},
+        {"grpo": "GRPO without SFT"},
+    ),
+)
+"""The trainings of the table."""
+
+
+def curve_variation(limit: int) -> Variation:
+    """A training whose SFT learns from at most so many trajectories: a point of the curve over their number."""
+    return Variation(
+        f"n-{limit}",
+        {**_ALONE, "sft.filter.limit": limit},
+        {"sft": f"SFT, N = {limit}", "grpo": f"SFT, N = {limit} + GRPO"},
+    )

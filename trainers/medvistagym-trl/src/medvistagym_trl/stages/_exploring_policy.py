@@ -1,0 +1,129 @@
+"""A policy that tries tools and reads what they return: where trajectories come from when nobody demonstrates.
+
+It does not know which tool a question needs: how many calls it makes, and of which tools, is drawn. A call is aimed at
+something that the model sees, whatever the question is, if the task has a perception question for that tool; else its arguments
+are drawn as well. Then the model, as it is after its warm-up, is asked the question, with what the last call returned in place
+of the opening picture. What it answers right is kept by whoever records the episodes (rejection sampling), lucky guesses and
+superfluous calls included.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medvistagym_core.environment import HasArgumentQuestions, Observation, Task
+from medvistagym_core.imaging import Image
+from medvistagym_core.protocol import Message
+from medvistagym_core.rollouts import sample_arguments
+from medvistagym_core.tools import ToolCall, ToolSpec, is_box_schema
+from medvistagym_core.trajectories import SamplingParams
+from medvistagym_trl.model import chat_message
+from medvistagym_trl.stages._sampling_policy import SamplingPolicy
+
+if TYPE_CHECKING:
+    from medvistagym_trl.rollout import RolloutContext
+
+
+@dataclasses.dataclass
+class _Aim:
+    """A call whose arguments the model is asked for."""
+
+    spec: ToolSpec
+    image: int
+    question: str
+
+
+class ExploringPolicy:
+    """Makes calls of any tool, and answers with a model that reads the last result.
+
+    Args:
+        model: Answers one question about one picture or one text.
+        context: Tools, prompt, and the most calls of an episode.
+        task: Its `argument_questions`, where it has them, aim calls.
+        seed: Of the calls.
+    """
+
+    name = "exploring sampler"
+
+    def __init__(self, model: SamplingPolicy, context: RolloutContext, task: Task, *, seed: int) -> None:
+        self._model, self._context, self._task, self._seed = model, context, task, seed
+        self.sampling: SamplingParams = {**model.sampling, "seed": seed}
+
+    def act(self, observations: Sequence[Observation]) -> Sequence[str | Exception]:
+        """A call, or, once an episode has as many as were drawn for it, an answer."""
+        plans = [self._plan(observation) for observation in observations]
+        asked = [
+            dataclasses.replace(observation, messages=self._look(observation, plan))
+            for observation, plan in zip(observations, plans, strict=True)
+            if not isinstance(plan, ToolCall)
+        ]
+        read = iter(self._model.act(asked) if asked else ())
+        return [
+            self._write(plan) if isinstance(plan, ToolCall) else self._finish(observation, plan, next(read))
+            for observation, plan in zip(observations, plans, strict=True)
+        ]
+
+    def _plan(self, observation: Observation) -> ToolCall | _Aim | None:
+        """A call with drawn arguments, one that is to be aimed, or None for an answer."""
+        specs, memory = self._context.toolbox.specs, observation.policy_state
+        if "calls" not in memory:
+            rng = memory["rng"] = np.random.default_rng([self._seed, observation.seed])
+            memory["calls"] = int(rng.integers(self._context.config.limits.max_calls + 1)) if specs else 0
+        if observation.num_turns >= memory["calls"]:
+            return None
+        rng = memory["rng"]
+        spec = specs[int(rng.integers(len(specs)))]
+        questions = self._task.argument_questions(spec.name) if isinstance(self._task, HasArgumentQuestions) else ()
+        if not questions or not spec.images:
+            return self._draw(spec, observation)
+        return _Aim(spec, int(rng.integers(len(observation.images))), questions[int(rng.integers(len(questions)))])
+
+    def _look(self, observation: Observation, aim: _Aim | None) -> tuple[Message, ...]:
+        """A question about one picture, or about a result's text, as a perception item asks it."""
+        if aim is not None:
+            return self._ask(aim.question, observation.images[aim.image])
+        last = observation.results[-1] if observation.results else None
+        if last is not None and not last.images:
+            return self._ask(f"{observation.question} {last.text}", None)
+        return self._ask(observation.question, observation.images[-1] if observation.images else None)
+
+    def _ask(self, question: str, image: Image | None) -> tuple[Message, ...]:
+        side, prompt = self._context.config.view_side, self._context.config.prompt
+        picture = None if image is None else image.to_pil(side).convert("RGB")
+        opening: list[Any] = [chat_message("system", prompt)] if prompt else []
+        return (*opening, chat_message("user", question, picture))
+
+    def _finish(self, observation: Observation, aim: _Aim | None, turn: str | Exception) -> str | Exception:
+        """The model's turn as an answer, or the aimed call that it stands for."""
+        if aim is None or isinstance(turn, Exception):
+            return turn
+        answer = self._context.config.protocol.parse(turn).answer
+        arguments = None if answer is None else read_arguments(answer, aim.spec)
+        if arguments is None:
+            return self._write(self._draw(aim.spec, observation))
+        return self._write(ToolCall(name=aim.spec.name, arguments={aim.spec.images[0]: aim.image, **arguments}))
+
+    def _draw(self, spec: ToolSpec, observation: Observation) -> ToolCall:
+        rng = observation.policy_state["rng"]
+        arguments = sample_arguments(spec.parameters, spec.images, len(observation.images), rng)
+        return ToolCall(name=spec.name, arguments=arguments)
+
+    def _write(self, call: ToolCall) -> str:
+        return self._context.config.protocol.format_turn(calls=[call])
+
+
+def read_arguments(answer: str, spec: ToolSpec) -> Mapping[str, Any] | None:
+    """Arguments in an answer: a JSON object, or a list for the tool's box; None where it is neither."""
+    try:
+        value = json.loads(answer)
+    except ValueError:
+        return None
+    if isinstance(value, dict):
+        return value
+    boxes = [name for name, part in spec.parameters.get("properties", {}).items() if is_box_schema(part)]
+    return {boxes[0]: value} if isinstance(value, list) and boxes else None

@@ -1,0 +1,55 @@
+"""SFT on sampled trajectories: what exploration keeps, and what is learnt of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medvistagym_core.trajectories import TrajectoryReader
+from medvistagym_trl import TrlTrainer
+from medvistagym_trl._recipe import RecipeError
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+CHANGES = {
+    "sft.source": "exploration",
+    "sft.exploration.cases": 6,
+    "sft.exploration.samples": 4,
+    "sft.filter.correct": False,  # the toy model can hardly read
+    "sft.filter.well_formed": False,
+    "sft.filter.limit": 5,
+    "grpo.steps": 0,
+    "comparison.policies": [],
+    "evaluation.policies": [],
+}
+
+
+def test_sft_learns_from_so_many_of_the_episodes_that_exploration_kept(
+    recipe: Any, registry: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medvistagym_trl._recipe import dump_recipe
+
+    file, run = tmp_path / "toy.yaml", tmp_path / "run"
+    file.write_text(dump_recipe(recipe), encoding="utf-8")
+    TrlTrainer().train(registry, run=run, recipe=file, changes=CHANGES)
+    episodes = list(TrajectoryReader(run / "trajectories" / "exploration.jsonl"))
+    assert len(episodes) == 24
+    assert {episode.policy.name for episode in episodes} == {"exploring sampler"}
+    assert {episode.calls for episode in episodes} == {0, 1, 2}
+    assert min(episode.index for episode in episodes) == 13_000_000
+    lines = {line["phase"]: line for line in map(json.loads, (run / "metrics.jsonl").open())}
+    assert (lines["exploration"]["played"], lines["exploration"]["kept"]) == (24, 24)
+    assert lines["sft-data"]["trajectories"] == 5
+    assert (run / "phases" / "sft.json").is_file()
+    assert "over the limit of 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("changes", [{"perception.steps": 0}, {"model.path": "somewhere"}])
+def test_a_model_that_was_not_warmed_up_cannot_explore(changes: dict[str, Any], recipe: Any, task: Any) -> None:
+    from medvistagym_trl._recipe import check_recipe
+
+    with pytest.raises(RecipeError, match=r"sft\.source: exploration needs a tiny model"):
+        check_recipe(recipe.with_overrides({"sft.source": "exploration", **changes}), [task])

@@ -1,0 +1,95 @@
+"""Exploration: which calls are tried, what is read of them, and that nothing of the truth is needed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from medvistagym_core.rollouts import OraclePolicy, Policy, rollout
+from medvistagym_trl.stages import ExploringPolicy
+
+READER = {"temperature": 1.0, "max_tokens": 8, "seed": 0}
+
+
+class Reader:
+    """A model that says one thing, and remembers what it was asked."""
+
+    name = "reader"
+    sampling = READER
+
+    def __init__(self, answers: dict[str, str]) -> None:
+        self.answers, self.asked = answers, []
+
+    def act(self, observations: Any) -> list[str]:
+        asked = [observation.messages[-1]["content"] for observation in observations]
+        self.asked += asked
+        return [self._answer(blocks[-1]["text"]) for blocks in asked]
+
+    def _answer(self, question: str) -> str:
+        return f"<answer>{next((a for q, a in self.answers.items() if question.startswith(q)), 'unclear')}</answer>"
+
+
+class AimedTask:
+    """The toy task, with a perception question about where to measure."""
+
+    def __init__(self, task: Any) -> None:
+        self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def argument_questions(self, tool: str) -> tuple[str, ...]:
+        return ("Where is the square?",) if tool == "shade" else ()
+
+
+def play(context: Any, task: Any, reader: Reader, cases: int = 60) -> list[Any]:
+    policy = ExploringPolicy(reader, context, task, seed=0)  # type: ignore[arg-type]  # a reader is all that it needs
+    assert isinstance(policy, Policy)
+    assert not isinstance(policy, OraclePolicy)
+    return list(rollout(policy, task, context.toolbox, "train", range(cases), context.config))
+
+
+def test_tools_and_numbers_of_calls_are_drawn_whatever_the_question(context: Any, task: Any) -> None:
+    episodes = play(context, task, Reader({}))
+    assert set(Counter(episode.calls for episode in episodes)) == {0, 1, 2}
+    names = Counter(call.name for episode in episodes for turn in episode.turns for call in turn.calls)
+    assert min(names["shade"], names["mirror"]) > 0.3 * names.total()
+    assert names.total() == sum(episode.calls for episode in episodes)
+
+
+def test_calls_are_aimed_by_what_the_model_sees(context: Any, task: Any) -> None:
+    episodes = play(context, AimedTask(task), Reader({"Where is the square?": "[250, 250, 500, 500]"}))
+    boxes = [
+        call.arguments["box"]
+        for episode in episodes
+        for turn in episode.turns
+        for call in turn.calls
+        if call.name == "shade"
+    ]
+    assert boxes
+    assert all(box == [250, 250, 500, 500] for box in boxes)
+
+
+@pytest.mark.parametrize("answer", ["unclear", "[1, 2", "3", '"box"'])
+def test_an_answer_that_is_no_arguments_leaves_them_to_chance(answer: str, context: Any, task: Any) -> None:
+    episodes = play(context, AimedTask(task), Reader({"Where is the square?": answer}), cases=30)
+    calls = [call for episode in episodes for turn in episode.turns for call in turn.calls if call.name == "shade"]
+    assert len({str(call.arguments) for call in calls}) > 5
+
+
+def test_the_reader_is_asked_about_what_came_last(context: Any, task: Any) -> None:
+    reader = Reader({"Is the square dark or bright? mean": "bright", "Is the square dark or bright?": "dark"})
+    for episode in play(context, task, reader):
+        results = [turn.calls[0] for turn in episode.turns if turn.calls]
+        measured = bool(results) and results[-1].name == "shade" and results[-1].error is None
+        if not (results and results[-1].error):
+            assert episode.outcome.answer == ("bright" if measured else "dark")
+    shapes = {tuple(block["type"] for block in blocks) for blocks in reader.asked}
+    assert shapes == {("image", "text"), ("text",)}
+
+
+def test_the_same_seed_tries_the_same(context: Any, task: Any) -> None:
+    said = [[turn.text for episode in play(context, task, Reader({}), 20) for turn in episode.turns] for _ in range(2)]
+    assert said[0] == said[1]
