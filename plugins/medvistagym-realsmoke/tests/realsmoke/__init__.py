@@ -1,0 +1,1 @@
+"""The smoke benchmarks: who solves them, who cannot, and what their audit finds."""
