@@ -235,7 +235,7 @@ def memory(rounds: int) -> list[dict[str, Any]]:
     with (
         tempfile.TemporaryDirectory() as folder,
         TrajectoryWriter(Path(folder) / "trajectories.jsonl", registry.toolbox(tools)) as writer,
-        EpisodeWorkers(partial(open_players, options, tools), 2, RayTarget()) as workers,
+        EpisodeWorkers(partial(open_players, options, 0, tools, Path.cwd()), 2, RayTarget()) as workers,
     ):
         played = workers.rollout("train", range(max(MEMORY)), batch=64, log=writer)
         for number, _ in enumerate(played, 1):

@@ -206,6 +206,10 @@ def test_a_judge_is_asked_recorded_and_its_failure_is_no_wrong_answer(
         ((*PLAY, "--samples", "0"), "--samples must be at least 1, not 0"),
         ((*PLAY, "--scores", "none/x.json"), "the folder none does not exist"),
         ((*PLAY, "--judge", "http://127.0.0.1:9/v1"), "--judge needs --judge-model"),
+        (
+            ("eval", "one", "--policy", "bright", "--tool-results", "blank", "--workers", "2", "--executor", "ray"),
+            "--workers spreads episodes that are played, and the policy goes on from a run in this process: leave it out",
+        ),
         (("score", "none"), "none: there is no such run folder or trajectory file"),
         (("score", "mine.jsonl"), "there is no trajectory file"),
         (("compare", "none", "none"), "there is no such run folder"),

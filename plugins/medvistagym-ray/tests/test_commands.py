@@ -24,6 +24,7 @@ from medvistagym_core.cli import main
 from medvistagym_core.environment import MedVistaVectorEnv
 from medvistagym_ray import make_executor
 from medvistagym_ray.cluster import load_ray
+from medvistagym_ray.workers import pool_status, stop_pool
 
 PROGRAM = [sys.executable, "-m", "medvistagym_core.cli"]
 MARK = "MEDVISTAGYM_TEST_MARK"
@@ -205,6 +206,56 @@ def test_a_pool_is_kept_for_others_until_ctrl_c_and_nothing_is_left(
         assert "the workers have ended" in one.stdout.read()
         assert one.wait(20) == 130
         assert_all_end(mark)
+
+
+@pytest.mark.slow
+def test_several_trainers_and_evaluations_use_one_pool_at_once(head: Any, tmp_path: Path) -> None:
+    """Each has the figures that it has in a process of its own, and all their calls go to the same two workers."""
+    file = tmp_path / "placement.yaml"
+    file.write_text('"*": {pool: cpu}\npools: {cpu: {replicas: 2}}\n', "utf-8")
+    shared = ["--executor", f"ray:{head.address}?pool=crowd&placement={file}"]
+    train = ["train", "--quick", "--set", "comparison.policies=[]", "--run"]
+    evaluate = ["eval", "--task", "scoutvqa", "--policy", "expert", "--cases", "24", "--out"]
+    jobs = {
+        "trainer": [*train, "trainer", *shared],
+        "other trainer": [*train, "other", "--seed", "1", *shared],
+        "evaluation": [*evaluate, "one.json", *shared],
+        "other evaluation": [*evaluate, "two.json", "--seed", "1", *shared],
+    }
+    alone = {"trainer alone": [*train, "alone"], "evaluation alone": [*evaluate, "alone.json"]}
+    environment = {**os.environ, "RAY_ADDRESS": head.address, "OMP_NUM_THREADS": "1"}
+
+    def finish(commands: dict[str, list[str]]) -> None:
+        running = {
+            name: subprocess.Popen(
+                [*PROGRAM, *command], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            for name, command in commands.items()
+        }
+        for name, process in running.items():
+            said, _ = process.communicate(timeout=900)
+            assert process.returncode == 0, f"{name}: {said.decode()[-2000:]}"
+
+    finish(jobs)
+    status = pool_status(head.address, "crowd")
+    assert [worker.identity.group for worker in status.workers] == ["cpu", "cpu"]
+    assert all(worker.done for worker in status.workers)
+    assert [worker.deaths for worker in status.workers] == [0, 0]
+    assert len(stop_pool(head.address, "crowd")) == 2
+    finish(alone)
+
+    def read(name: str) -> Any:
+        return json.loads((tmp_path / name).read_text("utf-8"))["rows"]
+
+    assert read("trainer/results.json") == read("alone/results.json")
+    assert read("one.json") == read("alone.json")
+    assert metrics(tmp_path / "trainer") == metrics(tmp_path / "alone") != metrics(tmp_path / "other")
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """What a run has recorded of every step, but for how long it took."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    return [{name: value for name, value in line.items() if "time" not in name and "seconds" not in name} for line in lines]
 
 
 @pytest.mark.slow

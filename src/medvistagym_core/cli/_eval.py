@@ -108,7 +108,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--tool-results",
         metavar="KIND[,KIND...]",
         help="also let the policy go on from its last tool result replaced: blank, shuffled (another episode's) or swapped "
-        "(one with another right answer); says how often its answer changes",
+        "(one with another right answer), in this process; says how often its answer changes",
     )
     add_judge_options(parser)
     parser.add_argument(
@@ -265,6 +265,10 @@ def _go_on(options: argparse.Namespace, registry: Registry, kinds: Sequence[Resu
         )
     if options.task is not None or options.task_file is not None:
         raise UsageError("name a run to go on from, or a task to play, not both")
+    if options.workers is not None:
+        raise UsageError(
+            "--workers spreads episodes that are played, and the policy goes on from a run in this process: leave it out"
+        )
     report = make_report([], reliance=measure_recorded(options, registry, kinds))
     write_report(options, report, [])
     if options.json:

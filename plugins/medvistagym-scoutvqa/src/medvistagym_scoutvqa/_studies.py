@@ -78,7 +78,7 @@ def draw_crop(split: str, rng: np.random.Generator) -> Crop:
     return _make_crop(names[int(rng.integers(len(names)))], int(rng.integers(CROPS_PER_STUDY)))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)  # all studies: 12 MiB
 def _read_slices(name: str) -> tuple[tuple[np.ndarray, ...], tuple[float, float], str]:
     """Slices of a study as float32 in HU or pseudo-HU, no side much above 1,000 pixels; their spacing in mm; modality."""
     import numpy as np
@@ -108,7 +108,7 @@ def _to_pseudo_hu(pixels: np.ndarray) -> np.ndarray:
     return scaled.astype(np.float32)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=7 * CROPS_PER_STUDY)  # those of the largest split: 42 MiB
 def _make_crop(name: str, number: int) -> Crop:
     """Crop `number` of a study: a square of 55 to 100 % of a slice's shorter side, turned by up to 20 degrees."""
     import numpy as np

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from medvistagym_core.execution import ToolReference
 from medvistagym_core.imaging import Image
-from medvistagym_core.tools import ToolResult
+from medvistagym_core.tools import ToolError, ToolResult
 from medvistagym_ray.workers._packed_image import PackedImage
 
-
-class ImageAt(NamedTuple):
-    """An image in the object store: the position of its bundle among those of the batch, and its own in the bundle."""
-
-    bundle: int
-    position: int
+ImageAt = tuple[int, int]
+"""An image in the object store: the position of its bundle among those of the batch, and its own in the bundle."""
+BareResult = tuple[str, dict[str, Any] | None, ToolError | None, float, bool]
+"""Text, data, error, seconds and whether it was cached, of a result. Both are tuples of the builtin kind, since Ray's pickler
+takes a step in Python for each value of any other class."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +63,21 @@ class BatchAnswer:
         nbytes: Memory that the images take.
     """
 
-    results: tuple[ToolResult, ...]
+    results: tuple[BareResult, ...]
     images: tuple[int, ...]
     keys: tuple[bytes, ...]
     nbytes: int
+
+
+def without_images(result: ToolResult) -> BareResult:
+    """A result as it crosses, without its images."""
+    return result.text, result.data, result.error, result.seconds, result.cached
+
+
+def with_images(bare: BareResult, images: Sequence[Image]) -> ToolResult:
+    """The result that crossed, with its images."""
+    text, data, error, seconds, cached = bare
+    return ToolResult(tuple(images), text, data, error, (), seconds, cached)
 
 
 def map_images(arguments: dict[str, Any], names: tuple[str, ...], change: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from medvistagym_ray.workers._call_batch import (
     SharedTool,
     images_of,
     map_images,
+    with_images,
 )
 from medvistagym_ray.workers._costs import image_bytes
 from medvistagym_ray.workers._object_store import store_full_sentence
@@ -306,7 +307,7 @@ class RayRunner:
 
         def place(image: Any) -> ImageAt:
             ref, position = places[id(image)]
-            return ImageAt(numbers[ref], position)
+            return numbers[ref], position
 
         positions = {call: position for position, call in enumerate(calls)}
         batch = CallBatch(
@@ -364,11 +365,10 @@ class RayRunner:
         first = 0
         seconds: list[float] = []
         for (item, k), bare, count in zip(part.calls, answer.results, answer.images, strict=True):
-            made = tuple(images[first : first + count])
+            result = with_images(bare, images[first : first + count])
             first += count
-            result = ToolResult(made, bare.text, bare.data, bare.error, (), bare.seconds, bare.cached)
-            if bare.error is None:
-                seconds.append(bare.seconds)
+            if result.error is None:
+                seconds.append(result.seconds)
             if (key := self._keys.pop((item, k), None)) is not None:
                 kept.append((key, result))
             self._deliver(item, k, result)

@@ -23,8 +23,17 @@ import ray
 from medvistagym_core.execution import load_tool
 from medvistagym_core.tools import Tool, ToolError, ToolResult, schema_hash
 from medvistagym_ray.cluster import WorkerSettings
-from medvistagym_ray.workers._call_batch import BatchAnswer, Bundle, CallBatch, ImageAt, SharedTool, map_images
-from medvistagym_ray.workers._call_journal import CallJournal
+from medvistagym_ray.workers._call_batch import (
+    BareResult,
+    BatchAnswer,
+    Bundle,
+    CallBatch,
+    ImageAt,
+    SharedTool,
+    map_images,
+    without_images,
+)
+from medvistagym_ray.workers._call_journal import CallJournal, NoteCalls
 from medvistagym_ray.workers._packed_image import PackedImage, pack_image, unpack_image
 
 LOAD_S: Final = 600.0
@@ -163,35 +172,41 @@ class ToolWorker:
 
         def image(place: ImageAt) -> Any:
             if place not in unpacked:
-                unpacked[place] = unpack_image(bundles[place.bundle][place.position])
+                bundle, position = place
+                unpacked[place] = unpack_image(bundles[bundle][position])
             return unpacked[place]
 
         calls = [map_images(arguments, tool.image_arguments, image) for arguments in batch.calls]
+        keys = [f"{batch.id}:{k}" for k in range(len(calls))]
         results: list[ToolResult | None] = [None] * len(calls)
-        for group in batch.groups:
-            keys = {k: f"{batch.id}:{k}" for k in group}
-            for k in group:
-                results[k] = self._interrupted(tool, keys[k])
-            left = [k for k in group if results[k] is None]
-            suspects = [k for k in left if keys[k] in self._journal.deaths]  # of which each is run by itself
-            rest = [k for k in left if k not in suspects]
-            for part in [*([rest] if rest else []), *([k] for k in suspects)]:
-                for k, result in zip(
-                    part, self._run_part(tool, [calls[k] for k in part], [keys[k] for k in part]), strict=True
-                ):
+        groups: Sequence[Sequence[int]] = batch.groups
+        if self._journal.deaths or self._journal.late:
+            results = [self._interrupted(tool, key) for key in keys]
+            groups = self._without_suspects([[k for k in group if results[k] is None] for group in groups], keys)
+        with self._journal.running() as note:
+            for group in groups:
+                done = self._run_group(tool, [calls[k] for k in group], [keys[k] for k in group], note)
+                for k, result in zip(group, done, strict=True):
                     results[k] = result
-        self._journal.forget([f"{batch.id}:{k}" for k in range(len(calls))])
+        self._journal.forget(keys)
         return [result for result in results if result is not None]
 
-    def _run_part(self, tool: Tool, calls: list[dict[str, Any]], keys: list[str]) -> list[ToolResult]:
+    def _without_suspects(self, groups: Sequence[Sequence[int]], keys: Sequence[str]) -> list[list[int]]:
+        """The groups, but that each call at which a process died is run by itself."""
+        apart: list[list[int]] = []
+        for group in groups:
+            suspects = [k for k in group if keys[k] in self._journal.deaths]
+            apart += [[k for k in group if k not in suspects], *([k] for k in suspects)]
+        return [group for group in apart if group]
+
+    def _run_group(self, tool: Tool, calls: list[dict[str, Any]], keys: list[str], note: NoteCalls) -> list[ToolResult]:
         """Results of calls that run together; what a tool throws beyond exceptions costs them one error each."""
-        limit_s = None if tool.timeout_s is None else tool.timeout_s * len(calls)
         with self._counts:
             self._running += len(calls)
         began = time.perf_counter()
+        note(keys, None if tool.timeout_s is None else tool.timeout_s * len(calls))
         try:
-            with self._journal.running(keys, limit_s):
-                results = tool.run_batch(calls)
+            results = tool.run_batch(calls)
         except BaseException as error:  # noqa: BLE001 an exit or a cancellation
             failed = ToolError("tool_failed", f"{tool.name} failed with {type(error).__name__}.")
             results = [ToolResult(error=failed) for _ in calls]
@@ -227,7 +242,8 @@ class ToolWorker:
                 key = f"load:{shared.key}"
                 if key in self._journal.late or self._journal.deaths.get(key, 0) > self._settings.retries:
                     raise ToolError("tool_failed", f"{shared.name} ended its worker each time it was loaded.")
-                with self._journal.running([key], LOAD_S):
+                with self._journal.running() as note:
+                    note([key], LOAD_S)
                     self._tools[shared.key] = self._load(shared)
             return self._tools[shared.key]
 
@@ -257,14 +273,14 @@ def _answer(tool: str, results: Sequence[ToolResult]) -> tuple[BatchAnswer, Bund
     """Results with their images apart."""
     bundle: Bundle = []
     counts: list[int] = []
-    bare: list[ToolResult] = []
+    bare: list[BareResult] = []
     for result in results:
         packed = _packed(tool, result)
         if isinstance(packed, ToolError):
             result, packed = ToolResult(error=packed), []
         bundle += packed
         counts.append(len(packed))
-        bare.append(_without_images(result))
+        bare.append(without_images(result))
     keys = tuple(one.key for one in bundle)
     return BatchAnswer(tuple(bare), tuple(counts), keys, sum(one.nbytes for one in bundle)), bundle
 
@@ -275,10 +291,6 @@ def _packed(tool: str, result: ToolResult) -> list[PackedImage] | ToolError:
     except Exception as error:  # noqa: BLE001 whatever the image's parts raise
         said = str(error).strip().split("\n")[0][:300]
         return ToolError("tool_failed", f"{tool} gave a result that cannot be handed over: {said}.")
-
-
-def _without_images(result: ToolResult) -> ToolResult:
-    return ToolResult((), result.text, result.data, result.error, (), result.seconds, result.cached)
 
 
 def actor_class(settings: WorkerSettings) -> Any:

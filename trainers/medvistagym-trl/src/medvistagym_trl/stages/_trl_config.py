@@ -93,8 +93,8 @@ def make_sft_config(recipe: Recipe, *, steps: int, folder: Path) -> SFTConfig:
         "max_length": None,
         "dataset_kwargs": {"skip_prepare_dataset": True},
         "dataloader_drop_last": True,
-        # CUDA, where tools run too, does not survive a fork.
-        "dataloader_num_workers": 0 if torch.cuda.is_available() else 1,
+        # Neither CUDA, where tools run too, nor a plugin's executor, such as the connection to Ray, survives a fork.
+        "dataloader_num_workers": int(recipe.executor in ("local", "process") and not torch.cuda.is_available()),
     }
     if uses_adamw(sft, recipe):
         settings |= _adamw(sft.lr, sft.weight_decay, sft.schedule, sft.warmup_steps)
