@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from medvistagym_core.rollouts import rollout
 from medvistagym_trl import TrlTrainer
 from medvistagym_trl._recipe import dump_recipe, load_recipe
+from medvistagym_trl.model import tower_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 SMALL: dict[str, Any] = {
@@ -98,6 +99,49 @@ def test_adapters_are_trained_saved_and_played(
     policy._max_tokens = 8  # type: ignore[attr-defined]
     played = list(rollout(policy, task, toolbox, "test", range(4), settings, batch=4))
     assert sum(each.outcome.correct for each in played) == results.row("SFT + GRPO").correct
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "template", "processor"),
+    [
+        ("qwen2_5_vl", "qwen2_5_vl", "Qwen2_5_VLProcessor"),
+        ("gemma4", "gemma4_v3", "Gemma4Processor"),
+        ("internvl", "internvl", "InternVLProcessor"),
+        ("smolvlm", "smolvlm", "SmolVLMProcessor"),
+        ("lfm2_vl", "lfm2_2_5_vl", "Lfm2VlProcessor"),
+    ],
+)
+def test_further_families_are_trained_to_their_end(
+    registry: Any,
+    make_checkpoint: Any,
+    task: Any,
+    toolbox: Any,
+    tmp_path: Path,
+    family: str,
+    template: str,
+    processor: str,
+) -> None:
+    path, run = make_checkpoint(family, template, dtype=torch.bfloat16), tmp_path / "run"
+    changes = {"grpo__beta": 0.01, "model__frozen": ["vision"], "model__gradient_checkpointing": True}
+    changes |= {"sft__warmup_steps": 0, "grpo__parity": {"logprobs_every": 1}}
+    train(registry, path, run, sft__steps=2, grpo__steps=1, **changes)
+    (step,) = metrics(run, "grpo")
+    assert step["parity/rows"] == 8
+    assert step["parity/canary_difference"] > 0
+    before = load_file(path / "model.safetensors")
+    folder = run / "checkpoints" / "sft"
+    after = load_file(folder / "model.safetensors")
+    changed = {name for name, weight in after.items() if not torch.equal(weight, before[name].float())}
+    assert changed
+    assert {tower_of(name) for name in changed} <= {"language", "projector"}
+    settings = json.loads((folder / "processor_config.json").read_text("utf-8"))
+    given = json.loads((path / "processor_config.json").read_text("utf-8")) if family == "gemma4" else {}
+    assert settings["processor_class"] == processor
+    assert all(settings[part] == given[part] for part in ("video_processor", "feature_extractor") if part in given)
+    policy, rules = TrlTrainer().load_policy(registry, run, task, toolbox, temperature=0)
+    policy._max_tokens = 8  # type: ignore[attr-defined]
+    assert len(list(rollout(policy, task, toolbox, "test", range(2), rules, batch=2))) == 2
 
 
 @pytest.mark.slow

@@ -40,12 +40,14 @@ from medvistagym_trl.model._encoding import (
     encode_for_training,
     image_token_positions,
 )
+from medvistagym_trl.model._image_fields import ImageFields
 from medvistagym_trl.model._loaded_model import LoadedModel
 from medvistagym_trl.model._model_size import ModelSize, StackSize, measure_model_size, model_size
 from medvistagym_trl.model._processor import StillQwen3VLProcessor, ViewImageProcessor, build_processor, register
 from medvistagym_trl.model._shared_features import share_features
 from medvistagym_trl.model._tiny_model import build_tiny_model
 from medvistagym_trl.model._tokenizer import SUPPRESSED_TOKENS, build_tokenizer, suppressed_token_ids
+from medvistagym_trl.model._tool_templates import tool_template
 
 __all__ = [
     "IGNORE_INDEX",
@@ -53,6 +55,7 @@ __all__ = [
     "SUPPRESSED_TOKENS",
     "ActionFormat",
     "Conversation",
+    "ImageFields",
     "LoadedModel",
     "ModelSize",
     "NonFiniteWeightsError",
@@ -92,5 +95,6 @@ __all__ = [
     "share_features",
     "suppressed_token_ids",
     "to_device",
+    "tool_template",
     "tower_of",
 ]

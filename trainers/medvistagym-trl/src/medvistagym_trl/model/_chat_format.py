@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from medvistagym_trl.model._tool_templates import TOOLS_MARK
+
 ActionFormat = Literal["native", "text"]
 
 _TEXT_MARK: Final = "{#- MedVistaGym text protocol -#}"
@@ -57,7 +59,12 @@ _TEXT_PREAMBLE: Final = (
 
 
 def apply_chat_format(
-    processor: Any, action_format: ActionFormat, end_of_turn: Sequence[str], template_file: str | None = None
+    processor: Any,
+    action_format: ActionFormat,
+    end_of_turn: Sequence[str],
+    template_file: str | None = None,
+    *,
+    shipped: str | None = None,
 ) -> None:
     """Give a processor the template and the parser of a format, in place.
 
@@ -66,6 +73,7 @@ def apply_chat_format(
         action_format: The format.
         end_of_turn: Texts of the tokens at which generation stops.
         template_file: A chat template (Jinja) in place of the processor's own.
+        shipped: One in place of it that ships with this package (`tool_template`).
 
     Raises:
         ValueError: The template cannot be used in this format; the sentence says why.
@@ -74,6 +82,9 @@ def apply_chat_format(
     tokenizer = processor.tokenizer
     if template_file is not None:
         processor.chat_template = Path(template_file).read_text("utf-8")
+        tokenizer.response_template = None
+    elif shipped is not None:
+        processor.chat_template = shipped
         tokenizer.response_template = None
     template = processor.chat_template
     if isinstance(template, Mapping):
@@ -86,7 +97,7 @@ def apply_chat_format(
     elif template.startswith(_TEXT_MARK):
         raise ValueError("its chat template was made for the text format: set episode.action_format=text")
     else:
-        _apply_native_format(processor)
+        _apply_native_format(processor, end_of_turn)
 
 
 def is_text_format(processor: Any) -> bool:
@@ -94,17 +105,37 @@ def is_text_format(processor: Any) -> bool:
     return isinstance(processor.chat_template, str) and processor.chat_template.startswith(_TEXT_MARK)
 
 
-def _apply_native_format(processor: Any) -> None:
+def _apply_native_format(processor: Any, end_of_turn: Sequence[str]) -> None:
     from trl.chat_template_utils import (
         add_response_schema,
         get_training_chat_template,
         is_chat_template_prefix_preserving,
     )
 
-    if getattr(processor.tokenizer, "response_template", None) is None:
+    if processor.chat_template.startswith(TOOLS_MARK):
+        processor.tokenizer.response_template = _json_response_template(processor, end_of_turn)
+    elif getattr(processor.tokenizer, "response_template", None) is None:
         add_response_schema(processor)
+    _skip_result_images(processor)
     if not is_chat_template_prefix_preserving(processor):
         processor.chat_template = get_training_chat_template(processor)
+
+
+def _skip_result_images(processor: Any) -> None:
+    """Let a turn that goes on behind a tool's result begin behind the images of the result too.
+
+    Gemma 4 writes on in its turn once a result is there, and its template puts the images of a result behind it: read from
+    the end of the result on, as TRL does, they would be taken for what the policy wrote.
+    """
+    response = processor.tokenizer.response_template
+    anchor = response.get("start_anchor_pattern") if isinstance(response, Mapping) else None
+    begin, token, end = (getattr(processor, f"{name}_token", None) for name in ("boi", "image", "eoi"))
+    result = r"<tool_response\|>"
+    if not anchor or result not in anchor or not (begin and token and end):
+        return
+    images = f"(?:{re.escape(begin)}|{re.escape(token)}|{re.escape(end)})*"
+    anchor = anchor.replace(result + images, result).replace(result, result + images)
+    processor.tokenizer.response_template = {**response, "start_anchor_pattern": anchor}
 
 
 def _apply_text_format(processor: Any, template: str, end_of_turn: Sequence[str]) -> None:
@@ -118,7 +149,7 @@ def _apply_text_format(processor: Any, template: str, end_of_turn: Sequence[str]
             candidates += [_TEXT_PREAMBLE.strip() + trained] if trained else []
     for candidate in candidates:
         processor.chat_template = candidate
-        processor.tokenizer.response_template = _text_response_template(processor, end_of_turn)
+        processor.tokenizer.response_template = _json_response_template(processor, end_of_turn)
         if is_chat_template_prefix_preserving(processor):
             return
     raise ValueError("its chat template rewrites earlier turns when a result follows")
@@ -141,8 +172,8 @@ def parse_turn(
     return message
 
 
-def _text_response_template(processor: Any, end_of_turn: Sequence[str]) -> dict[str, Any]:
-    """How TRL takes a turn of the text protocol apart: reasoning in `<think>`, calls in `<tool_call>`, all else content."""
+def _json_response_template(processor: Any, end_of_turn: Sequence[str]) -> dict[str, Any]:
+    """How TRL takes a turn apart: reasoning in `<think>`, calls as JSON in `<tool_call>`, all else content."""
     ends = "|".join(re.escape(text) for text in end_of_turn if text)
     return {
         "defaults": {"role": "assistant"},

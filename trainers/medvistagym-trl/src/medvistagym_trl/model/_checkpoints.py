@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from medvistagym_core.protocol import SpecialTokens
 from medvistagym_trl._recipe import ModelRecipe
 from medvistagym_trl.model._adapters import (
     UNQUANTISED_PARTS,
@@ -19,8 +20,8 @@ from medvistagym_trl.model._adapters import (
 from medvistagym_trl.model._chat_format import ActionFormat, apply_chat_format
 from medvistagym_trl.model._compatibility import (
     UnsupportedModelError,
-    check_compatible,
     describe_supported_models,
+    find_incompatibility,
     refusal,
 )
 from medvistagym_trl.model._loaded_model import LoadedModel, end_of_turn_tokens
@@ -32,6 +33,8 @@ from medvistagym_trl.model._processor import (
     register,
 )
 from medvistagym_trl.model._shared_features import share_features
+from medvistagym_trl.model._still_processors import STILL_PROCESSORS, StillProcessor, load_still_processor
+from medvistagym_trl.model._tool_templates import tool_template
 
 _REFERENCE: Final = "reference.json"
 """File of a folder that holds no weights but names the checkpoint that it stands for."""
@@ -71,9 +74,13 @@ def load_processor(
     with _load_errors_explained(folder):
         config = AutoConfig.from_pretrained(base, local_files_only=True)
         family = str(config.model_type)
-        still = family == "qwen3_vl" or (family in _QWEN_FAMILIES and not is_torchvision_available())
-        loader: Any = StillQwen3VLProcessor if still else AutoProcessor
-        processor = loader.from_pretrained(folder, local_files_only=True)
+        if family == "qwen3_vl" or (family in _QWEN_FAMILIES and not is_torchvision_available()):
+            processor: Any = StillQwen3VLProcessor.from_pretrained(folder, local_files_only=True)
+        elif family in STILL_PROCESSORS:
+            processor = load_still_processor(family, folder, base)
+        else:
+            auto: Any = AutoProcessor
+            processor = auto.from_pretrained(folder, local_files_only=True)
     if isinstance(processor, StillQwen3VLProcessor) and not isinstance(processor.image_processor, ViewImageProcessor):
         processor.stock_class = STOCK_CLASSES[family]
         videos = next((place / VIDEO_CONFIG for place in (folder, base) if (place / VIDEO_CONFIG).is_file()), None)
@@ -89,16 +96,42 @@ def load_processor(
     ends = [tokenizer.decode([token]) for token in end_of_turn_tokens(tokenizer, generation)]
     reason = _set_pixel_budget(processor, recipe)
     if reason is None:
-        try:
-            apply_chat_format(processor, action_format, ends, recipe.chat_template)
-        except (ValueError, OSError) as error:
-            reason = str(error)
+        if not isinstance(processor.image_processor, ViewImageProcessor):
+            share_features(processor)
+        reason = _apply_template(processor, family, schemas, recipe, action_format, ends)
     if reason is not None:
         raise refusal(family, reason)
-    check_compatible(processor, schemas, family)
-    if not isinstance(processor.image_processor, ViewImageProcessor):
-        share_features(processor)
     return processor, family
+
+
+def _apply_template(
+    processor: Any,
+    family: str,
+    schemas: Sequence[Mapping[str, Any]],
+    recipe: ModelRecipe,
+    action_format: ActionFormat,
+    ends: Sequence[str],
+) -> str | None:
+    """Give a processor the first template that can be trained with: the recipe's, else its own, else the shipped one.
+
+    Returns:
+        Why the first of them cannot be trained with, where none can.
+    """
+    shipped = tool_template(family) if action_format == "native" and recipe.chat_template is None else None
+    first = None
+    for template in (None, shipped) if shipped else (None,):
+        try:
+            apply_chat_format(processor, action_format, ends, recipe.chat_template, shipped=template)
+            reason = find_incompatibility(processor, schemas)
+        except (ValueError, OSError) as error:
+            reason = str(error)
+        if reason is None:
+            if isinstance(processor, StillProcessor):
+                special = SpecialTokens.from_processor(processor)
+                processor.special_tokens = special if special.others else None
+            return None
+        first = first or reason
+    return first
 
 
 def load_model(

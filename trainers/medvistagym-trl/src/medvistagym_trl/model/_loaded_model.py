@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, Final
 
 from medvistagym_trl.model._tokenizer import suppressed_token_ids
@@ -16,8 +17,15 @@ _PLACEHOLDERS: Final = (
     "vision_end_token_id",
     "boi_token_id",
     "eoi_token_id",
+    "audio_token_id",
+    "boa_token_id",
+    "eoa_token_index",
 )
-"""Fields of model configurations that hold tokens which stand for images."""
+"""Fields of model configurations that hold tokens which stand for images or sound."""
+_PLACEHOLDER_NAMES: Final = ("image", "video", "audio", "boi", "eoi", "boa", "eoa")
+"""Parts of the names under which a processor holds such tokens."""
+_TILE: Final = re.compile(r"<\|?(?:img_)?row_\d+_col_\d+\|?>|<global-img>|<\|img_thumbnail\|>")
+"""Tokens that say which tile of an image follows (SmolVLM, LFM2-VL)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +52,14 @@ class LoadedModel:
         config = self.model.config
         declared = [getattr(config, name, None) for name in _PLACEHOLDERS]
         known = [*suppressed_token_ids(self.tokenizer), *(token for token in declared if isinstance(token, int))]
+        vocabulary = self.tokenizer.get_vocab()
+        named = [
+            value
+            for name, value in vars(self.processor).items()
+            if name.endswith("_token") and isinstance(value, str) and set(name.split("_")) & set(_PLACEHOLDER_NAMES)
+        ]
+        known += [vocabulary[token] for token in named if token in vocabulary]
+        known += [number for token, number in vocabulary.items() if _TILE.fullmatch(token)]
         return list(dict.fromkeys(known))
 
 

@@ -21,7 +21,7 @@ _MAX_BYTES: Final = 512 * 2**20
 
 
 class _SharedFeatures:
-    """Mixed into an image processor whose images come as patches one after another (`image_grid_thw`)."""
+    """Mixed into an image processor: the features of a list of images are those of each, along the first axis."""
 
     def __call__(self, images: Any = None, *args: Any, **kwargs: Any) -> Any:
         flat = _flat(images)
@@ -39,7 +39,7 @@ class _SharedFeatures:
         if key in cache:
             cache.move_to_end(key)
         else:
-            cache[key] = super().__call__([image], **kwargs)  # type: ignore[misc]
+            cache[key] = _by_tile(super().__call__([image], **kwargs))  # type: ignore[misc]
             used = sum(_nbytes(features) for features in cache.values())
             while used > _MAX_BYTES and len(cache) > 1:
                 used -= _nbytes(cache.popitem(last=False)[1])
@@ -69,6 +69,22 @@ def _flat(images: Any) -> Sequence[PIL.Image.Image] | None:
         return None
     flat = [image for each in images for image in (each if isinstance(each, list | tuple) else [each])]
     return flat if flat and all(isinstance(image, PIL.Image.Image) for image in flat) else None
+
+
+def _by_tile(features: Any) -> Any:
+    """Features of an image with a row for each tile, where they have one for each conversation (Idefics3, SmolVLM).
+
+    The model reads tiles in order, whatever conversation they are listed under, so each stands as one of its own: padding for
+    conversations of fewer tiles is not needed, and a mask that leaves out nothing says nothing.
+    """
+    pixels = features.get("pixel_values")
+    if not hasattr(pixels, "ndim") or pixels.ndim != 5:
+        return features
+    features["pixel_values"] = pixels.reshape(-1, 1, *pixels.shape[2:])
+    mask = features.get("pixel_attention_mask")
+    if mask is not None and bool((mask != 0).all()):
+        del features["pixel_attention_mask"]
+    return features
 
 
 def _join(values: Sequence[Any]) -> Any:

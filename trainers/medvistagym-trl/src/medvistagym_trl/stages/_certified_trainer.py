@@ -11,11 +11,12 @@ import torch
 from trl.models.utils import disable_gradient_checkpointing
 
 from medvistagym_trl._recipe import ParityRecipe
+from medvistagym_trl.stages._image_fields_trainer import ImageFieldsTrainer
 from medvistagym_trl.stages._logprob_parity import (
     ModelEngine,
     ScoringEngine,
     check_logprobs,
-    fresh_image_processor,
+    fresh_image_fields,
     weights_fingerprint,
 )
 from medvistagym_trl.stages._parity import ROW_KEY, BatchParity, ParityError, ParityMismatch
@@ -25,6 +26,9 @@ _FORWARD_FIELDS: Final = (
     "image_grid_thw",
     "num_images",
     "pixel_attention_mask",
+    "image_position_ids",
+    "spatial_shapes",
+    "num_tiles",
     "image_sizes",
     "token_type_ids",
     "mm_token_type_ids",
@@ -32,7 +36,7 @@ _FORWARD_FIELDS: Final = (
 """Entries of a batch that a forward pass takes beside tokens and masks."""
 
 
-class CertifiedTrainer:
+class CertifiedTrainer(ImageFieldsTrainer):
     """Mixed into TRL's `GRPOTrainer`: the parity certificate.
 
     Every step, on every rank, the tokens and images of what was generated are compared with those that are learnt from
@@ -62,9 +66,10 @@ class CertifiedTrainer:
         processor = self.processing_class
         token = getattr(processor, "image_token_id", None)
         merge = getattr(getattr(processor, "image_processor", None), "merge_size", 1)
+        merge = merge if self.image_fields is None else None
         self._batch = BatchParity(token, merge) if self.parity.inputs else None
         self._parity_seconds = 0.0
-        made = super()._generate(prompts)  # type: ignore[misc]
+        made = super()._generate(prompts)
         prompt_ids, completion_ids, self.parity_images = made[0], made[1], made[6]
         if self._batch is not None:
             images = self.parity_images
@@ -84,15 +89,19 @@ class CertifiedTrainer:
 
     def _generate_single_turn(self: Any, prompt_ids: Any, images: Any, fields: Any, *args: Any, **kwargs: Any) -> Any:
         rows = self._rows_of_turn(len(prompt_ids)) if self.parity.inputs else []
+        fields = self.turn_fields(prompt_ids, images, fields)
         written = self._write_turns(prompt_ids, images, fields, *args, **kwargs)
         if self.parity.inputs:
             handed = {"prompt_ids": prompt_ids, "written": written[0], **fields}
-            self._compare(lambda batch: batch.read(rows, prompt_ids, written[0], images, fields), handed)
+            if self.image_fields is not None and fields:
+                shown = [image for row in images or () for image in row or ()]
+                handed["image_grid_thw"] = self.image_fields.grids(shown)
+            self._compare(lambda batch: batch.read(rows, prompt_ids, written[0], images, handed), handed)
         return written
 
     def _write_turns(self: Any, *args: Any, **kwargs: Any) -> Any:
         """One turn of each row, by TRL's engine."""
-        return super()._generate_single_turn(*args, **kwargs)  # type: ignore[misc]
+        return super()._generate_single_turn(*args, **kwargs)
 
     def _rows_of_turn(self, count: int) -> list[int]:
         """Rows of the batch that write the turn: of the tool loop, those whose calls were answered since their last turn."""
@@ -110,7 +119,7 @@ class CertifiedTrainer:
         return rows
 
     def _generate_and_score_completions(self: Any, inputs: Any) -> Any:
-        output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        output = super()._generate_and_score_completions(inputs)
         if self.parity.inputs:
             device = output["prompt_ids"].device
             output[ROW_KEY] = torch.arange(len(output["prompt_ids"]), device=device)
@@ -136,7 +145,7 @@ class CertifiedTrainer:
         engine = self.scoring_engine or ModelEngine(self.model, self.processing_class, self.temperature)
         try:
             if self._batch is not None and self.parity_images is not None:
-                self._batch.check_pixels(self.parity_images, lambda: fresh_image_processor(self.processing_class))
+                self._batch.check_pixels(self.parity_images, lambda: fresh_image_fields(self.processing_class))
             ours, images = self._logprobs(output), self.parity_images or [None] * len(output["prompt_ids"])
             half = ours.dtype != torch.float32 or self.model.dtype != torch.float32 or self.args.bf16 or self.args.fp16
             found = check_logprobs(ours, output, images, engine, self.parity, half=half)

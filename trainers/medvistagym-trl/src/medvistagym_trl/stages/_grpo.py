@@ -22,7 +22,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core.environment import Episode
 from medvistagym_trl._recipe import Recipe
-from medvistagym_trl.model import LoadedModel, cast_trained_to_float32
+from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
@@ -101,6 +101,7 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
         ids = [part[0][0] for part in parts]
         images = [part[1][0] if part[1] else None for part in parts]
         fields = {name: _joined([part[2][name] for part in parts]) for name in parts[0][2]}
+        fields = fields if self.image_fields is None else {}  # made when a turn is written
         return ids, images if any(images) else None, fields
 
     def _tokenize_once(self, prompts: Any) -> Any:
@@ -239,6 +240,8 @@ def train_grpo(
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     trainer.parity = recipe.grpo.parity
+    fields = ImageFields(model.processor)
+    trainer.image_fields = None if fields.is_grid else fields
     trainer.add_callback(_PrefetchCallback(context, cases, recipe))
     trainer.remove_callback(PrinterCallback)
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_no_unscored_row)

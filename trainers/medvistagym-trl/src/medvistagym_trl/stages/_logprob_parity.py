@@ -15,6 +15,7 @@ import PIL.ImageOps
 import torch
 
 from medvistagym_trl._recipe import ParityRecipe
+from medvistagym_trl.model import ImageFields
 from medvistagym_trl.stages._parity import ParityMismatch
 
 FLOAT32_BOUND: Final = 1e-3
@@ -47,8 +48,7 @@ class ModelEngine:
 
     def __init__(self, model: Any, processor: Any, temperature: float) -> None:
         self._model, self._temperature = model, temperature
-        self._image_token: Any = getattr(processor, "image_token_id", None)
-        self._images = fresh_image_processor(processor)
+        self._fields = fresh_image_fields(processor)
 
     @torch.no_grad()
     def score(self, ids: Sequence[int], start: int, images: Sequence[PIL.Image.Image]) -> torch.Tensor:
@@ -57,18 +57,18 @@ class ModelEngine:
         whole = torch.tensor([list(ids)], device=device)
         fields: dict[str, Any] = {}
         if images:
-            features = self._images(images=list(images), return_tensors="pt")
-            fields = {key: value.to(device) for key, value in features.items()}
-            fields["mm_token_type_ids"] = torch.eq(whole, self._image_token).long()
+            fields = {key: value.to(device) for key, value in self._fields.make(images).items()}
+            if self._fields.has_token_types:
+                fields["mm_token_type_ids"] = self._fields.token_types(whole)
         logits = self._model(input_ids=whole, **fields).logits[0, start - 1 : -1].float() / self._temperature
         scores: torch.Tensor = logits.log_softmax(-1).gather(-1, whole[0, start:, None])[:, 0]
         return scores
 
 
-def fresh_image_processor(processor: Any) -> Any:
-    """The image processor of a processor, with nothing cached."""
+def fresh_image_fields(processor: Any) -> ImageFields:
+    """Makes the fields of images through a processor's image processor, with nothing cached."""
     images = processor.image_processor
-    return type(images).from_dict(images.to_dict())
+    return ImageFields(processor, type(images).from_dict(images.to_dict()))
 
 
 def check_logprobs(

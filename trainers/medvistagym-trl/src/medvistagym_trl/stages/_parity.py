@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import PIL.Image
 import torch
+
+from medvistagym_trl.model import ImageFields
 
 ROW_KEY: Final = "parity_row"
 """Entry of a training batch that holds the number of each row at generation, int64 (rows,)."""
@@ -78,14 +81,14 @@ class BatchParity:
 
     Args:
         image_token: Token that stands for a part of an image, or None for a model without images.
-        merge: Patches along each axis that one such token stands for.
+        merge: Patches along each axis that one such token stands for; None where images have no grid of patches.
 
     Attributes:
         images: Images that were compared when the rollouts were complete.
     """
 
-    def __init__(self, image_token: int | None, merge: int) -> None:
-        self._image_token, self._cells = image_token, merge * merge
+    def __init__(self, image_token: int | None, merge: int | None) -> None:
+        self._image_token, self._cells = image_token, merge * merge if merge else None
         self._rows: dict[int, ReadRow] = {}
         self._hash_read = ImageHasher()
         self.images = 0
@@ -108,7 +111,7 @@ class BatchParity:
             ids: Tokens that each read.
             written: Tokens that each wrote.
             images: Images that each read, in order.
-            fields: Vision fields of all of them.
+            fields: Vision fields of all of them; `image_grid_thw` may have one axis, rows of `pixel_values` of each image.
 
         Raises:
             ParityMismatch: A row did not read what it had read and written before.
@@ -148,13 +151,13 @@ class BatchParity:
             self.images += len(mine)
 
     def check_pixels(
-        self, images: Sequence[Sequence[PIL.Image.Image] | None], make_processor: Callable[[], Any]
+        self, images: Sequence[Sequence[PIL.Image.Image] | None], make_fields: Callable[[], ImageFields]
     ) -> None:
         """Compare the pixels that were read with those that a processor makes of the images now.
 
         Args:
             images: The images of every row.
-            make_processor: Makes an image processor that has cached nothing.
+            make_fields: Makes the fields of images through an image processor that has cached nothing.
 
         Raises:
             ParityMismatch: The first difference.
@@ -166,8 +169,8 @@ class BatchParity:
             for place, (image, found) in enumerate(zip(shown or (), read.pixels, strict=False)):
                 (key,) = digest([image])
                 if key not in fresh:
-                    features = make_processor()(images=[image], return_tensors="pt")
-                    (fresh[key],) = fingerprint_images(features["pixel_values"], features["image_grid_thw"])
+                    fields = make_fields()
+                    (fresh[key],) = fingerprint_images(fields.make([image])["pixel_values"], fields.grids([image]))
                 if not same_fingerprint(fresh[key], found):
                     raise ParityMismatch(
                         row, f"the pixels that it read are not those of its image {place}: a cache is stale"
@@ -185,6 +188,9 @@ class BatchParity:
         ids = torch.cat([prompts, completions], 1)
         counts = inputs.get("num_images")
         shown = inputs.get("pixel_values") is not None and counts is not None
+        if shown and inputs.get("image_grid_thw") is None:  # cut where it was when it was read
+            read_grids = [grid for row in rows for grid in self._row(row).grids]
+            inputs = {**inputs, "image_grid_thw": torch.tensor(read_grids, dtype=torch.long)}
         prints = _split(inputs, list(counts), rows) if shown and counts else [((), ())] * len(rows)
         for row, start, line, (grids, pixels) in zip(rows, starts, ids.tolist(), prints, strict=True):
             read = self._row(row)
@@ -210,6 +216,8 @@ class BatchParity:
                     rows[int(wrong.int().argmax())],
                     "the places of its images (mm_token_type_ids) are not its placeholders",
                 )
+        if self._cells is None:
+            return
         for row, line in zip(rows, placeholders.numpy(), strict=True):
             edges = np.flatnonzero(np.diff(line, prepend=False, append=False))
             found = (edges[1::2] - edges[::2]).tolist()
@@ -227,13 +235,14 @@ def fingerprint_images(pixels: torch.Tensor, grids: torch.Tensor) -> list[Finger
     """A fingerprint of each image, on the device where its patches are.
 
     Args:
-        pixels: Patches of all images, one after another, (patches, values).
-        grids: Patches of each image along time, height and width, int64 (images, 3).
+        pixels: Patches of all images, one after another, (patches, values) or more axes.
+        grids: Patches of each image along time, height and width, int64 (images, axes).
 
     Raises:
         ValueError: There are more or fewer patches than the grids say.
     """
-    counts = grids.prod(-1).to(pixels.device)
+    counts = grids.prod(-1).to(pixels.device) * math.prod(pixels.shape[1:-1])
+    pixels = pixels.reshape(-1, pixels.shape[-1])
     patches, values = pixels.shape
     if int(counts.sum()) != patches:
         raise ValueError(f"{patches} patches where the grids say {int(counts.sum())}")
