@@ -71,7 +71,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
-	@for bench in $(filter-out %/rows.py %/table.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$bench"; $(BIN)/python $$bench || exit 1; done
+	@for bench in $(filter-out %/newcomer.py %/rows.py %/table.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$bench"; $(BIN)/python $$bench || exit 1; done
 
 # What is generated: the published schemas, the index of plugins, the references of the command line and of recipes, the table of
 # benchmarks, and the install commands of every page.
@@ -84,11 +84,19 @@ docs: $(INSTALLED)
 	$(BIN)/python docs/pictures.py
 	$(BIN)/python docs/install_sentences.py
 
-# Every distribution as sdist and wheel, into dist/; each wheel is built from its sdist, so that both are whole.
+# Every distribution as sdist and wheel, into dist/; each wheel is built from its sdist, so that both are whole. What builds them has an
+# environment of its own, so that tools can be installed without torch.
 # `pip install --find-links dist 'medvistagym-core[tools]'` then installs by name.
-dist: $(INSTALLED)
+DIST_VENV ?= build/dist-venv
+$(DIST_VENV)/.installed: constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3.11, python3 is." >&2; exit 1; }
+	$(PYTHON) -m venv $(DIST_VENV)
+	$(DIST_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt build hatchling setuptools
+	@touch $@
+
+dist: $(DIST_VENV)/.installed
 	rm -rf dist && mkdir -p dist
-	@for one in $(HOMES); do $(BIN)/python -m build --no-isolation --outdir dist $$one >dist/build.log 2>&1 \
+	@for one in $(HOMES); do $(DIST_VENV)/bin/python -m build --no-isolation --outdir dist $$one >dist/build.log 2>&1 \
 		|| { cat dist/build.log >&2; exit 1; }; done
 	@rm dist/build.log && ls dist
 

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pydicom
 import pydicom.data
 import pytest
@@ -131,6 +132,33 @@ def test_shell(files, endpoint, tmp_path):
 
 
 @pytest.mark.slow
+def test_tutorials(files, endpoint, tmp_path):
+    text = "\n".join(blocks("tutorials.md", "sh")).replace("http://127.0.0.1:8000/v1", endpoint)
+    folder = tmp_path / "work"
+    shutil.copytree(files, folder)
+    environment = {**os.environ, "PATH": f"{program_folder(tmp_path)}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    script = f"set -euo pipefail\n{text}"
+    ran = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "\nyes\n" in ran.stdout
+    assert all("zoom" in (folder / name).read_text("utf-8") for name in ("answer.html", "mine.html"))
+    with PIL.Image.open(folder / "first-look.png") as picture:
+        assert picture.getextrema() != (0, 0)
+
+
+def test_the_entry_of_a_desktop_client_starts_a_server(files, tmp_path):
+    (entry,) = blocks("tutorials.md", "json")
+    (server,) = json.loads(entry)["mcpServers"].values()
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "0"}}
+    said = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}) + "\n"
+    command = [str(program_folder(tmp_path) / server["command"]), *server["args"]]
+    ran = subprocess.run(command, cwd=files, input=said, capture_output=True, text=True, check=True, timeout=120)
+    assert json.loads(ran.stdout.splitlines()[0])["result"]["serverInfo"]["name"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", sorted(path.name for path in (DOCS / "notebooks").glob("*.ipynb")))
 def test_notebook(notebook, files, tmp_path, monkeypatch):
     import nbclient
@@ -144,7 +172,7 @@ def test_notebook(notebook, files, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the client's event loop and sockets
         client = nbclient.NotebookClient(
-            book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(tmp_path / "work")}}
+            book, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(tmp_path / "work")}}
         )
         client.execute()
     shown = [output for cell in book.cells for output in cell.get("outputs", ())]

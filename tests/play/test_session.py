@@ -166,7 +166,18 @@ def test_a_call_is_copied_with_the_calls_it_needs_and_no_others(session):
         "medvistagym tools call crop scan.png --box 500,0,1000,500 --out 0-crop.npy\n"
         "medvistagym tools call window 0-crop.npy --center 10 --width 5 --out window.png\n"
     )
-    assert "'image': 1, 'center': 10" in texts["python"]
+    assert texts["python"].splitlines() == [
+        "import medvistagym_core as mv",
+        "",
+        "tools = mv.tools('crop,window')",
+        "image_0 = mv.open('scan.png')",
+        "result = tools.crop(image=image_0, box=[500, 0, 1000, 500])",
+        "image_1 = result.images[0]",
+        "result = tools.window(image=image_1, center=10, width=5)",
+        'print(result.text or "no text")',
+        "for image in result.images:",
+        '    image.save("result.png")',
+    ]
     assert "broken" not in texts["python"]
 
 

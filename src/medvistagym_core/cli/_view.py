@@ -35,7 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     export.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the drawing (default: 0)")
     export.add_argument("--task", metavar="NAME", help="only episodes of this task")
     export.add_argument("--family", metavar="NAME", help="only episodes of this family")
-    export.add_argument("--outcome", choices=["right", "wrong", "abstained", "no answer"], help="only these")
+    export.add_argument(
+        "--outcome", choices=["right", "wrong", "abstained", "no answer", "answered"], help="only these"
+    )
     export.add_argument("--tool", metavar="NAME", help="only episodes that called this tool")
     export.add_argument("--error", metavar="CODE", help="only episodes with this error, such as bad_arguments")
     parser.set_defaults(execute=_view)

@@ -6,10 +6,12 @@ Images are named by handles, so a text that stands alone also makes the images t
 from __future__ import annotations
 
 import dataclasses
+import keyword
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvistagym_core.interactive import ToolFunctions
 from medvistagym_core.tools import Toolbox
 
 
@@ -65,37 +67,32 @@ def needed_calls(calls: Sequence[ScriptCall], last: ScriptCall) -> list[ScriptCa
 
 
 def python_script(opened: Mapping[int, OpenedImage], calls: Sequence[ScriptCall]) -> str:
-    """A program that opens the files and makes the calls; handles are counted anew, as in an episode of these alone."""
+    """A program that opens the files and makes the calls; its images are named by the handles of the session."""
     used = {h for call in calls for h in call.named}
-    sources = {handle: image for handle, image in opened.items() if handle in used}
-    renamed = {handle: position for position, handle in enumerate(sources)}
-    lines = [
-        "from pathlib import Path", "", "from medvistagym_core import ImageStore, LocalExecutor, Registry, ToolCall",
-        "from medvistagym_core.imaging import read_raster", "", "registry = Registry.discover()", "", "", "def read(path):",
-        "    readers = (*registry.readers, read_raster)",
-        "    return next(images for reader in readers if (images := reader(Path(path))) is not None)", "", "",
-    ]  # fmt: skip
-    images = ", ".join(f"read({str(image.path)!r})[{image.index}]" for image in sources.values())
-    lines.append(f"store = ImageStore([{images}])")
-    lines.append("calls = [")
-    count = len(sources)
-    for call in calls:
-        lines.append(f"    ToolCall(name={call.name!r}, arguments={_renamed(call, renamed)!r}),")
-        for handle in call.handles:
-            renamed[handle], count = count, count + 1
     names = ",".join(dict.fromkeys(call.name for call in calls))
-    lines += [
-        "]", "", f"with LocalExecutor(registry.toolbox({names!r})) as executor:", "    for call in calls:",
-        "        ((result,),) = executor.run([(store, [call])])", '        print(result.error or result.text or "no text")',
-        "for image in result.images:", '    image.save("result.png")',
-    ]  # fmt: skip
+    lines = ["import medvistagym_core as mv", "", f"tools = mv.tools({names!r})"]
+    for handle, image in opened.items():
+        if handle in used:
+            index = "" if image.of == 1 else f", index={image.index}"
+            lines.append(f"image_{handle} = mv.open({str(image.path)!r}{index})")
+    for call in calls:
+        lines.append(f"result = {_python_call(call)}")
+        lines += [
+            f"image_{handle} = result.images[{place}]" for place, handle in enumerate(call.handles) if handle in used
+        ]
+    lines += ['print(result.text or "no text")', "for image in result.images:", '    image.save("result.png")']
     return "\n".join(lines) + "\n"
 
 
-def _renamed(call: ScriptCall, renamed: Mapping[int, int]) -> dict[str, Any]:
-    """The arguments with handles of the program in place of those of the session."""
-    arguments = dict(call.arguments)
-    for name, value in call.images.items():
-        new = [renamed.get(h, h) for h in value] if isinstance(value, list) else renamed.get(value, value)
-        arguments[name] = new
-    return arguments
+def _python_call(call: ScriptCall) -> str:
+    """A call as Python, images first, in the order of the tool's arguments."""
+    by_attribute = (
+        call.name.isidentifier() and not keyword.iskeyword(call.name) and not hasattr(ToolFunctions, call.name)
+    )
+    arguments = [f"{name}={_image_names(value)}" for name, value in call.images.items()]
+    arguments += [f"{name}={value!r}" for name, value in call.arguments.items() if name not in call.images]
+    return f"tools{f'.{call.name}' if by_attribute else f'[{call.name!r}]'}({', '.join(arguments)})"
+
+
+def _image_names(handles: int | list[int]) -> str:
+    return f"[{', '.join(f'image_{h}' for h in handles)}]" if isinstance(handles, list) else f"image_{handles}"

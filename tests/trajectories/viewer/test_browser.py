@@ -6,7 +6,7 @@ from browsing import ENTER, ESCAPE, RIGHT, found, press, text, until
 
 from medvistagym_core.rollouts import FullResolutionReplayer
 
-from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW, read
+from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW, forget_expected, read
 
 
 def test_an_episode_is_shown_with_its_boxes_windows_reward_and_times(browser, show, write):
@@ -26,6 +26,14 @@ def test_an_episode_is_shown_with_its_boxes_windows_reward_and_times(browser, sh
     until(lambda: browser.execute_script("return document.querySelector('.sources img').naturalWidth") == 32)
     assert browser.execute_script("return document.querySelectorAll('.missing').length") == 0
     assert "not for clinical use" in text(browser, ".notice")
+
+
+def test_an_answer_that_nobody_grades_is_shown_as_answered(browser, show, write):
+    show(forget_expected(write([WINDOW])))
+    assert text(browser, ".heading .badge") == "answered"
+    shown = text(browser, "#episode")
+    assert "Answered upper left." in shown
+    assert not {"wrong", "expected", "Reward", "REWARD"} & set(shown.split())
 
 
 def test_the_caption_of_an_image_tells_its_lookup_table_by_its_range(browser, show, write):

@@ -11,7 +11,7 @@ from medvistagym_core.tools import ToolCall
 from medvistagym_core.trajectories import ResultRow, Results, Trajectory, TrajectoryWriter
 from medvistagym_core.trajectories.viewer import EpisodeIndex
 
-from .plays import CROP, CROP_OF_CROP, LINE, MALFORMED, OUTLINE, OUTSIDE, TILTED, TURNED, WINDOW, read
+from .plays import CROP, CROP_OF_CROP, LINE, MALFORMED, OUTLINE, OUTSIDE, TILTED, TURNED, WINDOW, forget_expected, read
 
 
 def texts(run, column):
@@ -44,6 +44,11 @@ def test_rows_tell_of_each_episode_and_the_record_follows(write):
     assert run.picture(0, episode["images"][0]["picture"]).is_file()
     with pytest.raises(IndexError):
         run.episode(3)
+
+
+def test_an_answer_is_neither_right_nor_wrong_where_nobody_has_said_what_is(write):
+    table = read(forget_expected(write([WINDOW]))).table()
+    assert table["outcomes"][table["rows"][0][table["columns"].index("outcome")]] == "answered"
 
 
 def test_what_is_appended_later_is_taken_up_and_an_unfinished_line_waits(write, monkeypatch):

@@ -28,7 +28,7 @@ class EpisodeFilter:
         seed: Of the drawing.
         task: Name of a task, or None for any; likewise the others.
         family: Name of a family.
-        outcome: One of "right", "wrong", "abstained", "no answer".
+        outcome: One of "right", "wrong", "abstained", "no answer", "answered".
         tool: A tool that was called.
         error: Code of an error that occurred.
     """

@@ -23,7 +23,7 @@ COLUMNS: Final = (
     "file", "id", "task", "split", "family", "policy", "question", "answer", "expected", "outcome", "ended", "informed",
     "reward", "turns", "tools", "errors", "needed", "seconds",
 )  # fmt: skip
-OUTCOMES: Final = ("right", "wrong", "abstained", "no answer")
+OUTCOMES: Final = ("right", "wrong", "abstained", "no answer", "answered")  # the last: nobody has said what is right
 MAX_PROBLEMS: Final = 100
 RESCAN_INTERVAL_S: Final = 2.0
 Row = list[Any]
@@ -164,6 +164,8 @@ class EpisodeIndex:
         text, outcome = self._number, t.outcome
         texts = [block.text for block in t.opening if block.text]
         kind = 0 if outcome.correct else 2 if outcome.abstained else 3 if outcome.answer is None else 1
+        if kind in (0, 1) and not outcome.expected:
+            kind = 4
         errors = [(e.code, "") for turn in t.turns if (e := turn.error)]
         errors += [(c.error.code, c.name) for turn in t.turns for c in turn.calls if c.error]
         needed = getattr(outcome, "needed", None)

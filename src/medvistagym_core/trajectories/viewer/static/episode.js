@@ -16,7 +16,7 @@ function drawEpisode(record) {
     el("button", { class: "back", click: () => back() }, "‹ Episodes"),
     heading(record),
     el("div", { class: "sheet" },
-      el("div", { class: "side" }, sources, rewardTable(record), timings(record), facts(record)),
+      el("div", { class: "side" }, sources, record.outcome.expected ? rewardTable(record) : null, timings(record), facts(record)),
       conversation(record, order)),
   );
   $("episode").scrollTop = 0;
@@ -31,6 +31,7 @@ function callNumbers(record) {
 
 const outcomeOf = (record) => {
   const o = record.outcome;
+  if (o.answer !== null && !o.abstained && !o.expected) return "answered"; // nobody has said what is right
   return o.correct ? "right" : o.abstained ? "abstained" : o.answer === null ? "no answer" : "wrong";
 };
 
@@ -39,7 +40,7 @@ function heading(record) {
   const asked = record.opening.filter((block) => block.text).at(-1);
   const badges = [
     el("span", { class: `badge ${outcome.replace(" ", "-")}` }, outcome),
-    el("span", { class: "badge" }, "reward ", el("b", null, number(record.reward))),
+    o.expected ? el("span", { class: "badge" }, "reward ", el("b", null, number(record.reward))) : null,
     el("span", { class: "badge" }, said(record.family)),
     o.informed === null ? null : el("span", { class: "badge" }, o.informed ? "saw what it needed" : "never saw what it needed"),
     o.ended === "answered" ? null : el("span", { class: "badge wrong" }, `ended: ${o.ended.replace("_", " ")}`),
@@ -49,7 +50,7 @@ function heading(record) {
     el("div", { class: "badges" }, badges),
     el("p", { class: "verdict" },
       "Answered ", o.answer === null ? el("i", null, "nothing") : el("b", null, said(o.answer)),
-      ", expected ", el("b", null, said(o.expected)), "."),
+      o.expected ? [", expected ", el("b", null, said(o.expected)), "."] : "."),
     o.reason ? el("p", { class: "bad" }, said(o.reason)) : null);
 }
 

@@ -169,7 +169,7 @@ function drawRow(n, position) {
         el("span", { class: "quiet" }, text(row, "family")),
         tools.length ? el("span", { class: "quiet", title: tools.join(", ") }, `${tools.length} call${tools.length > 1 ? "s" : ""}`) : null,
         errors ? el("span", { class: "bad" }, `${errors} error${errors > 1 ? "s" : ""}`) : null)),
-    el("span", { class: "reward" }, number(cell(row, "reward"), 2)),
+    text(row, "expected") ? el("span", { class: "reward" }, number(cell(row, "reward"), 2)) : null,
   );
   node.style.transform = `translateY(${position * ROW}px)`;
   return node;

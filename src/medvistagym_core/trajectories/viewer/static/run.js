@@ -1,12 +1,13 @@
 "use strict";
 // The run as a whole: figures over the episodes that fit the filters, and the curves that a training logged.
 
-const SHADES = { right: "var(--right)", wrong: "var(--wrong)", abstained: "var(--abstained)", "no answer": "var(--none)" };
+const SHADES = { right: "var(--right)", wrong: "var(--wrong)", abstained: "var(--abstained)", "no answer": "var(--none)", answered: "var(--policy)" };
 const NO_CALL = "(no call)";
 const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : NaN);
 const between = (low, high) => `${(100 * low).toFixed(0)}–${(100 * high).toFixed(0)} %`;
 const firstTool = (row) => (cell(row, "tools").length ? data.strings[cell(row, "tools")[0]] : NO_CALL);
 const outcomeName = (row) => data.outcomes[cell(row, "outcome")];
+const isGraded = (row) => text(row, "expected") !== ""; // of the others nobody has said what is right
 
 async function drawRun() {
   const rows = runRows();
@@ -38,13 +39,13 @@ function policyPicks() {
 const runRows = () => (filtered() ? searched([...data.rows.keys()].filter(fits)) : [...data.rows.keys()]).map((n) => data.rows[n]);
 
 function tiles(rows) {
-  const right = rows.filter((r) => cell(r, "outcome") === 0).length, [low, high] = wilson(right, rows.length);
+  const graded = rows.filter(isGraded), right = rows.filter((r) => cell(r, "outcome") === 0).length, [low, high] = wilson(right, graded.length);
   const known = rows.filter((r) => cell(r, "informed") !== null);
   const tile = (label, value, note) => el("div", { class: "tile" }, el("span", { class: "quiet" }, label), el("b", null, value), note ? el("span", { class: "quiet small" }, note) : null);
   return el("div", { class: "tiles" },
     tile("Episodes", number(rows.length)),
-    tile("Accuracy", percent(right / rows.length), `95 % interval ${between(low, high)}`),
-    tile("Mean reward", number(mean(rows.map((r) => cell(r, "reward") ?? 0)))),
+    graded.length ? tile("Accuracy", percent(right / graded.length), `95 % interval ${between(low, high)}`) : null,
+    graded.length ? tile("Mean reward", number(mean(graded.map((r) => cell(r, "reward") ?? 0)))) : null,
     tile("Calls an episode", number(mean(rows.map((r) => cell(r, "tools").length)), 2)),
     tile("Abstained", percent(rows.filter((r) => outcomeName(r) === "abstained").length / rows.length)),
     known.length ? tile("Saw what it needed", percent(known.filter((r) => cell(r, "informed")).length / known.length)) : null,
@@ -88,7 +89,7 @@ function curves(logged, rows) {
       }
     }
   }
-  if (!logged.some(({ series }) => Object.values(series).some((s) => Object.keys(s).some((m) => GROUPS[0][1].test(m)))) && rows.length >= 20) charts.unshift(...inOrder(rows));
+  if (!logged.some(({ series }) => Object.values(series).some((s) => Object.keys(s).some((m) => GROUPS[0][1].test(m)))) && rows.filter(isGraded).length >= 20) charts.unshift(...inOrder(rows.filter(isGraded)));
   return charts;
 }
 
@@ -198,10 +199,10 @@ function accuracyRows(rows, keyOf, title) {
   if (groups.size < 2 || groups.size > 60) return null;
   const head = ["", "n", "Right", "95 %", "Calls", "Reward"];
   const body = [...groups].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, members]) => {
-    const right = members.filter((r) => cell(r, "outcome") === 0).length, [low, high] = wilson(right, members.length);
+    const graded = members.filter(isGraded).length, right = members.filter((r) => cell(r, "outcome") === 0).length, [low, high] = wilson(right, graded);
     return el("tr", null,
       el("th", { scope: "row" }, el("button", { class: "pick", title: "Show these episodes", click: () => show(name, (r) => keyOf(r) === name) }, said(name))),
-      [number(members.length), percent(right / members.length), between(low, high), number(mean(members.map((r) => cell(r, "tools").length)), 2), number(mean(members.map((r) => cell(r, "reward") ?? 0)))].map((v) => el("td", null, v)));
+      [number(members.length), graded ? percent(right / graded) : "–", graded ? between(low, high) : "–", number(mean(members.map((r) => cell(r, "tools").length)), 2), graded ? number(mean(members.filter(isGraded).map((r) => cell(r, "reward") ?? 0))) : "–"].map((v) => el("td", null, v)));
   });
   return chart(title, null, el("div", { class: "scroll" }, el("table", null, el("thead", null, el("tr", null, head.map((h) => el("th", { scope: "col" }, h)))), el("tbody", null, body))));
 }
