@@ -52,6 +52,15 @@ class PlansTraining(Protocol):
 
 
 @runtime_checkable
+class HasReferenceRuns(Protocol):
+    """A trainer that ships curves of finished trainings; `medvistagym compare` lays runs of the same recipe over them."""
+
+    def reference_runs(self) -> Mapping[str, Path]:
+        """Folders with `metrics.jsonl` and `results.json`, by the name of their recipe."""
+        ...
+
+
+@runtime_checkable
 class Trainer(Protocol):
     """Trains policies; a plugin offers some by the hook `medvistagym_trainers`, and `medvistagym train` calls it."""
 

@@ -48,4 +48,10 @@ from ._summary import score_condition as score_condition
 from ._tables import format_comparison as format_comparison
 from ._tables import format_markdown as format_markdown
 from ._tables import format_report as format_report
+from ._training_plot import plot_trainings as plot_trainings
+from ._trainings import TrainingRun as TrainingRun
+from ._trainings import format_trainings as format_trainings
+from ._trainings import is_training as is_training
+from ._trainings import read_training as read_training
+from ._trainings import training_table as training_table
 from ._validity import validity_notes as validity_notes

@@ -76,6 +76,11 @@ class TrlTrainer:
 
         return {name: load_recipe(name).description for name in recipe_names()}
 
+    def reference_runs(self) -> Mapping[str, Path]:
+        """Folders with the metrics and results of trainings that were run with shipped recipes, by the recipe's name."""
+        folders = sorted((Path(__file__).parent / "reference").glob("*/metrics.jsonl"))
+        return {file.parent.name: file.parent for file in folders}
+
     def tool_schemas(self, toolbox: Toolbox) -> list[Mapping[str, Any]]:
         """The schemas that TRL renders into the prompt for a toolbox, in order; the conformance kit compares them."""
         from medvistagym_trl.rollout import tool_methods

@@ -8,6 +8,7 @@
     trajectories/         what policies did: JSON lines, and images by content
     evaluation/           rows of each policy and decoding
     results.json          the table; results.png, drawn
+    README.md             the model card
 
 A file is written aside and renamed, so it is whole or not there; a phase that was interrupted is begun again. Of the ranks of a
 training, the first alone writes.

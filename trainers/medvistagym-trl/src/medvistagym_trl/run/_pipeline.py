@@ -17,6 +17,7 @@ from medvistagym_core.trajectories import ResultRow, Results, format_table
 from medvistagym_trl._ranks import on_first_rank, wait_for_ranks
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.run._folder import RunFolder, atomic_write_text
+from medvistagym_trl.run._model_card import model_card
 from medvistagym_trl.run._plot import plot_results
 from medvistagym_trl.run._reinforcement import run_grpo, run_grpo_tail
 from medvistagym_trl.run._setup import final_phase, make_setup, supervised_phases
@@ -180,7 +181,7 @@ class TrainingPipeline:
             context.close()
 
     def report(self) -> Results:
-        """Write `results.json` and `results.png`; the results."""
+        """Write `results.json`, `results.png` and the model card; the results."""
         recipe = self.recipe
         rows: list[ResultRow] = []
         for decoding, _ in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature):
@@ -205,6 +206,8 @@ class TrainingPipeline:
         atomic_write_text(
             self.run_folder.path / "results.txt", format_table(results.rows) + "\n\n" + "\n".join(results.notes) + "\n"
         )
+        card = model_card(recipe, self.run_folder.toolbox, results, self.run_folder.metrics(), self.run_folder.seconds)
+        atomic_write_text(self.run_folder.path / "README.md", card)
         return results
 
     def _checkpoint_of(self, policy: str) -> str:

@@ -1,0 +1,216 @@
+"""What of a run folder would be published: card, weights, lock, scores and trajectories, and whether its pictures may be."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from medvistagym_core.environment import Task
+    from medvistagym_core.plugins import Registry
+    from medvistagym_core.trajectories import Trajectory
+
+CARD: Final = "README.md"
+SHAREABLE: Final = frozenset(
+    {
+        "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC0-1.0",
+        "MIT", "ODC-By-1.0", "PDDL-1.0",
+    }
+)  # fmt: skip
+"""Licences under which anyone may hand pictures on."""
+_RECORDS: Final = ("recipe.yaml", "toolbox.lock.json", "metrics.jsonl")
+_SCORES: Final = ("results.json", "results.txt", "results.png", "scores.json")
+_FINAL: Final = ("grpo_tail", "grpo", "sft")
+_WEIGHTS: Final = ("config.json", "adapter_config.json")
+_PICTURES: Final = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dcm", ".nii", ".gz", ".nrrd"}
+)
+_DRAWN: Final = frozenset({"results.png"})
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedFile:
+    """A file of a publication.
+
+    Attributes:
+        kind: card, weights, record, scores, trajectories or picture.
+        path: Its path there.
+        source: Where it lies now.
+        size: In bytes.
+    """
+
+    kind: str
+    path: str
+    source: Path
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureTask:
+    """A task whose pictures the trajectories hold.
+
+    Attributes:
+        name: The task.
+        licence: Of its pictures, as the task says; empty where it does not.
+        pictures: How many of them there are.
+    """
+
+    name: str
+    licence: str
+    pictures: int
+
+    @property
+    def shareable(self) -> bool:
+        """Whether anyone may hand its pictures on."""
+        return self.licence in SHAREABLE
+
+
+@dataclasses.dataclass(frozen=True)
+class Publication:
+    """What would be published of a run.
+
+    Attributes:
+        files: In the order of their kinds.
+        tasks: Whose pictures are among them.
+        notes: What a person should look at before, a sentence each.
+    """
+
+    files: tuple[PublishedFile, ...]
+    tasks: tuple[PictureTask, ...]
+    notes: tuple[str, ...]
+
+
+def plan_publication(
+    run: Path, registry: Registry, *, checkpoint: str | None = None, with_pictures: bool = True
+) -> Publication:
+    """List what would be published of a run; nothing is written.
+
+    Args:
+        run: The run folder.
+        registry: Knows the tasks, and what they say of their licences.
+        checkpoint: Which one; that of the last phase when None.
+        with_pictures: Whether pictures of trajectories go with them.
+
+    Raises:
+        ValueError: It is no run folder, it has no card yet, or no such checkpoint.
+    """
+    if not (run / "recipe.yaml").is_file():
+        raise ValueError(f"{run} is no run folder of a training: it holds no recipe.yaml")
+    if not (run / CARD).is_file():
+        raise ValueError(f"{run} has no model card yet; finish the run: medvistagym train --run {run} --resume")
+    files = [_file("card", run / CARD, CARD)]
+    weights, notes = _weights(run, checkpoint)
+    files += weights
+    files += [_file("record", run / name, name) for name in _RECORDS if (run / name).is_file()]
+    scores = [run / name for name in _SCORES] + sorted((run / "evaluation").glob("*.json"))
+    files += [_file("scores", path, str(path.relative_to(run))) for path in scores if path.is_file()]
+    folder = run / "trajectories"
+    played = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    texts = [path for path in played if path.suffix.lower() not in _PICTURES]
+    files += [_file("trajectories", path, str(path.relative_to(run))) for path in texts]
+    tasks: tuple[PictureTask, ...] = ()
+    pictures = [path for path in played if path.suffix.lower() in _PICTURES]
+    if with_pictures and pictures:
+        files += [_file("picture", path, str(path.relative_to(run))) for path in pictures]
+        tasks = _picture_tasks(texts, {path.stem for path in pictures}, registry)
+    stray = [
+        each.path for each in files
+        if each.kind != "picture" and Path(each.path).suffix.lower() in _PICTURES and each.path not in _DRAWN
+    ]  # fmt: skip
+    if stray:
+        raise ValueError(f"{', '.join(stray)} may be pictures of patients, and do not belong there; move them away")
+    return Publication(tuple(files), tasks, (*notes, *_machine_paths(files)))
+
+
+def refusal(publication: Publication) -> str | None:
+    """Why the pictures of a publication may not be shared, in one sentence; None where they may."""
+    refused = [task for task in publication.tasks if not task.shareable]
+    if not refused:
+        return None
+    what = "; ".join(
+        f"{task.pictures} pictures of {task.name}, "
+        + (f"whose licence is {task.licence}" if task.licence else "which does not say under which licence")
+        for task in refused
+    )
+    return (
+        f"the trajectories hold {what}: nobody said that they may be shared; leave them out with --without-pictures, or say "
+        "--pictures-may-be-shared if you know that they may"
+    )
+
+
+def _file(kind: str, source: Path, path: str) -> PublishedFile:
+    return PublishedFile(kind, path, source, source.stat().st_size)
+
+
+def _weights(run: Path, checkpoint: str | None) -> tuple[list[PublishedFile], list[str]]:
+    """The files of a checkpoint, for the top of the publication, and what is to be said of it."""
+    there = {
+        path.name: path
+        for path in sorted((run / "checkpoints").glob("*"))
+        if not path.name.startswith(".") and not path.name.endswith("_steps") and path.is_dir()
+    }
+    own = [name for name, path in there.items() if any((path / name).is_file() for name in _WEIGHTS)]
+    order = [*_FINAL[:2], *sorted((name for name in own if name.startswith("sft")), reverse=True)]
+    name = checkpoint or next((name for name in order if name in own), None)
+    if name is None:
+        return [], ["no checkpoint of this run holds weights of its own, so none are published"]
+    if name not in own:
+        raise ValueError(f"{run} has no weights of {name}; there are those of {', '.join(own) or 'none'}")
+    files = [path for path in sorted(there[name].rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    taken = [
+        _file("weights", path, str(path.relative_to(there[name])))
+        for path in files
+        if path.name not in (CARD, *_RECORDS)
+    ]
+    return taken, [f"the weights are those of the phase {name}"]
+
+
+def _picture_tasks(records: Sequence[Path], there: set[str], registry: Registry) -> tuple[PictureTask, ...]:
+    """Tasks whose pictures are there, each picture counted once; a picture that no record names is of no task."""
+    from medvistagym_core.rollouts import recorded_task
+    from medvistagym_core.trajectories import TrajectoryReader
+
+    find, pictures, licences = recorded_task(registry), dict[str, set[str]](), dict[str, str]()
+    for path in records:
+        if path.suffix != ".jsonl":
+            continue
+        for trajectory in TrajectoryReader(path):
+            shown = {image.picture for image in trajectory.images} & there
+            pictures.setdefault(trajectory.task, set()).update(shown)
+            if trajectory.task not in licences:
+                licences[trajectory.task] = _licence(find, trajectory)
+    named = set[str]().union(*pictures.values())
+    tasks = [PictureTask(name, licences[name], len(shown)) for name, shown in sorted(pictures.items()) if shown]
+    return (*tasks, *([PictureTask("no record", "", len(there - named))] if there - named else []))
+
+
+def _licence(find: Callable[[Trajectory], Task], trajectory: Trajectory) -> str:
+    from medvistagym_core.environment import HasProvenance
+
+    try:
+        task = find(trajectory)
+        return task.provenance(trajectory.split).licence if isinstance(task, HasProvenance) else ""
+    except Exception:  # noqa: BLE001 a task that is not installed, or whose files are gone, cannot say
+        return ""
+
+
+_MACHINE_PATH: Final = re.compile(r"(?<![\w:/.])/(?:home|Users|root|mnt|data|scratch|tmp|srv|opt|var)/[^\s\"',]+")
+
+
+def _machine_paths(files: Sequence[PublishedFile]) -> list[str]:
+    """Which small text files name folders of this machine."""
+    texts = [each for each in files if each.kind in ("card", "record") or each.path.endswith("config.json")]
+    found = [(each.path, _MACHINE_PATH.search(each.source.read_text("utf-8", "replace"))) for each in texts]
+    return [f"{path} names a folder of this machine, {match[0]}" for path, match in found if match]
+
+
+def dump(publication: Publication) -> dict[str, object]:
+    """A publication as JSON."""
+    return {
+        "files": [{**dataclasses.asdict(each), "source": str(each.source)} for each in publication.files],
+        "pictures": [{**dataclasses.asdict(task), "shareable": task.shareable} for task in publication.tasks],
+        "notes": list(publication.notes),
+    }

@@ -1,0 +1,74 @@
+"""Curves of training runs laid over each other, as SVG or PNG; matplotlib is loaded only here, and only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from medvistagym_core.scoring._trainings import TrainingRun
+
+FORMATS: Final = (".svg", ".png")
+_METRICS: Final = ("accuracy", "reward", "calls", "loss", "entropy", "completions/mean_length", "step_time")
+"""Metrics that are drawn, in order, as far as a phase logged them."""
+_WINDOW: Final = 5
+_COLUMNS: Final = 3
+_MAX_AXES: Final = 12
+
+
+def plot_trainings(runs: Sequence[TrainingRun], references: Sequence[TrainingRun], path: Path) -> None:
+    """Draw the metrics of each phase: a line a run, references dashed and in grey, each a mean over five steps.
+
+    Args:
+        runs: The runs.
+        references: Curves to hold them against.
+        path: File to write, `.svg` or `.png`; whole or not there.
+
+    Raises:
+        ValueError: Another ending, matplotlib is not installed, or there is nothing to draw.
+    """
+    if path.suffix not in FORMATS:
+        raise ValueError(f"curves are drawn as {' or '.join(FORMATS)}, not as {path.name!r}")
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ValueError("curves need matplotlib, which is not installed: pip install matplotlib") from None
+    drawn = [
+        (phase, metric)
+        for phase in dict.fromkeys(phase for run in runs for phase in run.phases)
+        for metric in _METRICS
+        if any(len(run.curves.get((phase, metric), ((),))[0]) > 1 for run in runs)
+    ]
+    # What is reinforced is what runs are compared for; the phases before it come as far as there is room.
+    drawn = sorted(drawn, key=lambda each: "grpo" not in each[0])[:_MAX_AXES]
+    if not drawn:
+        raise ValueError("none of the runs has two steps of a metric, so there is no curve to draw")
+    columns = min(_COLUMNS, len(drawn))
+    lines = -(-len(drawn) // columns)
+    figure = Figure(figsize=(4.4 * columns, 3 * lines + 0.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    every = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes, (phase, metric) in zip(every, drawn, strict=False):
+        for run in references:
+            _draw(axes, run, phase, metric, color="0.55", linestyle="--", linewidth=1.2, zorder=1)
+        for run in runs:
+            _draw(axes, run, phase, metric, linewidth=1.5)
+        axes.set(title=f"{phase}: {metric}", xlabel="step")
+        axes.grid(alpha=0.25)
+    for axes in every[len(drawn) :]:
+        axes.remove()
+    first = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*first, loc="outside upper center", ncols=min(4, len(runs) + len(references)), fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}")
+    figure.savefig(part, format=path.suffix[1:], dpi=110)
+    part.replace(path)
+
+
+def _draw(axes: Any, run: TrainingRun, phase: str, metric: str, **style: Any) -> None:
+    steps, values = run.curves.get((phase, metric), ((), ()))
+    smooth = [
+        sum(window) / len(window) for at in range(len(values)) if (window := values[max(0, at - _WINDOW + 1) : at + 1])
+    ]
+    axes.plot(steps, smooth, label=run.name, **style)  # drawn where it is empty too, so that colours stay those of runs
