@@ -73,7 +73,7 @@ def make_checkpoint(
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     model = kind.model(tokenizer).to(dtype)
-    model.generation_config = GenerationConfig(
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call] # as transformers has it
         eos_token_id=[tokenizer.convert_tokens_to_ids(end) for end in kind.ends or (kind.end,)],
         pad_token_id=tokenizer.pad_token_id,
     )
@@ -103,8 +103,8 @@ def _tokenizer(
     corpus: Sequence[str], special: Sequence[str], end: str, named: Mapping[str, str]
 ) -> PreTrainedTokenizerFast:
     bytes_ = Tokenizer(models.BPE())
-    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-    bytes_.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    bytes_.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_.decoder = decoders.ByteLevel()
     learner = trainers.BpeTrainer(
         vocab_size=1000,
         special_tokens=list(special),
@@ -114,7 +114,7 @@ def _tokenizer(
     bytes_.train_from_iterator([*corpus] * 3, learner)
     extra: Any = {"extra_special_tokens": dict(named)} if named else {}
     begin = next((token for token in ("<bos>", "<|startoftext|>") if token in special), None)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call] # as transformers has it
         tokenizer_object=bytes_, bos_token=begin, eos_token=end, pad_token=special[0], **extra
     )
     tokenizer.add_tokens(list(_TAGS))
@@ -152,7 +152,7 @@ def _qwen_images(patch: int) -> Callable[[Path, int], None]:
     return write
 
 
-def _qwen_tokens(tokenizer: Any) -> dict[str, int]:
+def _qwen_tokens(tokenizer: Any) -> dict[str, Any]:
     number = tokenizer.convert_tokens_to_ids
     return {
         "vision_start_token_id": number("<|vision_start|>"),
