@@ -22,7 +22,7 @@ OUTSIDE = ToolCall(name="crop", arguments={"image": 7, "box": [0, 0, 500, 500]})
 MALFORMED = "hm"
 
 
-def forget_expected(folder: Path) -> None:
+def forget_expected(folder: Path) -> Path:
     """Make the answers of a run those to questions of which nobody has said what is right, as `ask` writes them."""
     file = folder / "test.jsonl"
     episodes = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
