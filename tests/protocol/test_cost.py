@@ -20,7 +20,7 @@ import medvistagym_core.tools
 from medvistagym_core.protocol import TextProtocol
 from medvistagym_core.tools import closest_match, escape_control_marks, escape_policy_text, find_control_mark
 
-LIMIT_S = 0.5  # of a busy machine, which takes a tenth of it when idle; a quadratic pattern takes minutes
+LIMIT_S = 0.1  # of a processor, for a megabyte; a quadratic pattern takes minutes
 OPENINGS = (
     "",
     "<think>a</think>",
@@ -101,10 +101,16 @@ def units() -> list[str]:
     return sorted({*ODD, *(text for text in made if text), *(text[:-1] for text in made if len(text) > 1)})
 
 
-def timed(read: Callable[[str], object], text: str) -> float:
-    start = time.process_time()
-    read(text)
-    return time.process_time() - start
+def timed(read: Callable[[str], object], text: str, limit_s: float) -> float:
+    """Seconds of processor time; the least of three where it is above the limit, since others use the caches too."""
+    least = 1e9
+    for _ in range(3):
+        start = time.process_time()
+        read(text)
+        least = min(least, time.process_time() - start)
+        if least <= limit_s:
+            break
+    return least
 
 
 def parse(text: str) -> object:
@@ -122,14 +128,13 @@ def test_there_are_patterns_to_try() -> None:
     assert len(units()) > 30
 
 
-def slow_texts(length: int, limit_s: float) -> list[tuple[str, str, float]]:
-    slow = []
-    for text in worst(length):
-        for read in (parse, escape_control_marks, escape_policy_text, find_control_mark):
-            seconds = timed(read, text)
-            if seconds > limit_s and (seconds := timed(read, text)) > limit_s:  # once more, for a machine that was busy
-                slow.append((read.__name__, text[:60], seconds))
-    return slow
+def slow_texts(length: int, limit_s: float) -> list[tuple[str, str]]:
+    return [
+        (read.__name__, text[:60])
+        for text in worst(length)
+        for read in (parse, escape_control_marks, escape_policy_text, find_control_mark)
+        if timed(read, text, limit_s) > limit_s
+    ]
 
 
 def test_the_worst_text_is_parsed_and_escaped_at_once() -> None:
@@ -143,7 +148,6 @@ def test_a_megabyte_of_the_worst_text_is_parsed_and_escaped_at_once() -> None:
 
 def test_a_long_name_is_compared_with_none() -> None:
     names = [f"tool_{k}" for k in range(200)]
-    start = time.process_time()
     assert closest_match("tool" * 250_000, names) is None
     assert closest_match("tool_1O", names) is not None
-    assert time.process_time() - start < LIMIT_S
+    assert timed(lambda name: closest_match(name, names), "tool" * 250_000, LIMIT_S) < LIMIT_S

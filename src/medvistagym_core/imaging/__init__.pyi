@@ -27,6 +27,7 @@ from ._image_description import ImageDescription as ImageDescription
 from ._image_description import is_description as is_description
 from ._limits import MAX_DECODED_BYTES as MAX_DECODED_BYTES
 from ._limits import MAX_FRAMES as MAX_FRAMES
+from ._limits import MAX_INFLATION as MAX_INFLATION
 from ._limits import check_decoded_size as check_decoded_size
 from ._mask import LUMA as LUMA
 from ._mask import MaskBounds as MaskBounds

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-MAX_SECONDS: Final = 5
-MAX_BYTES: Final = 512 * 2**20
+MAX_SECONDS: Final = 4
+MAX_BYTES: Final = 256 * 2**20
 MAX_CHARS: Final = 4_000_000
 MAX_SOURCE_CHARS: Final = 1_000_000
 """Of the template itself; the longest published ones have some 30,000."""

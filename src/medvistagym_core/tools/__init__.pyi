@@ -31,6 +31,7 @@ from ._json_schema import references as references
 from ._json_schema import stated_types as stated_types
 from ._json_text import JSON_DECODER as JSON_DECODER
 from ._json_text import MAX_LITERAL_CHARS as MAX_LITERAL_CHARS
+from ._json_text import parse_document as parse_document
 from ._json_text import parse_literal as parse_literal
 from ._json_text import python_to_json as python_to_json
 from ._json_value import encodable_text as encodable_text
@@ -48,6 +49,7 @@ from ._signature import ToolDefinitionError as ToolDefinitionError
 from ._spec import ToolCall as ToolCall
 from ._spec import ToolSpec as ToolSpec
 from ._threads import use_one_thread as use_one_thread
+from ._toml_text import parse_toml as parse_toml
 from ._tool import Tool as Tool
 from ._toolbox import Toolbox as Toolbox
 from ._version import CORE as CORE

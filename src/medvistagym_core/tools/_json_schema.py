@@ -32,7 +32,7 @@ MAX_ALTERNATIVES: Final = 256
 
 
 class SchemaTooLargeError(ValueError):
-    """A schema whose references multiply to more than `MAX_NODES` subschemas."""
+    """A schema whose references multiply to more than `MAX_NODES` subschemas, or that is nested too deeply."""
 
 
 def map_subschemas(schema: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def inline_references(schema: Mapping[str, Any]) -> dict[str, Any]:
     says. Keywords beside a reference, such as a description, take precedence.
 
     Raises:
-        SchemaTooLargeError: It has more than `MAX_NODES` subschemas when it is written out.
+        SchemaTooLargeError: It has more than `MAX_NODES` subschemas when it is written out, or is nested too deeply.
         referencing.exceptions.Unresolvable: A reference leads nowhere, or to another document.
     """
     nodes = 0
@@ -98,7 +98,10 @@ def inline_references(schema: Mapping[str, Any]) -> dict[str, Any]:
         return {**target, **own} if isinstance(target, dict) else own
 
     resolver = _make_resolver(schema) if next(references(schema), None) is not None else None
-    written: dict[str, Any] = inline(schema, resolver, ())
+    try:
+        written: dict[str, Any] = inline(schema, resolver, ())
+    except RecursionError:
+        raise SchemaTooLargeError("it is nested too deeply") from None
     return written
 
 

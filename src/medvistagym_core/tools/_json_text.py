@@ -53,6 +53,32 @@ def _requote(part: re.Match[str]) -> str:
     return "'" if part[1] == "'" else part[0]
 
 
+_MAX_VALUE_BYTES: Final = 2**28
+_MAX_EXPANSION: Final = 20
+_OBJECT_BYTES, _ARRAY_BYTES, _MEMBER_BYTES = 184, 64, 40
+
+
+def parse_document(content: bytes | str) -> Any:
+    """The value of a JSON document of others; bytes are in UTF-8, with or without a byte-order mark.
+
+    A document of nothing but brackets takes thirty times its size when it is read. What would take more than 256 MiB, and
+    more than twenty times its size, is refused before.
+
+    Raises:
+        ValueError: It is no JSON, is nested too deeply, or would take too much memory.
+    """
+    count: Any = content.count if isinstance(content, str) else lambda sign: content.count(sign.encode())
+    held = count("{") * _OBJECT_BYTES + count("[") * _ARRAY_BYTES + count(",") * _MEMBER_BYTES
+    if held > max(_MAX_VALUE_BYTES, _MAX_EXPANSION * len(content)):
+        raise ValueError(f"its {len(content):,} bytes would take {held / 2**20:,.0f} MiB to read")
+    try:
+        return json.loads(content if isinstance(content, str) else content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not in UTF-8 (byte {error.start})") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def parse_literal(text: str) -> Any:
     """The value of JSON text, or of a Python literal.
 

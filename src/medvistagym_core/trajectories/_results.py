@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 
+from medvistagym_core.tools import parse_document
 from medvistagym_core.trajectories._trajectory import Trajectory
 
 Z95: Final = 1.959963984540054
@@ -103,7 +104,7 @@ class Results(BaseModel):
     task: str = Field(description="Name of the task.")
     split: str = Field(description="Split the questions are of.")
     seed: int = Field(description="Seed of the cases.")
-    rows: tuple[ResultRow, ...] = Field(description="The figures.")
+    rows: Annotated[tuple[ResultRow, ...], FailFast()] = Field(description="The figures.")
     notes: tuple[str, ...] = Field(default=(), description="What a reader of the figures must know, a sentence each.")
 
     def row(self, policy: str, family: str = OVERALL, decoding: str | None = None) -> ResultRow:
@@ -131,7 +132,7 @@ class Results(BaseModel):
         Raises:
             ValueError: It is not one.
         """
-        return cls.model_validate_json(Path(path).read_bytes())
+        return cls.model_validate(parse_document(Path(path).read_bytes()))
 
 
 def summarize(

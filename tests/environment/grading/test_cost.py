@@ -23,6 +23,7 @@ from medvistagym_core.environment.grading import (
     unwrap_answer,
 )
 
+LIMIT_S = 0.1
 VALUES = {
     "exact": "fat",
     "yes_no": "yes",
@@ -140,6 +141,18 @@ def worst_texts(length):
         yield ("yes 5 " + unit[:-1] * (length // max(1, len(unit) - 1) + 1))[:length]
 
 
+def seconds(read, *arguments, **options):
+    """Processor time; the least of three where it is above the limit, since others use the caches too."""
+    least = 1e9
+    for _ in range(3):
+        start = time.process_time()
+        read(*arguments, **options)
+        least = min(least, time.process_time() - start)
+        if least <= LIMIT_S:
+            break
+    return least
+
+
 def test_there_are_patterns_to_try():
     assert len(patterns()) > 60
 
@@ -150,9 +163,8 @@ def test_no_text_takes_more_than_its_length():
     slow = []
     for text in worst_texts(MAX_ANSWER_CHARS - 2):
         for kind in GRADERS:
-            start = time.process_time()
-            grade(Answer(VALUES[kind], kind=kind), text, options=("fat", "b") if kind == "choice" else ())
-            if time.process_time() - start > 0.5:
+            answer, options = Answer(VALUES[kind], kind=kind), ("fat", "b") if kind == "choice" else ()
+            if seconds(grade, answer, text, options=options) > LIMIT_S:
                 slow.append((kind, text[:40]))
     assert slow == []
 
@@ -160,9 +172,9 @@ def test_no_text_takes_more_than_its_length():
 def test_a_megabyte_is_not_read():
     for unit in ODD:
         text = unit * (1_000_000 // len(unit))
-        start = time.process_time()
         for kind, value in VALUES.items():
-            assert grade(Answer(value, kind=kind), text, options=("fat", "b") if kind == "choice" else ()).wrong
+            options = ("fat", "b") if kind == "choice" else ()
+            assert grade(Answer(value, kind=kind), text, options=options).wrong
+            assert seconds(grade, Answer(value, kind=kind), text, options=options) < LIMIT_S
         for read in (unwrap_answer, normalize_answer, answer_key, canonical_finding):
-            read(text)
-        assert time.process_time() - start < 2
+            assert seconds(read, text) < LIMIT_S, (read.__name__, unit)

@@ -1,14 +1,16 @@
 """Reads mutated DICOM files, one after the other, under limits of time and memory, and tells what came of each.
 
-Run as a script: `fuzz_worker.py SEEDS FIRST COUNT OUT`. SEEDS is a folder of files; the mutation with number k is always the
-same. Its number is in OUT/progress while it is read, so that a crash or a hang can be traced; OUT/report.json is written at
-the end.
+Run as a script: `fuzz_worker.py SEEDS FIRST COUNT OUT [DESIGN]`. SEEDS is a folder of files; the mutation with number k is
+always the same. The design "bytes" changes the bytes of a file, "elements" the elements of its data set, so that it is written
+well and says something else. The mutation's number is in OUT/progress while it is read, so that a crash or a hang can be
+traced; OUT/report.json is written at the end.
 """
 
 from __future__ import annotations
 
 import collections
 import faulthandler
+import io
 import json
 import os
 import random
@@ -21,6 +23,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -161,10 +164,93 @@ def mutated(seeds: list[tuple[str, bytes]], k: int) -> tuple[str, bytes]:
     return name, bytes(data)
 
 
+SYNTAXES = [
+    "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70",
+    "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.201", "1.2.840.10008.1.2.4.100",
+]  # fmt: skip
+SAYINGS: dict[str, list[Any]] = {
+    "SamplesPerPixel": [0, 1, 2, 3, 4, 65535], "BitsAllocated": [0, 1, 8, 12, 16, 24, 32, 64],
+    "BitsStored": [0, 1, 7, 12, 17, 65],
+    "HighBit": [0, 6, 11, 15, 31], "PixelRepresentation": [0, 1, 2], "PlanarConfiguration": [0, 1, 2],
+    "Rows": [0, 1, 5, 64, 4096, 65535], "Columns": [0, 1, 5, 64, 4096, 65535],
+    "NumberOfFrames": ["0", "1", "2", "7", "99999", "-3"],
+    "PhotometricInterpretation": [
+        "MONOCHROME1", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "PALETTE COLOR", "ARGB", "", "monochrome2 ",
+    ],
+    "RescaleSlope": ["0", "1e300", "-1", "nan", ""], "RescaleIntercept": ["1e300", "-1024", "inf", ""],
+    "WindowCenter": [["40", "50"], "1e300", ""], "WindowWidth": ["0", "-5", ["400"], "1e-300"],
+    "PixelSpacing": [["0", "0"], ["1e-9", "1e9"], ["1"], ["-1", "1"]], "ImagerPixelSpacing": [["0.1", "0.2"], ["0", "1"]],
+    "PixelAspectRatio": [["0", "1"], ["1", "65535"], ["-1", "1"]], "PixelPaddingValue": [0, 65535],
+    "ImageOrientationPatient": [["1", "0", "0", "1", "0", "0"], ["nan"] * 6, ["0"] * 6, ["1", "0"]],
+    "ImagePositionPatient": [["1e308"] * 3, ["a", "b", "c"], ["0"]],
+    "SpecificCharacterSet": ["ISO_IR 192", "ISO 2022 IR 87", "nonsense"],
+    "Modality": ["CT", "US", "SEG", "RTDOSE", "", "ZZ"], "VOILUTFunction": ["SIGMOID", "LINEAR_EXACT", "?"],
+    "EstimatedRadiographicMagnificationFactor": ["0", "2", "-1"], "LossyImageCompression": ["01"],
+}  # fmt: skip
+
+
+def change_elements(ds: Any, rng: random.Random) -> None:
+    """Leave elements out, empty them, give them other values or another's, or move items between sequences."""
+    from pydicom.dataset import Dataset
+
+    for _ in range(rng.choice((1, 1, 2, 3, 6))):
+        places = [ds, *(item for element in ds if element.VR == "SQ" for item in element.value)]
+        place = rng.choice(places)
+        tags = list(place.keys())
+        if not tags:
+            continue
+        tag = rng.choice(tags)
+        match rng.randrange(8):
+            case 0:
+                del place[tag]
+            case 1:
+                place[tag].value = place[tag].value[:0] if place[tag].VR == "SQ" else None
+            case 2 | 3 | 4:
+                name = rng.choice(list(SAYINGS))
+                setattr(place if rng.random() < 0.3 else ds, name, rng.choice(SAYINGS[name]))
+            case 5:
+                ds.file_meta.TransferSyntaxUID = rng.choice(SYNTAXES)
+            case 6:
+                inner = Dataset()
+                inner.add(place[tag])
+                ds.SharedFunctionalGroupsSequence = [inner] * rng.choice((1, 3))
+            case _:
+                data = bytes(ds.get("PixelData", b"") or b"")
+                ds.PixelData = data[: rng.randrange(len(data) + 1)] + data[: rng.choice((0, 8, 1000))]
+
+
+def changed_elements(seeds: list[tuple[str, bytes]], k: int) -> tuple[str, bytes]:
+    """The k-th mutation of another design: a data set that is written well."""
+    import pydicom
+    from pydicom.filewriter import dcmwrite
+
+    rng = random.Random(-1 - k)
+    name, whole = seeds[k % len(seeds)]
+    for _ in range(20):  # some changes cannot be written
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ds = pydicom.dcmread(io.BytesIO(whole))
+            written = io.BytesIO()
+            try:
+                change_elements(ds, rng)
+                if ds.file_meta.TransferSyntaxUID == SYNTAXES[3]:
+                    ds.file_meta.TransferSyntaxUID = SYNTAXES[1]
+                dcmwrite(written, ds, implicit_vr=None, little_endian=None, enforce_file_format=False)
+            except Exception:  # noqa: BLE001 whatever pydicom says of it
+                continue
+        return name, written.getvalue()
+    return name, whole
+
+
 OPERATIONS: list[Callable[[bytearray, random.Random], None]] = [
     flip_bits, flip_bits, cut_off, lose_a_piece, repeat_a_piece, false_length, swap_tags, other_kind,
     other_geometry, other_geometry, other_table, huge,
 ]  # fmt: skip
+
+
+DESIGNS = {"bytes": mutated, "elements": changed_elements}
 
 
 def outcome(file: Path) -> tuple[str, str]:
@@ -191,7 +277,7 @@ def outcome(file: Path) -> tuple[str, str]:
     return "image", "" if picture.dtype == np.uint8 else "its picture is no picture"
 
 
-def main(seeds_folder: str, first: str, count: str, out: str) -> None:
+def main(seeds_folder: str, first: str, count: str, out: str, design: str = "bytes") -> None:
     seeds = [(path.name, path.read_bytes()) for path in sorted(Path(seeds_folder).iterdir())]
     file = Path(out, "scan.dcm")
     for _, whole in seeds:  # what is loaded on first use is loaded before memory is limited
@@ -206,7 +292,7 @@ def main(seeds_folder: str, first: str, count: str, out: str) -> None:
     slowest = 0.0
     progress = os.open(Path(out, "progress"), os.O_CREAT | os.O_WRONLY)
     for k in range(int(first), int(first) + int(count)):
-        name, data = mutated(seeds, k)
+        name, data = DESIGNS[design](seeds, k)
         os.pwrite(progress, f"mutation {k:9} of {name:60}".encode(), 0)
         file.write_bytes(data)
         faulthandler.dump_traceback_later(SECONDS, exit=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from medvistagym_core.imaging import Image
 
 _MAX_HEADER_BYTES: Final = 2**20
+_MAX_AXES: Final = 16  # NRRD's own limit
 _KEY: Final = "MedVistaGym"
 # Names of patient coordinates -> signs of their axes in LPS.
 _SPACES: Final = {
@@ -60,7 +61,11 @@ def read_header(path: Path) -> VolumeHeader:
         content = file.read(_MAX_HEADER_BYTES)
     head = io.BytesIO(content)
     header: Mapping[str, Any] = nrrd.read_header(head)
+    if head.tell() >= _MAX_HEADER_BYTES:
+        raise ValueError(f"its header is longer than {_MAX_HEADER_BYTES >> 20} MiB")
     sides = check_sides(tuple(int(side) for side in header.get("sizes", ())))
+    if len(sides) > _MAX_AXES:
+        raise ValueError(f"it has {len(sides)} axes, and NRRD has {_MAX_AXES} at most")
     dtype = _TYPES.get(str(header.get("type", "")).lower())
     if dtype is None:
         raise ValueError(f"its values are of the type {header.get('type')!r}, and an image is made of real numbers")

@@ -7,17 +7,18 @@ before anything loads it.
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from medvistagym_core.tools import parse_document
 from medvistagym_models._entry import LABELLED_TASKS, ModelEntry
 from medvistagym_models._models_file import ModelError
 
 ModelKind = Literal["transformers", "onnx", "torchscript", "monai-bundle"]
+_MAX_CONFIG_BYTES: Final = 16 * 2**20  # a tokenizer's configuration has some 1 MiB
 _TORCHSCRIPT_SUFFIXES: Final = (".pt", ".pth", ".ts", ".jit", ".torchscript")
 
 
@@ -152,6 +153,8 @@ def check_pickle(name: str, file: Path) -> None:
 
     import torch
 
+    if _is_deflated(file):
+        raise ModelError(name, f"{file.name} is compressed, and torch.save compresses nothing")
     try:
         with torch.serialization.safe_globals(_plain_numpy()):
             torch.load(file, map_location="cpu", weights_only=True)
@@ -161,6 +164,15 @@ def check_pickle(name: str, file: Path) -> None:
         named = re.search(r"GLOBAL (\S+)", str(error))
         found = f"names {named[1]}" if named else "cannot be read"
         raise ModelError(name, f"{file.name} {found}, and only a file of plain tensors is loaded") from None
+
+
+def _is_deflated(file: Path) -> bool:
+    """Whether a file of torch is compressed, which torch itself never does: it may inflate to anything."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False  # no archive, or a broken one, which torch refuses
 
 
 def _plain_numpy() -> list[Any]:
@@ -182,7 +194,9 @@ def read_json(entry: ModelEntry, file: Path) -> dict[str, Any]:
         ModelError: It is none.
     """
     try:
-        content = json.loads(file.read_text("utf-8"))
+        if file.stat().st_size > _MAX_CONFIG_BYTES:
+            raise ValueError(f"it has more than {_MAX_CONFIG_BYTES >> 20} MiB")
+        content = parse_document(file.read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(entry.name, f"{file.parent.name}/{file.name} cannot be read: {error}") from None
     if not isinstance(content, dict):

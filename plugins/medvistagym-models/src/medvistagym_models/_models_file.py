@@ -7,14 +7,13 @@ configuration folder, if that is there.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from medvistagym_core.tools import closest_match
+from medvistagym_core.tools import closest_match, parse_toml
 from medvistagym_models._entry import TASKS, InputSettings, ModelEntry
 
 MODELS_ENV_VAR: Final = "MEDVISTAGYM_MODELS"
@@ -66,10 +65,10 @@ def read_models(file: str | Path) -> Iterator[ModelEntry | ModelError]:
     """
     file = Path(file)
     try:
-        content = tomllib.loads(file.read_text("utf-8"))
+        content = parse_toml(file.read_text("utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file.name} is not a TOML file that can be read: {error}") from None
     for name, table in content.items():
         try:

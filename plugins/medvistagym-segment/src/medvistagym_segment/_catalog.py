@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from typing import Any, Final
 
 from medvistagym_core import Registry
 from medvistagym_core.imaging import Segmenter
+from medvistagym_core.tools import parse_document
 from medvistagym_segment._segmenter import FunctionSegmenter
 from medvistagym_segment.segmenters import (
     CLASSICAL_METHODS,
@@ -139,7 +139,8 @@ def _load_bundle(name: str, folder: Path, device: str) -> MonaiBundleSegmenter:
 
 
 def _load_sam(name: str, folder: Path, device: str) -> SamSegmenter:
-    kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type", "")
+    config = parse_document((folder / "config.json").read_bytes())
+    kind = config.get("model_type", "") if isinstance(config, dict) else ""
     if not str(kind).startswith(("sam", "edgetam")):
         raise ValueError(f"the segmenter {name} is a model of type {kind!r}, and models of the SAM family are taken")
     return SamSegmenter(folder, device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from medvistagym_core.environment import QuestionTask
 from medvistagym_core.environment.questions import EmbeddedPicture, QuestionTable, read_list, read_text
+from medvistagym_core.tools import parse_document
 from medvistagym_vqa._benchmark import Benchmark, BenchmarkArguments, Count, every
 from medvistagym_vqa._data_folder import DataFolder
 from medvistagym_vqa._tables import RowTransform, read_columns
@@ -44,7 +44,7 @@ def read_hub(folder: DataFolder, arguments: MmmuArguments) -> QuestionTable | No
 
 def _answers(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text("utf-8"))
+        found = parse_document(file.read_bytes())
     except (OSError, ValueError) as error:
         raise ValueError(f"{file}: the answers cannot be read: {error}") from error
     if not isinstance(found, dict):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from medvistagym_core.environment import QuestionTask
 from medvistagym_core.environment.questions import QuestionTable, read_table, read_text, rows_source
+from medvistagym_core.tools import parse_document
 from medvistagym_vqa._benchmark import Benchmark, BenchmarkArguments, Count, every
 from medvistagym_vqa._data_folder import DataFolder
 from medvistagym_vqa._tables import picture_folder
 
 _OPEN_ACCESS: Final = 88_996
+_MAX_TABLE_BYTES: Final = 64 * 2**20
 _FAMILIES: Final = (
     "Modality Recognition", "Anatomy Identification", "Disease Diagnosis", "Lesion Grading", "Other Biological Attributes",
 )  # fmt: skip
@@ -51,7 +53,18 @@ def _files(folder: DataFolder) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
         with zipfile.ZipFile(archive) as members:
             for name in members.namelist():
                 if name.endswith(".json") and _is_open_access(name):
-                    yield name, _rows(members.read(name), name)
+                    yield name, _rows(_inflate(members, name), name)
+
+
+def _inflate(archive: zipfile.ZipFile, name: str) -> bytes:
+    entry = archive.getinfo(name)
+    if entry.file_size > _MAX_TABLE_BYTES:
+        raise ValueError(f"{name} has {entry.file_size / 2**20:,.0f} MiB; a table of OmniMedVQA has some 10 MiB")
+    try:
+        with archive.open(entry) as member:
+            return member.read(entry.file_size)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{name} in the archive is damaged: {error}") from None
 
 
 def _is_open_access(path: str) -> bool:
@@ -61,7 +74,7 @@ def _is_open_access(path: str) -> bool:
 
 def _rows(data: bytes, name: str) -> list[Mapping[str, Any]]:
     try:
-        found = json.loads(data)
+        found = parse_document(data)
     except ValueError as error:
         raise ValueError(f"{name} is no JSON file ({error})") from None
     return found if isinstance(found, list) else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,8 @@ from medvistagym_vqa._tables import joined_source, picture_folder, read_columns,
 from medvistagym_vqa._vqa_rad import read_conversations, read_hub, read_input_label
 
 _SIZES: Final = {"train": 19_654, "validation": 6_259, "test": 6_719}
-_MAX_PICKLE_BYTES: Final = 512 * 2**20
+_MAX_PICKLE_BYTES: Final = 64 * 2**20
+_MAX_OPERATIONS: Final = 1_500_000  # the largest of the release takes some 400,000
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -48,8 +50,12 @@ def read_with_answer_type(folder: DataFolder, arguments: BenchmarkArguments) -> 
 def _unpickle(file: Path) -> Any:
     if file.stat().st_size > _MAX_PICKLE_BYTES:
         raise ValueError(f"{file.name} is larger than {_MAX_PICKLE_BYTES // 2**20} MiB; PathVQA's pickles are not")
+    content = file.read_bytes()
     try:
-        return _PlainUnpickler(io.BytesIO(file.read_bytes())).load()
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+            if count > _MAX_OPERATIONS or ("PUT" in opcode.name and int(argument or 0) > _MAX_OPERATIONS):
+                raise ValueError(f"it is made of more than {_MAX_OPERATIONS:,} values")
+        return _PlainUnpickler(io.BytesIO(content)).load()
     except Exception as error:
         raise ValueError(f"{file.name} is no pickle of questions: {error}") from error
 

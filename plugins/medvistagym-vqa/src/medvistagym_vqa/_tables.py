@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from medvistagym_core.environment.questions import (
     rows_source,
     split_of_name,
 )
+from medvistagym_core.tools import parse_document
 from medvistagym_vqa._benchmark import BenchmarkArguments
 from medvistagym_vqa._data_folder import DataFolder
 
@@ -93,8 +93,8 @@ def picture_folder(folder: DataFolder, arguments: BenchmarkArguments, table: Pat
 def json_rows(path: Path) -> list[dict[str, Any]] | None:
     """The rows of a JSON file that is a list of objects; None for any other file."""
     try:
-        rows = json.loads(path.read_text("utf-8-sig"))
-    except (ValueError, RecursionError, OSError):
+        rows = parse_document(path.read_bytes())
+    except (ValueError, OSError):
         return None
     return rows if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows) else None
 

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from medvistagym_core.environment.questions._pictures import picture_bytes
-from medvistagym_core.environment.questions._source import MAX_ROWS, EmbeddedPicture, SourceRow, too_many_rows
+from medvistagym_core.environment.questions._source import (
+    MAX_ROWS,
+    EmbeddedPicture,
+    SourceRow,
+    require_few_columns,
+    too_many_rows,
+)
+from medvistagym_core.imaging import MAX_INFLATION
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +31,10 @@ if TYPE_CHECKING:
 _MAX_CACHED_GROUP_BYTES: Final = 32 * 2**20
 """A column of a row group that is at most so large is read whole, and the last one is kept."""
 _BATCH_ROWS: Final = 1024
+_FEW_ROWS: Final = 64
+"""Rows of a parquet file that are read at once: a text that is stored once may be that of every row."""
+_MAX_INFLATED_BYTES: Final = 64 * 2**20
+"""Most bytes that a column of a row group, or all texts of a file, may have that grow more than `MAX_INFLATION` times."""
 
 
 class ParquetSource:
@@ -61,8 +72,10 @@ class ParquetSource:
             file = self._file(number)
             embedded = [name for name in file.schema_arrow.names if holds_bytes(file.schema_arrow.field(name).type)]
             read, present = _text_columns(file, embedded)
-            row = self._starts[number]
-            for batch in file.iter_batches(_BATCH_ROWS, columns=read):
+            row, size, stored = self._starts[number], 0, path.stat().st_size
+            for batch in file.iter_batches(_FEW_ROWS, columns=read):
+                size += batch.nbytes
+                _check_inflation(path, size, stored, "its texts")
                 columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
                 for place in range(batch.num_rows):
                     values = {name: cells[place] for name, cells in columns.items()}
@@ -162,9 +175,22 @@ def open_parquet(path: Path) -> pq.ParquetFile:
             f"{path.name}: reading parquet needs pyarrow: pip install 'medvistagym-core[tables]'"
         ) from None
     try:
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path.name} is no parquet file: {str(error).splitlines()[0][:200]}") from None
+    require_few_columns(path.name, file.metadata.num_columns)
+    for group in range(file.metadata.num_row_groups):
+        meta = file.metadata.row_group(group)
+        for part in (meta.column(number) for number in range(meta.num_columns)):
+            what = f"the column {part.path_in_schema[:40]!r}"
+            _check_inflation(path, part.total_uncompressed_size, part.total_compressed_size, what)
+    return file
+
+
+def _check_inflation(path: Path, size: int, stored: int, what: str) -> None:
+    if size > max(_MAX_INFLATED_BYTES, MAX_INFLATION * stored):
+        grown = f"{what} would grow from {stored:,} bytes to {size / 2**20:,.0f} MiB"
+        raise ValueError(f"{path.name}: {grown}, and at most {MAX_INFLATION} times as much is read")
 
 
 def load_saved_dataset(folder: Path) -> DatasetSource:

@@ -9,19 +9,21 @@ import os
 import tempfile
 import threading
 import zipfile
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from cachetools import LRUCache
 
-from medvistagym_core.imaging import Image, Reader
+from medvistagym_core.imaging import Image, Reader, check_decoded_size
 
 MAX_PICTURE_BYTES: Final = 2**30
 """The largest file that is read as a picture."""
 MAX_RECENT_BYTES: Final = 64 * 2**20
 _MAX_SHOWN_CHARS: Final = 120
 _MAX_LISTED: Final = 5_000_000
+_COPY_BYTES: Final = 2**20
 
 
 class PictureFolder:
@@ -51,10 +53,12 @@ class PictureFolder:
                 continue
             if not zipfile.is_zipfile(root):
                 raise ValueError(f"{root.name} is neither a folder nor a zip archive")
-            with self._archive(number) as archive:
-                self._members[number] = {
-                    entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()
-                }
+            try:
+                with self._archive(number) as archive:
+                    entries = archive.infolist()
+            except (zipfile.BadZipFile, OSError, ValueError) as error:
+                raise ValueError(f"{root.name} is a damaged zip archive: {error}") from None
+            self._members[number] = {entry.filename: entry.file_size for entry in entries if not entry.is_dir()}
 
     def problem(self, path: str) -> str | None:
         """Why a picture cannot be read from here, as far as can be told without decoding it; None when it can."""
@@ -87,12 +91,20 @@ class PictureFolder:
         number, inside = self._find(path) or (0, path)
         if number not in self._members:
             return read_images(self.roots[number] / inside, readers, path)
-        with self._lock:
-            try:
-                data = self._archive(number).read(inside)
-            except (RuntimeError, OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-                raise ValueError(f"{path} in {self.roots[number].name} cannot be read: {error}") from None
-        return decode_picture(data, readers, path)
+        with contextlib.ExitStack() as undo:
+            with self._lock:
+                try:
+                    file = undo.enter_context(_inflate_member(self._archive(number), inside))
+                except (
+                    RuntimeError,
+                    OSError,
+                    zipfile.BadZipFile,
+                    zlib.error,
+                    NotImplementedError,
+                    ValueError,
+                ) as error:
+                    raise ValueError(f"{path} in {self.roots[number].name} cannot be read: {error}") from None
+            return read_images(Path(file.name), readers, path)
 
     def _find(self, path: str) -> tuple[int, str] | None:
         """The root of a path and its name within it."""
@@ -166,6 +178,26 @@ class RecentPictures:
             with self._lock, contextlib.suppress(ValueError):  # larger than the whole cache
                 self._cache[key] = picture
         return picture
+
+
+@contextlib.contextmanager
+def _inflate_member(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
+    """A temporary file with a member of an archive, which is inflated no further than it says.
+
+    Raises:
+        ValueError: It would grow out of proportion.
+        zipfile.BadZipFile: It is damaged.
+    """
+    entry = archive.getinfo(name)
+    check_decoded_size(entry.file_size, entry.compress_size, "it is compressed")
+    with archive.open(entry) as member:
+        block = member.read(_COPY_BYTES)
+        with tempfile.NamedTemporaryFile(prefix="medvistagym-", suffix=_suffix(block, name)) as file:
+            while block:
+                file.write(block)
+                block = member.read(_COPY_BYTES)
+            file.flush()
+            yield file
 
 
 def read_images(path: Path, readers: Sequence[Reader], label: str) -> list[Image]:

@@ -35,6 +35,7 @@ _BASE64_HEADS: Final = (
 _LIST_SEPARATORS: Final = ("\n", "|", ";", ",")
 _PHRASE_SEPARATORS: Final = _LIST_SEPARATORS[:3]  # a phrase may have a comma
 _MAX_LITERAL_CHARS: Final = 20_000
+_MAX_TEXT_CHARS: Final = 1_000_000
 _KIND_NAMES: Final = {
     "multiple_choice": "choice", "multiple-choice": "choice", "multiple choice": "choice", "mcq": "choice",
     "yes/no": "yes_no", "yesno": "yes_no", "boolean": "yes_no", "numeric": "number", "open": "text", "free_text": "text",
@@ -113,6 +114,8 @@ def read_row(
 
 def read_text(value: Any, *, keep_lines: bool = False) -> str:
     """A cell as text: one kind of blank, no blanks around it; numbers and truth values as one would write them."""
+    if isinstance(value, str) and len(value) > _MAX_TEXT_CHARS:
+        raise RowError(f"a text has {len(value):,} characters, and {_MAX_TEXT_CHARS:,} is the most")
     if isinstance(value, str) and not keep_lines:
         return " ".join(value.split())
     if value is None or (isinstance(value, float) and math.isnan(value)):

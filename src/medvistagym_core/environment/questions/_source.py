@@ -7,15 +7,19 @@ takes the memory of its texts.
 from __future__ import annotations
 
 import csv
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from medvistagym_core.tools import parse_document
+
 MAX_ROWS: Final = 1_000_000
 """Most rows of a table: its texts are held in memory."""
 MAX_ROW_BYTES: Final = 64 * 2**20
+_MAX_TABLE_ROW_BYTES: Final = 32 * 2**20  # of CSV, whose reader takes four bytes for a character
+_MAX_CELLS: Final = 100_000
+MAX_COLUMNS: Final = 5_000
+"""Most columns of a table."""
 CONVERSATION_COLUMNS: Final = ("conversations", "conversatons")
 MAX_INLINE_CHARS: Final = 1024
 """The longest text that may be a path; a longer one in a picture column is the picture itself."""
@@ -99,9 +103,10 @@ class LineSource:
             keys: dict[str, None] = {}
             for number, (_, text, _) in enumerate(self._records(0)):
                 keys |= dict.fromkeys(self._parse(text))
-                if number >= 200:
+                if number >= 200 or len(keys) > MAX_COLUMNS:
                     break
             self.columns = tuple(keys)
+        require_few_columns(self.label, len(self.columns))
 
     def rows(self) -> Iterator[SourceRow]:
         for begin, text, line in self._records(self._begin, 2 if self._form == "table" else 1):
@@ -120,17 +125,17 @@ class LineSource:
         """Records from a place in the file on: where each begins, its text, and the number of its first line."""
         parts: list[str] = []
         size, quoted, first, first_line = 0, False, begin, line
+        most = _MAX_TABLE_ROW_BYTES if self._form == "table" else MAX_ROW_BYTES
         with self.path.open("rb") as file:
             file.seek(begin)
             at = begin
-            while raw := file.readline(MAX_ROW_BYTES + 1):
+            while raw := file.readline(most + 1):
                 if not parts:
                     first, first_line, size = at, line, 0
                 size += len(raw)
-                if size > MAX_ROW_BYTES:
+                if size > most:
                     raise ValueError(
-                        f"{self.label}, line {first_line}: a row of more than {MAX_ROW_BYTES // 2**20} MiB, or a quote "
-                        "without end"
+                        f"{self.label}, line {first_line}: a row of more than {most // 2**20} MiB, or a quote without end"
                     )
                 try:
                     parts.append(raw.decode("utf-8-sig" if at == 0 else "utf-8"))
@@ -156,16 +161,18 @@ class LineSource:
                 row["__error__"] = f"it has {len(cells)} cells, and the table {len(self.columns)} columns"
             return row
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            value = parse_document(text)
+        except ValueError as error:
             return {"__error__": f"it is no JSON object ({error})"}
         return (
             value if isinstance(value, dict) else {"__error__": f"it is a JSON {type(value).__name__}, not an object"}
         )
 
     def _cells(self, text: str) -> list[str]:
+        if text.count(self._delimiter) > _MAX_CELLS and text.count('"') < 2:
+            raise ValueError(f"{self.label}: a row has more than {_MAX_CELLS:,} cells")
         csv.field_size_limit(MAX_ROW_BYTES)
-        rows = list(csv.reader(io.StringIO(text), delimiter=self._delimiter))
+        rows = list(csv.reader((f"{line}\n" for line in text.split("\n")), delimiter=self._delimiter))
         return rows[0] if rows else []
 
 
@@ -229,11 +236,9 @@ def read_json_table(path: Path) -> RowsSource:
     if path.stat().st_size > 2**30:
         raise ValueError(f"{path.name} is larger than 1 GiB; write it as JSON lines (.jsonl)")
     try:
-        value = json.loads(path.read_text("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is not in UTF-8; save it as UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is no JSON file ({error})") from None
+        value = parse_document(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path.name} is no JSON file that can be read: {error}") from None
     lists = (
         [value]
         if isinstance(value, list)
@@ -261,13 +266,24 @@ def too_many_rows(label: str) -> str:
     )
 
 
+def require_few_columns(label: str, count: int) -> None:
+    """Refuse a table that is too wide to be one of questions.
+
+    Raises:
+        ValueError: It is.
+    """
+    if count > MAX_COLUMNS:
+        raise ValueError(f"{label} has more than {MAX_COLUMNS:,} columns, which no table of questions has")
+
+
 def _require_few_lines(path: Path) -> None:
-    lines = 0
+    lines = quotes = 0
     with path.open("rb") as file:
         while block := file.read(2**20):
             lines += block.count(b"\n")
+            quotes += block.count(b'"') if path.suffix != ".jsonl" else 0
             # Only quoted cells with line ends could make fewer rows of so many lines.
-            if lines > 4 * MAX_ROWS or (lines > MAX_ROWS + 1 and path.suffix == ".jsonl"):
+            if lines > 4 * MAX_ROWS or (lines > MAX_ROWS + 1 and not quotes):
                 raise ValueError(too_many_rows(path.name))
 
 

@@ -15,13 +15,13 @@ that only such a client has, such as which tools need no approval, is left aside
 from __future__ import annotations
 
 import codecs
-import json
-import tomllib
 from pathlib import Path
 from typing import Literal
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medvistagym_core.tools import parse_document, parse_toml
 
 ImageEncoding = Literal["base64", "data_url", "path"]
 _TABLES = ("servers", "mcpServers")
@@ -80,7 +80,7 @@ def read_servers(path: str | Path) -> list[McpServerConfig]:
     path = Path(path)
     try:
         text = _decode(path.read_bytes())
-        document = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        document = parse_document(text) if path.suffix == ".json" else parse_toml(text)
     except OSError as error:
         raise McpServerError(f"{path}: {error.strerror}") from error
     except ValueError as error:

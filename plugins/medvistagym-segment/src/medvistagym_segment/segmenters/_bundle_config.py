@@ -8,12 +8,13 @@ made of the transforms listed here. Anything else is refused by name.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+
+from medvistagym_core.tools import parse_document
 
 # What reads files or changes only the container, and what places the axes, which the segmenter does itself.
 _IGNORED_TRANSFORMS: Final = frozenset(
@@ -219,7 +220,7 @@ def _read_json(name: str, file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _MAX_CONFIG_BYTES:
             raise refuse_bundle(name, f"{file.name} is longer than {_MAX_CONFIG_BYTES >> 20} MiB")
-        content = json.loads(file.read_text("utf-8"))
+        content = parse_document(file.read_bytes())
     except FileNotFoundError:
         raise refuse_bundle(name, f"it has no {file.parent.name}/{file.name}") from None
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _MAX_VOXELS: Final = 2**27  # after resampling
 _MAX_WINDOWS: Final = 16  # at once, on a GPU
-_MAX_PARAMETERS: Final = 500_000_000  # five times those of the largest network of MONAI's model zoo that segments
+_MAX_MODULES: Final = 10_000  # the largest networks of MONAI's model zoo have some 1,500
 
 
 class MonaiBundleSegmenter:
@@ -155,55 +156,79 @@ def _load_network(config: BundleConfig, file: Path) -> torch.nn.Module:
     from monai.networks import nets
 
     kind: Any = getattr(nets, config.network)
+    weights = _load_weights(config, file)
     try:
-        with _limited_parameters():
+        with _limited_size(file.stat().st_size):
             network: torch.nn.Module = kind(**config.network_options)
-    except _TooManyParametersError:
-        raise refuse_bundle(
-            config.name, f"its {config.network} has more than {_MAX_PARAMETERS:,} parameters, the most that are taken"
-        ) from None
+    except _TooLargeError as error:
+        raise refuse_bundle(config.name, f"its {config.network} has {error}") from None
     except Exception as error:  # noqa: BLE001 whatever MONAI raises on arguments that do not fit each other
         raise refuse_bundle(config.name, f"its {config.network} cannot be made: {_reason(error)}") from None
     try:
-        network.load_state_dict(_load_weights(config, file))
+        network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError, KeyError) as error:
         raise refuse_bundle(config.name, f"its weights do not fit its network: {_reason(error)}") from None
     return network
 
 
-class _TooManyParametersError(Exception):
+class _TooLargeError(Exception):
     pass
 
 
 @contextlib.contextmanager
-def _limited_parameters() -> Iterator[None]:
-    """Stop the making of a network in this thread before its parameters are written to, once there are too many."""
-    from torch.nn.modules.module import register_module_parameter_registration_hook
+def _limited_size(stored_bytes: int) -> Iterator[None]:
+    """Stop the making of a network in this thread once it has more parameters than its weights' file has bytes.
 
-    thread, count = threading.get_ident(), 0
+    Parameters are counted before they are written to.
+    """
+    from torch.nn.modules import module as registration
 
-    def add(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
-        nonlocal count
+    thread, parameters, modules = threading.get_ident(), 0, 0
+
+    def add_parameter(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None) -> None:
+        nonlocal parameters
         if parameter is not None and threading.get_ident() == thread:
-            count += parameter.numel()
-            if count > _MAX_PARAMETERS:
-                raise _TooManyParametersError
+            parameters += parameter.numel()
+            if parameters > stored_bytes:
+                raise _TooLargeError(f"more parameters than its weights' file has bytes, which are {stored_bytes:,}")
 
-    hook = register_module_parameter_registration_hook(add)
+    def add_module(module: torch.nn.Module, name: str, part: torch.nn.Module | None) -> None:
+        nonlocal modules
+        if threading.get_ident() == thread:
+            modules += 1
+            if modules > _MAX_MODULES:
+                raise _TooLargeError(f"more than {_MAX_MODULES:,} layers")
+
+    hooks = [
+        registration.register_module_parameter_registration_hook(add_parameter),
+        registration.register_module_module_registration_hook(add_module),
+    ]
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
 
 
+def _is_deflated(file: Path) -> bool:
+    """Whether a file of torch is compressed, which torch itself never does: it may inflate to anything."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False  # no archive, or a broken one, which torch refuses
+
+
 def _load_weights(config: BundleConfig, file: Path) -> Any:
     """What a file of tensors holds for the network; nothing in it is run."""
     import torch
 
+    if _is_deflated(file):
+        raise refuse_bundle(config.name, f"models/{file.name} is compressed, and torch.save compresses nothing")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
