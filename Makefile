@@ -73,6 +73,7 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	@for bench in $(filter-out %/newcomer.py %/rows.py %/table.py,$(sort $(wildcard benchmarks/*.py))); do echo "$$bench"; $(BIN)/python $$bench || exit 1; done
+	$(BIN)/python benchmarks/table.py
 
 # What is generated: the published schemas, the index of plugins, the references of the command line and of recipes, the table of
 # benchmarks, and the install commands of every page.
@@ -83,6 +84,7 @@ docs: $(INSTALLED)
 	$(BIN)/python -m medvistagym_trl._recipe._reference docs/recipes.md
 	$(BIN)/python benchmarks/table.py
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/readme_pictures.py
 	$(BIN)/python docs/install_sentences.py
 
 # Every distribution as sdist and wheel, into dist/; each wheel is built from its sdist, so that both are whole. What builds them has an

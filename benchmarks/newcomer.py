@@ -3,7 +3,7 @@
     python benchmarks/newcomer.py            the first two roads
     python benchmarks/newcomer.py --train    all three; the last takes a quarter of an hour on two idle cores
 
-Each road is the commands of a page, run as they are printed there in a clone of what is committed. pip's cache is used as it is.
+Each road is the commands of a page, run as they are printed there in a clone of what is committed, with pip's cache as it is.
 `make bench` leaves this out: it installs everything anew.
 """
 

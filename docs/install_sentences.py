@@ -1,7 +1,9 @@
-"""Write the install commands of every README and page as names, or as folders of a clone: `python docs/install_sentences.py`.
+"""Write what depends on where the project is published: install commands and addresses: `python docs/install_sentences.py`.
 
 `PUBLISHED` is the one switch. While the distributions are on no index, a command names folders, with those that it needs of
-this repository, so that it works from the root of a clone. `--check` writes nothing, and fails if one is in the other form.
+this repository, so that it works from the root of a clone. The address of the repository is that of `[project.urls]` in
+the root's pyproject.toml; those of the other distributions and the name in the MCP Registry follow from it. `--check` writes
+nothing, and fails if something is in another form.
 """
 
 from __future__ import annotations
@@ -54,6 +56,26 @@ def rewrite(text: str, published: bool) -> str:
     return _COMMAND.sub(lambda match: match["pip"] + _command(match["what"], published), text)
 
 
+def addressed() -> dict[Path, str]:
+    """The text of every file that holds the project's address, with the one of the root's pyproject.toml in it."""
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["urls"]
+    table = "".join(f'{name} = "{url}"\n' for name, url in urls.items())
+    owner = urls["Repository"].removeprefix("https://github.com/").split("/")[0].lower()
+    found = {}
+    for home, _ in projects().values():
+        file = ROOT / home / "pyproject.toml"
+        found[file] = re.sub(
+            r"(?<=^\[project\.urls\]\n)(?:\w+ = .*\n)+", table, file.read_text("utf-8"), flags=re.MULTILINE
+        )
+    server = ROOT / "plugins" / "medvistagym-mcp"
+    for name in ("server.json", "README.md"):
+        file = server / name
+        found[file] = re.sub(
+            r"\bio\.github\.[\w-]+/(?=medvistagym-mcp\b)", f"io.github.{owner}/", file.read_text("utf-8")
+        )
+    return found
+
+
 def _parse(requirement: str) -> tuple[str, frozenset[str]]:
     match = _REQUIREMENT.fullmatch(requirement)
     if match is None:
@@ -97,15 +119,19 @@ def main() -> int:
     """Rewrite the pages, or with `--check` name those that would change."""
     check = sys.argv[1:] == ["--check"]
     changed = 0
-    for page in pages():
+    for page, after in {**addressed(), **{page: _rewritten(page) for page in pages()}}.items():
         before = page.read_text("utf-8")
-        after = rewrite(before, PUBLISHED)
         if after != before:
             changed += 1
             sys.stdout.write(f"{page.relative_to(ROOT)}\n")
             if not check:
                 page.write_text(after, "utf-8")
     return 1 if check and changed else 0
+
+
+def _rewritten(page: Path) -> str:
+    text = addressed().get(page, page.read_text("utf-8"))
+    return rewrite(text, PUBLISHED)
 
 
 def pages() -> list[Path]:

@@ -68,6 +68,17 @@ def test_a_distribution_is_described_in_full(name: str) -> None:
     assert package.name == name.replace("medvistagym-core", "medvistagym_core").replace("-", "_")
 
 
+def test_every_address_is_that_of_the_root() -> None:
+    sentences = runpy.run_path(str(ROOT / "docs" / "install_sentences.py"))
+    changed = [file for file, text in sentences["addressed"]().items() if file.read_text("utf-8") != text]
+    assert changed == [], "run docs/install_sentences.py"
+    urls = PROJECTS[CORE]["urls"]
+    assert {"Repository", "Issues", "Changelog"} <= urls.keys()
+    assert all(table["urls"] == urls for table in PROJECTS.values())
+    entry = json.loads((ROOT / "plugins" / "medvistagym-mcp" / "server.json").read_text("utf-8"))
+    assert entry["name"] == f"io.github.{urls['Repository'].split('/')[3]}/medvistagym-mcp"
+
+
 def test_versions_are_in_step() -> None:
     (version,) = {table["version"] for table in PROJECTS.values()}
     for name, table in PROJECTS.items():
