@@ -52,7 +52,7 @@ def in_a_child(work: Callable[[], object]) -> int:
         status = 1
         try:
             torch.set_num_threads(1)
-            with open(os.devnull, "w") as nowhere:
+            with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), 1)
                 os.dup2(nowhere.fileno(), 2)
                 work()
