@@ -127,7 +127,7 @@ _TEXT: Final = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 8192,
+    "max_position_embeddings": 32768,
 }
 _ROPE: Final = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [4, 2, 2]}
 _QWEN_VISION: Final = {

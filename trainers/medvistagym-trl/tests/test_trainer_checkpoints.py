@@ -178,7 +178,7 @@ def test_metrics_reach_the_experiment_tracker(registry: Any, make_checkpoint: An
     ("changes", "message"),
     [
         ({"grpo__max_completion": 12}, r"grpo\.max_completion 12 is too little: a result of \w+ takes \d+ tokens"),
-        ({"grpo__max_completion": 9000}, "are more than the 8192 that the model reads"),
+        ({"grpo__max_completion": 40000}, "are more than the 32768 that the model reads"),
         ({"model__lora": {"rank": 2, "targets": ["q_prj"]}, "sft__optimizer": "muon"}, "muon is for the tiny model"),
         ({"model__chat_template": "/nowhere.jinja"}, r"cannot be trained .* No such file .*nowhere\.jinja"),
     ],

@@ -281,6 +281,7 @@ def _quick(recipe: Recipe, checkpoint: bool) -> dict[str, Any]:
         **QUICK_OVERRIDES,
         **(QUICK_EXPLORATION_OVERRIDES if explores else {}),
         **(QUICK_CHECKPOINT_OVERRIDES if checkpoint else {}),
+        "episode.max_calls": min(2, recipe.episode.max_calls),
         "grpo.tail.steps": min(1, recipe.grpo.tail.steps),
         "evaluation.max_tokens": min(48, recipe.evaluation.max_tokens),
         "evaluation.batch": min(16, recipe.evaluation.batch),

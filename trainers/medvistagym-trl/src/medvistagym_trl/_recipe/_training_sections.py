@@ -245,7 +245,7 @@ class GrpoRecipe(Section):
         "episode with all its calls takes.",
     )
     max_turn_tokens: int = Field(
-        512, ge=1, description="Tokens that the policy may write in one turn, where max_completion is measured."
+        512, ge=1, description="Most tokens that the policy writes in one turn, where max_completion is measured."
     )
     save_every: int = Field(25, ge=1, description="Steps between checkpoints.")
     scale: Literal["group", "batch", "none"] = Field(

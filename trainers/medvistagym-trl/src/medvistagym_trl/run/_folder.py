@@ -168,14 +168,18 @@ class RunFolder:
     def _forget_unfinished_steps(self) -> None:
         """Take steps out of `metrics.jsonl` that an interrupted phase will take again, so that each stands there once."""
         lines = self.metrics()
-        kept = [line for line in lines if self.done(line["phase"]) or line["step"] <= self._saved_step(line["phase"])]
+        kept = [
+            line
+            for line in lines
+            if self.done(_stage(line["phase"])) or line["step"] <= self._saved_step(line["phase"])
+        ]
         path = self.path / "metrics.jsonl"
         if path.is_file():
             atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def _saved_step(self, phase: str) -> int:
         """The step of the last whole checkpoint of an interrupted phase; 0 where it begins again."""
-        folder = self.path / "checkpoints" / f"{phase.removesuffix('-validation')}_steps"
+        folder = self.path / "checkpoints" / f"{_stage(phase)}_steps"
         states = folder.glob("checkpoint-*/trainer_state.json")
         return max((int(state.parent.name.partition("-")[2]) for state in states), default=0)
 
@@ -222,6 +226,11 @@ class RunFolder:
         if not is_reference(folder):  # a checkpoint of this run holds its template and pixel budget itself
             model = model.model_copy(update={"chat_template": None, "max_pixels": None, "min_pixels": None})
         return load_model(folder, schemas, model, recipe.episode.action_format, train=train, seed=recipe.seed)
+
+
+def _stage(phase: str) -> str:
+    """The stage that metrics are of: those of its validations stand under a name of their own."""
+    return phase.removesuffix("-validation")
 
 
 def _lock(folder: Path, name: str) -> IO[bytes]:

@@ -29,6 +29,7 @@ from medvistagym_trl.run._supervised import (
     run_sft,
     run_syntax_only_baseline,
 )
+from medvistagym_trl.run._validation import forget_best
 from medvistagym_trl.stages import (
     build_untrained_model,
     decoding_temperatures,
@@ -129,6 +130,7 @@ class TrainingPipeline:
 
     def _run_stage(self, name: str, stage: Callable[[], None]) -> None:
         if self.run_folder.done(name):
+            self._tidy(name)
             return
         alone = name == "perception" or name.startswith("evaluation-")
         torch.manual_seed(self.recipe.seed)
@@ -136,8 +138,13 @@ class TrainingPipeline:
             if self.run_folder.writes or not alone:
                 stage()
         wait_for_ranks()  # the first saves what the others go on with
+        self._tidy(name)
+
+    def _tidy(self, name: str) -> None:
+        """Delete what is needed only to go on with a stage, once it is done."""
         if self.run_folder.writes:
-            shutil.rmtree(self.setup.steps_folder(name), ignore_errors=True)  # needed only to go on with the stage
+            shutil.rmtree(self.setup.steps_folder(name), ignore_errors=True)
+            forget_best(self.setup, name)
 
     def perception(self) -> None:
         """Build the model, or load the one given, and train it to see."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ class ValidationCallback(TrainerCallback):
         play: Plays the validation cases; accuracy and calls a question.
         keep: Keeps the weights as they are.
         log: Is handed the step and the metrics.
-        best: Accuracy of the best validation of an earlier part of the run.
+        before: Accuracies of the validations of an earlier part of the run, in order.
     """
 
     def __init__(
@@ -38,11 +39,13 @@ class ValidationCallback(TrainerCallback):
         play: Callable[[], dict[str, float]],
         keep: Callable[[int, float], None],
         log: Callable[[int, dict[str, float]], None],
-        best: float | None = None,
+        before: Sequence[float] = (),
     ) -> None:
         self._recipe, self._play, self._keep, self._log = recipe, play, keep, log
-        self._best = best
+        self._best: float | None = None
         self._worse = 0
+        for accuracy in before:
+            self._note(accuracy)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Validate the policy that training starts from, where the recipe wants it and training does not go on."""
@@ -58,14 +61,20 @@ class ValidationCallback(TrainerCallback):
         metrics = self._play()
         accuracy = metrics["accuracy"]
         self._log(state.global_step, metrics)
-        if self._best is None or accuracy > self._best:
-            self._best, self._worse = accuracy, 0
+        if self._note(accuracy):
             if self._recipe.keep_best:
                 self._keep(state.global_step, accuracy)
             return
-        self._worse += 1
         if self._recipe.patience and self._worse >= self._recipe.patience:
             control.should_training_stop = True
+
+    def _note(self, accuracy: float) -> bool:
+        """Count a validation; whether it is the best so far."""
+        if self._best is None or accuracy > self._best:
+            self._best, self._worse = accuracy, 0
+            return True
+        self._worse += 1
+        return False
 
 
 def validation_callbacks(
@@ -106,9 +115,9 @@ def validation_callbacks(
             f"({decoding_label(temperature)}), {metrics['calls']:.2f} calls"
         )
 
-    record = setup.folder.checkpoint(_best(phase)) / _RECORD
-    best = float(json.loads(record.read_text("utf-8"))["accuracy"]) if record.is_file() else None
-    return [ValidationCallback(recipe, lambda: on_first_rank(play), keep, log, best)]
+    # Those before the checkpoint that is gone on from; what came after it is validated again.
+    before = [line["accuracy"] for line in setup.folder.metrics() if line["phase"] == f"{phase}-validation"]
+    return [ValidationCallback(recipe, lambda: on_first_rank(play), keep, log, before)]
 
 
 def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:
@@ -119,8 +128,25 @@ def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:
     record = json.loads((best / _RECORD).read_text("utf-8"))
     setup.folder.print_progress(f"{phase} ends with the weights of step {record['step']}, the best validation")
     target: Path = setup.folder.checkpoint(phase)
+    part = target.with_name(f".{phase}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    # The best stays until the stage is done: one that is killed here saves its last weights again before it comes here.
+    shutil.copytree(best, part, copy_function=_link)
     shutil.rmtree(target, ignore_errors=True)
-    best.replace(target)
+    part.replace(target)
+
+
+def forget_best(setup: RunSetup, phase: str) -> None:
+    """Delete the weights of the best validation of a stage that is done."""
+    shutil.rmtree(setup.folder.checkpoint(_best(phase)), ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    """Let a file stand in a second place; a copy of it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _best(phase: str) -> str:

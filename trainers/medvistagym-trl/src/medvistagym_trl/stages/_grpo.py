@@ -187,6 +187,14 @@ class _PrefetchCallback(TrainerCallback):
         self._context.prefetch(self._cases[start : start + self._size])
 
 
+def _turn_limit(recipe: Recipe) -> dict[str, Any]:
+    """The most tokens of one turn, where a completion has room for several; TRL lets one turn fill the whole completion."""
+    grpo = recipe.grpo
+    if grpo.max_completion is not None or recipe.trl.grpo.get("use_vllm"):
+        return {}
+    return {"max_new_tokens": grpo.max_turn_tokens}
+
+
 def train_grpo(
     model: LoadedModel,
     context: RolloutContext,
@@ -227,7 +235,7 @@ def train_grpo(
         max_turns=context.config.limits.max_turns,
         completion=completion,
         folder=folder,
-        generation_kwargs=generation_settings(model.suppressed_tokens, recipe),
+        generation_kwargs=generation_settings(model.suppressed_tokens, recipe) | _turn_limit(recipe),
     )
     trainer = trainer_class(
         model=model.model,
