@@ -103,3 +103,16 @@ def test_the_dense_nodule_is_where_the_region_says() -> None:
         ((box, word),) = item.regions
         x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
         assert word == f"{'upper' if y < 500 else 'lower'} {'left' if x < 500 else 'right'}"
+
+
+@pytest.mark.parametrize("name", SCOUTVQA.tools)
+def test_what_is_asked_for_a_tools_arguments_is_answered_by_arguments_that_it_takes(name: str) -> None:
+    from medvistagym_core.environment import HasArgumentQuestions
+
+    assert isinstance(SCOUTVQA, HasArgumentQuestions)
+    answers = [json.loads(item.answer) for item in ITEMS if item.question in SCOUTVQA.argument_questions(name)]
+    assert len(answers) > 5
+    tool = build_toolbox()[name]
+    for answer in answers:
+        tool.validate({"image": 0, **(answer if isinstance(answer, dict) else {"box": answer})})
+    assert SCOUTVQA.argument_questions("another_tool") == ()
