@@ -138,6 +138,47 @@ def test_two_runs_are_compared_question_by_question(run: Run) -> None:
     assert "... and 6 more" in out
 
 
+def test_questions_that_flipped_are_a_run_of_their_own_with_pictures(run: Run) -> None:
+    run(*PLAY, "--run", "kept", "--images", "shuffled")
+    files = [f"kept/trajectories/mine-test-{name}.jsonl" for name in ("shuffled-images", "no-tools")]
+    out, err = run("eval", "compare", *files, "--show", "1", "--flips", "flipped")
+    assert "8 gained, 0 lost" in out
+    assert "16 episodes of questions that flipped: flipped" in err
+    for name, right in (("first", False), ("second", True)):
+        (file,) = Path("flipped", name).glob("*.jsonl")
+        episodes = list(TrajectoryReader(file))
+        assert [bool(each.outcome.correct) for each in episodes] == [right] * 8
+        pictures = {path.stem for path in Path("flipped", name, "images").glob("*.png")}
+        assert pictures == {image.picture for each in episodes for image in each.images}
+    assert json.loads(run("view", "flipped", "--export", "page.html", "--json")[0])["episodes"] == 16
+    _, err = run("eval", "compare", *files, "--flips", "flipped", code=2)
+    assert "flipped is there already" in err
+    (same,) = json.loads(run("eval", "compare", files[0], files[0], "--json")[0])
+    assert same["changes"] == []
+
+
+def test_scores_are_drawn(run: Run) -> None:
+    pytest.importorskip("matplotlib")
+    run(*PLAY, "--run", "kept", "--images", "blank", "--protocol", "strict,llava-med", "--plot", "scores.svg")
+    drawn = Path("scores.svg").read_text("utf-8")
+    assert drawn.startswith("<?xml")
+    run("score", "kept", "--plot", "scores.png")
+    assert Path("scores.png").read_bytes()[:4] == b"\x89PNG"
+    _, err = run("score", "kept", "--plot", "scores.gif", code=2)
+    assert "--plot: scores are drawn as .svg or .png, not as 'scores.gif'" in err
+
+
+def test_an_argument_is_told_to_one_task_of_several(run: Run) -> None:
+    _, err = run(
+        *("eval", "--policy", "bright", "--tools", "none", "--task", "mine.jsonl,other.jsonl"),
+        *("--task-arg", "other.jsonl.test_share=0.5", "--task-arg", "abstention=unclear"),
+    )
+    assert "mine test: 8 questions" in err
+    assert "other test: 3 questions" not in err
+    _, err = run("eval", "--policy", "bright", "--task", "mine.jsonl", "--task-arg", "other.split=x", code=2)
+    assert "has no argument 'other'" in err
+
+
 def test_several_tasks_at_once_and_several_samplings(run: Run) -> None:
     out, err = run(
         "eval", "--policy", "bright", "--tools", "none", "--task", "mine.jsonl,other.jsonl", "--samples", "2"

@@ -24,7 +24,7 @@ from medvistagym_core.cli._console import print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError, format_error, is_usage
 from medvistagym_core.cli._parser import CommandParser
 
-__all__ = ["GROUPS", "build_parser", "main", "run_program"]
+__all__ = ["GROUPS", "SUBCOMMANDS", "build_parser", "main", "run_program"]
 
 GROUPS: Final[dict[str, str]] = {
     "plugins": "which plugins are installed, why one did not load, and which others exist",
@@ -49,6 +49,11 @@ GROUPS: Final[dict[str, str]] = {
     "completion": "print what lets a shell complete commands, flags and tools",
 }
 
+SUBCOMMANDS: Final[dict[str, str]] = {
+    "eval compare": "compare two evaluations question by question, and look at the questions that flipped",
+}
+"""Commands of two words beside the groups, which are commands themselves."""
+
 _NEGATIVE: Final = re.compile(r"-\.?\d[\d.,;eE+\s-]*(°|deg(rees?)?)?|-(inf|infinity|nan)", re.IGNORECASE)
 
 
@@ -56,15 +61,15 @@ def build_parser(group: str) -> argparse.ArgumentParser:
     """Return the full parser of one command group.
 
     Args:
-        group: A key of `GROUPS`.
+        group: A key of `GROUPS` or `SUBCOMMANDS`.
     """
     parser = CommandParser(
         prog=f"medvistagym {group}",
-        description=_as_sentence(GROUPS[group]),
+        description=_as_sentence({**GROUPS, **SUBCOMMANDS}[group]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    importlib.import_module(f"medvistagym_core.cli._{group}").configure(parser)
+    importlib.import_module(f"medvistagym_core.cli._{group.replace(' ', '_')}").configure(parser)
     return parser
 
 
@@ -141,7 +146,9 @@ def _run(arguments: list[str]) -> int:
         print_text(f"medvistagym {core_version()}")
         return 0
     group, *rest = arguments
-    if group not in GROUPS:
+    if rest and f"{group} {rest[0]}" in SUBCOMMANDS:
+        group, rest = f"{group} {rest[0]}", rest[1:]
+    if group not in GROUPS and group not in SUBCOMMANDS:
         from difflib import get_close_matches
 
         nearest = get_close_matches(group, GROUPS, n=1)

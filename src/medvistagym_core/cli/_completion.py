@@ -81,13 +81,15 @@ def complete_words(words: list[str]) -> list[str]:
     Args:
         words: The command line after the program's name; the last word is the one that is begun, or empty.
     """
-    from medvistagym_core.cli import GROUPS, build_parser
+    from medvistagym_core.cli import GROUPS, SUBCOMMANDS, build_parser
 
     *before, begun = words
     if not before:
         return _fitting(begun, [*GROUPS, "--help", "--version"] if begun.startswith("-") else GROUPS)
     group, *rest = before
-    if group not in GROUPS:
+    if rest and f"{group} {rest[0]}" in SUBCOMMANDS:
+        group, rest = f"{group} {rest[0]}", rest[1:]
+    elif group not in GROUPS:
         return []
     parser = build_parser(group)
     commands = next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)  # noqa: SLF001

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from medvistagym_core.cli import GROUPS, build_parser
+from medvistagym_core.cli import GROUPS, SUBCOMMANDS, build_parser
 
 __all__ = ["reference"]
 
@@ -31,10 +31,11 @@ def reference() -> str:
     """Return the reference as Markdown."""
     with _fixed_width():
         parts = [_HEAD]
-        for group in GROUPS:
+        every = {**GROUPS, **SUBCOMMANDS}
+        for group in sorted(every, key=lambda name: list(GROUPS).index(name.split()[0])):
             parser = build_parser(group)
             commands = _commands(parser)
-            parts.append(f"## {parser.prog}\n\n{GROUPS[group][0].upper()}{GROUPS[group][1:]}.\n")
+            parts.append(f"## {parser.prog}\n\n{every[group][0].upper()}{every[group][1:]}.\n")
             if not commands:
                 parts.append(_help(parser))
             for command in commands:

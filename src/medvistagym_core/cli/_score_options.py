@@ -66,6 +66,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where scores are written."""
     parser.add_argument("--scores", metavar="FILE", type=Path, help="write the scores there (JSON)")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the scores there as a page in Markdown")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the scores there, as .svg or .png")
     parser.add_argument(
         "--rows",
         metavar="FILE",
@@ -87,7 +88,11 @@ def check_report_options(options: argparse.Namespace) -> None:
     Raises:
         UsageError: There is no such folder.
     """
-    for file in (options.scores, options.markdown, options.rows):
+    from medvistagym_core.scoring import PLOT_FORMATS
+
+    if options.plot is not None and options.plot.suffix.lower() not in PLOT_FORMATS:
+        raise UsageError(f"--plot: scores are drawn as {' or '.join(PLOT_FORMATS)}, not as {options.plot.name!r}")
+    for file in (options.scores, options.markdown, options.rows, options.plot):
         if file is not None and not file.parent.is_dir():
             raise UsageError(f"{file}: the folder {file.parent} does not exist")
 
@@ -155,8 +160,13 @@ def write_report(options: argparse.Namespace, report: EvaluationReport, scored: 
     Raises:
         CommandError: One cannot be written.
     """
-    from medvistagym_core.scoring import format_markdown
+    from medvistagym_core.scoring import format_markdown, plot_report
 
+    try:
+        if options.plot is not None:
+            plot_report(report, options.plot)
+    except ValueError as error:
+        raise CommandError(f"--plot: {error}") from error
     try:
         if options.scores is not None:
             report.save(options.scores)

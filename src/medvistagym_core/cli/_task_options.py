@@ -36,7 +36,8 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="an argument of the task, such as path=FOLDER (`tasks show` lists them); may be given again",
+        help="an argument of the task, such as path=FOLDER (`tasks show` lists them); TASK.NAME=VALUE tells one of several "
+        "tasks alone; may be given again",
     )
     parser.add_argument(
         "--column",
@@ -48,8 +49,15 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="refuse a table with rows that cannot be used")
 
 
-def task_arguments(options: argparse.Namespace) -> dict[str, Any]:
+def task_arguments(
+    options: argparse.Namespace, reference: str | None = None, references: Sequence[str] = ()
+) -> dict[str, Any]:
     """The arguments that `--task-arg`, `--column` and `--strict` give.
+
+    Args:
+        options: With those of `add_task_options`.
+        reference: The task that is told them.
+        references: All tasks that were named: an argument that begins with the name of one is for it alone.
 
     Raises:
         UsageError: One is not NAME=VALUE.
@@ -59,7 +67,12 @@ def task_arguments(options: argparse.Namespace) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"--task-arg takes NAME=VALUE such as path=data/slake, not {text!r}")
-        _set(arguments, name, _parsed(value))
+        for each in references:
+            if name.startswith(f"{each}."):
+                name = name.removeprefix(f"{each}.") if each == reference else ""
+                break
+        if name:
+            _set(arguments, name, _parsed(value))
     for text in options.column:
         part, equals, column = text.partition("=")
         if not equals or not part or not column:
@@ -88,7 +101,6 @@ def find_tasks(options: argparse.Namespace, registry: Registry, *, name: str | N
     if (named is None) == (options.task_file is None):
         given = "one of them, not both" if named is not None else "one of them"
         raise UsageError(f"name a task with --task NAME, or a question table with --task-file FILE: {given}")
-    arguments = task_arguments(options)
     references = [options.task_file] if named is None else [part.strip() for part in named.split(",") if part.strip()]
     if options.task_file is not None and options.task_file in registry.tasks:
         references = [f"./{options.task_file}"]
@@ -97,7 +109,7 @@ def find_tasks(options: argparse.Namespace, registry: Registry, *, name: str | N
     if len(set(references)) < len(references):
         raise UsageError(f"--task names a task twice: {named}")
     try:
-        return [make_task(registry, reference, arguments) for reference in references]
+        return [make_task(registry, each, task_arguments(options, each, references)) for each in references]
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -1,0 +1,62 @@
+"""The episodes of questions that two runs scored differently, as a run of its own that the viewer opens."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from medvistagym_core.scoring._run import RunComparison, find_run_files
+from medvistagym_core.trajectories import TrajectoryReader
+
+
+def write_flips(first: str | Path, second: str | Path, comparisons: Sequence[RunComparison], folder: Path) -> int:
+    """Write the episodes of flipped questions of two runs, in folders `first` and `second`.
+
+    Args:
+        first: The first run.
+        second: The second one.
+        comparisons: What `compare_runs` found of them.
+        folder: Where to; it must not exist, or be empty.
+
+    Returns:
+        How many episodes there are; nothing is written where there are none.
+
+    Raises:
+        ValueError: The folder holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is there already and is not empty; name another folder")
+    flipped = {(each.task, each.split, change.case) for each in comparisons for change in each.changes}
+    count = 0
+    for name, run, conditions in (
+        ("first", first, {each.first for each in comparisons}),
+        ("second", second, {each.second for each in comparisons}),
+    ):
+        for file in find_run_files(run):
+            if file.condition in conditions:
+                count += _copy(file.path, folder / name, flipped)
+    return count
+
+
+def _copy(file: Path, folder: Path, flipped: set[tuple[str, str, str]]) -> int:
+    """Copy the lines of flipped questions, the lock of their tools, and their pictures."""
+    episodes = [
+        each for each in TrajectoryReader(file) if (each.task, each.split, each.id.partition("#")[0]) in flipped
+    ]
+    if not episodes:
+        return 0
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    lock = file.with_suffix(".lock.json")
+    if lock.is_file():
+        shutil.copyfile(lock, folder / lock.name)
+    part = folder / f".{file.name}.part"
+    with part.open("w", encoding="utf-8") as out:
+        out.writelines(f"{episode.model_dump_json(round_trip=True)}\n" for episode in episodes)
+    for picture in {image.picture for episode in episodes for image in episode.images}:
+        source = file.parent / "images" / f"{picture}.png"
+        if source.is_file():
+            shutil.copyfile(source, images / source.name)
+    part.replace(folder / file.name)
+    return len(episodes)
