@@ -130,7 +130,8 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
     if kind == "extra_forbidden":
         near = closest_match(where, list(names))
         guess = f"; did you mean {near}? It takes {fields}." if near else f"; it takes {fields}, and nothing else."
-        return f"{tool} has no argument {where[:_MAX_WORD]}{guess}"
+        shown = where[:_MAX_WORD] if where.isprintable() else ascii(where[:_MAX_WORD])
+        return f"{tool} has no argument {shown}{guess}"
     argument = str(first["loc"][0]) if first["loc"] else ""
     annotation = strip_annotated(names[argument].annotation) if argument in names else None
     if kind == "value_error":
