@@ -136,7 +136,8 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
             if suggestion
             else f"; it takes {fields}, and nothing else."
         )
-        return f"{tool} has no argument {where[:_MAX_WORD]}{guess}"
+        quoted = where[:_MAX_WORD] if where.isprintable() else ascii(where[:_MAX_WORD])
+        return f"{tool} has no argument {quoted}{guess}"
     argument = str(first["loc"][0]) if first["loc"] else ""
     annotation = strip_annotated(names[argument].annotation) if argument in names else None
     if kind == "value_error":

@@ -92,15 +92,33 @@ def nested(depth: int) -> bytes:
     return meta() + opening * depth
 
 
-def items(count: int, body: bytes) -> bytes:
-    sequence = element(0x5200, 0x9230, b"SQ", length=0xFFFFFFFF)
-    return meta() + sequence + body * count + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0) + image(2, 2) + pixels()
+def items(
+    count: int,
+    body: bytes,
+    before: bytes | None = None,
+    head: bytes | None = None,
+    filling: bytes | None = None,
+    sequence: int = 0x9230,
+) -> bytes:
+    opening = element(0x5200, sequence, b"SQ", length=0xFFFFFFFF)
+    groups = opening + body * count + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    return (head or meta()) + (before or image(2, 2)) + groups + (filling or pixels())
 
 
+POSITION = element(0x20, 0x9113, b"SQ", length=0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+POSITION += element(0x20, 0x32, b"DS", b"1\\2\\3 ") + struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+GROUPS = struct.pack("<HHI", 0xFFFE, 0xE000, len(POSITION)) + POSITION
 EMPTY_FRAGMENT = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
 UNDEFINED_ITEM = struct.pack("<HHIHHI", 0xFFFE, 0xE000, 0xFFFFFFFF, 0xFFFE, 0xE00D, 0)
 BOMBS: dict[str, Callable[[], bytes]] = {
     "frames without end": lambda: meta() + image(2, 2, frames="1e300") + pixels(),
+    "compressed frames that are not there": lambda: items(1, GROUPS, image(8, 8, frames="99999"), meta(RLE), sequence=0x9229,
+        filling=encapsulated(rle(128))),
+    "frames of one pixel with functional groups": lambda: items(1, GROUPS, image(1, 1, frames="99999"), sequence=0x9229,
+        filling=pixels(bytes(100_000))),
+    "frames of one pixel with groups of their own": lambda: items(
+        20_000, GROUPS, image(1, 1, frames="20000"), filling=pixels(bytes(20_000)), sequence=0x9230
+    ),
     "pixels without end": lambda: meta() + image(65535, 65535, 16, frames="999999999") + pixels(),
     "frames of one pixel": lambda: meta() + image(1, 1, frames=str(4 * MIB)) + pixels(bytes(4 * MIB)),
     "frames of one bit": lambda: meta() + image(1, 1, 1, frames=str(8 * MIB)) + pixels(bytes(MIB)),
@@ -149,4 +167,4 @@ def test_a_bomb_costs_little(
     file.write_bytes(BOMBS[name]())
     said = costs.assert_cheap(record_property, "dicom", name, file, path("MR_small_jp2klossless.dcm"))
     said = said.removeprefix("ValueError: ")
-    assert said.startswith(("too_large: bomb.dcm: ", "corrupt: bomb.dcm: ", "[<image 2x2 ", "[<image 64x64 "))
+    assert said.startswith(("too_large: bomb.dcm: ", "corrupt: bomb.dcm: ", "[<image 2x2 ", "[<image 64x64 ", "[<image 99999x1x1 ", "[<image 20000x1x1 "))

@@ -15,6 +15,7 @@ PHOTOMETRICS: Final = (
 )  # fmt: skip
 GREY_PHOTOMETRICS: Final = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 MAX_FRAMES: Final = 100_000
+_ITEM_BYTES: Final = 8  # of the item that each compressed frame begins with
 NATIVE_SYNTAXES: Final = frozenset((IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED))
 _FLOAT_BITS: Final = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 # Spelling without blanks and underscores -> defined term; writers vary both, and the case.
@@ -145,6 +146,9 @@ def _check_growth(dataset: DicomDataset, pixel_format: PixelFormat) -> None:
     is_deflated = dataset.source.deflated_at is not None
     if not is_deflated and dataset.transfer_syntax in NATIVE_SYNTAXES and pixel_format.bits_allocated > 1:
         return  # then the file is as large as its pixels
+    if dataset.transfer_syntax not in NATIVE_SYNTAXES and _ITEM_BYTES * pixel_format.frames > dataset.source.size:
+        held = f"it has {pixel_format.frames} compressed frames, and {dataset.source.size} bytes hold fewer"
+        raise DicomError("corrupt", f"{dataset.source.name}: {held}")
     pixels = pixel_format.rows * pixel_format.columns * pixel_format.frames
     need = pixel_format.decoded_bytes
     if is_deflated:
