@@ -73,7 +73,9 @@ class _ReferenceBundle:
         # DICOM's columns run to the left and its rows to the back; MONAI's axes run to the right and to the front
         affine = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0]) * torch.tensor([*spacing[::-1], *[1.0] * (4 - axes)]))
         source = MetaTensor(torch.as_tensor(np.ascontiguousarray(to_grayscale_array(image).T))[None], affine=affine)
-        x: Any = transforms.Orientation("RAS" if config.flip else "LPS")(source) if axes == 3 else source
+        ends = (("L", "R"), ("P", "A"), ("I", "S"))  # of its axes; MONAI 1.6 warns where they are left out
+        turn = transforms.Orientation("RAS" if config.flip else "LPS", labels=ends)
+        x: Any = turn(source) if axes == 3 else source
         for step in config.steps:
             if isinstance(step, Spacing):
                 x = transforms.Spacing(step.pixdim, mode="bilinear")(x)
