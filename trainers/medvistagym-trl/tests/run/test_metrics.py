@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medvistagym_core.environment import step_episodes
-from medvistagym_trl._recipe import GrpoRecipe, WatchRecipe
+from medvistagym_trl._recipe import GrpoRecipe, ValidationRecipe, WatchRecipe
 from medvistagym_trl.run import DriftDetector, GrpoLogCallback, episode_metrics
 
 TURNS = (
@@ -134,3 +134,51 @@ def test_what_follows_a_report(action: Any, rate: float, stops: bool) -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
     assert control.should_training_stop is stops
     assert any("did not fit" in line for line in progress)
+
+
+@pytest.mark.parametrize("found", [4, None])
+def test_the_best_weights_come_back_with_a_fresh_optimiser(found: int | None) -> None:
+    progress: list[str] = []
+    run: Any = SimpleNamespace(log=lambda *_: None, print_progress=progress.append)
+    watch = WatchRecipe(action="restore_best")
+    recipe = GrpoRecipe(watch=watch, validation=ValidationRecipe(every=2))
+    log: Any = SimpleNamespace(write=lambda *_: None)
+    callback = GrpoLogCallback(run, "grpo", recipe, log, restore=lambda: found)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight])
+    weight.grad = torch.ones(1)
+    optimizer.step()
+    logs = {"loss": 0.1, "completions/mean_length": 9.0, "calls": 1.0, "lost_results": 0.5}
+    state = SimpleNamespace(global_step=3, max_steps=10)
+    callback.on_log(None, state, SimpleNamespace(), logs, optimizer=optimizer)
+    assert (len(optimizer.state) == 0) is (found is not None)
+    assert any("the weights of step 4 are restored" in line for line in progress) is (found is not None)
+
+
+def test_restoring_the_best_needs_validations() -> None:
+    with pytest.raises(ValueError, match=r"restore_best needs validations that keep the best: set validation\.every"):
+        GrpoRecipe(watch=WatchRecipe(action="restore_best"))
+
+
+def test_an_episode_that_shows_what_was_reported_is_penalised(context: Any) -> None:
+    seen = play(context, 4)
+    idle, busy = context.make_episode(0), next(episode for episode in seen if episode.calls)
+    idle.submit_turn("<answer>dark</answer>")
+    steps = [{"completions/mean_length": 6.0, "calls": calls} for calls in [0.7] * 20 + [0.01] * 30]
+    drift = DriftDetector(WatchRecipe(action="penalise", penalty=0.5))
+    assert drift.penalty(idle) == 0
+    for step in steps:
+        drift.update(step)
+    assert (drift.penalty(idle), drift.penalty(busy)) == (0.5, 0)
+    again = GrpoLogCallback(
+        SimpleNamespace(),
+        "grpo",
+        GrpoRecipe(watch=WatchRecipe(action="penalise")),
+        SimpleNamespace(),
+        before=steps,  # type: ignore[arg-type]
+    )  # a run that goes on knows what was reported
+    assert again.penalty(idle) == 0.25
+    warned = DriftDetector()
+    for step in steps:
+        warned.update(step)
+    assert warned.penalty(idle) == 0

@@ -11,7 +11,9 @@ from medvistagym_trl._recipe import ValidationRecipe
 from medvistagym_trl.run import ValidationCallback
 
 
-def train(accuracies: list[float], *, best: float | None = None, **settings: Any) -> tuple[list[int], int, list[Any]]:
+def train(
+    accuracies: list[float], *, before: tuple[float, ...] = (), **settings: Any
+) -> tuple[list[int], int, list[Any]]:
     """Steps whose weights were kept, the last step, and what was logged."""
     kept: list[int] = []
     logged: list[Any] = []
@@ -21,7 +23,7 @@ def train(accuracies: list[float], *, best: float | None = None, **settings: Any
         lambda: {"accuracy": next(left)},
         lambda step, accuracy: kept.append(step),
         lambda step, metrics: logged.append((step, metrics["accuracy"])),
-        best,
+        before,
     )
     control = SimpleNamespace(should_training_stop=False)
     step = 0
@@ -45,7 +47,11 @@ def test_training_stops_when_it_has_not_become_better_for_long_enough() -> None:
 
 
 def test_a_run_that_goes_on_keeps_what_was_better_before() -> None:
-    assert train([0.2, 0.5, 0.6], best=0.55)[0] == [6]
+    assert train([0.2, 0.5, 0.6], before=(0.55,))[0] == [6]
+
+
+def test_a_run_that_goes_on_counts_the_validations_that_were_no_better_before() -> None:
+    assert train([0.2, 0.5, 0.6], before=(0.55, 0.3), patience=3)[1] == 4
 
 
 def test_nothing_is_kept_where_the_last_weights_are_wanted() -> None:

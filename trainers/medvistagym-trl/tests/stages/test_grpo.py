@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,3 +166,31 @@ def test_the_cases_of_a_group_are_dealt_once(context: Any, task: Any, monkeypatc
     fresh.prefetch([2, 3])
     fresh.close()
     assert set(dealt) <= {0, 1, 2, 3}
+
+
+def test_groups_without_a_difference_in_reward_can_be_dropped(context: Any, recipe: Any, tmp_path: Path) -> None:
+    settings = recipe.with_overrides({"grpo.zero_variance": "drop", "grpo.steps": 1, "grpo.parts": 1})
+    model = build_untrained_model(recipe.model, context, 0)
+
+    class OneGroupAlike(Scripted):
+        def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+            BatchedToolGRPOTrainer._write_turns(self, prompt_ids, *args, **kwargs)
+            answers = ["unclear"] * 4 + ["bright", "unclear", "bright", "unclear"]
+            turns = [f"<answer>{answer}</answer><|im_end|>" for answer in answers]
+            return [self.processing_class.tokenizer(turn)["input_ids"] for turn in turns], None
+
+    trainer: Any = train_grpo(
+        model,
+        context,
+        settings,
+        cases=range(2),
+        completion=64,
+        folder=tmp_path,
+        record=collect([]),
+        trainer_class=OneGroupAlike,
+    )
+    scored = trainer.scored
+    assert (scored["advantages"] != 0).tolist() == [False] * 4 + [True] * 4
+    counted = scored["completion_mask"] * scored["tool_mask"]
+    assert counted.any(1).tolist() == [False] * 4 + [True] * 4
+    assert int(scored["num_items_in_batch"]) == int(counted.sum())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from medvistagym_core.environment import step_episodes
 from medvistagym_core.plugins import Registry
 from medvistagym_core.tools import ToolCall
 from medvistagym_trl._recipe import load_recipe
-from medvistagym_trl.model import IGNORE_INDEX, ImageFields, encode_for_training, load_model
+from medvistagym_trl.model import IGNORE_INDEX, SUPPORTED_MODELS, ImageFields, encode_for_training, load_model
 from medvistagym_trl.rollout import make_rollout_context
 from medvistagym_trl.run import load_trained_policy
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, SamplingPolicy, train_grpo
@@ -23,17 +26,28 @@ CALLS = (
     ToolCall(name="mirror", arguments={"image": 0}),
     ToolCall(name="shade", arguments={"image": 0, "box": [250, 250, 500, 500]}),
 )
+
+
+def load_formats() -> Any:
+    """The formats of `tests/families.py`, from which the table in the documentation is made."""
+    spec = importlib.util.spec_from_file_location("trl_test_families", Path(__file__).parents[1] / "families.py")
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+FAMILIES = load_formats()
 FORMATS = [
-    pytest.param(("qwen3_vl", "qwen3_vl", "native"), id="qwen3_vl"),
-    pytest.param(("qwen3_5", "qwen3_5_think", "native"), id="qwen3_5-xml-think"),
-    pytest.param(("qwen2_5_vl", "qwen2_5_vl", "text"), id="qwen2_5_vl-text"),
-    pytest.param(("qwen2_5_vl", "qwen2_5_vl", "native"), id="qwen2_5_vl"),
-    pytest.param(("qwen3_5", "qwen3_5_think", "text"), id="qwen3_5-text-think"),
-    pytest.param(("gemma4", "gemma4_v5", "native"), id="gemma4"),
-    pytest.param(("internvl", "internvl", "native"), id="internvl"),
-    pytest.param(("smolvlm", "smolvlm", "native"), id="smolvlm"),
-    pytest.param(("lfm2_vl", "lfm2_2_5_vl", "native"), id="lfm2_vl"),
+    pytest.param((each.family, each.template, each.action_format), id=each.id) for each in FAMILIES.TESTED_FORMATS
 ]
+
+
+def test_the_documentation_lists_what_is_tested() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "training.md").read_text("utf-8")
+    assert page == FAMILIES.with_table(page)
+    assert {each.family for each in FAMILIES.TESTED_FORMATS} == set(SUPPORTED_MODELS)
 
 
 def collect(episodes: list[Any]) -> Any:

@@ -182,10 +182,13 @@ class WatchRecipe(Section):
     Means over the last ten steps are compared; each trend is reported once.
     """
 
-    action: Literal["warn", "lower_rate", "stop"] = Field(
+    action: Literal["warn", "lower_rate", "penalise", "restore_best", "stop"] = Field(
         "warn",
-        description="What follows a report: nothing else, half the learning rate from then on, or the end of the stage.",
+        description="What follows a report: nothing else; half the learning rate from then on; a penalty on the episodes that "
+        "show it (long turns, no call, turns that cannot be read; other trends are only reported); the weights of the best "
+        "validation so far, with a fresh optimiser; or the end of the stage.",
     )
+    penalty: float = Field(0.25, gt=0, description="What penalise takes from the reward of an episode, for each trend.")
     max_length_growth: float = Field(2.0, gt=1, description="How many times longer than at first turns may become.")
     min_tool_use: float = Field(
         0.2, ge=0, lt=1, description="Share of the most calls an episode that calls may fall to."
@@ -253,6 +256,11 @@ class GrpoRecipe(Section):
         description="What advantages are divided by: the spread of rewards in a group, in the batch, or nothing. By group, "
         "the little that a superfluous call costs weighs as much as a right answer.",
     )
+    zero_variance: Literal["keep", "drop"] = Field(
+        "keep",
+        description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
+        "loss and their divergence (beta) is learnt from; dropped, they count nothing.",
+    )
     watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     parity: ParityRecipe = Field(ParityRecipe(), description="The parity certificate.")
     tail: TailCurriculumRecipe = Field(TailCurriculumRecipe(), description="Tail curriculum.")
@@ -266,4 +274,6 @@ class GrpoRecipe(Section):
                 raise ValueError(
                     f"{self.completions} completions cannot be split evenly with {name} {value}; {near} can"
                 )
+        if self.watch.action == "restore_best" and not (self.validation.every and self.validation.keep_best):
+            raise ValueError("watch.action restore_best needs validations that keep the best: set validation.every")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from transformers import TrainerCallback
@@ -46,14 +46,28 @@ class GrpoLogCallback(RunLogCallback):
         phase: The stage.
         recipe: Its settings.
         trajectories: Where episodes are kept: of the first step, the last, and those with a checkpoint.
+        restore: Puts the weights of the best validation into the model; the step they are of, or None without any.
+        before: Metrics of the steps of an earlier part of the run.
     """
 
-    def __init__(self, run: RunFolder, phase: str, recipe: GrpoRecipe, trajectories: TrainingTrajectoryLog) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        phase: str,
+        recipe: GrpoRecipe,
+        trajectories: TrainingTrajectoryLog,
+        *,
+        restore: Callable[[], int | None] = lambda: None,
+        before: Iterable[Mapping[str, float]] = (),
+    ) -> None:
         super().__init__(run, phase)
         self._recipe, self._trajectories = recipe, trajectories
         self._drift = DriftDetector(recipe.watch)
         self._drifted = False
+        self._restore = restore
         self._episodes: Sequence[Episode] = ()
+        for metrics in before:
+            self._drift.update(metrics)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Write a line of metrics, and act on what they show."""
@@ -68,6 +82,20 @@ class GrpoLogCallback(RunLogCallback):
             scheduler = getattr(kwargs["lr_scheduler"], "scheduler", kwargs["lr_scheduler"])  # accelerate wraps it
             scheduler.base_lrs = [rate / 2 for rate in scheduler.base_lrs]
             self._run.print_progress("the learning rate is half of what it was (grpo.watch.action lower_rate)")
+        elif self._recipe.watch.action == "restore_best":
+            step = self._restore()
+            if step is None:
+                self._run.print_progress("there is no validation yet whose weights could be restored")
+                return
+            optimizer = kwargs["optimizer"]
+            getattr(
+                optimizer, "optimizer", optimizer
+            ).state.clear()  # accelerate wraps it; moments are of other weights
+            self._run.print_progress(f"the weights of step {step} are restored (grpo.watch.action restore_best)")
+
+    def penalty(self, episode: Episode) -> float:
+        """What an episode loses for trends that were reported (grpo.watch.action penalise)."""
+        return self._drift.penalty(episode)
 
     def record(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """Take the finished episodes of a step; their metrics, for the trainer to log."""

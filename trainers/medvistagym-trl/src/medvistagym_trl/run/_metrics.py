@@ -3,9 +3,9 @@
 Names in `metrics.jsonl`, each a mean over the episodes of a step, those of all ranks: `accuracy`, `abstained`, `calls`,
 `informed`, and the same for each family as `FAMILY/accuracy` and so on; `tool/NAME`, calls of each tool; `error/CODE`, errors
 of each kind; `lost_results`, the share of episodes that ended when a result did not fit; `groups/zero_variance`, the share of
-groups whose episodes all earned the same, from which nothing is learnt. Beside them stand `parity/...`, the certificate that
-the trainer saw what the policy saw, and what TRL logs, such as `reward`, `loss` and `completions/mean_length` (tokens that the
-policy wrote).
+groups whose episodes all earned the same, from which nothing is learnt; `turn/characters`, the length of a turn. Beside them
+stand `parity/...`, the certificate that the trainer saw what the policy saw, and what TRL logs, such as `reward`, `loss` and
+`completions/mean_length` (tokens that the policy wrote).
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ class EpisodeFacts:
     errors: tuple[str, ...]
     lost_result: bool
     reward: float
+    turn_characters: float
+
+
+def turn_characters(episode: Episode) -> float:
+    """Mean length of an episode's turns, characters."""
+    return sum(len(step.turn.text) for step in episode.steps) / max(1, len(episode.steps))
 
 
 def episode_facts(episode: Episode) -> EpisodeFacts:
@@ -63,6 +69,7 @@ def episode_facts(episode: Episode) -> EpisodeFacts:
         errors=tuple(error.code for error in raised if error is not None),
         lost_result=episode.termination == "tokens",
         reward=float(episode.score.total),
+        turn_characters=turn_characters(episode),
     )
 
 
@@ -82,6 +89,7 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
     metrics |= {f"tool/{name}": tools[name] / len(facts) for name in facts[0].tools}
     metrics["lost_results"] = sum(each.lost_result for each in facts) / len(facts)
     metrics["groups/zero_variance"] = _zero_variance(facts)
+    metrics["turn/characters"] = sum(each.turn_characters for each in facts) / len(facts)
     return metrics | {f"error/{code}": errors[code] / len(facts) for code in get_args(ErrorCode)}
 
 
@@ -131,6 +139,8 @@ class DriftDetector:
             "calls": calls,
             **{name: metrics[key] for name, key in _WATCHED.items() if key in metrics},
         }
+        if "turn/characters" in metrics:
+            watched["characters"] = metrics["turn/characters"]
         for name, value in watched.items():
             self._histories[name].append(value)
         sentences = {"lost results": self._lost_results(metrics)}
@@ -157,6 +167,20 @@ class DriftDetector:
                 ),
             }
         return [text for trend, text in sentences.items() if text is not None and self._is_new(trend)]
+
+    def penalty(self, episode: Episode) -> float:
+        """What an episode loses for the trends that were reported and that it shows; 0 unless the recipe penalises."""
+        if self._recipe.action != "penalise":
+            return 0.0
+        characters = self._histories["characters"][:WINDOW_STEPS]
+        shown = (
+            "turn length" in self._reported
+            and bool(characters)
+            and turn_characters(episode) > self._recipe.max_length_growth * _mean(characters),
+            "calls" in self._reported and episode.calls == 0,
+            "malformed" in self._reported and any(step.turn.error is not None for step in episode.steps),
+        )
+        return self._recipe.penalty * sum(shown)
 
     def _lost_results(self, metrics: Mapping[str, float]) -> str | None:
         lost = metrics.get("lost_results", 0.0)

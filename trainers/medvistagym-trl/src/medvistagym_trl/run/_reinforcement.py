@@ -13,7 +13,7 @@ from medvistagym_trl.rollout import locate_case, training_cases
 from medvistagym_trl.run._callbacks import GrpoLogCallback
 from medvistagym_trl.run._setup import GRPO_CASES, TAIL_CASES, RunSetup
 from medvistagym_trl.run._trajectory_log import TrainingTrajectoryLog
-from medvistagym_trl.run._validation import keep_best, validation_callbacks
+from medvistagym_trl.run._validation import keep_best, restore_best, validation_callbacks
 from medvistagym_trl.stages import SamplingPolicy, measure_tokens, train_grpo, whole_checkpoints
 
 
@@ -64,7 +64,14 @@ def _train(setup: RunSetup, phase: str, model: LoadedModel, cases: Sequence[int]
         path.unlink(missing_ok=True)
     completion = completion_tokens(setup, model)
     sampling: SamplingParams = {"temperature": recipe.grpo.temperature, "max_tokens": completion, "seed": recipe.seed}
-    logger = GrpoLogCallback(setup.folder, phase, recipe.grpo, TrainingTrajectoryLog(path, sampling))
+    logger = GrpoLogCallback(
+        setup.folder,
+        phase,
+        recipe.grpo,
+        TrainingTrajectoryLog(path, sampling),
+        restore=lambda: restore_best(setup, phase, model),
+        before=[line for line in setup.folder.metrics() if line["phase"] == phase],
+    )
     trainer = train_grpo(
         model,
         setup.context,
@@ -73,6 +80,7 @@ def _train(setup: RunSetup, phase: str, model: LoadedModel, cases: Sequence[int]
         completion=completion,
         folder=folder,
         record=logger.record,
+        penalty=logger.penalty,
         callbacks=[logger, *validation_callbacks(setup, phase, model, recipe.grpo.validation)],
     )
     if trainer.unbatched_calls:

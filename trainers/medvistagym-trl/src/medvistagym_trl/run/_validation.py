@@ -136,6 +136,19 @@ def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:
     part.replace(target)
 
 
+def restore_best(setup: RunSetup, phase: str, model: LoadedModel) -> int | None:
+    """Put the weights of the best validation so far into a model in training; the step that they are of, None without any."""
+    best = setup.folder.checkpoint(_best(phase))
+    if not (best / _RECORD).is_file():
+        return None
+    weights = dict(setup.load_to_train(_best(phase)).model.named_parameters())
+    with torch.no_grad():
+        for name, weight in model.model.named_parameters():
+            if weight.requires_grad:
+                weight.copy_(weights[name].to(weight.device))
+    return int(json.loads((best / _RECORD).read_text("utf-8"))["step"])
+
+
 def forget_best(setup: RunSetup, phase: str) -> None:
     """Delete the weights of the best validation of a stage that is done."""
     shutil.rmtree(setup.folder.checkpoint(_best(phase)), ignore_errors=True)

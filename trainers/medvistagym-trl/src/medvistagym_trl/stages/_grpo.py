@@ -39,7 +39,10 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
     Attributes:
         unbatched_calls: Calls that were not run with the others of their turn since the start; more than zero means that
             TRL's loop has changed.
+        drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss.
     """
+
+    drops_zero_variance: bool = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.unbatched_calls = 0
@@ -78,6 +81,12 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
             environment.adapter.generation_seconds = self._generation_seconds
         return super()._generate(prompts)
 
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        output = super()._generate_and_score_completions(inputs)
+        if self.drops_zero_variance:
+            _drop_equal_groups(output, self.num_generations, self.accelerator.gather)
+        return output
+
     def _write_turns(self, *args: Any, **kwargs: Any) -> Any:
         if self._tool_calls is not None:
             self._tool_calls.begin_turn()
@@ -115,6 +124,18 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
         return ids, images, tensors
 
 
+def _drop_equal_groups(output: dict[str, Any], group: int, gather: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Take the tokens of groups without a difference in reward out of the loss, and out of what its mean is over."""
+    advantages = output["advantages"]
+    if len(advantages) % group:
+        return  # this rank holds parts of groups, and cannot tell
+    differs = (advantages.view(-1, group) != 0).any(1).repeat_interleave(group)
+    name = "tool_mask" if output.get("tool_mask") is not None else "completion_mask"
+    output[name] = output[name] * differs[:, None].to(output[name].dtype)
+    counted = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
+    output["num_items_in_batch"] = gather(counted.sum()).sum()
+
+
 def _prompt_key(prompt: Any) -> Any:
     """Equal for prompts of equal texts and images."""
     return tuple(
@@ -144,6 +165,8 @@ def _is_no_unscored_row(record: logging.LogRecord) -> bool:
 
 Record = Callable[[Sequence[Episode]], Mapping[str, float]]
 """Takes the finished episodes of a batch, and gives the metrics to log of them."""
+Penalty = Callable[[Episode], float]
+"""What a finished episode loses of its reward."""
 
 
 class EpisodeRewardFunction:
@@ -151,8 +174,8 @@ class EpisodeRewardFunction:
 
     __name__ = "reward"
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, record: Record, penalty: Penalty = lambda _: 0.0) -> None:
+        self._record, self._penalty = record, penalty
 
     def __call__(
         self,
@@ -170,7 +193,8 @@ class EpisodeRewardFunction:
             log_metric(name, value)
         lost = [each.adapter.lost_result for each in environments]
         return [
-            None if dropped else float(episode.score.total) for episode, dropped in zip(episodes, lost, strict=True)
+            None if dropped else float(episode.score.total) - self._penalty(episode)
+            for episode, dropped in zip(episodes, lost, strict=True)
         ]
 
 
@@ -204,6 +228,7 @@ def train_grpo(
     completion: int,
     folder: Path,
     record: Record,
+    penalty: Penalty = lambda _: 0.0,
     callbacks: Sequence[TrainerCallback] = (),
     trainer_class: Callable[..., BatchedToolGRPOTrainer] = BatchedToolGRPOTrainer,
 ) -> BatchedToolGRPOTrainer:
@@ -217,6 +242,7 @@ def train_grpo(
         completion: Most tokens of a completion: turns, and what tools returned.
         folder: For checkpoints; a whole one that it holds is gone on from.
         record: Takes the finished episodes of every batch.
+        penalty: What an episode loses of its reward.
         callbacks: Told of every logged step.
         trainer_class: Makes the trainer.
 
@@ -243,11 +269,12 @@ def train_grpo(
         train_dataset=rows,
         processing_class=model.processor,
         environment_factory=make_environment_class(context),
-        reward_funcs=[EpisodeRewardFunction(record)],
+        reward_funcs=[EpisodeRewardFunction(record, penalty)],
         callbacks=list(callbacks),
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     trainer.parity = recipe.grpo.parity
+    trainer.drops_zero_variance = recipe.grpo.zero_variance == "drop"
     fields = ImageFields(model.processor)
     trainer.image_fields = None if fields.is_grid else fields
     trainer.add_callback(_PrefetchCallback(context, cases, recipe))
