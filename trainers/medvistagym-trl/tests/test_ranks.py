@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from medvistagym_core.trajectories import TrajectoryReader
 from medvistagym_trl._recipe import RecipeError
 from medvistagym_trl.run import RunFolder
 from medvistagym_trl.stages import make_grpo_config, make_sft_config
@@ -101,10 +102,15 @@ def test_a_run_of_two_processes_has_one_folder_and_one_table(tmp_path: Path) -> 
     steps = [line for line in lines if line["phase"] == "grpo"]
     assert [line["step"] for line in steps] == [1, 2]
     assert all(line["parity/rows"] == 16 for line in steps)
-    assert {file.name for file in (run / "trajectories").glob("training-*.jsonl")} == {
+    folder = run / "trajectories"
+    assert {file.name for file in folder.glob("training-*.jsonl")} == {
         "training-grpo.jsonl",
         "training-grpo-rank1.jsonl",
     }
+    # Each process has played half of what is held out, and there is one file of all.
+    for name in ("grpo-greedy", "validation-grpo"):
+        assert sorted(each.index for each in TrajectoryReader(folder / f"{name}.jsonl")) == [0, 1, 2, 3]
+    assert not list(folder.glob(".*"))
 
 
 def test_the_batch_of_a_step_does_not_depend_on_the_number_of_processes(

@@ -11,7 +11,6 @@ from typing import Any, Final
 import torch
 from transformers import TrainerCallback
 
-from medvistagym_trl._ranks import on_first_rank
 from medvistagym_trl._recipe import ValidationRecipe
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.run._folder import atomic_write_text
@@ -101,7 +100,7 @@ def validation_callbacks(
 
     record = setup.folder.checkpoint(_best(phase)) / _RECORD
     best = float(json.loads(record.read_text("utf-8"))["accuracy"]) if record.is_file() else None
-    return [ValidationCallback(recipe, lambda: on_first_rank(play), keep, log, best)]
+    return [ValidationCallback(recipe, play, keep, log, best)]
 
 
 def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:
