@@ -10,15 +10,16 @@ INSTALLED := $(VENV)/.installed
 HOMES := . $(patsubst %/pyproject.toml,./%,$(sort $(wildcard native/*/pyproject.toml plugins/*/pyproject.toml trainers/*/pyproject.toml)))
 DISTRIBUTIONS := .[mcp,testing] $(filter-out .,$(HOMES))
 SOURCES := src $(sort $(wildcard native/*/src plugins/*/src trainers/*/src))
-# What tests share is typed as strictly; one by one, as several of them have the same name.
-TEST_HELPERS = $(shell find tests */*/tests -name "*.py" ! -name "test_*" ! -name "__init__.py" | sort)
+# What tests share is typed as strictly; one by one, as several of them have the same name; those of vLLM
+# run in an environment of their own, whose types are not at hand.
+TEST_HELPERS = $(shell find tests */*/tests -name "*.py" ! -name "test_*" ! -name "__init__.py" ! -path "*/tests/vllm/*" | sort)
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := $(CURDIR)/constraints.txt
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install train science test test-slow attack lint format bench docs site dist clean
+.PHONY: install train science test test-slow test-vllm attack lint format bench docs site dist clean
 
 install: $(INSTALLED)
 
@@ -59,6 +60,24 @@ ATTACKS := tests/attacks tests/protocol/test_special_tokens.py tests/protocol/te
 	plugins/medvistagym-mcp/tests/server/test_file_reader.py plugins/medvistagym-segment/tests/segmenters/test_monai_bundle.py
 attack: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "attack or not attack" -rP $(ATTACKS) $(ARGS)
+
+# vLLM on a CPU, in an environment of its own: colocated and as a server, with pictures in tool results.
+VLLM_VENV ?= build/vllm-venv
+VLLM_TESTS := trainers/medvistagym-trl/tests/vllm
+$(VLLM_VENV)/.installed: constraints.txt $(VLLM_TESTS)/requirements.txt $(wildcard $(VLLM_TESTS)/engine/*)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3.11, python3 is." >&2; exit 1; }
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --constraint $(CONSTRAINTS) torch
+	$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --requirement $(VLLM_TESTS)/requirements.txt
+	$(VLLM_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation \
+		$(VLLM_TESTS)/engine --editable . --editable trainers/medvistagym-trl
+	@touch $@
+
+# One process for a server, another for an engine that shares the trainer's; warnings are those of vLLM.
+VLLM_PYTEST := OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -o filterwarnings=ignore -m "" --durations=5
+test-vllm: $(VLLM_VENV)/.installed
+	$(VLLM_PYTEST) $(VLLM_TESTS)/test_parsers.py $(VLLM_TESTS)/test_endpoint.py $(VLLM_TESTS)/test_server.py $(ARGS)
+	$(VLLM_PYTEST) $(VLLM_TESTS)/test_colocate.py $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -39,7 +39,13 @@ class Trainer:
     def load_policy(self, registry, path, task, toolbox, *, temperature=None, seed=0):
         raise NotImplementedError
 
-    def plan(self, registry, *, recipe, changes, tools, model, quick):
+    def launch_command(self, request):
+        program = "import json, os, sys; open('launched.json', 'w').write(json.dumps(sys.argv[1:])); sys.exit(3)"
+        return [sys.executable, "-c", program, str(request.gpus), str(request.parallel), *request.arguments]
+
+    def plan(self, registry, *, recipe, changes, tools, model, quick, launch=None):
+        if launch is not None:
+            return TrainingPlan(f"{launch.gpus} devices of {launch.device_gib} GiB for {' '.join(launch.arguments)}", {})
         if recipe == "missing":
             raise SelectionError("there is no recipe 'missing'")
         print("chatter of a library")
@@ -271,3 +277,32 @@ def test_processes_of_the_trainer_have_the_models_of_a_file_too(
     assert (tmp_path / "two" / "models.txt").read_text() == "none"
     assert train("--run", "three", "--recipe", "endless", "--models", "models.toml") == 130
     assert "--run three --resume --models models.toml" in capsys.readouterr().err
+
+
+def test_several_processes_are_started_with_the_same_words(train: Train, tmp_path: Path) -> None:
+    words = ("paper", "--seed", "3", "--set", "grpo.steps=5", "--gpus", "2", "--parallel=fsdp2", "--run", "one")
+    assert train(*words) == 3
+    launched = json.loads((tmp_path / "launched.json").read_text())
+    assert launched[:2] == ["2", "fsdp2"]
+    assert launched[2:] == ["--trainer", "standin", "paper", "--seed", "3", "--set", "grpo.steps=5", "--out", "one"]
+    assert train("--gpus", "4") == 3
+    launched = json.loads((tmp_path / "launched.json").read_text())
+    assert launched[:4] == ["4", "None", "--trainer", "standin"]
+    assert launched[4] == "--out"  # the folder has to be the same in all of them
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_launch_is_planned_without_starting_it(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("paper", "--gpus", "8", "--gpu-memory", "24", "--rate", "sync=8", "--dry-run", "--model", "DIR") == 0
+    assert capsys.readouterr().out == "8 devices of 24.0 GiB for --trainer standin paper --model DIR\n"
+    assert not (tmp_path / "launched.json").exists()
+    for words, sentence in (
+        (("--gpus", "0"), "--gpus is at least 1, not 0"),
+        (("--parallel", "ddp"), "say how many with --gpus"),
+        (("--gpus", "2", "--rate", "sync=8"), "are for a plan: add --dry-run"),
+        (("--gpus", "2", "--gpu-memory", "0", "--dry-run"), "--gpu-memory is above 0 GiB, not 0"),
+    ):
+        assert train(*words) == 2
+        assert sentence in capsys.readouterr().err

@@ -27,7 +27,7 @@ from medvistagym_core.cli._task_options import add_table_options, find_tasks, ta
 
 if TYPE_CHECKING:
     from medvistagym_core.plugins import Registry
-    from medvistagym_core.rollouts import Trainer
+    from medvistagym_core.rollouts import LaunchRequest, Trainer
 
 __all__ = ["configure"]
 
@@ -37,6 +37,7 @@ medvistagym train
 medvistagym train --quick --seed 1
 medvistagym train paper --model DIR --sft-data teacher/ --dry-run
 medvistagym train paper --model DIR --sft-data teacher/ --run runs/r1
+medvistagym train vllm-server --model DIR --gpus 8 --dry-run --rate generation=2500 --rate learning=9000
 medvistagym train --tools 'window,zoom' --run runs/two-tools --set grpo.steps=50
 medvistagym train --run runs/two-tools --resume"""
 
@@ -79,6 +80,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the tokens, memory and steps that the run would take, and what cannot work; train nothing",
     )
+    parser.add_argument(
+        "--gpus", metavar="N", type=int, help="train in N processes on this machine, a device each; on a CPU over gloo"
+    )
+    parser.add_argument(
+        "--parallel",
+        metavar="NAME",
+        help="how the devices share the weights: ddp, fsdp2 or zero3 (default: ddp; of a plan, what fits)",
+    )
+    parser.add_argument(
+        "--gpu-memory",
+        metavar="GIB",
+        type=float,
+        help="memory of a device, for the plan (default: of the one that is there, or 80)",
+    )
+    parser.add_argument(
+        "--rate",
+        metavar="PART=NUMBER|RUN",
+        action="append",
+        default=[],
+        help="a rate that the plan's time follows from, such as generation=2500 (tokens/s), or a run that was measured; may be "
+        "given again",
+    )
     parser.add_argument("--seed", metavar="N", type=int, help="seed of the run (default: the recipe's)")
     parser.add_argument(
         "--set",
@@ -96,6 +119,7 @@ def _train(options: argparse.Namespace) -> int:
     from medvistagym_core.trajectories import Results, format_table
 
     changes = _recipe_overrides(options)
+    _check_launch(options)
     if options.dry_run and options.resume:
         raise UsageError("--dry-run plans a new run; leave --resume away")
     folder = None if options.dry_run else _folder(options.run, resume=options.resume)
@@ -109,6 +133,8 @@ def _train(options: argparse.Namespace) -> int:
         find_executor(registry, options.executor)
     if folder is None:
         return _print_plan(options, registry, trainer, changes)
+    if options.gpus is not None and options.gpus > 1 and not _is_launched():
+        return _launch(options, trainer, folder)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
@@ -174,12 +200,84 @@ def _print_plan(options: argparse.Namespace, registry: Registry, trainer: Traine
             tools=options.tools,
             model=options.model,
             quick=options.quick,
+            **({} if options.gpus is None else {"launch": _launch_request(options)}),
         )
     if options.json:
         print_json(dict(plan.document))
     else:
         print_text(plan.text)
     return 0
+
+
+_LAUNCH_FLAGS: Final[Mapping[str, int]] = {
+    "--dry-run": 0, "--json": 0, "--gpus": 1, "--parallel": 1, "--gpu-memory": 1, "--rate": 1,
+}  # fmt: skip
+"""Flags that are for a plan or a launch alone, and how many words follow each."""
+
+
+def _check_launch(options: argparse.Namespace) -> None:
+    if options.gpus is not None and options.gpus < 1:
+        raise UsageError(f"--gpus is at least 1, not {options.gpus}")
+    if options.gpu_memory is not None and not options.gpu_memory > 0:
+        raise UsageError(f"--gpu-memory is above 0 GiB, not {options.gpu_memory:g}")
+    for flag, value in (
+        ("--parallel", options.parallel),
+        ("--gpu-memory", options.gpu_memory),
+        ("--rate", options.rate),
+    ):
+        if value and options.gpus is None:
+            raise UsageError(f"{flag} is about several devices: say how many with --gpus")
+    if not options.dry_run and (options.gpu_memory is not None or options.rate):
+        raise UsageError("--gpu-memory and --rate are for a plan: add --dry-run, or leave them away")
+
+
+def _launch_request(options: argparse.Namespace) -> LaunchRequest:
+    from medvistagym_core.rollouts import LaunchRequest
+
+    words, left = [], 0
+    for word in options.arguments:
+        name, equals, _ = word.partition("=")
+        if left:
+            left -= 1
+        elif name in _LAUNCH_FLAGS:
+            left = 0 if equals else _LAUNCH_FLAGS[name]
+        else:  # torchrun takes --run for its own, wherever it stands
+            words.append(f"--out{word.removeprefix('--run')}" if name == "--run" else word)
+    return LaunchRequest(options.gpus, tuple(words), options.parallel, options.gpu_memory, tuple(options.rate))
+
+
+def _launch(options: argparse.Namespace, trainer: Trainer, folder: Path) -> int:
+    """Start the processes of a training, and wait for them; what they print is what this command prints."""
+    import dataclasses
+    import signal
+    import subprocess
+
+    from medvistagym_core.rollouts import LaunchesTraining
+
+    if not isinstance(trainer, LaunchesTraining):
+        raise CommandError(f"the trainer {trainer.name} trains in one process; leave --gpus away")
+    request = _launch_request(options)
+    if options.run is None:
+        request = dataclasses.replace(request, arguments=(*request.arguments, "--out", str(folder)))
+    if options.json:
+        request = dataclasses.replace(request, arguments=(*request.arguments, "--json"))
+    command = list(trainer.launch_command(request))
+    print_stderr(f"starting {options.gpus} processes: {shlex.join(command)}")
+    processes = subprocess.Popen(command)
+    # A terminal sends Ctrl-C to them as well, and they save the step under way: wait for that.
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, frame: processes.terminate())
+        return processes.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_launched() -> bool:
+    """Whether this is one of the processes that a launcher started."""
+    return "WORLD_SIZE" in os.environ
 
 
 class _PrefixedStream:

@@ -31,6 +31,8 @@ from ._replay import recorded_task as recorded_task
 from ._replay import verify as verify
 from ._rollout import rollout as rollout
 from ._trainer import HasReferenceRuns as HasReferenceRuns
+from ._trainer import LaunchesTraining as LaunchesTraining
+from ._trainer import LaunchRequest as LaunchRequest
 from ._trainer import PlansTraining as PlansTraining
 from ._trainer import Trainer as Trainer
 from ._trainer import TrainingPlan as TrainingPlan

@@ -51,6 +51,38 @@ class PlansTraining(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
+class LaunchRequest:
+    """On what a training would be launched; `medvistagym train --gpus` asks.
+
+    Attributes:
+        gpus: Devices of the machine.
+        arguments: Those of `medvistagym train`, without the ones that only plan or launch.
+        parallel: How devices share the weights, by a name of the trainer's; its choice when None.
+        device_gib: Memory of a device; what is there, or the trainer's choice, when None.
+        rates: Rates that the time of a step follows from, as they were given.
+    """
+
+    gpus: int
+    arguments: tuple[str, ...] = ()
+    parallel: str | None = None
+    device_gib: float | None = None
+    rates: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class LaunchesTraining(Protocol):
+    """A trainer that runs on several devices; `medvistagym train --gpus` asks it. Its `plan` takes a `launch` too."""
+
+    def launch_command(self, request: LaunchRequest) -> Sequence[str]:
+        """The command that starts all processes of a training.
+
+        Raises:
+            SelectionError: They cannot be had; a sentence says why.
+        """
+        ...
+
+
 @runtime_checkable
 class HasReferenceRuns(Protocol):
     """A trainer that ships curves of finished trainings; `medvistagym compare` lays runs of the same recipe over them."""

@@ -24,6 +24,9 @@ from medvistagym_core.tools import Toolbox, ToolCall
 from medvistagym_core.trajectories import TrajectoryWriter
 
 WORDS = ("dark", "bright")
+collect_ignore = (
+    [] if importlib.util.find_spec("vllm") else ["vllm"]
+)  # they have an environment of their own: make test-vllm
 
 
 @tool

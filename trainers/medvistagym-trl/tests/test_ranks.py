@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from medvistagym_core.trajectories import TrajectoryReader
 from medvistagym_trl._recipe import RecipeError
 from medvistagym_trl.run import RunFolder
 from medvistagym_trl.stages import make_grpo_config, make_sft_config
@@ -20,6 +21,7 @@ from medvistagym_trl.stages import make_grpo_config, make_sft_config
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
 WORKER = Path(__file__).with_name("ranks_worker.py")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 """Float32 sums in another order, after two steps of AdamW."""
 SAME = ("accuracy", "calls", "reward", "reward_std", "tool/shade", "error/unknown_tool", "parity/rows", "parity/images")
@@ -27,10 +29,9 @@ SAME = ("accuracy", "calls", "reward", "reward_std", "tool/shade", "error/unknow
 
 def launch(count: int, *command: Any, timeout: int = 500) -> subprocess.CompletedProcess[str]:
     """Run a command in several processes, as `torchrun` starts them."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"}
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count)]
     done = subprocess.run(
-        [*torchrun, *map(str, command)], env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        [*torchrun, *map(str, command)], env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
@@ -80,7 +81,20 @@ def test_a_run_of_two_processes_has_one_folder_and_one_table(tmp_path: Path) -> 
         "evaluation.policies": '["grpo"]',
     }
     settings = [f"--set={name}={value}" for name, value in changes.items()]
-    done = launch(2, "-m", "medvistagym_core.cli", "train", "--quick", "--out", run, *settings)
+    command = [
+        sys.executable,
+        "-m",
+        "medvistagym_core.cli",
+        "train",
+        "--quick",
+        "--gpus",
+        "2",
+        "--run",
+        str(run),
+        *settings,
+    ]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("SFT + GRPO") == 1
     assert done.stderr.count("] grpo done in") == 1
     assert json.loads((run / "results.json").read_text())["rows"]
@@ -88,10 +102,15 @@ def test_a_run_of_two_processes_has_one_folder_and_one_table(tmp_path: Path) -> 
     steps = [line for line in lines if line["phase"] == "grpo"]
     assert [line["step"] for line in steps] == [1, 2]
     assert all(line["parity/rows"] == 16 for line in steps)
-    assert {file.name for file in (run / "trajectories").glob("training-*.jsonl")} == {
+    folder = run / "trajectories"
+    assert {file.name for file in folder.glob("training-*.jsonl")} == {
         "training-grpo.jsonl",
         "training-grpo-rank1.jsonl",
     }
+    # Each process has played half of what is held out, and there is one file of all.
+    for name in ("grpo-greedy", "validation-grpo"):
+        assert sorted(each.index for each in TrajectoryReader(folder / f"{name}.jsonl")) == [0, 1, 2, 3]
+    assert not list(folder.glob(".*"))
 
 
 def test_the_batch_of_a_step_does_not_depend_on_the_number_of_processes(

@@ -236,7 +236,7 @@ def changed_elements(seeds: list[tuple[str, bytes]], k: int) -> tuple[str, bytes
             try:
                 change_elements(ds, rng)
                 if ds.file_meta.TransferSyntaxUID == SYNTAXES[3]:
-                    ds.file_meta.TransferSyntaxUID = SYNTAXES[1]
+                    ds.file_meta.TransferSyntaxUID = pydicom.uid.UID(SYNTAXES[1])
                 dcmwrite(written, ds, implicit_vr=None, little_endian=None, enforce_file_format=False)
             except Exception:  # noqa: BLE001 whatever pydicom says of it
                 continue

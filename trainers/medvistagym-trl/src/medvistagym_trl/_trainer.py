@@ -13,7 +13,7 @@ from medvistagym_trl._ranks import join_ranks, leave_ranks, rank, rank_count, wa
 if TYPE_CHECKING:
     from medvistagym_core.environment import EpisodeConfig, Task
     from medvistagym_core.plugins import Registry
-    from medvistagym_core.rollouts import Policy, TrainingPlan
+    from medvistagym_core.rollouts import LaunchRequest, Policy, TrainingPlan
     from medvistagym_core.tools import Toolbox
     from medvistagym_core.trajectories import Results
     from medvistagym_trl._recipe import Recipe
@@ -157,6 +157,7 @@ class TrlTrainer:
         tools: str | None = None,
         model: str | Path | None = None,
         quick: bool = False,
+        launch: LaunchRequest | None = None,
     ) -> TrainingPlan:
         """What `train` would do with the same arguments: tokens, memory and steps. No weights are loaded, nothing is written.
 
@@ -168,7 +169,17 @@ class TrlTrainer:
         from medvistagym_trl.rollout import make_toolbox
         from medvistagym_trl.run import plan_run
 
-        return plan_run(resolved, task, make_toolbox(resolved, registry), registry)
+        return plan_run(resolved, task, make_toolbox(resolved, registry), registry, launch)
+
+    def launch_command(self, request: LaunchRequest) -> list[str]:
+        """The command that starts the processes of a training on this machine.
+
+        Raises:
+            RecipeError: Weights cannot be shared that way.
+        """
+        from medvistagym_trl._parallel import check_parallel, launch_command
+
+        return launch_command(request.gpus, check_parallel(request.parallel or "ddp"), ["train", *request.arguments])
 
     def load_policy(
         self,

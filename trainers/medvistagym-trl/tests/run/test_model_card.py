@@ -27,3 +27,15 @@ def test_a_card_tells_what_was_reached_how_and_what_was_proved(recipe: Any, tool
     assert "by at most 2e-07 nats a token, from those of the engine that sampled by at most 3e-06" in card
     assert "not for clinical use" in card
     assert "There is none: no stage" in model_card(recipe, toolbox, results, metrics[:1], {})
+
+
+def test_shipped_curves_are_of_shipped_recipes() -> None:
+    from medvistagym_core.scoring import read_training
+    from medvistagym_trl import TrlTrainer
+
+    trainer = TrlTrainer()
+    shipped = trainer.reference_runs()
+    assert set(shipped) <= set(trainer.recipes())
+    curve = read_training(shipped["scoutvqa"])
+    assert 0.9 < (curve.final("grpo", "accuracy") or 0) < 1
+    assert {row.policy for row in curve.rows} >= {"SFT", "SFT + GRPO"}

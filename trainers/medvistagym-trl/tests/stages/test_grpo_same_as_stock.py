@@ -34,6 +34,8 @@ pytestmark = [
 
 STEPS = 2
 CLOCKS = {"step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
+OURS = ("parity/", "seconds/", "tokens/written")
+"""What is logged beside TRL's own figures."""
 
 
 @tool
@@ -195,7 +197,7 @@ class Trained:
     @property
     def logs(self) -> list[dict[str, Any]]:
         return [
-            {key: value for key, value in line.items() if key not in CLOCKS and not key.startswith("parity/")}
+            {key: value for key, value in line.items() if key not in CLOCKS and not key.startswith(OURS)}
             for line in self.trainer.state.log_history
         ]
 

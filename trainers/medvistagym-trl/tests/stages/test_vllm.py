@@ -1,6 +1,6 @@
 """GRPO through a stand-in for vLLM: it expands placeholders, holds weights of its own, and reports log-probabilities.
 
-vLLM itself is not run here.
+vLLM itself is run by the tests in `vllm/`, which have an environment of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 from medvistagym_trl._recipe import RecipeError, load_recipe
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, ModelEngine, ParityError, train_grpo
-from medvistagym_trl.stages._vllm import check_vllm, collapse_placeholders, generation_settings
+from medvistagym_trl.stages._vllm import bias_logits, check_vllm, collapse_placeholders, generation_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -58,7 +58,8 @@ class Engine:
             expanded = [token for each in ids for token in ([pad] * next(sizes) if each == pad else [each])]
             turn = tokenizer(TURNS[(row + len(expanded)) % 3] + "<|im_end|>")["input_ids"]
             written.append(turn)
-            scores.append([[float(x)] for x in scorer.score(expanded + turn, len(expanded), shown)])
+            with bias_logits(self._model, self._trainer.args.generation_kwargs["suppress_tokens"]):
+                scores.append([[float(x)] for x in scorer.score(expanded + turn, len(expanded), shown)])
         return prompts, written, scores, None
 
 

@@ -83,8 +83,7 @@ def load_processor(
             processor = auto.from_pretrained(folder, local_files_only=True)
     if isinstance(processor, StillQwen3VLProcessor) and not isinstance(processor.image_processor, ViewImageProcessor):
         processor.stock_class = STOCK_CLASSES[family]
-        videos = next((place / VIDEO_CONFIG for place in (folder, base) if (place / VIDEO_CONFIG).is_file()), None)
-        processor.video_config = None if videos is None else json.loads(videos.read_text("utf-8"))
+        processor.video_config = _video_settings(folder) or _video_settings(base)
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None or getattr(processor, "image_processor", None) is None:
         # AutoProcessor falls back to the tokenizer, without a word, where it does not find the processor's class.
@@ -256,6 +255,15 @@ def referenced(folder: Path) -> Path:
     """The checkpoint that a folder stands for: itself, unless it only names another one."""
     reference = folder / _REFERENCE
     return Path(json.loads(reference.read_text("utf-8"))["path"]) if reference.is_file() else folder
+
+
+def _video_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings of a checkpoint's video processor, from a file of their own or from that of the whole processor."""
+    own, whole = folder / VIDEO_CONFIG, folder / "processor_config.json"
+    if own.is_file():
+        settings: dict[str, Any] = json.loads(own.read_text("utf-8"))
+        return settings
+    return json.loads(whole.read_text("utf-8")).get("video_processor") if whole.is_file() else None
 
 
 @contextmanager

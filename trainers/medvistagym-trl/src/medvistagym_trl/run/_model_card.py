@@ -13,6 +13,10 @@ from medvistagym_core.trajectories import OVERALL, Results
 from medvistagym_trl._recipe import Recipe
 
 _PACKAGES: Final = ("medvistagym-core", "medvistagym-trl", "torch", "transformers", "trl", "peft", "vllm")
+_LIMITS: Final = (
+    "It is no medical device. It was measured on the task above and on nothing else, its answers can be wrong with every "
+    "appearance of care, and what its tools return is checked by nobody."
+)
 
 
 def model_card(
@@ -41,8 +45,7 @@ def model_card(
         "",
         f"# {base or 'A tiny Qwen3-VL'}, trained with {recipe.name}",
         "",
-        "For research only, not for clinical use. It learnt when and how to call tools on medical images; it was made by "
-        "MedVistaGym.",
+        "For research only, not for clinical use. MedVistaGym taught it when and how to call tools on medical images.",
         "",
         "## What it reached",
         "",
@@ -73,8 +76,7 @@ def model_card(
         "",
         "## What it must not be used for",
         "",
-        "It is no medical device. It was measured on the task above and on nothing else, its answers can be wrong with every "
-        "appearance of care, and what its tools return is not checked by anybody.",
+        _LIMITS,
         "",
     ]
     return "\n".join(lines)
@@ -102,10 +104,10 @@ def _certificate(metrics: Sequence[Mapping[str, Any]]) -> str:
     if not steps and not full:
         return "There is none: no stage of reinforcement learning was run, or it was switched off (`grpo.parity`)."
     rows, images = (sum(line.get(f"parity/{name}", 0) for line in steps) for name in ("rows", "images"))
-    told = [
+    told = (
         f"In {len(steps)} steps, {rows:.0f} rollouts with {images:.0f} images were trained on with the tokens, the images and "
         "the order in which the policy had read them; a difference would have ended the training."
-    ]
+    )
     names = {
         "logprob_difference": "log-probabilities differed from an independent forward pass by at most {} nats a token",
         "engine_difference": "from those of the engine that sampled by at most {}",
@@ -117,5 +119,5 @@ def _certificate(metrics: Sequence[Mapping[str, Any]]) -> str:
         if values:
             found.append(sentence.format(f"{(min if name.startswith('canary') else max)(values):.2g}"))
     if found:
-        told.append(f"In {len(full)} full checks, {', '.join(found)}.")
-    return " ".join(told)
+        told += f" In {len(full)} full checks, {', '.join(found)}."
+    return told

@@ -132,7 +132,7 @@ class TrainingPipeline:
         if self.run_folder.done(name):
             self._tidy(name)
             return
-        alone = name == "perception" or name.startswith("evaluation-")
+        alone = name == "perception"
         torch.manual_seed(self.recipe.seed)
         with self.run_folder.phase(name):
             if self.run_folder.writes or not alone:
@@ -165,7 +165,7 @@ class TrainingPipeline:
         self.run_folder.save("perception", model)
 
     def evaluation(self, phase: str) -> None:
-        """The policy of a stage under every decoding; rows that are there already are kept."""
+        """The policy of a stage under every decoding; rows that are there already are kept. Every rank plays its share."""
         recipe = self.recipe
         taught = phase == "untrained" and recipe.comparison.untrained_steps > 0
         name = CALL_FORMAT_ONLY if taught else NAMES[phase]
@@ -180,7 +180,8 @@ class TrainingPipeline:
                 model = model or self.setup.load(self._checkpoint_of(phase))
                 keep = self.setup.trajectories(f"{path.stem}.jsonl")
                 rows = evaluate(context, model, name, recipe.evaluation, temperature, seed=recipe.seed, keep=keep)
-                atomic_write_text(path, json.dumps([row.model_dump() for row in rows], indent=1) + "\n")
+                if self.run_folder.writes:
+                    atomic_write_text(path, json.dumps([row.model_dump() for row in rows], indent=1) + "\n")
                 self.run_folder.print_progress(
                     f"{name}, {decoding}: {100 * rows[-1].accuracy:.1f} %, {rows[-1].calls_per_question:.2f} calls"
                 )

@@ -8,18 +8,22 @@ import torch
 
 from medvistagym_core.environment import Task
 from medvistagym_core.plugins import Registry
-from medvistagym_core.rollouts import TrainingPlan
+from medvistagym_core.rollouts import LaunchRequest, TrainingPlan
 from medvistagym_core.tools import Toolbox
+from medvistagym_trl._parallel import check_parallel
 from medvistagym_trl._recipe import Recipe
 from medvistagym_trl.model import ModelSize, load_processor, measure_model_size, model_size
 from medvistagym_trl.rollout import RolloutContext, make_rollout_context
+from medvistagym_trl.run._launch_plan import DEVICE_GIB, plan_launch, read_rates, render_launch
 from medvistagym_trl.run._memory import MemoryEstimate, estimate_memory
 from medvistagym_trl.run._preflight import check_run
 from medvistagym_trl.run._supervised import data_steps, open_data
 from medvistagym_trl.stages import TokenBudget, build_untrained_model, measure_tokens
 
 
-def plan_run(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) -> TrainingPlan:
+def plan_run(
+    recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry, launch: LaunchRequest | None = None
+) -> TrainingPlan:
     """Plan a run: real episodes are played and counted, and no weights are loaded.
 
     Args:
@@ -27,11 +31,14 @@ def plan_run(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) -
         task: Its task, or the mix of its tasks.
         toolbox: Its tools.
         registry: What is installed.
+        launch: On which devices it would be launched; None plans one device alone.
 
     Raises:
         SelectionError: The first thing that cannot work; a sentence says why, and what does.
     """
-    notes = check_run(recipe, task, toolbox, registry)
+    parallel = None if launch is None or launch.parallel is None else check_parallel(launch.parallel)
+    rates = {} if launch is None else read_rates(launch.rates)
+    notes = check_run(recipe, task, toolbox, registry, elsewhere=launch is not None)
     context = make_rollout_context(recipe, task, toolbox, registry)
     try:
         size, budget = _measure(recipe, context)
@@ -49,7 +56,7 @@ def plan_run(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) -
         image_tokens=min(conversation, budget.images(recipe.episode.max_calls)),
         half=torch.cuda.is_available(),
     )
-    document = {
+    document: dict[str, Any] = {
         "recipe": recipe.name,
         "tasks": list(recipe.tasks),
         "tools": list(toolbox),
@@ -75,7 +82,25 @@ def plan_run(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) -
         "assumptions": list(memory.assumptions),
         "notes": notes,
     }
-    return TrainingPlan(_render(document), document)
+    text = _render(document)
+    if launch is not None:
+        document["launch"] = plan_launch(
+            recipe,
+            size,
+            memory,
+            document["tokens"],
+            gpus=launch.gpus,
+            parallel=parallel,
+            device_gib=launch.device_gib or _device_gib(),
+            rates=rates,
+            arguments=launch.arguments,
+        )
+        text += "\n" + render_launch(document["launch"], _size)
+    return TrainingPlan(text, document)
+
+
+def _device_gib() -> float:
+    return torch.cuda.get_device_properties(0).total_memory / 2**30 if torch.cuda.is_available() else DEVICE_GIB
 
 
 def _measure(recipe: Recipe, context: RolloutContext) -> tuple[ModelSize, TokenBudget]:

@@ -15,7 +15,9 @@ from medvistagym_trl.run._supervised import open_data
 from medvistagym_trl.stages import TokenBudget, check_trl_settings, check_vllm, measure_tokens
 
 
-def check_run(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) -> list[str]:
+def check_run(
+    recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry, *, elsewhere: bool = False
+) -> list[str]:
     """Look at everything that a run will need, short of weights.
 
     Args:
@@ -23,6 +25,7 @@ def check_run(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) 
         task: Its task, or the mix of its tasks.
         toolbox: Its tools.
         registry: What is installed.
+        elsewhere: Whether it is to run on another machine, which may have a vLLM that this one lacks.
 
     Returns:
         What is worth knowing before the run begins, a sentence each.
@@ -31,10 +34,15 @@ def check_run(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) 
         SelectionError: The first thing that cannot work; a sentence says why.
     """
     _check_packages(recipe)
-    check_vllm(recipe)
+    notes: list[str] = []
+    try:
+        check_vllm(recipe)
+    except RecipeError as error:
+        if not elsewhere:
+            raise
+        notes.append(str(error))
     check_trl_settings(recipe)
     context = make_rollout_context(recipe, task, toolbox, registry)
-    notes: list[str] = []
     try:
         if recipe.model.path is not None:
             processor, _ = load_processor(

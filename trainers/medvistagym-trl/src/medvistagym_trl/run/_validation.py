@@ -12,7 +12,6 @@ from typing import Any, Final
 import torch
 from transformers import TrainerCallback
 
-from medvistagym_trl._ranks import on_first_rank
 from medvistagym_trl._recipe import ValidationRecipe
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.run._folder import atomic_write_text
@@ -117,7 +116,7 @@ def validation_callbacks(
 
     # Those before the checkpoint that is gone on from; what came after it is validated again.
     before = [line["accuracy"] for line in setup.folder.metrics() if line["phase"] == f"{phase}-validation"]
-    return [ValidationCallback(recipe, lambda: on_first_rank(play), keep, log, before)]
+    return [ValidationCallback(recipe, play, keep, log, before)]
 
 
 def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:

@@ -1,4 +1,4 @@
-"""Held-out cases, played by a policy: episodes, rows, trajectories."""
+"""Held-out cases, played by a policy: episodes, rows, trajectories. Of several processes, each plays a share of the cases."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from medvistagym_core.rollouts import rollout
 from medvistagym_core.trajectories import ResultRow, TrajectoryWriter, summarize
+from medvistagym_trl._ranks import gather_from_ranks, rank, rank_count
 from medvistagym_trl._recipe import EvaluationRecipe
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.rollout import RolloutContext
@@ -34,7 +35,9 @@ def evaluate(
     seed: int,
     keep: Path,
 ) -> list[ResultRow]:
-    """Rows of one policy under one decoding.
+    """Rows of one policy under one decoding, the same on all ranks.
+
+    Each rank plays every n-th case. What is sampled depends on the number of ranks; greedy decoding does not.
 
     Args:
         context: Tools, rules and the held-out split.
@@ -43,7 +46,7 @@ def evaluate(
         recipe: How many cases.
         temperature: Of sampling; None is greedy.
         seed: Of sampling.
-        keep: File for the trajectories.
+        keep: File for the trajectories; those of other ranks lie beside it until rank 0 has taken them in.
 
     Raises:
         RuntimeError: The policy itself failed in an episode.
@@ -54,12 +57,13 @@ def evaluate(
         context.config.protocol,
         temperature=temperature,
         max_tokens=recipe.max_tokens,
-        seed=seed,
+        seed=seed + rank(),
         name=name,
     )
-    keep.parent.mkdir(parents=True, exist_ok=True)
-    keep.unlink(missing_ok=True)
-    with TrajectoryWriter(keep, context.toolbox) as writer:
+    own = _file_of_rank(keep, rank())
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.unlink(missing_ok=True)
+    with TrajectoryWriter(own, context.toolbox) as writer:
         trajectories = [
             trajectory
             for task in context.tasks
@@ -68,7 +72,7 @@ def evaluate(
                 task,
                 context.toolbox,
                 context.split,
-                range(context.count(task, recipe.n)),
+                range(rank(), context.count(task, recipe.n), rank_count()),
                 context.config,
                 seed=context.seed,
                 batch=recipe.batch,
@@ -76,6 +80,9 @@ def evaluate(
                 executor=context.executor,
             )
         ]
+    trajectories = gather_from_ranks(trajectories)
+    if rank() == 0:
+        _join_files(keep)
     failed = next((t.outcome.reason for t in trajectories if t.outcome.ended == "policy_failed"), None)
     if failed is not None:
         raise RuntimeError(f"the policy {name} failed while it was evaluated: {failed}")
@@ -84,3 +91,20 @@ def evaluate(
         trajectories = [trajectory.model_copy(update={"family": trajectory.task}) for trajectory in trajectories]
         families = tuple(task.name for task in context.tasks)
     return summarize(trajectories, name, decoding_label(temperature), families)
+
+
+def _file_of_rank(path: Path, number: int) -> Path:
+    return path if number == 0 else path.with_name(f".{path.stem}-rank{number}{path.suffix}")
+
+
+def _join_files(path: Path) -> None:
+    """Take what other ranks have kept into the first one's file, which is whole at every moment."""
+    others = [_file_of_rank(path, number) for number in range(1, rank_count())]
+    if not others:
+        return
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(b"".join(file.read_bytes() for file in (path, *others) if file.is_file()))
+    part.replace(path)
+    for file in others:
+        file.unlink(missing_ok=True)
+        file.with_suffix(".lock.json").unlink(missing_ok=True)

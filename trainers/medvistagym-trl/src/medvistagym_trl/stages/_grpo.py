@@ -11,6 +11,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._trl_config import make_grpo_config
-from medvistagym_trl.stages._vllm import VllmTrainer, generation_settings
+from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
 
 _VISION_FIELDS = ("pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes")
 
@@ -48,6 +49,7 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
         self.unbatched_calls = 0
         self._tool_calls: BatchedToolCalls | None = None
         self._generation_seconds: list[float] = []
+        self._tool_seconds, self._written_tokens = 0.0, 0
         super().__init__(*args, **kwargs)
         self._env_tools = {
             name: [getattr(tool, "__json_schema__", tool) for tool in tools] for name, tools in self._env_tools.items()
@@ -61,9 +63,11 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
         calls = self._tool_calls = BatchedToolCalls(adapters, completions, adapters[0].context.executor.run)
         for adapter in adapters:
             adapter.tool_calls = calls
+        start, written = time.perf_counter(), sum(self._generation_seconds)
         try:
             return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *args, **kwargs)
         finally:
+            self._tool_seconds = time.perf_counter() - start - (sum(self._generation_seconds) - written)
             self.unbatched_calls += calls.unbatched_calls
             self._tool_calls = None
             for adapter in adapters:
@@ -75,15 +79,24 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
         return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
 
     def _generate(self, prompts: Any) -> Any:
-        self._generation_seconds = []
+        self._generation_seconds, self._tool_seconds, self._written_tokens = [], 0.0, 0
         environments: Any = self.environments
         for environment in environments:
             environment.adapter.generation_seconds = self._generation_seconds
-        return super()._generate(prompts)
+        made = super()._generate(prompts)
+        figures = {
+            "seconds/generation": sum(self._generation_seconds),
+            "seconds/tools": self._tool_seconds,
+            "tokens/written": self._written_tokens,
+        }
+        for name, value in figures.items():
+            self._metrics["train"][name].append(float(value))
+        return made
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         output = super()._generate_and_score_completions(inputs)
         if self.drops_zero_variance:
+            assert self.num_generations is not None
             _drop_equal_groups(output, self.num_generations, self.accelerator.gather)
         return output
 
@@ -92,9 +105,11 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
             self._tool_calls.begin_turn()
         start = time.perf_counter()
         try:
-            return super()._write_turns(*args, **kwargs)
+            written = super()._write_turns(*args, **kwargs)
         finally:
             self._generation_seconds.append(time.perf_counter() - start)
+        self._written_tokens += sum(map(len, written[0]))
+        return written
 
     def _tokenize_prompts(self, prompts: Any) -> Any:
         """Tokenise every different prompt once: those of a group are the same."""
@@ -281,5 +296,6 @@ def train_grpo(
     trainer.remove_callback(PrinterCallback)
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_no_unscored_row)
     whole = whole_checkpoints(folder)
-    train_interruptibly(trainer, str(whole[-1]) if whole else None)
+    with bias_logits(model.model, model.suppressed_tokens) if trainer.use_vllm else nullcontext():
+        train_interruptibly(trainer, str(whole[-1]) if whole else None)
     return trainer

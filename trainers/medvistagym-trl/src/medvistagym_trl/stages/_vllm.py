@@ -1,22 +1,35 @@
-"""What TRL's vLLM modes need for images: written against TRL 1.16 and vLLM 0.31, and tested with a stand-in for the engine.
+"""What TRL's vLLM modes need for images: written against TRL 1.16 and vLLM 0.31, and run with both on a CPU.
 
-- vLLM takes no `suppress_tokens`; a bias keeps the policy from writing tokens that stand for images.
+- vLLM takes no `suppress_tokens`; a bias keeps the policy from writing tokens that stand for images. The log-probabilities
+  that it reports are of the biased logits, so the trainer's are biased alike.
 - In colocate mode TRL hands over placeholders that are expanded, and vLLM expands them again (TRL issue 6294): each run of
   them is collapsed to one. In server mode TRL pairs features and placeholders itself.
-- An engine that shares this process keeps image features by content: they are stale once weights were synchronised (TRL issue
-  7198), so they are dropped then.
+- The engine keeps image features by content: they are stale once weights were synchronised (TRL issue 7198), so they are
+  dropped then.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
+
+import torch
+from torch.distributed.tensor import DTensor
 
 from medvistagym_trl._recipe import Recipe, RecipeError
 
 _BIAS: Final = -100.0
 """Added to the logits of tokens that stand for images; vLLM takes from -100 to 100."""
+_OK: Final = 200
+TOOL_CALL_PARSERS: Final[Mapping[str, str]] = {
+    "qwen2_vl": "hermes",
+    "qwen2_5_vl": "hermes",
+    "qwen3_vl": "hermes",
+    "qwen3_5": "qwen3_coder",
+}
+"""What `vllm serve --tool-call-parser` is given for a family, whose calls it then reads."""
 
 
 def generation_settings(tokens: Sequence[int], recipe: Recipe) -> dict[str, Any]:
@@ -39,6 +52,28 @@ def check_vllm(recipe: Recipe) -> None:
         )
 
 
+@contextmanager
+def bias_logits(model: Any, tokens: Sequence[int]) -> Iterator[None]:
+    """Let a model compute the logits that the engine samples from: those of some tokens lowered by the engine's bias.
+
+    TRL reads weight and bias of the head and does not call it, so the bias stands where a head keeps its own; it is neither
+    trained, saved nor handed to the engine. A head that has a bias, or whose weight is sharded, is left as it is.
+    """
+    head = model.get_output_embeddings()
+    if head.bias is not None or isinstance(head.weight, DTensor):
+        yield
+        return
+    bias = torch.zeros(len(head.weight), dtype=head.weight.dtype, device=head.weight.device)
+    bias[list(tokens)] = _BIAS
+    del head.bias
+    head.register_buffer("bias", bias, persistent=False)
+    try:
+        yield
+    finally:
+        del head.bias
+        head.register_parameter("bias", None)
+
+
 def collapse_placeholders(ids: Sequence[Sequence[int]], token: int) -> list[list[int]]:
     """Rows of tokens in which each run of a token is one of it."""
     return [
@@ -51,11 +86,25 @@ class VllmTrainer:
     """Mixed into TRL's `GRPOTrainer`, above the class that calls its engine: what images need in vLLM."""
 
     def _write_turns(self: Any, prompt_ids: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.use_vllm and self.vllm_mode == "colocate":
+        if self.use_vllm:
             if self.state.global_step != self._last_loaded_step:  # before TRL does, which would keep the features
                 self.vllm_generation.sync_weights()
-                self.vllm_generation.llm.llm_engine.reset_encoder_cache()
+                self._drop_features()
                 self._last_loaded_step = self.state.global_step
-            if images is not None:
+            if images is not None and self.vllm_mode == "colocate":
                 prompt_ids = collapse_placeholders(prompt_ids, self.processing_class.image_token_id)
         return super()._write_turns(prompt_ids, images, *args, **kwargs)  # type: ignore[misc]
+
+    def _drop_features(self: Any) -> None:
+        """Let the engine forget image features that earlier weights computed."""
+        engine = self.vllm_generation
+        if self.vllm_mode == "colocate":
+            engine.llm.llm_engine.reset_encoder_cache()
+        elif self.accelerator.is_main_process:
+            client = engine.vllm_client
+            answer = client.session.post(f"{client.base_url}/reset_encoder_cache")
+            if answer.status_code != _OK:
+                raise RuntimeError(
+                    f"the vLLM server at {client.base_url} does not drop its image features ({answer.status_code}), which are "
+                    "those of earlier weights: start it with VLLM_SERVER_DEV_MODE=1, as `medvistagym train --dry-run` says"
+                )

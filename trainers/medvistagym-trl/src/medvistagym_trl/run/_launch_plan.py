@@ -1,0 +1,313 @@
+"""What a run would be on several devices: command lines, the memory of each, the time of a step, and what limits it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from medvistagym_core.tools import closest_match
+from medvistagym_trl._parallel import SHARDED, Parallel, launch_command
+from medvistagym_trl._recipe import Recipe, RecipeError
+from medvistagym_trl.model import ModelSize
+from medvistagym_trl.run._memory import MemoryEstimate
+from medvistagym_trl.stages import TOOL_CALL_PARSERS
+
+RATES: Final[Mapping[str, str]] = {
+    "generation": "tokens that one engine samples in a second, over all its rollouts",
+    "learning": "tokens that one device learns from in a second, forward and backward",
+    "tools": "seconds that the tools of one turn of all rollouts take",
+    "sync": "GB of weights that reach the engine in a second",
+}
+"""Rates that the time of a step follows from, and what each is."""
+DEVICE_GIB: Final = 80.0
+"""Memory of a device where none is there to be asked and none is given."""
+_USABLE: Final = 0.9
+"""Share of a device's memory that may be planned for: an allocator leaves gaps, and libraries take some."""
+_TICK: Final = 1e-9
+_CONTEXT: Final = 1.5 * 2**30
+"""What a CUDA context and the buffers of collectives take of a device."""
+
+
+def plan_launch(
+    recipe: Recipe,
+    size: ModelSize,
+    memory: MemoryEstimate,
+    tokens: Mapping[str, Any],
+    *,
+    gpus: int,
+    parallel: Parallel | None = None,
+    device_gib: float = DEVICE_GIB,
+    rates: Mapping[str, float] | None = None,
+    arguments: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Plan the launch of a run.
+
+    Args:
+        recipe: The recipe.
+        size: Of its model.
+        memory: Of one device that trains alone.
+        tokens: Of an episode, as `plan_run` counts them.
+        gpus: Devices of the machine.
+        parallel: How devices share weights; whichever fits when None.
+        device_gib: Memory of a device.
+        rates: Those of `RATES` that are known.
+        arguments: Those of `medvistagym train`, without the ones that only plan.
+
+    Raises:
+        RecipeError: The batch cannot be split over the devices.
+    """
+    grpo = recipe.trl.grpo
+    engine = str(grpo.get("vllm_mode", "server")) if grpo.get("use_vllm") and recipe.grpo.steps else "transformers"
+    trainers = _trainers(recipe, gpus, apart=engine == "server")
+    if engine == "server" and gpus - trainers < 1:
+        raise RecipeError(f"a server of vLLM needs a device of its own: --gpus {gpus} leaves none beside the trainer's")
+    parts = {stage: _parts(batch, parts, trainers) for stage, batch, parts in _batches(recipe)}
+    utilization = float(grpo.get("vllm_gpu_memory_utilization", 0.3))
+    reserved = utilization * device_gib * 2**30 if engine == "colocate" else 0.0
+    usable = _USABLE * device_gib * 2**30
+    options: list[Parallel] = [parallel] if parallel else ["ddp", *(SHARDED[:1] if trainers > 1 else ())]
+    devices = [(each, _device(memory, size, each, trainers, engine, reserved)) for each in options]
+    chosen, device = next(((each, parts_) for each, parts_ in devices if sum(parts_.values()) <= usable), devices[-1])
+    server = _server(size, tokens, gpus - trainers, device_gib) if engine == "server" else None
+    time = _time(recipe, size, tokens, rates or {}, trainers, 1 if engine == "server" else trainers)
+    return {
+        "gpus": gpus,
+        "trainers": trainers,
+        "parallel": chosen,
+        "engine": engine,
+        "device_gib": device_gib,
+        "lines": _lines(recipe, size, tokens, chosen, trainers, gpus, engine, parts, arguments),
+        "memory_bytes": {name: round(value) for name, value in device.items()},
+        "server_bytes": server,
+        "fits": sum(device.values()) <= usable,
+        "seconds": time,
+        "limits": _limits(device, usable, time, device_gib),
+    }
+
+
+def read_rates(given: Sequence[str]) -> dict[str, float]:
+    """Rates as they were given: `PART=NUMBER`, or a run folder whose metrics tell them.
+
+    Raises:
+        RecipeError: There is no such part, it is no positive number, or the run tells no rates.
+    """
+    rates: dict[str, float] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            rates |= _measured(Path(text))
+            continue
+        if name not in RATES:
+            near = closest_match(name, list(RATES))
+            raise RecipeError(
+                f"there is no rate of {name!r}{f'; did you mean {near}?' if near else ''} ({', '.join(RATES)})"
+            )
+        try:
+            rates[name] = float(value)
+        except ValueError:
+            rates[name] = math.nan
+        if not (math.isfinite(rates[name]) and rates[name] > 0):
+            raise RecipeError(f"the rate of {name} is a positive number ({RATES[name]}), not {value!r}")
+    return rates
+
+
+def _measured(run: Path) -> dict[str, float]:
+    """Rates of a run on one device, from the metrics of its reinforcement learning."""
+    file = run / "metrics.jsonl"
+    if not file.is_file():
+        raise RecipeError(f"{run} is neither PART=NUMBER nor a run folder: it holds no metrics.jsonl")
+    lines = [json.loads(text) for text in file.read_text("utf-8").splitlines() if text.endswith("}")]
+    needed = ("seconds/generation", "seconds/tools", "tokens/written", "step_time", "num_tokens")
+    lines = [line for line in lines if all(name in line for name in needed)]
+    if len(lines) < 2:  # tokens are counted from the start, so that those of a step are a difference
+        raise RecipeError(f"{run} has no two steps of reinforcement learning that tell their seconds")
+    steps = lines[1:]
+    generation, tools, written, whole = (sum(line[name] for line in steps) / len(steps) for name in needed[:-1])
+    learnt = (steps[-1]["num_tokens"] - lines[0]["num_tokens"]) / len(steps)
+    calls = sum(line.get("calls", 0.0) for line in steps) / len(steps)
+    return {
+        "generation": written / max(generation, _TICK),
+        "learning": learnt / max(whole - generation - tools, _TICK),
+        "tools": max(tools / max(1.0, calls), _TICK),
+    }
+
+
+def _batches(recipe: Recipe) -> list[tuple[str, int, int]]:
+    """Batch and parts of the stages that are run."""
+    stages = [("sft", recipe.sft.batch, recipe.sft.parts)] if recipe.sft.steps != 0 else []
+    return [*stages, *([("grpo", recipe.grpo.completions, recipe.grpo.parts)] if recipe.grpo.steps else [])]
+
+
+def _trainers(recipe: Recipe, gpus: int, *, apart: bool) -> int:
+    """Most devices that train: the batches are split evenly, and a server has at least one of its own."""
+    batches = _batches(recipe)
+    for count in range(gpus - apart, 0, -1):
+        # A server splits heads, so that it wants as many devices as divide them: a power of two in practice.
+        whole = not apart or (gpus - count) & (gpus - count - 1) == 0
+        if whole and all(batch % count == 0 for _, batch, _ in batches):
+            return count
+    told = " and ".join(f"{stage}'s {batch}" for stage, batch, _ in batches)
+    raise RecipeError(f"{told} cannot be split over {gpus} devices")
+
+
+def _parts(batch: int, parts: int, trainers: int) -> int:
+    """Parts of a batch for which a device holds no more rows at once than one device alone would."""
+    rows = batch // parts
+    return next(
+        count for count in range(1, batch + 1) if batch % (count * trainers) == 0 and batch // count // trainers <= rows
+    )
+
+
+def _device(
+    memory: MemoryEstimate, size: ModelSize, parallel: Parallel, trainers: int, engine: str, reserved: float
+) -> dict[str, float]:
+    """Bytes of one device that trains, by part, in the step that takes most."""
+    share = trainers if parallel in SHARDED else 1
+    gathered = 2 * memory.weights / max(1, size.language.layers) if share > 1 else 0.0  # a layer, and the next one
+    learning = memory.activations + memory.pictures
+    generation = memory.generation / trainers if engine == "transformers" else 0.0
+    kept = {
+        "weights": memory.weights / share,
+        "gathered": gathered,
+        "optimiser": memory.optimiser / share,
+        "reference": memory.reference / share,
+    }
+    gradients = memory.gradients / share
+    if generation > learning + gradients:
+        kept["generation"] = generation
+    else:
+        kept |= {"gradients": gradients, "activations": memory.activations, "pictures": memory.pictures}
+    kept |= {"vllm": reserved, "context": _CONTEXT}
+    return {name: value for name, value in kept.items() if value}
+
+
+def _server(size: ModelSize, tokens: Mapping[str, Any], devices: int, device_gib: float) -> dict[str, int]:
+    """Bytes of one device of the server, and how many whole episodes its keys and values hold at once."""
+    weights = 2 * size.all / devices
+    keys = 2 * size.language.layers * size.language.kv_heads * 2 / devices * tokens["longest_episode"]
+    left = max(0.0, _USABLE * device_gib * 2**30 - weights - _CONTEXT)
+    return {"weights": round(weights), "keys_and_values": round(left), "episodes": int(left / max(keys, 1))}
+
+
+def _time(
+    recipe: Recipe, size: ModelSize, tokens: Mapping[str, Any], rates: Mapping[str, float], trainers: int, engines: int
+) -> dict[str, float]:
+    """Seconds of a step of reinforcement learning, by part, of the parts whose rates are known; at the most."""
+    if not recipe.grpo.steps:
+        return {}
+    turns = recipe.episode.max_calls + 1
+    written = recipe.grpo.completions * turns * tokens["turn"]
+    read = recipe.grpo.completions * tokens["longest_episode"]
+    gigabytes = 2 * size.all / 1e9
+    work = {
+        "generation": (written, engines),
+        "tools": (1.0, 1),
+        "learning": (read, trainers),
+        "sync": (gigabytes, 1),
+    }
+    seconds = {
+        name: amount / (rates[name] * count)
+        for name, (amount, count) in work.items()
+        if name in rates and name != "tools"
+    }
+    if "tools" in rates:
+        seconds["tools"] = rates["tools"] * recipe.episode.max_calls
+    return {name: seconds[name] for name in work if name in seconds}
+
+
+def _lines(
+    recipe: Recipe,
+    size: ModelSize,
+    tokens: Mapping[str, Any],
+    parallel: Parallel,
+    trainers: int,
+    gpus: int,
+    engine: str,
+    parts: Mapping[str, int],
+    arguments: Sequence[str],
+) -> list[str]:
+    """The command lines, in the order in which they are started."""
+    lines = []
+    executor = recipe.executor.partition("?")[0]
+    if executor == "ray" or executor.startswith("ray:"):
+        lines.append("ray start --head --port 6379")
+    changes = [f"{stage}.parts={count}" for stage, count in parts.items() if count != getattr(recipe, stage).parts]
+    if engine == "server":
+        devices = gpus - trainers
+        images = max(1, recipe.episode.max_calls + 1)
+        environment = (
+            f"CUDA_VISIBLE_DEVICES={','.join(str(each) for each in range(trainers, gpus))} VLLM_SERVER_DEV_MODE=1"
+        )
+        serve = [
+            "vllm", "serve", str(recipe.model.path), "--tensor-parallel-size", str(devices),
+            "--max-model-len", str(tokens["longest_episode"]), "--weight-transfer-config", '{"backend": "nccl"}',
+            "--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1", "--enable-scale-out",
+            "--limit-mm-per-prompt", json.dumps({"image": 4 * images, "video": 0}),
+        ]  # fmt: skip
+        parser = TOOL_CALL_PARSERS.get(size.family)
+        serve += ["--enable-auto-tool-choice", "--tool-call-parser", parser] if parser else []
+        lines.append(f"{environment} {shlex.join(serve)}")
+    if engine == "colocate" and "vllm_max_model_length" not in recipe.trl.grpo:
+        changes.append(f"trl.grpo.vllm_max_model_length={tokens['longest_episode']}")
+    train = [*arguments, *(word for change in changes for word in ("--set", change))]
+    if "--out" not in train and "--run" not in train:
+        train += ["--out", f"runs/{recipe.name}"]
+    visible = f"CUDA_VISIBLE_DEVICES={','.join(str(each) for each in range(trainers))} " if engine == "server" else ""
+    command = (
+        launch_command(trainers, parallel, ["train", *train], "python")
+        if trainers > 1
+        else ["medvistagym", "train", *train]
+    )
+    return [*lines, visible + shlex.join(command)]
+
+
+def _limits(device: Mapping[str, float], usable: float, time: Mapping[str, float], device_gib: float) -> list[str]:
+    """What would have to change first, a sentence each."""
+    parts = {name: value for name, value in device.items() if name not in ("context", "vllm")}
+    largest = max(parts, key=lambda name: parts[name])
+    total = sum(device.values())
+    percent = 100 * total / (device_gib * 2**30)
+    told = [f"memory: {largest} is the largest part; {percent:.0f} % of a device of {device_gib:g} GiB is planned for"]
+    if total > usable:
+        told[0] += f", and no more than {100 * _USABLE:.0f} % should be: it does not fit"
+    if time:
+        slowest = max(time, key=lambda name: time[name])
+        told.append(f"time: {slowest} takes {100 * time[slowest] / sum(time.values()):.0f} % of a step")
+    missing = [name for name in RATES if name not in time]
+    if missing:
+        example = f"--rate {missing[0]}=NUMBER ({RATES[missing[0]]}), or --rate RUN"
+        told.append(f"time of {', '.join(missing)} is not estimated: give {example}")
+    return told
+
+
+def render_launch(launch: Mapping[str, Any], size_text: Any) -> str:
+    """The plan of a launch for a terminal.
+
+    Args:
+        launch: What `plan_launch` gave.
+        size_text: Bytes as text.
+    """
+    memory, seconds, server = launch["memory_bytes"], launch["seconds"], launch["server_bytes"]
+    engine = {
+        "transformers": "transformers samples",
+        "colocate": "vLLM samples beside it",
+        "server": "a vLLM server samples",
+    }
+    lines = [
+        f"launch     {launch['trainers']} of {launch['gpus']} devices train ({launch['parallel']}); {engine[launch['engine']]}",
+        *(f"  $ {line}" for line in launch["lines"]),
+        f"a device   {size_text(sum(memory.values()))} of {launch['device_gib']:g} GiB at the most",
+        *(f"  {part:<12} {size_text(value)}" for part, value in memory.items() if value),
+    ]
+    if server:
+        lines.append(
+            f"  the server's: {size_text(server['weights'])} weights; keys and values of {server['episodes']} whole episodes"
+        )
+    if seconds:
+        lines.append(f"a step     {sum(seconds.values()):.1f} s at the most, of the parts whose rates are known")
+        lines += [f"  {part:<12} {value:.1f} s" for part, value in seconds.items()]
+    return "\n".join([*lines, *launch["limits"]])
