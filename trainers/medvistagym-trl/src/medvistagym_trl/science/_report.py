@@ -89,7 +89,9 @@ def read_study(folder: Path) -> Study:
     """
     recipe, seeds = study_recipe(folder), study_seeds(folder)
     if not seeds:
-        raise StudyError(f"no seed of {folder} is finished yet; `python -m medvistagym_trl.science run --run {folder}` goes on")
+        raise StudyError(
+            f"no seed of {folder} is finished yet; `python -m medvistagym_trl.science run --run {folder}` goes on"
+        )
     labels = [label for label, _ in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature)]
     policies: dict[tuple[str, str], dict[Question, Any]] = {}
     for variation in VARIATIONS:
