@@ -294,6 +294,8 @@ def _quick(recipe: Recipe, checkpoint: bool) -> dict[str, Any]:
         **(QUICK_CHECKPOINT_OVERRIDES if checkpoint else {}),
         "episode.max_calls": min(2, recipe.episode.max_calls),
         "grpo.tail.steps": min(1, recipe.grpo.tail.steps),
+        "sft.validation.n": min(16, recipe.sft.validation.n),
+        "grpo.validation.n": min(16, recipe.grpo.validation.n),
         "evaluation.max_tokens": min(48, recipe.evaluation.max_tokens),
         "evaluation.batch": min(16, recipe.evaluation.batch),
     }

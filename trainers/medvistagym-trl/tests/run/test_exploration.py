@@ -47,6 +47,26 @@ def test_sft_learns_from_so_many_of_the_episodes_that_exploration_kept(
     assert "over the limit of 5" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_two_runs_explore_alike_and_end_with_the_same_weights(recipe: Any, registry: Any, tmp_path: Path) -> None:
+    from medvistagym_trl._recipe import dump_recipe
+
+    file = tmp_path / "toy.yaml"
+    file.write_text(dump_recipe(recipe), encoding="utf-8")
+    runs = [tmp_path / name for name in ("one", "two")]
+    for run in runs:
+        TrlTrainer().train(registry, run=run, recipe=file, changes=CHANGES)
+    one, two = (
+        [
+            [turn.text for turn in episode.turns]
+            for episode in TrajectoryReader(run / "trajectories" / "exploration.jsonl")
+        ]
+        for run in runs
+    )
+    assert one == two
+    assert len({(run / "checkpoints" / "sft" / "model.safetensors").read_bytes() for run in runs}) == 1
+
+
 @pytest.mark.parametrize("changes", [{"perception.steps": 0}, {"model.path": "somewhere"}])
 def test_a_model_that_was_not_warmed_up_cannot_explore(changes: dict[str, Any], recipe: Any, task: Any) -> None:
     from medvistagym_trl._recipe import check_recipe

@@ -28,7 +28,7 @@ from medvistagym_trl.science import (
     write_study,
 )
 
-CURVE: Final = (32, 64, 512)
+CURVE: Final = (32, 64)
 """Numbers of trajectories, beside the recipe's own and all there are."""
 
 

@@ -62,10 +62,12 @@ def plot_trajectory_counts(study: Study, path: Path) -> None:
             ("SFT + GRPO", _BLUE, [point.grpo for point in points]),
             ("SFT", _ORANGE, [point.sft for point in points]),
         ):
-            middle = [100 * share.accuracy for share in shares]
-            down = [100 * (share.accuracy - share.low) for share in shares]
-            up = [100 * (share.high - share.accuracy) for share in shares]
-            axes.errorbar(sizes, middle, yerr=[down, up], marker="o", capsize=4, color=colour, label=label)
+            drawn = [(size, share) for size, share in zip(sizes, shares, strict=True) if share is not None]
+            places, found = [size for size, _ in drawn], [share for _, share in drawn]
+            middle = [100 * share.accuracy for share in found]
+            down = [100 * (share.accuracy - share.low) for share in found]
+            up = [100 * (share.high - share.accuracy) for share in found]
+            axes.errorbar(places, middle, yerr=[down, up], marker="o", capsize=4, color=colour, label=label)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
         axes.minorticks_off()

@@ -36,12 +36,12 @@ class CurvePoint:
     Attributes:
         trajectories: Mean number of trajectories over the seeds.
         sft: After SFT.
-        grpo: After GRPO.
+        grpo: After GRPO; None where it was not trained further.
     """
 
     trajectories: float
     sft: Share
-    grpo: Share
+    grpo: Share | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,9 @@ def read_study(folder: Path) -> Study:
     """
     recipe, seeds = study_recipe(folder), study_seeds(folder)
     if not seeds:
-        raise StudyError(f"no seed of {folder} is finished yet; `medvistagym-science run --run {folder}` goes on")
+        raise StudyError(
+            f"no seed of {folder} is finished yet; `python -m medvistagym_trl.science run --run {folder}` goes on"
+        )
     labels = [label for label, _ in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature)]
     policies: dict[tuple[str, str], dict[Question, Any]] = {}
     for variation in VARIATIONS:
@@ -122,18 +124,18 @@ def _read_curve(folder: Path, seeds: list[int], label: str) -> tuple[CurvePoint,
     points = []
     names = {path.name for seed in seeds for path in (folder / f"seed-{seed}").glob("n-*")}
     for name in [MAIN.name, "all-data", *sorted(names)]:
-        sizes, played = [], {"sft": dict[Question, Any](), "grpo": dict[Question, Any]()}
+        sizes: list[float] = []
+        played: dict[tuple[str, str], dict[Question, Any]] = {}
         for seed in seeds:
             run = folder / f"seed-{seed}" / name
-            if not (run / "results.json").is_file():
-                continue
-            sizes.append(_trajectories(run))
-            for phase, episodes in played.items():
-                episodes.update(read_episodes(run / "trajectories" / _file(phase, label), seed))
-        if played["sft"] and played["grpo"]:
-            points.append(
-                CurvePoint(sum(sizes) / len(sizes), summarize_seeds(played["sft"]), summarize_seeds(played["grpo"]))
-            )
+            for phase in ("sft", "grpo"):
+                _add(played, (phase, label), run / "trajectories" / _file(phase, label), seed, whole=run)
+            if (run / "results.json").is_file():
+                sizes.append(_trajectories(run))
+        sft, grpo = played.get(("sft", label)), played.get(("grpo", label))
+        if sft:
+            after = summarize_seeds(grpo) if grpo else None
+            points.append(CurvePoint(sum(sizes) / len(sizes), summarize_seeds(sft), after))
     return tuple(sorted(points, key=lambda point: point.trajectories))
 
 
@@ -179,7 +181,8 @@ def format_study(study: Study) -> str:
     if study.curve:
         lines += ["", _line(["trajectories of SFT", "SFT", "SFT + GRPO"]), _line(["---"] * 3)]
         lines += [
-            _line([f"{point.trajectories:.0f}", _percent(point.sft), _percent(point.grpo)]) for point in study.curve
+            _line([f"{point.trajectories:.0f}", *("" if s is None else _percent(s) for s in (point.sft, point.grpo))])
+            for point in study.curve
         ]
     questions = study.share(FINAL)
     notes = (

@@ -61,7 +61,7 @@ def study_recipe(folder: Path) -> Recipe:
         StudyError: It holds no study.
     """
     if not (folder / RECIPE).is_file():
-        raise StudyError(f"{folder} holds no study: there is no {RECIPE} in it; `medvistagym-science run` makes one")
+        raise StudyError(f"{folder} holds no study: there is no {RECIPE} in it; `make science` makes one")
     return load_recipe(folder / RECIPE)
 
 
