@@ -130,7 +130,7 @@ def _bars(axes: Any, shares: Mapping[str, Share], *, strong: str | None) -> None
         axes.text(max(100 * share.high, max(seeds)) + 1.5, at, f"{middle:.1f}", va="center")
     axes.set_yticks(range(len(shares)), list(shares))
     axes.invert_yaxis()
-    axes.set(xlim=(0, 108), xticks=range(0, 101, 20))
+    axes.set(xlim=(0, 116), xticks=range(0, 101, 20))
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
 
