@@ -49,6 +49,7 @@ ATTACKS := tests/attacks tests/protocol/test_special_tokens.py tests/protocol/te
 	tests/tools/test_result.py tests/rollouts/test_sample_faults.py plugins/medvistagym-dicom/tests/reading/test_bombs.py \
 	plugins/medvistagym-dicom/tests/reading/test_fuzz.py plugins/medvistagym-mcp/tests/client/test_validation.py \
 	plugins/medvistagym-mcp/tests/server/test_connections.py plugins/medvistagym-mcp/tests/server/test_stdio.py \
+	plugins/medvistagym-mcp/tests/server/test_load.py tests/cli/test_terminal.py \
 	plugins/medvistagym-mcp/tests/server/test_file_reader.py plugins/medvistagym-segment/tests/segmenters/test_monai_bundle.py
 attack: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "attack or not attack" -rP $(ATTACKS) $(ARGS)

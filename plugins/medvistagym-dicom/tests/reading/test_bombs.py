@@ -167,4 +167,5 @@ def test_a_bomb_costs_little(
     file.write_bytes(BOMBS[name]())
     said = costs.assert_cheap(record_property, "dicom", name, file, path("MR_small_jp2klossless.dcm"))
     said = said.removeprefix("ValueError: ")
-    assert said.startswith(("too_large: bomb.dcm: ", "corrupt: bomb.dcm: ", "[<image 2x2 ", "[<image 64x64 ", "[<image 99999x1x1 ", "[<image 20000x1x1 "))
+    images = tuple(f"[<image {shape} " for shape in ("2x2", "64x64", "99999x1x1", "20000x1x1"))
+    assert said.startswith(("too_large: bomb.dcm: ", "corrupt: bomb.dcm: ", *images))
