@@ -52,11 +52,12 @@ test-slow: $(INSTALLED)
 	$(PYTEST) -m "slow and not attack" $(ARGS)
 
 # What hostile files, texts, tools and clients can do, with what each costs; on one core in a quarter of an hour.
-# ATTACK_MUTATIONS=100000 tries so many DICOM files that are guided by coverage, which takes ten minutes more.
+# ATTACK_MUTATIONS=100000 tries twice as many DICOM files that are guided by coverage, and takes some five minutes more.
 ATTACKS := tests/attacks tests/protocol/test_special_tokens.py tests/protocol/test_cost.py tests/environment/grading/test_cost.py \
 	tests/tools/test_result.py tests/rollouts/test_sample_faults.py plugins/medvistagym-dicom/tests/reading/test_bombs.py \
 	plugins/medvistagym-dicom/tests/reading/test_fuzz.py plugins/medvistagym-mcp/tests/client/test_validation.py \
 	plugins/medvistagym-mcp/tests/server/test_connections.py plugins/medvistagym-mcp/tests/server/test_stdio.py \
+	plugins/medvistagym-mcp/tests/server/test_load.py tests/cli/test_terminal.py \
 	plugins/medvistagym-mcp/tests/server/test_file_reader.py plugins/medvistagym-segment/tests/segmenters/test_monai_bundle.py
 attack: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "attack or not attack" -rP $(ATTACKS) $(ARGS)

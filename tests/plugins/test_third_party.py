@@ -213,6 +213,11 @@ BROKEN = {
         + "    @property\n    def description(self): raise RuntimeError('no words')\nOFFER tasks [Quiz()]",
         "the task quiz cannot be described: RuntimeError: no words",
     ),
+    "exits_when_described": (
+        UNDESCRIBED.replace("quiz", "quiz_exit")
+        + "    @property\n    def description(self): raise SystemExit(3)\nOFFER tasks [Quiz()]",
+        "the task quiz_exit cannot be described: SystemExit: 3",
+    ),
     "a_class": (TASK.replace("quiz", "quiz_class") + "OFFER tasks [Quiz]", "offer an instance of it: Quiz()"),
     "hook_raises": ("OFFER tasks 1 / 0", "medvistagym_tasks: ZeroDivisionError: division by zero at hook_raises_plugin.py:"),
     "hook_exits": ("import sys\nOFFER rewards sys.exit(3)", "medvistagym_rewards: SystemExit: it called sys.exit(3)"),

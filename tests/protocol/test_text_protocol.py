@@ -277,3 +277,11 @@ def test_a_call_is_checked_and_frozen_and_travels_whether_read_or_made():
     for wrong in ({"name": 3}, {"name": "zoom", "arguments": [0]}, {"name": "zoom", "more": 1}, {}):
         with pytest.raises(ValidationError):
             TypeAdapter(ToolCall).validate_python(wrong)
+
+
+@pytest.mark.parametrize("left", ["<|im_end|>", "\n<|im_end|>\n", "</s>", " <end_of_turn>\n", "<|eot_id|><|eot_id|>"])
+def test_marks_of_the_end_that_a_server_left_are_taken_off(left):
+    turn = TextProtocol().parse(f"<think>a</think>\n<answer>yes</answer>{left}")
+    assert (turn.answer, turn.error, turn.well_formed) == ("yes", None, False)
+    assert turn.text == "<think>a</think>\n<answer>yes</answer>"
+    assert TextProtocol().parse(f"<answer>yes</answer>{left}<answer>").error.code == "malformed_call"

@@ -135,7 +135,7 @@ def _list(options: argparse.Namespace) -> int:
                     "offers": [offer for offer, protocol in capabilities.items() if isinstance(task, protocol)],
                 }
             )
-        except Exception as error:  # noqa: BLE001 a task that cannot say what it is harms no other
+        except (Exception, SystemExit) as error:  # noqa: BLE001 a task that cannot say what it is harms no other
             print_stderr(f"medvistagym: the task {name} cannot be described: {type(error).__name__}: {error}")
     if options.json:
         print_json(tasks)

@@ -32,6 +32,17 @@ THINK: Final = ("<think>", "</think>")
 ANSWER: Final = ("<answer>", "</answer>")
 _TAGS: Final = (*THINK, *TOOL_CALL_TAGS, *ANSWER)
 _ACTION_TAG: Final = re.compile(r"</?(?:tool_call|answer)>")
+_END_MARKS: Final = (
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<eos>",
+    "</s>",
+)
+_MAX_END_MARKS: Final = 4
 _MAX_COUNTED: Final = 100
 
 
@@ -76,14 +87,19 @@ class TextProtocol:
         return f"{think} either {call} or end with <answer>your answer</answer>."
 
     def parse(self, text: str) -> Turn:
-        """The turn that `text` is. Never raises."""
+        """The turn that `text` is. Never raises.
+
+        Marks of the end of a turn that a server left behind the last tag are taken off; then the turn does not conform.
+        """
         text = encodable_text(text)
+        bare = _without_end_marks(text)
+        was_bare, text = bare == text, bare
         think: str | None = None
         try:
             _refuse_control_mark(text)
             think, at, conforms = self._think(text)
             calls, answers, tidy = self._actions(text, at)
-            return self._turn(text, think, calls, answers, conforms and tidy)
+            return self._turn(text, think, calls, answers, conforms and tidy and was_bare)
         except MalformedCallError as error:
             return Turn(text, think, error=ToolError("malformed_call", str(error)))
 
@@ -211,6 +227,17 @@ class TextProtocol:
         return MalformedCallError(
             f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {count}; none was run."
         )
+
+
+def _without_end_marks(text: str) -> str:
+    """The text without marks of the end of a turn behind its last tag; the text itself where there are none."""
+    rest = text.rstrip()
+    for _ in range(_MAX_END_MARKS):
+        end = next((mark for mark in _END_MARKS if rest.endswith(mark)), None)
+        if end is None:
+            break
+        rest = rest.removesuffix(end).rstrip()
+    return rest if rest.endswith((TOOL_CALL_TAGS[1], ANSWER[1])) and len(rest) < len(text.rstrip()) else text
 
 
 def _refuse_control_mark(text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import json
 import random
+import resource
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ with atheris.instrument_imports(include=["medvistagym_dicom", "pydicom"]):
     from fuzz_worker import OPERATIONS, outcome
 
 SAVE_EVERY = 1000
+MEMORY = 3 << 30
 
 
 def main(seeds: str, count: str, out: str) -> None:
@@ -50,13 +52,14 @@ def main(seeds: str, count: str, out: str) -> None:
                 operation(changed, rng)
         return bytes(changed[:max_size])
 
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
     corpus = Path(out, "corpus")
     corpus.mkdir()
     options = [
         f"-runs={count}",
         "-seed=1",
         "-timeout=60",
-        "-rss_limit_mb=3000",
+        "-rss_limit_mb=0",  # it counts the peak of what started this process; see MEMORY
         "-max_len=60000",
         "-verbosity=0",
         "-print_final_stats=0",

@@ -24,6 +24,9 @@ _BINARY_FORMATS: Final = {
 }  # fmt: skip
 
 
+_FEW: Final = 16
+
+
 class PixelDataElement(NamedTuple):
     """Where the pixel data of an object lie.
 
@@ -59,6 +62,9 @@ class DicomDataset:
     transfer_syntax: str = ""
     media_class: str = ""
     pixel_data: PixelDataElement | None = None
+    _lists: dict[str, tuple[float, ...]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self.elements
@@ -95,7 +101,12 @@ class DicomDataset:
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
         """The finite numbers of an element; empty when it is absent, empty or not numeric."""
-        return tuple(v for v in self.components(keyword) if v is not None)
+        if keyword in self._lists:
+            return self._lists[keyword]
+        numbers = tuple(v for v in self.components(keyword) if v is not None)
+        if len(numbers) > _FEW:  # each frame may ask for the list of all
+            self._lists[keyword] = numbers
+        return numbers
 
     def number(self, keyword: str) -> float | None:
         """First number of an element, or None."""

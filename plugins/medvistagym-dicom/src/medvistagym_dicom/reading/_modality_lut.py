@@ -160,7 +160,8 @@ def _rescale_frames(
         if padding is None:
             return values, None
         ends = np.array([padding], np.float64) * rescales[0].slope + rescales[0].intercept
-        low, high = sorted(float(v) for v in (ends.astype(values.dtype) if values.dtype.kind == "f" else ends)[0])
+        with np.errstate(over="ignore"):  # then the values of the pixels are infinite too
+            low, high = sorted(float(v) for v in (ends.astype(values.dtype) if values.dtype.kind == "f" else ends)[0])
         return values, (low, high)
     values = np.empty(stored.shape, np.float32)
     for source, target, rescale in zip(stored, values, rescales, strict=True):
