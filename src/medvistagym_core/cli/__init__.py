@@ -39,6 +39,7 @@ GROUPS: Final[dict[str, str]] = {
     "eval": "measure accuracy and tool use of a policy on a task",
     "score": "score the stored answers of a run under other protocols, without running a model",
     "compare": "compare two runs question by question, with a paired test",
+    "export": "write a task as an environment package for OpenEnv or TRL",
     "replay": "run every tool call of a trajectory file again, and report what differs",
     "view": "look at the episodes of a run in a browser, or write them as one page",
     "play": "try tools on images in a browser, by hand or with a model",
