@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medvistagym_core.cli import build_parser
+from medvistagym_core.cli import SUBCOMMANDS, build_parser
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "eval.md").read_text("utf-8")
@@ -23,6 +23,8 @@ def commands(page: str) -> list[str]:
 @pytest.mark.parametrize("line", [*commands("eval.md"), *commands("questions.md")])
 def test_every_command_can_be_typed(line: str) -> None:
     _, group, *arguments = shlex.split(line, comments=True)
+    if arguments and f"{group} {arguments[0]}" in SUBCOMMANDS:
+        group, arguments = f"{group} {arguments[0]}", arguments[1:]
     options = build_parser(group).parse_args(arguments)
     assert callable(options.execute)
 

@@ -1,0 +1,76 @@
+"""`medvistagym export`: a task as a package that another project's training loop takes."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from medvistagym_core.cli._console import print_text
+from medvistagym_core.cli._errors import CommandError, UsageError
+from medvistagym_core.cli._options import add_common, load_registry, select_toolbox
+from medvistagym_core.cli._task_options import add_table_options, choose_split, find_tasks, task_arguments
+
+__all__ = ["configure"]
+
+_EXAMPLE = """\
+medvistagym export openenv scoutvqa --out scoutvqa_env
+medvistagym export trl vqa_rad --task-arg path=data/vqa-rad --split train --out vqa_rad_env"""
+_ENDLESS: Final = 1000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    from medvistagym_core.cli._export_packages import PACKAGES
+
+    add_common(parser, _EXAMPLE)
+    parser.add_argument("kind", choices=sorted(PACKAGES), help="the project that the package is for")
+    parser.add_argument("task", metavar="TASK", nargs="?", help="the task, by its name; or --task-file")
+    add_table_options(parser)
+    parser.add_argument("--split", metavar="NAME", help="the split that is played (default: train, or the only one)")
+    parser.add_argument("--tools", metavar="SELECTION", help="the tools (default: those of the task)")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where to (default: the package's name)")
+    parser.set_defaults(execute=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from medvistagym_core.cli._export_packages import PACKAGES, ExportedTask, module_name
+    from medvistagym_core.environment import HasSize
+
+    registry = load_registry(options)
+    (task,) = find_tasks(options, registry)
+    split = choose_split(task, options.split, "train")
+    selection = ",".join(task.tools) if options.tools is None else options.tools
+    toolbox = select_toolbox(registry, selection)
+    named = options.task or str(Path(options.task_file).resolve())
+    module = module_name(options.task or options.task_file)
+    out: Path = options.out or Path(module)
+    if not out.name.isidentifier():
+        raise UsageError(f"--out: the folder is the Python package, so {out.name!r} must be a name such as {module}")
+    if out.exists():
+        raise UsageError(f"{out} is there already; nothing was written")
+    if not out.parent.is_dir():
+        raise UsageError(f"{out}: the folder {out.parent} does not exist")
+    size = task.size(split) if isinstance(task, HasSize) else _ENDLESS
+    tools = ",".join(f"{name}={toolbox[name].id}" for name in toolbox)
+    arguments = {
+        name: str(value) if isinstance(value, Path) else value for name, value in task_arguments(options).items()
+    }
+    what = ExportedTask(out.name, named, arguments, split, size, tools, toolbox.schemas("huggingface"))
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        aside.chmod(0o755)
+        files = PACKAGES[options.kind](what)
+        for path, text in files.items():
+            file = aside / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+        aside.rename(out)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CommandError(f"{out} cannot be written: {error.strerror or error}; nothing was left behind") from error
+    print_text("\n".join(str(out / path) for path in files))
+    print_text(f"\nNext: pip install {out}; {out / 'README.md'} shows how it is used")
+    return 0
