@@ -7,7 +7,7 @@ resizing is torchvision's; here Pillow resizes, as it does for the families of w
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 from transformers import BatchFeature
@@ -37,7 +37,7 @@ class Lfm2VlImageSettings(ImagesKwargs, total=False):
 class StillLfm2VlImageProcessor(PilBackend):
     """Images to patches, each tile padded to the same number of them."""
 
-    model_input_names: ClassVar[list[str]] = ["pixel_values", "pixel_attention_mask", "spatial_shapes"]
+    model_input_names = ["pixel_values", "pixel_attention_mask", "spatial_shapes"]  # noqa: RUF012  (as the base class declares it)
     valid_kwargs = Lfm2VlImageSettings
     downsample_factor = 2
     do_image_splitting = True
@@ -61,7 +61,7 @@ class StillLfm2VlImageProcessor(PilBackend):
     image_mean = _HALF
     image_std = _HALF
 
-    def _preprocess(  # type: ignore[override]  (called by name)
+    def _preprocess(  # type: ignore[override]  # called by name
         self,
         images: list[np.ndarray],
         *,
