@@ -43,7 +43,7 @@ def write_benchmarks(folder: Path) -> Path:
 
 @contextmanager
 def serve_teacher(call: dict[str, Any]) -> Iterator[str]:
-    """Serve an OpenAI endpoint whose model makes a call twice in its first turn, and then says yes; its address."""
+    """Serve an OpenAI endpoint whose model makes a call in its first turn, and then says yes; its address."""
 
     class Teacher(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -86,8 +86,7 @@ def serve_teacher(call: dict[str, Any]) -> Iterator[str]:
 def _turn(messages: Sequence[dict[str, Any]], call: dict[str, Any]) -> dict[str, Any]:
     if any(message["role"] == "assistant" for message in messages):
         return {"role": "assistant", "content": "<think>I have seen it.</think><answer>yes</answer>"}
-    text = f"<tool_call>{json.dumps(call)}</tool_call>"
-    return {"role": "assistant", "content": f"<think>I look.</think>{text}{text}"}
+    return {"role": "assistant", "content": f"<think>I look.</think><tool_call>{json.dumps(call)}</tool_call>"}
 
 
 def _picture(seed: int) -> bytes:

@@ -56,12 +56,15 @@ QUICK_CHECKPOINT_OVERRIDES: Final[Mapping[str, Any]] = {
     "grpo.completions": 8,
     "grpo.parts": 2,
     "grpo.group": 4,
+    "grpo.max_turn_tokens": 160,
     "grpo.tail.candidates": 2,
     "comparison.no_tools_steps": 0,
     "comparison.untrained_steps": 0,
     "evaluation.n": 4,
 }
 """What it changes beyond that for a checkpoint, whose prompts are a hundred times as long as the tiny model's."""
+QUICK_TOOLS: Final = 3
+"""Tools of a quick run of a checkpoint, whose trajectories call none and whose tools nobody named."""
 
 
 class TrlTrainer:
@@ -126,7 +129,7 @@ class TrlTrainer:
             resolved = load_recipe(run / "recipe.yaml")
         else:
             resolved = _resolve(recipe, changes, tools, model, quick)
-        resolved, task = _check(resolved, registry)
+        resolved, task = _check(resolved, registry, quick=quick)
         configure_libraries()
         from medvistagym_trl.rollout import make_toolbox
         from medvistagym_trl.run import BaselineProcess, TrainingPipeline, check_run
@@ -164,7 +167,7 @@ class TrlTrainer:
         Raises:
             SelectionError: Something cannot be had, or cannot work; a sentence says why.
         """
-        resolved, task = _check(_resolve(recipe, changes, tools, model, quick), registry)
+        resolved, task = _check(_resolve(recipe, changes, tools, model, quick), registry, quick=quick)
         configure_libraries()
         from medvistagym_trl.rollout import make_toolbox
         from medvistagym_trl.run import plan_run
@@ -241,15 +244,20 @@ def _resolve(
     return _as_trained(_with_absolute_paths(resolved))
 
 
-def _check(recipe: Recipe, registry: Registry) -> tuple[Recipe, Task]:
+def _check(recipe: Recipe, registry: Registry, *, quick: bool = False) -> tuple[Recipe, Task]:
     """The recipe with its toolbox named, and its task; what can be refused without torch is refused."""
     from medvistagym_core.environment import make_task
     from medvistagym_trl._recipe import check_recipe
-    from medvistagym_trl.rollout import find_trajectory_files, mix_tasks, parse_reward
+    from medvistagym_trl.rollout import find_trajectory_files, mix_tasks, parse_reward, tools_called
 
     tasks: list[Task] = [make_task(registry, name, recipe.task_arguments) for name in recipe.tasks]
     task = mix_tasks(tasks)
-    recipe = recipe if recipe.tools is not None else recipe.with_overrides({"tools": list(task.tools)})
+    if recipe.tools is None:
+        tools = list(task.tools)
+        if quick and recipe.model.path is not None:  # the schemas of all make a prompt of thousands of tokens
+            names, called = list(registry.toolbox(tools)), tools_called(recipe.sft.data)
+            tools = [name for name in names if name in called] or names[:QUICK_TOOLS]
+        recipe = recipe.with_overrides({"tools": tools})
     registry.toolbox(recipe.tools or ())
     registry.executor(recipe.executor)
     parse_reward(recipe.episode, registry.rewards)
@@ -296,6 +304,6 @@ def _quick(recipe: Recipe, checkpoint: bool) -> dict[str, Any]:
         "grpo.tail.steps": min(1, recipe.grpo.tail.steps),
         "sft.validation.n": min(16, recipe.sft.validation.n),
         "grpo.validation.n": min(16, recipe.grpo.validation.n),
-        "evaluation.max_tokens": min(48, recipe.evaluation.max_tokens),
+        "evaluation.max_tokens": min(160 if checkpoint else 48, recipe.evaluation.max_tokens),
         "evaluation.batch": min(16, recipe.evaluation.batch),
     }

@@ -33,7 +33,7 @@ from medvistagym_trl.rollout._example_sources import (
 )
 from medvistagym_trl.rollout._mixed_task import MixedTask, mix_tasks
 from medvistagym_trl.rollout._trajectory_data import DataReport, TrajectoryData
-from medvistagym_trl.rollout._trajectory_files import PictureLoader, TrajectoryFile, find_trajectory_files
+from medvistagym_trl.rollout._trajectory_files import PictureLoader, TrajectoryFile, find_trajectory_files, tools_called
 from medvistagym_trl.rollout._trl_environment import (
     EpisodeAdapter,
     ToolEnvironment,
@@ -73,6 +73,7 @@ __all__ = [
     "sample_corpus",
     "to_protocol_message",
     "tool_methods",
+    "tools_called",
     "training_cases",
     "with_early_abstention",
     "with_random_first_call",

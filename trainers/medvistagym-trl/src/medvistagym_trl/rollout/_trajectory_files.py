@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -15,6 +16,10 @@ _DATASET_MARKS: Final = ("dataset_info.json", "state.json")
 """Files by which a folder saved by `datasets.Dataset.save_to_disk` is recognised."""
 _OTHER_LINES: Final = frozenset({"metrics.jsonl"})
 """Files of a run folder that hold other lines than trajectories."""
+
+
+_GLANCE: Final = 64
+"""Trajectories of a file that a glance reads."""
 
 
 class TrajectoryFile(Protocol):
@@ -146,3 +151,13 @@ def find_trajectory_files(paths: tuple[str, ...]) -> list[TrajectoryFile]:
 
 
 PictureLoader = Callable[[str], Any]
+
+
+def tools_called(paths: tuple[str, ...]) -> set[str]:
+    """Names of the tools that are called in the first trajectories of each file.
+
+    Raises:
+        RecipeError: There is no such file, or a line of it is no trajectory.
+    """
+    first = (trajectory for file in find_trajectory_files(paths) for _, trajectory in islice(file.scan(), _GLANCE))
+    return {call.name for trajectory in first for turn in trajectory.turns for call in turn.calls}

@@ -96,8 +96,8 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         output = super()._generate_and_score_completions(inputs)
         if self.drops_zero_variance:
-            assert self.num_generations is not None
-            _drop_equal_groups(output, self.num_generations, self.accelerator.gather)
+            group: Any = self.num_generations
+            _drop_equal_groups(output, group, self.accelerator.gather)
         return output
 
     def _write_turns(self, *args: Any, **kwargs: Any) -> Any:
