@@ -147,10 +147,10 @@ def _above_triangle(values: np.ndarray, image: Image) -> np.ndarray:
     Raises:
         ValueError: There is no threshold: smoothing has left next to nothing of the differences between the pixels.
     """
-    smooth = values
-    if min(image.shape) >= 8:
-        smooth = smooth_gaussian(values, [1 / step for step in pixel_spacing(image)])
     try:
+        smooth = values
+        if min(image.shape) >= 8:
+            smooth = smooth_gaussian(values, [1 / step for step in pixel_spacing(image)])
         bright: np.ndarray = smooth > triangle_threshold(smooth)
     except ValueError as error:
         raise ValueError(

@@ -80,8 +80,15 @@ def _ball(radii: tuple[int, ...]) -> np.ndarray:
 
 
 def smooth_gaussian(values: np.ndarray, sigmas: Sequence[float]) -> np.ndarray:
-    """Values smoothed by a Gaussian of these standard deviations in pixels, float32; the border goes on outside."""
-    return convolve(values, [_gaussian_taps(sigma) for sigma in sigmas])
+    """Values smoothed by a Gaussian of these standard deviations in pixels, float32; the border goes on outside.
+
+    Raises:
+        ValueError: One is more than a quarter of its axis: next to nothing would be left of the values.
+    """
+    reaches = list(zip(sigmas, values.shape, strict=True))
+    if any(sigma > n / 4 for sigma, n in reaches if n > 1):
+        raise ValueError("a Gaussian that wide leaves nothing of the values")
+    return convolve(values, [_gaussian_taps(sigma) if n > 1 else np.ones(1) for sigma, n in reaches])
 
 
 def convolve(values: np.ndarray, taps: Sequence[np.ndarray]) -> np.ndarray:
