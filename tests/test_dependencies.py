@@ -15,7 +15,9 @@ PROJECTS = sorted(
 )
 NAMES = {
     "PIL": "pillow",
+    "cc3d": "connected-components-3d",
     "cv2": "opencv-python-headless",
+    "gdcm": "python-gdcm",
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",
     "nrrd": "pynrrd",

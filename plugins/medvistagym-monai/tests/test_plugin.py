@@ -25,6 +25,6 @@ def test_without_a_bundle_there_is_no_segment_bundle(monkeypatch: pytest.MonkeyP
 
 
 def test_importing_the_plugin_imports_no_heavy_library() -> None:
-    heavy = ("numpy", "cv2", "scipy", "SimpleITK", "torch", "monai")
+    heavy = ("numpy", "cv2", "cc3d", "SimpleITK", "torch", "monai")
     code = f"import sys, medvistagym_monai; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

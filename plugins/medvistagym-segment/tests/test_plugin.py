@@ -18,6 +18,6 @@ def test_the_plugin_offers_its_tools() -> None:
 
 
 def test_importing_the_plugin_imports_no_heavy_library() -> None:
-    heavy = ("numpy", "cv2", "SimpleITK", "torch", "monai", "transformers")
+    heavy = ("numpy", "cc3d", "cv2", "SimpleITK", "torch", "monai", "transformers")
     code = f"import sys, medvistagym_segment; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

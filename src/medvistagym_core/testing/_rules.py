@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 RULESET_VERSION: Final = 2
 IMPORT_LIMIT_S: Final = 0.1
 HEAVY: Final = (
-    "SimpleITK", "cv2", "datasets", "gymnasium", "itk", "jax", "kornia", "matplotlib", "monai", "nibabel", "numba", "numpy",
-    "onnxruntime", "pandas", "ray", "scipy", "skimage", "sklearn", "tensorflow", "timm", "torch", "torchvision", "transformers",
-    "trl",
+    "SimpleITK", "cc3d", "cv2", "datasets", "gdcm", "gymnasium", "itk", "jax", "kornia", "matplotlib", "monai",
+    "nibabel", "numba", "numpy", "onnxruntime", "pandas", "ray", "scipy", "skimage", "sklearn", "tensorflow", "timm",
+    "torch", "torchvision", "transformers", "trl",
 )  # fmt: skip
 RELATIVE_TOLERANCE: Final = 1e-5
 

@@ -1,6 +1,6 @@
 """DICOM files as images: physical values, geometry, display, and no identifiers.
 
-May use: the core's images. Knows nothing of tools. pydicom, SimpleITK and NumPy are imported when the first file is read.
+May use: the core's images. Knows nothing of tools. pydicom, GDCM and NumPy are imported when the first file is read.
 """
 
 from __future__ import annotations

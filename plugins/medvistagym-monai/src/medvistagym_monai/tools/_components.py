@@ -1,6 +1,6 @@
 """The tool `components`: the connected parts of a mask.
 
-Parts are connected by faces (MONAI's `connectivity=1`), in a volume across its slices. They are labelled by scipy: MONAI's own
+Parts are connected by faces (MONAI's `connectivity=1`), in a volume across its slices. They are labelled by cc3d: MONAI's own
 transforms need scikit-image for it.
 """
 
@@ -40,21 +40,18 @@ def components(mask: Image, keep: Annotated[int, Field(ge=1, le=1000)] = 1) -> t
         keep: Which part to keep: 1 the largest, 2 the next, and so on.
     """
     import numpy as np
-    from scipy import ndimage  # type: ignore[import-untyped]
 
     source = full_resolution(mask, keep_frames=True)
-    labels, count = ndimage.label(binary_mask(source))
+    labels = label_parts(binary_mask(source))
+    count = int(labels.max())
     if keep > count:
         raise ValueError(f"the mask has {count} part{'s' * (count != 1)}; there is no part {keep}")
     sizes = np.bincount(labels.ravel())[1:]
     order = np.argsort(-sizes, kind="stable") + 1
     component = labels == order[keep - 1]
-    rank = np.zeros(count + 1, np.uint8)
-    rank[order[:_MAX_LISTED]] = np.arange(1, min(count, _MAX_LISTED) + 1)
     listed = [
-        {"part": k, **component_size(int(sizes[order[k - 1] - 1]), source), **_component_location(ranges, source)}
-        for k, ranges in enumerate(ndimage.find_objects(rank[labels]), start=1)
-        if ranges is not None
+        {"part": k, **component_size(int(sizes[n - 1]), source), **_component_location(_extent(labels == n), source)}
+        for k, n in enumerate(order[:_MAX_LISTED], start=1)
     ]
     measurements = mask_measurements(component, source)
     text = f"part {keep} of {count}: {format_measurements(measurements)}"
@@ -62,6 +59,26 @@ def components(mask: Image, keep: Annotated[int, Field(ge=1, le=1000)] = 1) -> t
     if others:
         text += f". Others: {'; '.join(others)}" + (f"; {count - len(listed)} more" if count > len(listed) else "")
     return mask_image(component, source), text, {"parts": count, "kept": keep, **measurements, "listed": listed}
+
+
+def label_parts(mask: np.ndarray) -> np.ndarray:
+    """The number of each pixel's part in a mask `(H, W)` or `(N, H, W)`: from 1, by their first pixels; 0 outside."""
+    import cc3d
+    import numpy as np
+
+    labels: np.ndarray = cc3d.connected_components(
+        np.require(mask, bool, ["C", "W"]), connectivity=4 if mask.ndim == 2 else 6
+    )
+    return labels
+
+
+def _extent(part: np.ndarray) -> tuple[slice, ...]:
+    """The least block that holds a part."""
+    import numpy as np
+
+    axes = range(part.ndim)
+    places = [np.flatnonzero(part.any(tuple(other for other in axes if other != axis))) for axis in axes]
+    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in places)
 
 
 def binary_mask(source: Image) -> np.ndarray:

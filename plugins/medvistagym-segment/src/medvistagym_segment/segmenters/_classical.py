@@ -1,4 +1,4 @@
-"""Segmenters without training, on SimpleITK, and on OpenCV where a plane is all there is to do.
+"""Segmenters without training, on OpenCV and cc3d.
 
 Values are in HU for lung and bone; body takes its threshold from them where there are any. Lengths are in mm through the
 spacing, and in pixels where that is not known. A single frame is worked on in 2-D, a volume in 3-D, except that holes are
@@ -7,8 +7,8 @@ filled slice by slice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 import cv2
 import numpy as np
@@ -22,8 +22,22 @@ from medvistagym_core.imaging import (
     to_grayscale_array,
 )
 from medvistagym_segment._segmenter import FunctionSegmenter
-from medvistagym_segment.segmenters._components import fill_holes, keep_large_components, largest_component
-from medvistagym_segment.segmenters._itk import radius_in_pixels, sitk, to_array, to_itk
+from medvistagym_segment.segmenters._components import (
+    fill_holes,
+    keep_large_components,
+    label_components,
+    largest_component,
+)
+from medvistagym_segment.segmenters._filters import (
+    close_mask,
+    convolve,
+    median,
+    open_mask,
+    pixel_spacing,
+    radius_in_pixels,
+    smooth_gaussian,
+    triangle_threshold,
+)
 
 _BODY_HU: Final = -300.0
 _AIR_HU: Final = -400.0
@@ -35,6 +49,7 @@ _MIN_LUNG_SHARE: Final = 0.1  # of the largest part
 _MAX_VALUE_RANGE: Final = 1e38  # float32 ends at 3e38
 _MIN_BIN_WIDTH: Final = 1 / _MAX_VALUE_RANGE
 _CONFIDENCE_STD: Final = 2.5  # standard deviations
+_CONFIDENCE_TURNS: Final = 6
 
 
 def segment_body(image: Image, prompt: SegmentationPrompt) -> np.ndarray:
@@ -45,12 +60,11 @@ def segment_body(image: Image, prompt: SegmentationPrompt) -> np.ndarray:
     """
     values = to_grayscale_array(image)
     if image.unit == "HU":
-        bright = to_itk(values > _BODY_HU, image)
+        bright = values > _BODY_HU
     else:
         _require_contrast(values)
-        bright = _above_threshold(sitk.TriangleThreshold, _smooth(values, image))
-    opened = sitk.BinaryMorphologicalOpening(bright, radius_in_pixels(image, _TABLE_MM), sitk.sitkBall)
-    return fill_holes(largest_component(to_array(opened)))
+        bright = _above_triangle(values, image)
+    return fill_holes(largest_component(open_mask(bright, radius_in_pixels(image, _TABLE_MM))))
 
 
 def segment_lung(image: Image, prompt: SegmentationPrompt) -> np.ndarray:
@@ -61,18 +75,14 @@ def segment_lung(image: Image, prompt: SegmentationPrompt) -> np.ndarray:
     values = _to_hounsfield(image, "lung")
     body = fill_holes(largest_component(values > _AIR_HU))
     air = keep_large_components((values < _AIR_HU) & body, image, _MIN_LUNG_SHARE)
-    radius = radius_in_pixels(image, _MAX_VESSEL_MM)
-    # a rim of zeros as wide as the closing reaches, so that it treats the border as it does the inside
-    padded = sitk.ConstantPad(to_itk(air, image), radius, radius, 0)
-    closed = sitk.BinaryMorphologicalClosing(padded, radius, sitk.sitkBall)
-    lungs: np.ndarray = fill_holes(to_array(sitk.Crop(closed, radius, radius))) & body
+    lungs: np.ndarray = fill_holes(close_mask(air, radius_in_pixels(image, _MAX_VESSEL_MM))) & body
     return lungs
 
 
 def segment_bone(image: Image, prompt: SegmentationPrompt) -> np.ndarray:
     """Parts above 150 HU that reach 300 HU, within the body, without specks; contrast-filled vessels look the same."""
     values = _to_hounsfield(image, "bone")
-    labels = to_array(sitk.ConnectedComponent(to_itk(values > _BONE_HU, image)))
+    labels = label_components(values > _BONE_HU)
     seeds = np.unique(labels[values > _BONE_SEED_HU])
     bone = np.isin(labels, seeds[seeds > 0]) & segment_body(image, prompt)
     return keep_large_components(bone, image, 0.0)
@@ -85,17 +95,14 @@ def segment_otsu(image: Image, prompt: SegmentationPrompt) -> np.ndarray:
     """
     values = to_grayscale_array(image)
     _require_contrast(values)
-    if values.ndim == 2:
-        return fill_holes(largest_component(_above_otsu(values)))
-    smooth = sitk.DiscreteGaussian(to_itk(values, image), [1.0] * values.ndim, 5, [0.05] * values.ndim, False)
-    return fill_holes(largest_component(to_array(_above_threshold(sitk.OtsuThreshold, smooth))))
+    return fill_holes(largest_component(_above_otsu(values)))
 
 
 def region_grow(image: Image, prompt: SegmentationPrompt) -> np.ndarray:
     """What is connected with a point and alike in value, on values smoothed by a median within the slices.
 
     With a tolerance: within it of the value at the point. Without: within 2.5 standard deviations of the mean of a region that
-    is grown so five times over in the slice of the point (SimpleITK's confidence-connected filter). It leaks where a neighbour
+    is grown so five times over in the slice of the point (ITK's confidence-connected filter). It leaks where a neighbour
     has the same values.
     """
     if prompt.point is None:
@@ -104,13 +111,13 @@ def region_grow(image: Image, prompt: SegmentationPrompt) -> np.ndarray:
     slices = values if image.is_stack else values[None]
     x, y = prompt.point
     z = (image.frames // 2 if image.frame is None else image.frame) if image.is_stack else 0
-    smooth = to_array(sitk.Median(sitk.GetImageFromArray(slices), [1, 1, 0]))
+    smooth = median(slices)
     if prompt.tolerance is not None:
         low, high = float(smooth[z, y, x]) - prompt.tolerance, float(smooth[z, y, x]) + prompt.tolerance
     else:
         low, high = _confidence_range(smooth[z], x, y)
-    connected = sitk.ConnectedThreshold(sitk.GetImageFromArray(smooth), [(x, y, z)], low, high)
-    mask = fill_holes(to_array(connected).astype(bool))
+    labels = label_components((smooth >= low) & (smooth <= high))
+    mask = fill_holes((labels == labels[z, y, x]) & (labels > 0))
     return mask if image.is_stack else mask[0]
 
 
@@ -121,16 +128,6 @@ SEGMENTERS: Final[Mapping[str, Segmenter]] = {
     "otsu": FunctionSegmenter(segment_otsu),
     "region": FunctionSegmenter(region_grow),
 }
-
-
-def _smooth(values: np.ndarray, image: Image) -> Any:
-    """A Gaussian of 1 mm where the image is large enough for one."""
-    smooth = to_itk(values, image)
-    if min(image.shape) < 8:
-        return smooth
-    if values.ndim == 3 and len(values) < 4:  # the recursive filter needs four slices
-        return sitk.DiscreteGaussian(smooth, [1.0] * 3, 32, [0.01] * 3, True)
-    return sitk.SmoothingRecursiveGaussian(smooth, 1.0)
 
 
 def _to_hounsfield(image: Image, method: str) -> np.ndarray:
@@ -144,42 +141,54 @@ def _require_contrast(values: np.ndarray) -> None:
         raise ValueError("all pixels of the image have the same value; there is nothing to find")
 
 
-def _above_threshold(threshold: Callable[..., Any], smooth: Any) -> Any:
-    """Where a SimpleITK image is above the threshold that a filter finds between 256 classes of its values.
+def _above_triangle(values: np.ndarray, image: Image) -> np.ndarray:
+    """What is above the triangle threshold of values smoothed by a Gaussian of 1 mm, where the image is large enough for one.
 
     Raises:
-        ValueError: The filter finds none: smoothing has left next to nothing of the differences between the pixels.
+        ValueError: There is no threshold: smoothing has left next to nothing of the differences between the pixels.
     """
     try:
-        return threshold(smooth, 0, 1, 256)
-    except RuntimeError as error:
+        smooth = values
+        if min(image.shape) >= 8:
+            smooth = smooth_gaussian(values, [1 / step for step in pixel_spacing(image)])
+        bright: np.ndarray = smooth > triangle_threshold(smooth)
+    except ValueError as error:
         raise ValueError(
             "no threshold divides the values of the image into a structure and its background: smoothed by 1 mm they "
             'hardly differ; the method "region" takes a point instead'
         ) from error
+    return bright
 
 
 def _confidence_range(plane: np.ndarray, x: int, y: int) -> tuple[float, float]:
     """Values within 2.5 standard deviations of the mean of the region that is grown from a point; its own value included."""
-    grown = to_array(
-        sitk.ConfidenceConnected(sitk.GetImageFromArray(plane), [(x, y)], 5, _CONFIDENCE_STD, 2, 1)
-    ).astype(bool)
-    if not grown[y, x]:  # its surroundings are unlike the point itself
-        raise ValueError(
-            "the point lies on an edge or a speck; choose one well inside the structure, or give a tolerance"
-        )
-    inside = plane[grown].astype(np.float64)
+    height, width = plane.shape
+    rows, columns = (np.clip(np.arange(at - 2, at + 3), 0, n - 1) for at, n in ((y, height), (x, width)))
+    inside = plane[np.ix_(rows, columns)].astype(np.float64)  # at first the 5 x 5 pixels around the point
+    value = float(plane[y, x])
+    for _ in range(_CONFIDENCE_TURNS):
+        if inside.size == 1:  # its surroundings are unlike the point itself
+            raise ValueError(
+                "the point lies on an edge or a speck; choose one well inside the structure, or give a tolerance"
+            )
+        reach = _CONFIDENCE_STD * float(inside.std(ddof=1))
+        low, high = float(inside.mean()) - reach, float(inside.mean()) + reach
+        alike = ((plane >= min(low, value)) & (plane <= max(high, value))).view(np.uint8)
+        _, labels = cv2.connectedComponents(alike, connectivity=4)
+        inside = plane[labels == labels[y, x]].astype(np.float64)
     # the rounding of float32 is added, so that a region of one value has a range
     reach = _CONFIDENCE_STD * float(inside.std()) + 1e-6 * float(np.abs(inside).max())
-    value = float(plane[y, x])
     return min(float(inside.mean()) - reach, value), max(float(inside.mean()) + reach, value)
 
 
 def _above_otsu(values: np.ndarray) -> np.ndarray:
-    """What SimpleITK's DiscreteGaussian (variance 1, 5 taps) and OtsuThreshold (256 bins) give of a plane, much faster."""
+    """What ITK's discrete Gaussian (variance 1, 5 taps) and Otsu threshold (256 bins) give of a plane or a volume."""
     taps = np.array([0.05088224, 0.21183832, 0.47455888, 0.21183832, 0.05088224])
-    smooth = pooled_empty(values.shape, np.float32)
-    cv2.sepFilter2D(values, cv2.CV_32F, taps, taps, smooth, borderType=cv2.BORDER_REPLICATE)
+    if values.ndim == 2:
+        smooth = pooled_empty(values.shape, np.float32)
+        cv2.sepFilter2D(values, cv2.CV_32F, taps, taps, smooth, borderType=cv2.BORDER_REPLICATE)
+    else:
+        smooth = convolve(values, [taps] * 3)
     low, high = float(smooth.min()), float(smooth.max())
     if not high - low < _MAX_VALUE_RANGE:
         raise ValueError(
@@ -197,10 +206,10 @@ def _above_otsu(values: np.ndarray) -> np.ndarray:
 
 
 def _histogram(values: np.ndarray, low: float, factor: float) -> np.ndarray:
-    """How many values of a plane fall in each of 256 bins, float64: `(v - low) * factor`, which is in [0, 256)."""
+    """How many values fall in each of 256 bins, float64: `(v - low) * factor`, which is in [0, 256)."""
     if (c := native_kernels()) is not None:
         counts = np.empty(256, np.int64)
-        c.histogram(values, counts, low, factor)
+        c.histogram(values.reshape(-1, values.shape[-1]), counts, low, factor)
         return counts.astype(np.float64)
     scaled, bins = pooled_empty(values.shape, np.float32), pooled_empty(values.shape, np.uint8)
     np.subtract(values, np.float32(low), out=scaled)

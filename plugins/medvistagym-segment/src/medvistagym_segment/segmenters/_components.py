@@ -1,27 +1,37 @@
 """Connected components of masks and what they enclose.
 
 Components are connected by faces. Planes go through the kernels in C where they are installed, else through OpenCV; volumes go
-through SimpleITK.
+through cc3d.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+import cc3d
 import cv2
 import numpy as np
 
 from medvistagym_core.imaging import Image, native_kernels, pooled_empty
-from medvistagym_segment.segmenters._itk import pixel_spacing, sitk, to_array, to_itk
+from medvistagym_segment.segmenters._filters import pixel_spacing
 
 _SPECK_MM: Final = 6.0  # a smaller component than a cube, or square, of this side is dropped
+
+
+def label_components(mask: np.ndarray) -> np.ndarray:
+    """The number of each pixel's component in a mask `(H, W)` or `(N, H, W)`: from 1, by their first pixels; 0 outside."""
+    labels: np.ndarray = cc3d.connected_components(
+        np.require(mask, bool, ["C", "W"]), connectivity=6 if mask.ndim == 3 else 4
+    )
+    return labels
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
     """The largest component of a mask `(H, W)` or `(N, H, W)`; of equal ones the first."""
     if mask.ndim == 3:
-        labels = sitk.RelabelComponent(sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype("uint8"))))
-        first: np.ndarray = to_array(labels) == 1
+        labels = label_components(mask)
+        sizes = np.bincount(labels.ravel())[1:]
+        first: np.ndarray = labels == 1 + int(sizes.argmax()) if sizes.size else np.zeros(mask.shape, bool)
         return first
     if (c := native_kernels()) is not None:
         component = pooled_empty(mask.shape, bool)
@@ -38,14 +48,14 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
 def keep_large_components(mask: np.ndarray, image: Image, min_share: float) -> np.ndarray:
     """The components of a mask that are at least `min_share` of the largest, and no specks."""
-    labels = to_array(sitk.RelabelComponent(sitk.ConnectedComponent(to_itk(mask, image))))
+    labels = label_components(mask)
     sizes = np.bincount(labels.ravel())
     if len(sizes) < 2:
         return np.zeros(mask.shape, bool)
+    sizes[0], largest = 0, int(sizes[1:].max())
     speck = _SPECK_MM**mask.ndim / float(np.prod(pixel_spacing(image)))
-    min_size = max(min_share * int(sizes[1]), min(speck, int(sizes[1])))
-    large = np.flatnonzero(sizes >= min_size)
-    return np.isin(labels, large[large > 0])
+    large: np.ndarray = (sizes >= max(min_share * largest, min(speck, largest)))[labels]
+    return large
 
 
 def fill_holes(mask: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A decoder for pydicom that hands a frame to SimpleITK (GDCM), as pydicom's own plugins hand it to their libraries.
+"""A decoder for pydicom that hands a frame to GDCM's reader, as pydicom's own plugins hand it to their libraries.
 
 GDCM reads files, not frames, so the frame is given to it in a minimal DICOM file in memory that holds its size and depth and
 nothing else. No identifier reaches another library, and what GDCM would do on the way (invert MONOCHROME1, rescale, guess a
@@ -26,7 +26,7 @@ DECODER_DEPENDENCIES: Final = dict.fromkeys(
         "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70",
         "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91",
     ),
-    ("simpleitk>=2.4",),
+    ("gdcm>=3.0",),
 )  # fmt: skip
 
 
@@ -39,21 +39,29 @@ def decode_frame(src: bytes, runner: DecodeRunner) -> bytearray:
     """The samples of a frame, colours by pixel.
 
     Raises:
-        RuntimeError: SimpleITK cannot decode it.
+        RuntimeError: GDCM cannot decode it.
     """
-    import SimpleITK
+    import gdcm
 
     with _in_memory(_wrap_as_secondary_capture(src, runner)) as path, _suppressed_stderr():
-        reader = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
-        reader.SetImageIO("GDCMImageIO")  # type: ignore[no-untyped-call]
-        reader.SetFileName(path)  # type: ignore[no-untyped-call]
-        image = reader.Execute()  # type: ignore[no-untyped-call]
-    values = SimpleITK.GetArrayViewFromImage(image)
-    if values.size != runner.rows * runner.columns * runner.samples_per_pixel:
+        reader = gdcm.ImageReader()
+        reader.SetFileName(path)
+        if not reader.Read():
+            raise RuntimeError("GDCM cannot decode the frame")
+        image = reader.GetImage()
+        sample = image.GetPixelFormat()
+        text = image.GetBuffer()
+    if isinstance(text, Exception):
+        raise RuntimeError(f"GDCM cannot decode the frame: {text}")
+    values = text.encode("utf-8", "surrogateescape")  # bytes come as text, those that are none escaped
+    if sample.GetBitsAllocated() != runner.bits_allocated or bool(sample.GetPixelRepresentation()) != bool(
+        runner.pixel_representation
+    ):
+        raise RuntimeError("the frame decodes to another kind of samples than its header says")
+    if len(values) != runner.rows * runner.columns * runner.samples_per_pixel * runner.bits_allocated // 8:
         raise RuntimeError("the frame decodes to another size than its header says")
-    kind = f"{'i' if runner.pixel_representation else 'u'}{runner.bits_allocated // 8}"
-    runner.set_option("planar_configuration", 0)
-    return bytearray(values.astype(f"<{kind}").tobytes())
+    runner.set_option("planar_configuration", int(image.GetPlanarConfiguration()))
+    return bytearray(values)
 
 
 def _wrap_as_secondary_capture(frame: bytes, runner: DecodeRunner) -> list[bytes]:
@@ -106,9 +114,10 @@ _STDERR: Final = threading.Lock()
 @contextlib.contextmanager
 def _suppressed_stderr() -> Iterator[None]:
     """Drop what C++ code prints on the error stream: a broken file is told by an exception, once."""
-    import SimpleITK
+    import gdcm
 
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # type: ignore[no-untyped-call]
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()
     with _STDERR, contextlib.ExitStack() as opened:
         try:
             saved = os.dup(2)
