@@ -1,6 +1,6 @@
 """GRPO through a stand-in for vLLM: it expands placeholders, holds weights of its own, and reports log-probabilities.
 
-vLLM itself is run by the tests in `vllm/`, which have an environment of their own.
+vLLM itself is run by the tests in `real_vllm/`, which have an environment of their own.
 """
 
 from __future__ import annotations
