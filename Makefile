@@ -64,7 +64,7 @@ attack: $(INSTALLED)
 
 # vLLM on a CPU, in an environment of its own: colocated and as a server, with pictures in tool results.
 VLLM_VENV ?= build/vllm-venv
-VLLM_TESTS := trainers/medvistagym-trl/tests/vllm
+VLLM_TESTS := trainers/medvistagym-trl/tests/real_vllm
 $(VLLM_VENV)/.installed: constraints.txt $(VLLM_TESTS)/requirements.txt $(wildcard $(VLLM_TESTS)/engine/*)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3.11, python3 is." >&2; exit 1; }
 	$(PYTHON) -m venv $(VLLM_VENV)

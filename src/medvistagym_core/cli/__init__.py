@@ -156,7 +156,7 @@ def _run(arguments: list[str]) -> int:
         meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise UsageError(f"there is no command {group!r}{meant} The commands are {', '.join(GROUPS)}.")
     options = build_parser(group).parse_args(_joined(rest))
-    options.arguments = rest  # as they were written, for a command that starts itself again
+    options.command_line = rest  # as they were written, for a command that starts itself again
     code: int = options.execute(options)
     sys.stdout.flush()
     return code

@@ -235,7 +235,7 @@ def _launch_request(options: argparse.Namespace) -> LaunchRequest:
     from medvistagym_core.rollouts import LaunchRequest
 
     words, left = [], 0
-    for word in options.arguments:
+    for word in options.command_line:
         name, equals, _ = word.partition("=")
         if left:
             left -= 1

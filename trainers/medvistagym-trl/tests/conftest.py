@@ -25,7 +25,7 @@ from medvistagym_core.trajectories import TrajectoryWriter
 
 WORDS = ("dark", "bright")
 collect_ignore = (
-    [] if importlib.util.find_spec("vllm") else ["vllm"]
+    [] if importlib.util.find_spec("vllm") else ["real_vllm"]
 )  # they have an environment of their own: make test-vllm
 
 

@@ -113,6 +113,11 @@ def test_a_run_of_two_processes_has_one_folder_and_one_table(tmp_path: Path) -> 
     assert not list(folder.glob(".*"))
 
 
+@pytest.mark.slow
+def test_a_model_that_fsdp2_shards_over_two_processes_has_the_gradients_of_the_whole_one() -> None:
+    launch(2, WORKER.with_name("fsdp_worker.py"))
+
+
 def test_the_batch_of_a_step_does_not_depend_on_the_number_of_processes(
     recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

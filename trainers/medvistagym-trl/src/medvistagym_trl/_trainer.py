@@ -180,9 +180,19 @@ class TrlTrainer:
         Raises:
             RecipeError: Weights cannot be shared that way.
         """
-        from medvistagym_trl._parallel import check_parallel, launch_command
+        from medvistagym_trl._parallel import SHARDED, check_parallel, launch_command
+        from medvistagym_trl._recipe import RecipeError
 
-        return launch_command(request.gpus, check_parallel(request.parallel or "ddp"), ["train", *request.arguments])
+        parallel = check_parallel(request.parallel or "ddp")
+        if parallel in SHARDED:
+            import torch
+
+            if torch.cuda.device_count() < request.gpus:  # accelerate would train with ddp on CPUs, without a word
+                raise RecipeError(
+                    f"--parallel {parallel} shards weights over {request.gpus} CUDA devices, and there are "
+                    f"{torch.cuda.device_count()}; leave it away (ddp), or plan it with --dry-run"
+                )
+        return launch_command(request.gpus, parallel, ["train", *request.arguments])
 
     def load_policy(
         self,

@@ -132,3 +132,10 @@ def test_a_plan_for_another_machine_needs_no_vllm_here(make_checkpoint: Any, reg
         "$ python -m torch.distributed.run --standalone --nproc_per_node 4 -m medvistagym_core.cli train vllm-colocate"
         in made.text
     )
+
+
+def test_weights_are_not_sharded_where_there_are_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(RecipeError, match="--parallel fsdp2 shards weights over 2 CUDA devices, and there are 1;"):
+        TrlTrainer().launch_command(LaunchRequest(2, ("paper",), "fsdp2"))
+    assert "torch.distributed.run" in TrlTrainer().launch_command(LaunchRequest(2, ("paper",)))

@@ -1,6 +1,6 @@
 """GRPO through a stand-in for vLLM: it expands placeholders, holds weights of its own, and reports log-probabilities.
 
-vLLM itself is run by the tests in `vllm/`, which have an environment of their own.
+vLLM itself is run by the tests in `real_vllm/`, which have an environment of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ import pytest
 
 from medvistagym_trl._recipe import RecipeError, load_recipe
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, ModelEngine, ParityError, train_grpo
-from medvistagym_trl.stages._vllm import bias_logits, check_vllm, collapse_placeholders, generation_settings
+from medvistagym_trl.stages._vllm import (
+    bias_logits,
+    bound_engine,
+    check_vllm,
+    collapse_placeholders,
+    generation_settings,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -130,3 +136,11 @@ def test_the_presets_sample_with_vllm_and_keep_it_from_writing_images(
     ):
         check_vllm(recipe)
     check_vllm(recipe.with_overrides({"trl.grpo.use_vllm": False}))
+
+
+def test_an_engine_beside_the_trainer_plans_for_conversations_as_long_as_they_get() -> None:
+    recipe = load_recipe("vllm-colocate")
+    assert bound_engine(recipe, lambda: 3000).trl.grpo["vllm_max_model_length"] == 3000
+    given = recipe.with_overrides({"trl.grpo.vllm_max_model_length": 8192})
+    for other in (given, load_recipe("vllm-server"), load_recipe("checkpoint")):
+        assert bound_engine(other, lambda: 3000) is other

@@ -14,7 +14,7 @@ from medvistagym_trl.run._callbacks import GrpoLogCallback
 from medvistagym_trl.run._setup import GRPO_CASES, TAIL_CASES, RunSetup
 from medvistagym_trl.run._trajectory_log import TrainingTrajectoryLog
 from medvistagym_trl.run._validation import keep_best, restore_best, validation_callbacks
-from medvistagym_trl.stages import SamplingPolicy, measure_tokens, train_grpo, whole_checkpoints
+from medvistagym_trl.stages import SamplingPolicy, bound_engine, measure_tokens, train_grpo, whole_checkpoints
 
 
 def run_grpo(setup: RunSetup, before: str) -> None:
@@ -75,7 +75,7 @@ def _train(setup: RunSetup, phase: str, model: LoadedModel, cases: Sequence[int]
     trainer = train_grpo(
         model,
         setup.context,
-        recipe,
+        bound_engine(recipe, lambda: measure_tokens(setup.context, model.processor).prompt + completion),
         cases=cases,
         completion=completion,
         folder=folder,

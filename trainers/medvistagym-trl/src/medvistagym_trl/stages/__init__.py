@@ -25,7 +25,7 @@ from medvistagym_trl.stages._sft import train_sft
 from medvistagym_trl.stages._token_budget import TokenBudget, measure_tokens
 from medvistagym_trl.stages._trl_config import check_trl_settings, make_grpo_config, make_sft_config
 from medvistagym_trl.stages._untrained_model import build_untrained_model
-from medvistagym_trl.stages._vllm import TOOL_CALL_PARSERS, check_vllm
+from medvistagym_trl.stages._vllm import TOOL_CALL_PARSERS, bound_engine, check_vllm
 
 __all__ = [
     "TOOL_CALL_PARSERS",
@@ -41,6 +41,7 @@ __all__ = [
     "SamplingPolicy",
     "ScoringEngine",
     "TokenBudget",
+    "bound_engine",
     "build_untrained_model",
     "check_trl_settings",
     "check_vllm",

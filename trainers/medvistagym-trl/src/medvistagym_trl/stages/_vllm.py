@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -37,6 +37,21 @@ def generation_settings(tokens: Sequence[int], recipe: Recipe) -> dict[str, Any]
     if recipe.trl.grpo.get("use_vllm"):
         return {"logit_bias": dict.fromkeys(tokens, _BIAS)}
     return {"suppress_tokens": list(tokens)}
+
+
+def bound_engine(recipe: Recipe, conversation: Callable[[], int]) -> Recipe:
+    """A recipe whose engine plans for conversations as long as they get, where it shares the trainer's device.
+
+    Left alone it plans for all that the model reads, 262,144 tokens of a Qwen3-VL, and finds no room for their keys and values.
+
+    Args:
+        recipe: The recipe.
+        conversation: Counts the tokens of the longest conversation; called where it is needed.
+    """
+    grpo = recipe.trl.grpo
+    if not grpo.get("use_vllm") or grpo.get("vllm_mode") != "colocate" or "vllm_max_model_length" in grpo:
+        return recipe
+    return recipe.with_overrides({"trl.grpo.vllm_max_model_length": conversation()})
 
 
 def check_vllm(recipe: Recipe) -> None:

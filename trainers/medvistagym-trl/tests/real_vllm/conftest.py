@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 import torch
 
+from medvistagym_core.environment import ToolScript
 from medvistagym_core.plugins import Registry
+from medvistagym_core.tools import ToolCall
 
 os.environ.update(
     VLLM_CPU_KVCACHE_SPACE="1", VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_NO_USAGE_STATS="1", DO_NOT_TRACK="1",
@@ -56,13 +58,19 @@ def toy(recipe: Any, task: Any, toolbox: Any, tmp_path_factory: pytest.TempPathF
         [context.config.prompt, *map(json.dumps, context.schemas), "<answer>dark</answer> <answer>bright</answer>"],
     )
     model = load_model(base, context.schemas, settings.model, train=True)
-    source = DemonstrationSource(context, lambda case, rng: task.demonstrate(case, rng, 1.0), 0, 0)
+    source = DemonstrationSource(context, _mirror_and_answer, 0, 0)
     collator = ConversationCollator(source, model.processor, context.rendered_schemas, model.end_of_turn)
     train_sft(model, collator, settings, steps=40, folder=tmp_path_factory.mktemp("sft"))
     save_model(model, taught)
     return SimpleNamespace(
         recipe=settings.with_overrides({"model.path": str(taught)}), context=context, folder=taught, task=task
     )
+
+
+def _mirror_and_answer(case: Any, rng: Any) -> ToolScript:
+    """A demonstration whose only call returns a picture."""
+    yield ToolCall(name="mirror", arguments={"image": 0})
+    return case.answer.value
 
 
 @pytest.fixture(scope="session")
