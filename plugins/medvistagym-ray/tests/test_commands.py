@@ -255,7 +255,9 @@ def test_several_trainers_and_evaluations_use_one_pool_at_once(head: Any, tmp_pa
 def metrics(run: Path) -> list[dict[str, Any]]:
     """What a run has recorded of every step, but for how long it took."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return [{name: value for name, value in line.items() if "time" not in name and "seconds" not in name} for line in lines]
+    return [
+        {name: value for name, value in line.items() if "time" not in name and "seconds" not in name} for line in lines
+    ]
 
 
 @pytest.mark.slow
