@@ -2,8 +2,9 @@
 
 `python benchmarks/simulate_cluster.py [--check]` measures on this machine what calls cost, and prints the step's time, what is
 busiest, and how many tool workers are enough. `--check` plays the same calls in 1, 2 and 4 real workers, and prints predicted
-and measured times. What no machine without a GPU can measure is an option: `--generation-s`, `--learning-s`, `--tool-s`,
-`--network-gbit-s`; their defaults are an assumption.
+and measured times. What no machine without a GPU can measure is yours to give: `--generation-s`, `--learning-s`, `--tool-s`,
+`--network-gbit-s`. Their defaults were measured nowhere. That of `--generation-s` is what 64 rollouts of 150 tokens a turn take
+at 1,600 tokens a second: put in the rate that your own engine reports for your model.
 
 The model: each trainer (a GPU) generates a turn of all its rollouts, prepares their calls in one thread (`call_s` each; new
 images are written at `bytes_per_s`), asks the pool's one store of shared results (`lookup_s` a call), and sends batches, two at
@@ -50,7 +51,7 @@ class Load:
     image_bytes: int = 512 * 512 * 2
     tool_s: float = 0.06
     max_batch: int = 32
-    generation_s: float = 6.0
+    generation_s: float = 6.0  # not measured: 64 rollouts x 150 tokens at 1,600 tokens a second
     spread: float = 0.25  # of a turn's time: the standard deviation of its logarithm
     learning_s: float = 20.0
     network_bytes_per_s: float = 25e9 / 8
@@ -268,7 +269,12 @@ def report(costs: Costs, load: Load) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="play the same calls in 1, 2 and 4 workers")
-    parser.add_argument("--generation-s", type=float, default=Load.generation_s, help="a turn of a trainer's rollouts")
+    parser.add_argument(
+        "--generation-s",
+        type=float,
+        default=Load.generation_s,
+        help="a turn of a trainer's rollouts: their tokens by the tokens a second of your engine",
+    )
     parser.add_argument("--learning-s", type=float, default=Load.learning_s)
     parser.add_argument("--tool-s", type=float, default=Load.tool_s, help="a call")
     parser.add_argument("--image-mib", type=float, default=0.5, help="of a group's image; a CT volume has about 150")

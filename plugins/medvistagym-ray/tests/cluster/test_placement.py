@@ -62,7 +62,7 @@ def test_without_a_file_a_class_has_a_worker_of_its_own_and_a_function_runs_wher
     [
         ("segment: {replica: 2}", "segment: there is no setting replica; did you mean replicas?"),
         ("segment: {replicas: 0}", "segment.replicas: it must be greater than or equal to 1, not 0"),
-        ("segment: {num_gpus: 1.5}", "segment.num_gpus: above 1 it is a whole number, not 1.5, not 1.5"),
+        ("segment: {num_gpus: 1.5}", "segment.num_gpus: above 1 it is a whole number, not 1.5"),
         ("segment: {pool: cpus}", "segment: there is no pool cpus; did you mean cpu?"),
         ("segment: {pool: cpu, replicas: 2}", "segment: replicas is a setting of workers; write it under pools: cpu"),
         ("segment: {pool: local, num_gpus: 1}", "segment: num_gpus is a setting of workers; a tool in this process"),

@@ -247,7 +247,10 @@ def test_the_users_of_a_named_pool_share_workers_and_results(place: Callable[...
     workers = pool_status(head.address, "sharing").workers
     assert sum(worker.done for worker in workers) == 4
     assert len(workers) == 2  # whoever came first decides
-    assert len(stop_pool(head.address, "sharing")) == 2
+    third = place("mean: {}", "mean")  # workers of a program alone, which nobody else ends
+    third.run(requests_of([call("mean", image=0)], 1))
+    assert len(stop_pool(head.address)) == 2
+    assert third.run(requests_of([call("mean", image=0)], 1, first=60))[0][0].ok
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import torch
 
 from medvistagym_trl.model import IGNORE_INDEX, encode_for_training
 from medvistagym_trl.rollout import DemonstrationSource, run_demonstration, with_early_abstention
-from medvistagym_trl.stages import ConversationCollator, preview_examples, train_sft
+from medvistagym_trl.stages import ConversationCollator, make_sft_config, preview_examples, train_sft
 
 
 def demonstrator(task: Any) -> Any:
@@ -98,3 +98,13 @@ def test_steps_are_taken_with_trl(model: Any, context: Any, task: Any, recipe: A
     train_sft(model, collator(context, model, task), recipe, steps=2, folder=tmp_path)
     after = list(model.model.parameters())
     assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+
+
+def test_examples_are_made_in_this_process_where_a_fork_cannot_call_the_tools(recipe: Any, tmp_path: Path) -> None:
+    """The loader's process is a fork, in which the connection of a plugin's executor, such as that to Ray, is dead."""
+    loaders = {}
+    for executor in ("local", "process", "ray", "ray:127.0.0.1:6379?pool=one"):
+        changed = recipe.with_overrides({"executor": executor})
+        loaders[executor] = make_sft_config(changed, steps=1, folder=tmp_path).dataloader_num_workers
+    forks = 0 if torch.cuda.is_available() else 1
+    assert list(loaders.values()) == [forks, forks, 0, 0]

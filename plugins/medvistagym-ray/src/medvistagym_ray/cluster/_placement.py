@@ -57,7 +57,7 @@ class WorkerSettings(BaseModel):
     @classmethod
     def _fraction_or_whole(cls, value: float) -> float:
         if value > 1 and value != int(value):
-            raise ValueError(f"above 1 it is a whole number, not {value:g}")
+            raise ValueError("above 1 it is a whole number")
         return value
 
     def demand(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import ray
 
 from medvistagym_core.tools import Toolbox
-from medvistagym_ray.cluster import NAMESPACE, Connection, Node, RayTarget, cluster_nodes
+from medvistagym_ray.cluster import NAMESPACE, PRIVATE_PREFIX, Connection, Node, RayTarget, cluster_nodes
 from medvistagym_ray.workers._executor import RayExecutor
 from medvistagym_ray.workers._shared_results import GROUP as SHARED_RESULTS
 from medvistagym_ray.workers._tool_worker import WorkerStatus
@@ -128,8 +128,12 @@ def _names(pool: str | None) -> list[str]:
 
 
 def _stop(pool: str | None) -> list[str]:
-    """End all actors of a pool; the names of those that are workers, and not the results that its users share."""
-    names = _names(pool)
+    """End all actors of a pool, or of all pools but those that are one program's alone and end with it.
+
+    Returns:
+        The names of those that are workers, and not the results that users of a pool share.
+    """
+    names = [name for name in _names(pool) if pool is not None or not name.startswith(PRIVATE_PREFIX)]
     workers = []
     for name in names:
         with contextlib.suppress(ValueError):
