@@ -12,7 +12,7 @@ DISTRIBUTIONS := .[mcp,testing] $(filter-out .,$(HOMES))
 SOURCES := src $(sort $(wildcard native/*/src plugins/*/src trainers/*/src))
 # What tests share is typed as strictly; one by one, as several of them have the same name; those of vLLM
 # run in an environment of their own, whose types are not at hand.
-TEST_HELPERS = $(shell find tests */*/tests -name "*.py" ! -name "test_*" ! -name "__init__.py" ! -path "*/tests/vllm/*" | sort)
+TEST_HELPERS = $(shell find tests */*/tests -name "*.py" ! -name "test_*" ! -name "__init__.py" ! -path "*/tests/real_vllm/*" | sort)
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := $(CURDIR)/constraints.txt
