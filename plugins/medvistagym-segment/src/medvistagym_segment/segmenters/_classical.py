@@ -47,6 +47,7 @@ _MAX_VESSEL_MM: Final = 5.0
 _TABLE_MM: Final = 3.0
 _MIN_LUNG_SHARE: Final = 0.1  # of the largest part
 _MAX_VALUE_RANGE: Final = 1e38  # float32 ends at 3e38
+_MAX_FLOAT32: Final = float(np.finfo(np.float32).max)
 _MIN_BIN_WIDTH: Final = 1 / _MAX_VALUE_RANGE
 _CONFIDENCE_STD: Final = 2.5  # standard deviations
 _CONFIDENCE_TURNS: Final = 6
@@ -116,6 +117,7 @@ def region_grow(image: Image, prompt: SegmentationPrompt) -> np.ndarray:
         low, high = float(smooth[z, y, x]) - prompt.tolerance, float(smooth[z, y, x]) + prompt.tolerance
     else:
         low, high = _confidence_range(smooth[z], x, y)
+    low, high = max(low, -_MAX_FLOAT32), min(high, _MAX_FLOAT32)
     labels = label_components((smooth >= low) & (smooth <= high))
     mask = fill_holes((labels == labels[z, y, x]) & (labels > 0))
     return mask if image.is_stack else mask[0]
