@@ -15,13 +15,15 @@ from medvistagym_core.tools import ToolResult
 CACHE_BYTES: Final = 256 * 2**20
 """Memory for results, unless an executor is told otherwise."""
 _ENTRY_OVERHEAD_BYTES: Final = 1024
+_RENDERED_BYTES_PER_PIXEL: Final = 5
+"""Of a result's image as it is shown, which it keeps once it was asked for: 8-bit greys, and RGB at Pillow's four bytes."""
 
 
 class ResultCache:
     """The results used last, as many as fit; safe to share between threads.
 
     Args:
-        max_bytes: For the arrays that results keep alive, their texts and an allowance for the rest; 0 keeps nothing.
+        max_bytes: For the arrays that results keep alive, their pictures, texts and an allowance for the rest; 0 keeps nothing.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -57,7 +59,10 @@ class ResultCache:
 def _retained_bytes(result: ToolResult) -> int:
     """The memory that a result keeps in use: a crop is a view and keeps the whole array that it was cut from."""
     arrays: dict[int, int] = {}
+    rendered = 0
     for image in result.images:
+        height, width = image.shape
+        rendered += _RENDERED_BYTES_PER_PIXEL * height * width
         layer: Image | None = image
         while layer is not None:
             array = layer.pixels
@@ -65,4 +70,4 @@ def _retained_bytes(result: ToolResult) -> int:
                 array = array.base
             arrays[id(array)] = array.nbytes
             layer = layer.detail
-    return _ENTRY_OVERHEAD_BYTES + len(result.text) + sum(arrays.values())
+    return _ENTRY_OVERHEAD_BYTES + len(result.text) + sum(arrays.values()) + rendered

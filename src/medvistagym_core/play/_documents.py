@@ -61,7 +61,7 @@ def describe_image(image: Image) -> dict[str, Any]:
 
 def describe_session(session: PlaySession) -> dict[str, Any]:
     """The images by handle, and the turns."""
-    document = {
+    origins = {
         handle: (turn, call)
         for turn, step in enumerate(session.steps)
         for call, result in enumerate(step.results)
@@ -72,7 +72,7 @@ def describe_session(session: PlaySession) -> dict[str, Any]:
             **describe_image(stored.image),
             "handle": handle,
             "parent": stored.parent,
-            "made": document.get(handle),
+            "made": origins.get(handle),
             "name": session.opened[handle].name if handle in session.opened else None,
         }
         for handle, stored in enumerate(session.store)

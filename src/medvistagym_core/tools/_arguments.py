@@ -174,15 +174,10 @@ class SignatureArguments:
             ToolError: `bad_arguments`, naming the argument and what is accepted.
         """
         try:
-            values = self._validate_json(text)
+            values = self.model.model_validate_json(text)
         except ValueError as error:  # pydantic's ValidationError, whose import nothing else here waits for
             raise from_validation_error(tool, self.model, cast("ValidationError", error), self.images) from None
         return dict(vars(values))
-
-    @cached_property
-    def _validate_json(self) -> Callable[[str | bytes], Any]:
-        """The validator behind the model's `model_validate_json`, which takes twice as long for a call's few arguments."""
-        return self.model.__pydantic_validator__.validate_json
 
 
 class JsonSchemaArguments:

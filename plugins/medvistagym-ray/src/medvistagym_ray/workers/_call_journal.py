@@ -15,6 +15,7 @@ import faulthandler
 import json
 import os
 import signal
+import stat
 import struct
 import tempfile
 import threading
@@ -46,6 +47,7 @@ class CallJournal:
     def __init__(self, name: str, folder: Path | None = None) -> None:
         folder = folder or _default_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_own(folder)
         _remove_old(folder)
         self._path = folder / f"{name}.calls"
         self._late_path = folder / f"{name}.late"
@@ -63,7 +65,7 @@ class CallJournal:
         self._running: dict[str, float | None] = {}
         self._before = b""  # the file's first line
         self._lock = threading.Lock()
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         self._late_file: IO[bytes] = self._late_path.open("wb")
         # The handler is the C library's, for no Python code runs while a tool's C code holds the interpreter: it writes a
         # traceback, by which the next process knows, and lets the signal end this one.
@@ -157,6 +159,17 @@ def _default_folder() -> Path:
     """In memory where the system has files there: one on a disk may have to wait while it is written out."""
     memory = Path("/dev/shm")
     return (memory if memory.is_dir() else Path(tempfile.gettempdir())) / f"medvistagym-ray-{os.getuid()}"
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a folder that another user may write to, such as one that was put there under a name known beforehand.
+
+    Raises:
+        PermissionError: It is a link, belongs to another user, or others may use it.
+    """
+    state = folder.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
+        raise PermissionError(f"{folder} is not a folder of this user alone (mode 700); remove it")
 
 
 def _remove_old(folder: Path) -> None:
