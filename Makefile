@@ -19,7 +19,7 @@ CONSTRAINTS := $(CURDIR)/constraints.txt
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install train science test test-slow test-vllm attack lint format bench docs site dist clean
+.PHONY: install train science test test-slow test-vllm attack lint format bench docs site dist wheels clean
 
 install: $(INSTALLED)
 
@@ -130,6 +130,13 @@ $(SITE_VENV)/.installed: requirements-docs.txt
 	$(PYTHON) -m venv $(SITE_VENV)
 	$(SITE_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --requirement requirements-docs.txt
 	@touch $@
+
+# Wheels alone, four folders to a process: what pip needs to install any of them by name.
+wheels: $(DIST_VENV)/.installed
+	rm -rf dist && mkdir -p dist
+	@printf '%s\n' $(HOMES) | xargs -n 4 -P 4 $(DIST_VENV)/bin/python -m pip --disable-pip-version-check wheel --quiet \
+		--no-deps --no-build-isolation --wheel-dir dist
+	@ls dist
 
 site: $(SITE_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(SITE_VENV)/bin/python -m mkdocs build --strict --quiet

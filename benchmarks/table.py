@@ -44,18 +44,18 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
 
     names = [f"{row['bench']}, {row['batch']}: {row['peer']}" for row in rows][::-1]
     ratios = [row["ratio"] for row in rows][::-1]
-    figure, axes = plt.subplots(figsize=(9, 0.24 * len(rows) + 1), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 0.26 * len(rows) + 1), layout="constrained")
     colours = ["#2a7f62" if ratio >= 1 else "#b5483a" for ratio in ratios]
     widths = [ratio - 1 for ratio in ratios]  # from 1 on: a logarithmic axis has no zero to begin at
     axes.barh(names, widths, left=1, color=colours)
     axes.set_xscale("log")
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel("times better than the peer (logarithmic; left of the line: worse)")
-    axes.tick_params(axis="y", labelsize=7)
+    axes.set_xlabel("times better than the peer (left of the line: worse)")
+    axes.tick_params(axis="y", labelsize=9)
     for at, ratio in enumerate(ratios):
         beside, side = (ratio * 1.05, "left") if ratio >= 1 else (ratio / 1.05, "right")
-        axes.text(beside, at, f"{ratio:.3g}", va="center", ha=side, fontsize=7)
-    axes.margins(x=0.15, y=0.01)
+        axes.text(beside, at, f"{ratio:.3g}", va="center", ha=side, fontsize=9)
+    axes.margins(x=0.2, y=0.01)
     figure.savefig(file, dpi=110)
     plt.close(figure)
 

@@ -23,8 +23,8 @@ from typing import Final
 import PIL.Image
 from pydicom.data import get_testdata_file
 
+import medvistagym_core as mv
 from medvistagym_core.cli import main as medvistagym
-from medvistagym_dicom import read_one
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SIDE: Final = 312  # of the square that each half fits into, in pixels
@@ -43,12 +43,14 @@ class Picture:
         name: Of the file, without its ending.
         caption: What the reader sees, left and right.
         commands: What `medvistagym tools call` is given; the last one makes the right half.
+        text: What the one before it prints, of a tool that gives text alone.
     """
 
     plugin: str
     name: str
     caption: str
     commands: tuple[str, ...]
+    text: str = ""
 
     @property
     def file(self) -> Path:
@@ -63,7 +65,10 @@ class Picture:
     @property
     def section(self) -> str:
         """How the README shows it."""
-        lines = "\n".join(f"medvistagym tools call {command}" for command in self.commands)
+        calls = [f"medvistagym tools call {command}" for command in self.commands]
+        if self.text:
+            calls = [*(f"$ {call}" for call in calls[:-1]), self.text, f"$ {calls[-1]}"]
+        lines = "\n".join(calls)
         return f"![{self.caption}](pictures/{self.name}.png)\n\n{self.caption}\n\n```\n{lines}\n```\n"
 
 
@@ -89,6 +94,39 @@ PICTURES: Final = (
         ("zoom --image MR2_UNCR.dcm --box 250,300,650,700 --out joint.png",),
     ),
     Picture(
+        "medvistagym-dicom",
+        "reformat",
+        "The slice of a map of blood flow from CT that is shown first, and the other one, as acquired.",
+        ("reformat --image eCT_Supplemental.dcm --plane acquired --index 0 --out other.png",),
+    ),
+    Picture(
+        "medvistagym-dicom",
+        "project",
+        "A slice of the same, and the mean of both slices: what is dark in both stays dark.",
+        ("project --image eCT_Supplemental.dcm --method mean --out mean.png",),
+    ),
+    Picture(
+        "medvistagym-dicom",
+        "measure",
+        "A head CT, and the box in which it is measured.",
+        (
+            "zoom --image 693_UNCR.dcm --box 150,100,850,800 --out head.nrrd",
+            "measure --image head.nrrd --box 600,290,690,480",
+            "overlay --image head.nrrd --boxes 600,290,690,480 --out where.png",
+        ),
+        "mean 18 HU, SD 7, min 8, max 46, 15.8 x 32.9 mm",
+    ),
+    Picture(
+        "medvistagym-dicom",
+        "distance",
+        "A CT of the abdomen, and the line along which its width is taken.",
+        (
+            "distance --image explicit_VR-UN.dcm --from-point 168,500 --to-point 861,500",
+            "overlay --image explicit_VR-UN.dcm --boxes 168,498,861,502 --out where.png",
+        ),
+        "304.9 mm, 0 degrees to the rows; a pixel is 0.86 mm",
+    ),
+    Picture(
         "medvistagym-kornia",
         "enhance_contrast",
         "A chest film as its file says, and after CLAHE: lungs, ribs and round shadows stand out.",
@@ -105,6 +143,43 @@ PICTURES: Final = (
         "orient",
         "A film of a leg whose side marker is in mirror writing, and turned over: it says R.",
         ("orient --image RG3_UNCR.dcm --turn mirror_left_right --out leg.png",),
+    ),
+    Picture(
+        "medvistagym-kornia",
+        "sharpen",
+        "The head of a humerus in an MR, and sharpened: its trabeculae stand out, and so does the noise.",
+        (
+            "zoom --image MR2_UNCR.dcm --box 300,330,500,530 --out joint.png",
+            "sharpen --image joint.png --amount 3 --radius 3 --out crisp.png",
+        ),
+    ),
+    Picture(
+        "medvistagym-kornia",
+        "edges",
+        "Shafts on a film of a leg, and where its values change steeply.",
+        (
+            "zoom --image RG3_UNCR.dcm --box 300,100,700,500 --out shaft.png",
+            "edges --image shaft.png --method sobel --out edges.png",
+        ),
+    ),
+    Picture(
+        "medvistagym-kornia",
+        "morphology",
+        "A mask of bone with gaps, and closed.",
+        (
+            "segment --image bad_sequence.dcm --method bone --out bone.png",
+            "morphology --image bone.png --operation close --radius 6 --out closed.png",
+        ),
+    ),
+    Picture(
+        "medvistagym-kornia",
+        "difference",
+        "A vertebra in a CT, and what denoising took from it: noise, and a little of the edges.",
+        (
+            "zoom --image CT_small.dcm --box 250,0,750,500 --out spine.nrrd",
+            "denoise --image spine.nrrd --method bilateral --radius 2 --out calm.nrrd",
+            "difference --image spine.nrrd --image calm.nrrd --register none --out taken.png",
+        ),
     ),
     Picture(
         "medvistagym-monai",
@@ -129,6 +204,18 @@ PICTURES: Final = (
             "segment --image bad_sequence.dcm --method bone --out bone.png",
             "fill_holes --image bone.png --out filled.png",
         ),
+    ),
+    Picture(
+        "medvistagym-monai",
+        "resample",
+        "A head CT with pixels of 0.48 mm, and with pixels of 4 mm.",
+        ("resample --image 693_UNCR.dcm --spacing-mm 4 --out coarse.png",),
+    ),
+    Picture(
+        "medvistagym-monai",
+        "scale_intensity",
+        "A chest film as its file says, and with its 5th percentile black and its 95th white.",
+        ("scale_intensity --image RG1_UNCR.dcm --method percentiles --low 5 --high 95 --out even.png",),
     ),
     Picture(
         "medvistagym-ocr",
@@ -157,6 +244,24 @@ PICTURES: Final = (
         "A CT of a vertebra, and its bone as a mask.",
         ("segment --image bad_sequence.dcm --method bone --out bone.png",),
     ),
+    Picture(
+        "medvistagym-segment",
+        "crop_to_mask",
+        "The same, and cut to its bone, without what is not bone.",
+        (
+            "segment --image bad_sequence.dcm --method bone --out bone.png",
+            "crop_to_mask --image bad_sequence.dcm --image bone.png --mask-out true --out only-bone.png",
+        ),
+    ),
+    Picture(
+        "medvistagym-segment",
+        "overlay",
+        "A CT of the abdomen, and with its bone outlined and a box round a kidney.",
+        (
+            "segment --image explicit_VR-UN.dcm --method bone --out bone.png",
+            "overlay --image explicit_VR-UN.dcm --image bone.png --boxes 335,320,465,500 --out outlined.png",
+        ),
+    ),
 )
 
 
@@ -172,11 +277,13 @@ def made(picture: Picture) -> PIL.Image.Image:
                 code = medvistagym(["tools", "call", *shlex.split(command)])
             if code != 0:
                 raise RuntimeError(f"medvistagym tools call {command} ended with {code}: {said.getvalue().strip()}")
+            if picture.text and command == picture.commands[-2] and picture.text not in said.getvalue():
+                raise RuntimeError(f"medvistagym tools call {command} says another thing: {said.getvalue().strip()}")
         return side_by_side(_shown(picture.option("--image")), _shown(picture.option("--out")))
 
 
 def _shown(name: str) -> PIL.Image.Image:
-    return read_one(name).to_pil() if name.endswith(".dcm") else PIL.Image.open(name)
+    return mv.open(name).to_pil() if name.endswith((".dcm", ".nrrd")) else PIL.Image.open(name)
 
 
 def side_by_side(before: PIL.Image.Image, after: PIL.Image.Image) -> PIL.Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -238,6 +239,49 @@ def test_ask_answers_and_writes_an_episode(run, ct, tmp_path):
     assert f"medvistagym view {tmp_path / 'asked'}" in said.err
     said = run(*ask, "--out", tmp_path / "asked")
     assert (said.code, "holds episodes already" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "{ct} {q} --image-index 0 {policy}",
+        "{ct} --image-index 0 {q} {policy}",
+        "--image-index 0 {ct} {q} {policy}",
+        "{policy} --image-index 0 {ct} {q}",
+        "{ct} {policy} {q} --image-index 0",
+        "{ct} {policy} --image-index 0 -- {q}",
+        "{ct} {ct} --image-index 0 1 {q} {policy}",
+    ],
+)
+def test_files_and_question_stand_anywhere_among_the_options(run, ct, tmp_path, order):
+    policy = f"--policy random --tools window --out '{tmp_path / 'asked'}'"
+    said = run("ask", *shlex.split(order.format(ct=f"'{ct}'", q=f"'{QUESTION}'", policy=policy)))
+    assert said.code in (0, 1), said.err  # 1 where the random policy gives no answer
+    (episode,) = TrajectoryReader(tmp_path / "asked" / "trajectories.jsonl")
+    assert QUESTION in "".join(block.text or "" for block in episode.opening)
+    assert sum(block.type == "image" for block in episode.opening) == order.count("{ct}")
+
+
+def test_image_index_before_the_files(run, ct, tmp_path):
+    said = run(
+        "tools",
+        "call",
+        "window",
+        "--image-index",
+        0,
+        ct,
+        "--width",
+        80,
+        "--center",
+        40,
+        "--out",
+        tmp_path / "three.png",
+    )
+    assert (said.code, (tmp_path / "three.png").is_file()) == (0, True), said.err
+    said = run("images", "list", "--image-index", 0, 0, ct)
+    assert said.out.count("CT") == 2
+    said = run("images", "list", ct, "--image-index", "first")
+    assert (said.code, "invalid int value: 'first'" in said.err) == (2, True)
 
 
 def test_ask_refuses_what_is_no_question(run, ct, tmp_path):

@@ -39,7 +39,7 @@ MAX_IMAGES: Final = 8
 _EXAMPLE: Final = """\
 medvistagym ask ct.nii.gz "Is there a haemorrhage?" --endpoint http://127.0.0.1:8000/v1
 medvistagym ask before.dcm after.dcm "What has changed?" --endpoint URL --endpoint-model NAME --tools 'window,zoom,difference'
-medvistagym ask study/ --image-index 2 -- "Which side is the fracture on?" --model runs/one"""
+medvistagym ask study/ --image-index 2 "Which side is the fracture on?" --model runs/one"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,8 +49,9 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         help="open this part alone, in pixels (of large pictures too)",
     )
     group.add_argument(
-        "--image-index", metavar="N", type=int, nargs="+", help="of the images that the files hold only these, from 0"
-    )
+        "--image-index", metavar="N", type=int, nargs="+", action="extend",
+        help="of the images that the files hold only these, from 0",
+    )  # fmt: skip
     group.add_argument(
         "--image-unit",
         metavar="UNIT",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from medvistagym_core.cli._console import printable
 
 __all__ = ["CommandParser"]
+
+_NUMBER: Final = re.compile(r"-?\d+")
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -26,11 +30,41 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """Parse as argparse does; a command without commands of its own says at once what it does not know."""
-        options, left = super().parse_known_args(args, namespace)
-        if left and not self.has_commands:
+        """Parse as argparse does, but for the order of words.
+
+        A command without commands of its own says at once what it does not know. Of one that takes several words, such as
+        files, they may stand anywhere among the options; an option that takes several numbers ends where the numbers end.
+        """
+        words = self.end_numbers(sys.argv[1:] if args is None else args)
+        options, left = super().parse_known_args(words, namespace)
+        if not left or self.has_commands:
+            return options, left
+        several = next((one for one in self._actions if not one.option_strings and one.nargs in ("*", "+")), None)
+        end = left.index("--") if "--" in left else len(left)
+        plain, literal = left[:end], left[end + 1 :]
+        if several is None or any(word.startswith("-") and len(word) > 1 for word in plain):
             self.refuse(left)
-        return options, left
+        convert = several.type if callable(several.type) else str
+        given = getattr(options, several.dest) or []
+        setattr(options, several.dest, [*given, *map(convert, (*plain, *literal))])
+        return options, []
+
+    def end_numbers(self, args: Sequence[str]) -> list[str]:
+        """The same arguments with `--flag 0 1 word` as `--flag=0 --flag=1 word`: argparse would take the word as a number."""
+        several = {flag for one in self._actions if one.nargs == "+" and one.type is int for flag in one.option_strings}
+        words: list[str] = []
+        left = list(args)
+        while left:
+            word = left.pop(0)
+            if word == "--":
+                return [*words, word, *left]
+            numbers = list(itertools.takewhile(_NUMBER.fullmatch, left)) if word in several else []
+            if numbers:
+                del left[: len(numbers)]
+                words += [f"{word}={number}" for number in numbers]
+            else:
+                words.append(word)
+        return words
 
     def refuse(self, left: Sequence[str]) -> NoReturn:
         """End with exit code 2, since these arguments are none of this command's."""

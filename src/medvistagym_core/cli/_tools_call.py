@@ -64,7 +64,7 @@ class ToolArgumentParser(CommandParser):
         if self.get_default("execute") is not _call or not args or args[0].startswith("-"):
             return super().parse_known_args(args, namespace)
         self.add_tool_flags(list(args))
-        options, left = argparse.ArgumentParser.parse_known_args(self, args, namespace)
+        options, left = argparse.ArgumentParser.parse_known_args(self, self.end_numbers(args), namespace)
         if any(word.startswith("-") and len(word) > 1 for word in left):
             self.refuse(left)
         options.image = [*options.files, *map(Path, left), *options.image]
