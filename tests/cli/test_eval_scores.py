@@ -253,6 +253,12 @@ def test_a_judge_is_asked_recorded_and_its_failure_is_no_wrong_answer(
         ),
         (("score", "none"), "none: there is no such run folder or trajectory file"),
         (("score", "mine.jsonl"), "there is no trajectory file"),
+        (("score",), "name a run to score, or stored answers with --answers, and not both"),
+        (
+            ("score", "none", "--answers", "mine.jsonl"),
+            "name a run to score, or stored answers with --answers, and not both",
+        ),
+        (("score", "--answers", "none"), "none: there is no such file or folder"),
         (("compare", "none", "none"), "there is no such run folder"),
     ],
 )

@@ -174,6 +174,7 @@ def hang_up(body):
         b'{"choices": []}',
         b'{"choices": [{"message": "hm"}]}',
         b"",
+        b'{"choices": [{"message": {"role": "assistant", "content": 7}}]}',
         b"[" * 99999,
     ],
 )

@@ -300,13 +300,14 @@ def _play(
     goes_on = f"{file} holds what was finished, and the same command goes on with it"
     try:
         with TrajectoryWriter(file, condition.toolbox) as writer:
-            for _ in play(log=writer):
-                pass
+            played = list(play(log=writer))
     except PolicyUnavailableError as error:
         raise CommandError(f"{error}; {goes_on}") from error
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(goes_on)
         raise
+    if episodes.progress.done == len(played):
+        return played
     chosen = set(indices)
     return [
         trajectory

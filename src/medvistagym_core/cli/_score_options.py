@@ -44,8 +44,8 @@ def add_judge_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         metavar="NAME[,NAME...]",
-        help="scoring protocols: strict, llava-med, medevalkit, medvlthinker, lmms-eval, mmmu-official, or NAME@as-published "
-        "with the harness's known faults (default: strict)",
+        help="scoring protocols: strict, llava-med, medevalkit, medvlthinker, lmms-eval, mmmu-official, gaze, or "
+        "NAME@as-published with the harness's known faults (default: strict)",
     )
     parser.add_argument(
         "--judge", metavar="URL", help="OpenAI-compatible endpoint of a language model, for protocols that ask one"

@@ -253,7 +253,7 @@ def _parse_completion(raw: bytes) -> tuple[dict[str, Any], int]:
         tokens = usage.get("total_tokens") if isinstance(usage, dict) else 0
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise _RetryableError("it answered with something that is no chat completion") from None
-    if not isinstance(message, dict):
+    if not isinstance(message, dict) or not isinstance(message.get("content"), str | list | None):
         raise _RetryableError("it answered with something that is no chat completion")
     return message, tokens if isinstance(tokens, int) and tokens > 0 else 0
 

@@ -163,6 +163,7 @@ class _Cases:
 
         A case of which all episodes were recorded by position is not dealt again, which may mean decoding pictures.
         """
+        oracle = policy if isinstance(policy, OraclePolicy) else None
         for index in self.indices:
             if all((index, sample) in recorder.positions for sample in range(self.samples)):
                 yield from [_PlayedBefore()] * self.samples
@@ -188,8 +189,8 @@ class _Cases:
                     seed=self.seed,
                     sample=sample,
                 )
-                if isinstance(policy, OraclePolicy):
-                    policy.observe_case(case, episode.policy_state)
+                if oracle is not None:
+                    oracle.observe_case(case, episode.policy_state)
                 yield episode
 
 

@@ -1,3 +1,5 @@
+from ._answers import evaluate_answers as evaluate_answers
+from ._answers import read_answers as read_answers
 from ._document import Breakdown as Breakdown
 from ._document import ConditionReport as ConditionReport
 from ._document import EvaluationReport as EvaluationReport

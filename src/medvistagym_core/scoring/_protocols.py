@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Final
 
+from medvistagym_core.scoring._gaze import GazeProtocol
 from medvistagym_core.scoring._llava_med import LlavaMedProtocol
 from medvistagym_core.scoring._lmms_eval import LmmsEvalProtocol
 from medvistagym_core.scoring._medevalkit import MedevalkitProtocol
@@ -25,6 +26,7 @@ _PROTOCOLS: Final[tuple[ScoringProtocol, ...]] = (
     LmmsEvalProtocol(as_published=True),
     MmmuProtocol(),
     MmmuProtocol(as_published=True),
+    GazeProtocol(),
 )
 PROTOCOLS: Final[Mapping[str, ScoringProtocol]] = {protocol.name: protocol for protocol in _PROTOCOLS}
 """The built-in scoring protocols by name."""
