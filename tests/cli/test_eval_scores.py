@@ -157,6 +157,9 @@ def test_questions_that_flipped_are_a_run_of_their_own_with_pictures(run: Run) -
     assert "flipped is there already" in err
     (same,) = json.loads(run("eval", "compare", files[0], files[0], "--json")[0])
     assert same["changes"] == []
+    out, err = run("eval", "compare", files[0], files[0], "--json", "--view")
+    assert json.loads(out) == [same]
+    assert "no question flipped" in err
 
 
 def test_flips_keep_files_of_one_name_apart_and_leave_nothing_of_a_failure(
