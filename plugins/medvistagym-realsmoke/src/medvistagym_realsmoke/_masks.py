@@ -38,6 +38,7 @@ _MATTER_SIDE: Final = 48
 _MIN_PIXELS: Final = 150  # of a tumour in a slice; a region grown in fewer says little
 _MIN_VOXELS: Final = 100
 _AIR_HU: Final = -1024
+_MAX_TRIES: Final = 100_000
 
 
 class Scan(NamedTuple):
@@ -109,13 +110,15 @@ def make_matter(rng: np.random.Generator, split: str) -> Draft:
     t1, grey, white = read_head()
     wanted = MATTER[int(rng.integers(3))]
     side = 3
-    for _ in range(100_000):
+    for _ in range(_MAX_TRIES):
         z = int(rng.integers(30, 55)) * 2 + (split == "test")
         y, x = int(rng.integers(30, t1.shape[1] - 30)), int(rng.integers(20, t1.shape[2] - 20))
         part = np.s_[z, y : y + side, x : x + side]
         shares = grey[part].min() > 190, white[part].min() > 230, max(grey[part].max(), white[part].max()) < 20
         if shares[MATTER.index(wanted)] and t1[part].min() > 5:
             break
+    else:
+        raise RuntimeError(f"no part of the head shows {wanted} alone after {_MAX_TRIES} tries")
     top, left = y - int(rng.integers(5, _MATTER_SIDE - 10)), x - int(rng.integers(5, _MATTER_SIDE - 10))
     top, left = (min(max(0, v), n - _MATTER_SIDE) for v, n in ((top, t1.shape[1]), (left, t1.shape[2])))
     image = _mr(t1[z, top : top + _MATTER_SIDE, left : left + _MATTER_SIDE])
@@ -242,10 +245,10 @@ def _read_member(archive: Path, member: str) -> Image:
                 file.write_bytes(whole.read(member))
         else:
             with tarfile.open(archive) as tar:
-                found = tar.extractfile(f"{archive.name.removesuffix('.tar.gz')}/{member}")
-                if found is None:
+                stored = tar.extractfile(f"{archive.name.removesuffix('.tar.gz')}/{member}")
+                if stored is None:
                     raise ValueError(f"{archive.name} does not hold {member}")
-                file.write_bytes(found.read())
+                file.write_bytes(stored.read())
         return read_one(file, unit="HU" if "lung" in member else None)
 
 
