@@ -53,14 +53,14 @@ def plot_report(report: EvaluationReport, path: Path) -> None:
 
 def _drawn(report: EvaluationReport) -> dict[str, list[tuple[str, Number]]]:
     """The bars of each task and split: a label, and the number."""
-    found: dict[str, list[tuple[str, Number]]] = {}
+    bars: dict[str, list[tuple[str, Number]]] = {}
     many = len({condition.policy for condition in report.conditions}) > 1
     for condition in report.conditions:
         for protocol in condition.protocols:
             if protocol.mean.value is not None:
                 label = _label(condition, protocol.protocol, many)
-                found.setdefault(f"{condition.task} {condition.split}", []).append((label, protocol.mean))
-    return found
+                bars.setdefault(f"{condition.task} {condition.split}", []).append((label, protocol.mean))
+    return bars
 
 
 def _label(condition: ConditionReport, protocol: str, many: bool) -> str:

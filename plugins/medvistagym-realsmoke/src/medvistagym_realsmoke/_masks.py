@@ -136,14 +136,14 @@ def make_tumour_slice(rng: np.random.Generator, split: str) -> Draft:
     y, x = _centre(scan.mask.max(0))
     chosen = inside[int(rng.integers(len(inside)))]
     others = [z for z in outside if scan.pixels[z, y - 2 : y + 3, x - 2 : x + 3].mean() < -600]
-    shown = [int(k) for k in rng.permutation([chosen, *rng.choice(others, 2, replace=False)])]
+    places = [int(k) for k in rng.permutation([chosen, *rng.choice(others, 2, replace=False)])]
     top, left = max(0, y - int(rng.integers(60, 100))), max(0, x - int(rng.integers(60, 100)))
-    pixels = scan.pixels[shown, top : top + _SIDE, left : left + _SIDE]
+    pixels = scan.pixels[places, top : top + _SIDE, left : left + _SIDE]
     image = _ct(pixels, scan.spacing)
     point = _grid_point(image, y - top, x - left)
     options = tuple(f"slice {k}" for k in range(3))
     question = f"In which slice of image 0, 3 slices of a lung CT in no order, is a tumour at the point {list(point)}?"
-    return choice(question, (image,), options[shown.index(chosen)], options)
+    return choice(question, (image,), options[places.index(chosen)], options)
 
 
 def make_tumour_volume(rng: np.random.Generator, split: str) -> Draft:
@@ -200,11 +200,11 @@ def _cover(rng: np.random.Generator, pixels: np.ndarray, mask: np.ndarray, least
     across = np.nonzero(mask.max((0, axis)))[0]
     starts = {axis: cut - int(rng.integers(10, 60)), 3 - axis: int(rng.integers(across[-1] - _SIDE + 8, across[0] - 8))}
     top, left = (min(max(0, starts[k]), mask.shape[k] - _SIDE) for k in (1, 2))
-    shown, covered = pixels.copy(), mask.copy()
+    visible, covered = pixels.copy(), mask.copy()
     bar = np.s_[:, :cut] if axis == 1 else np.s_[:, :, :cut]
-    shown[bar], covered[bar] = _AIR_HU, False
+    visible[bar], covered[bar] = _AIR_HU, False
     piece = np.s_[:, top : top + _SIDE, left : left + _SIDE]
-    return shown[piece], covered[piece]
+    return visible[piece], covered[piece]
 
 
 def _mr(pixels: np.ndarray) -> Image:

@@ -172,9 +172,9 @@ def make_marker_side(rng: np.random.Generator, split: str) -> Draft:
     mirrored = bool(rng.integers(2))
     x0, y0 = int(w * rng.uniform(0.33, 0.37)), int(h * rng.uniform(0.56, 0.66))
     # Both edges lie within the collimated field; the marker is at 0.64 to 0.71 of the width and 0.77 to 0.86 of the height.
-    shown = piece(film, x0, y0, int(w * 0.715), y0 + int(h * 0.32), mirrored=mirrored)
+    cut = piece(film, x0, y0, int(w * 0.715), y0 + int(h * 0.32), mirrored=mirrored)
     question = "On which side of the leg, as image 0 shows it, is the lead marker?"
-    return choice(question, (shown,), "left" if mirrored else "right", ("left", "right"))
+    return choice(question, (cut,), "left" if mirrored else "right", ("left", "right"))
 
 
 def make_frame(rng: np.random.Generator, split: str) -> Draft:
