@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
+_TIMEOUT_S: Final = 3600  # of commands that hang; the slowest road may take a third of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +90,8 @@ def walk(road: Road) -> float:
 
 
 def _run(script: str, folder: str, environment: dict[str, str]) -> None:
-    subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=environment, stdout=sys.stderr, check=True
-    )
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    subprocess.run(command, cwd=folder, env=environment, stdout=sys.stderr, check=True, timeout=_TIMEOUT_S)
 
 
 def main() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +157,36 @@ def test_questions_that_flipped_are_a_run_of_their_own_with_pictures(run: Run) -
     assert "flipped is there already" in err
     (same,) = json.loads(run("eval", "compare", files[0], files[0], "--json")[0])
     assert same["changes"] == []
+    out, err = run("eval", "compare", files[0], files[0], "--json", "--view")
+    assert json.loads(out) == [same]
+    assert "no question flipped" in err
+
+
+def test_flips_keep_files_of_one_name_apart_and_leave_nothing_of_a_failure(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(*PLAY, "--run", "kept", "--images", "shuffled")
+    run(
+        *("eval", "--policy", "bright", "--tools", "", "--task-file", "other.jsonl", "--run", "other"),
+        "--images",
+        "shuffled",
+    )
+    for condition in ("shuffled-images", "no-tools"):
+        for task in ("mine", "other"):
+            folder = Path(condition, task)
+            shutil.copytree(f"{'kept' if task == 'mine' else task}/trajectories/images", folder / "images")
+            for ending in (".jsonl", ".lock.json"):
+                source = Path("kept" if task == "mine" else task, "trajectories", f"{task}-test-{condition}{ending}")
+                shutil.copy(source, folder / f"played{ending}")
+    compare = ("eval", "compare", "shuffled-images", "no-tools", "--flips", "flipped")
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "copyfile", lambda *paths: (_ for _ in ()).throw(OSError("the disk is full")))
+        assert "the disk is full" in run(*compare, code=1)[1]
+    assert not [path for path in Path().iterdir() if "flipped" in path.name]
+    run(*compare)
+    for side in ("first", "second"):
+        assert len(list(TrajectoryReader(Path("flipped", side, "mine", "played.jsonl")))) == 8
+        assert list(TrajectoryReader(Path("flipped", side, "other", "played.jsonl")))
 
 
 def test_scores_are_drawn(run: Run) -> None:
@@ -166,6 +198,27 @@ def test_scores_are_drawn(run: Run) -> None:
     assert Path("scores.png").read_bytes()[:4] == b"\x89PNG"
     _, err = run("score", "kept", "--plot", "scores.gif", code=2)
     assert "--plot: scores are drawn as .svg or .png, not as 'scores.gif'" in err
+
+
+def test_a_plot_that_cannot_be_written_costs_no_other_file(run: Run) -> None:
+    pytest.importorskip("matplotlib")
+    Path("scores.svg").mkdir()
+    files = {"--scores": "s.json", "--markdown": "s.md", "--rows": "s.jsonl", "--plot": "scores.svg"}
+    _, err = run(*PLAY, *(part for pair in files.items() for part in pair), code=1)
+    assert "cannot be written" in err
+    assert EvaluationReport.load("s.json").conditions
+    assert "| mine |" in Path("s.md").read_text()
+    assert len(Path("s.jsonl").read_text().splitlines()) == 8
+    assert not list(Path().glob(".*.part"))
+
+
+def test_a_plot_without_matplotlib_is_refused_before_anything_is_played(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    _, err = run(*PLAY, "--run", "kept", "--plot", "scores.svg", code=2)
+    assert "--plot needs matplotlib: pip install 'medvistagym-core[plots]'" in err
+    assert not Path("kept").exists()
 
 
 def test_an_argument_is_told_to_one_task_of_several(run: Run) -> None:

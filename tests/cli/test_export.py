@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+import PIL.Image
 import pytest
 
 from medvistagym_core.cli import main
+from medvistagym_core.cli._export_packages import ExportedTask, trl_package
 
 PLAY = """
 import json, sys
@@ -63,17 +68,80 @@ def test_a_tool_is_a_method_with_types_and_descriptions(tmp_path: Path) -> None:
     assert "            box: The part to enlarge, [left, top, right, bottom]" in text
 
 
+def test_paths_go_in_whole_and_arguments_of_the_task_under_their_own_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("split").mkdir()  # a folder named as an argument's value is, which is no path
+    Path("pictures").mkdir()
+    PIL.Image.new("L", (9, 9)).save("pictures/a.png")
+    Path('it"s.jsonl').write_text('{"image": "a.png", "question": "Is it dark?", "answer": "yes"}\n', "utf-8")
+    said = ("--task-arg", "pictures=pictures", "--task-arg", "split=split", "--out", "own_env")
+    assert main(["export", "trl", "--task-file", 'it"s.jsonl', *said]) == 0
+    make = made(tmp_path / "own_env")
+    assert make["task"] == str(tmp_path / 'it"s.jsonl')
+    assert make["task_arguments"] == {"pictures": str(tmp_path / "pictures"), "split": "split"}
+    project = tomllib.loads(Path("own_env/pyproject.toml").read_text("utf-8"))["project"]
+    assert 'it"s.jsonl' in project["description"]
+    named = ("--task-arg", "pictures=pictures", "--task-arg", 'it"s.jsonl.split=dev', "--out", "named_env")
+    assert main(["export", "trl", './it"s.jsonl', *named]) == 2  # the name of another reference
+    assert main(["export", "trl", 'it"s.jsonl', *named]) == 0
+    assert made(tmp_path / "named_env")["task_arguments"] == {"pictures": str(tmp_path / "pictures"), "split": "dev"}
+
+
+def made(package: Path) -> dict[str, Any]:
+    """What the package makes its environment with."""
+    text = (package / "__init__.py").read_text("utf-8")
+    compile(text, str(package), "exec")
+    (call,) = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "make"
+    ]
+    found = ast.literal_eval(call.keywords[0].value)
+    assert isinstance(found, dict)
+    return found
+
+
+def schema(name: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "function", "function": {"name": name, "description": "Looks.", "parameters": parameters}}
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        (schema("reset"), "the tool 'reset' cannot be a method"),
+        (schema("class"), "the tool 'class' cannot be a method"),
+        (schema("_call"), "the tool '_call' cannot be a method"),
+        (schema("read-file"), "the tool 'read-file' cannot be a method"),
+        (schema("look", **{"from": {"type": "string"}}), "the argument 'from' of the tool look"),
+    ],
+)
+def test_names_that_python_cannot_have_are_refused(tool: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        trl_package(ExportedTask("own_env", "own", {}, "train", 3, "", [tool]))
+
+
+def test_an_argument_that_may_be_null_is_optional() -> None:
+    tool = schema("look", tool={"type": ["string", "null"]}, any={"type": ["string", "integer"]}, all={})
+    text = trl_package(ExportedTask("own_env", "own", {}, "train", 3, "", [tool]))["__init__.py"]
+    compile(text, "own_env", "exec")
+    assert "def look(self, tool: Optional[str], any: Any, all: Any) -> list:" in text
+
+
 @pytest.mark.slow
 def test_openenv_serves_the_package_and_its_client_plays_it(tmp_path: Path) -> None:
     """In an environment of its own, which sees this one's packages behind its own."""
     assert main(["export", "openenv", "scoutvqa", "--out", str(tmp_path / "scout_for_openenv")]) == 0
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    fetched = subprocess.run([python, "-m", "pip", "install", "--quiet", "openenv==0.10.0"], capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=300)
+    fetch = [python, "-m", "pip", "install", "--quiet", "openenv==0.10.0"]
+    fetched = subprocess.run(fetch, capture_output=True, timeout=600)
     if fetched.returncode:
         pytest.skip("openenv 0.10.0 cannot be fetched")
     install = [python, "-m", "pip", "install", "--quiet", "--no-deps", tmp_path / "scout_for_openenv"]
-    subprocess.run(install, check=True, capture_output=True)
+    subprocess.run(install, check=True, capture_output=True, timeout=300)
     (site,) = (tmp_path / "venv" / "lib").glob("python3*/site-packages")
     behind = [path for path in sys.path if "site-packages" in path or Path(path).name == "src"]
     (site / "behind.pth").write_text("\n".join(behind), "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,17 @@ def test_two_trainings_are_compared_as_such_where_no_episodes_are_kept(run: Run)
     train("b", 0.2, recipe="another")
     out, _ = run("compare", "a", "b", "--no-reference")
     assert out.split()[:2] == ["a", "b"]
+    found = json.loads(run("compare", "a", "b", "--no-reference", "--json")[0])
+    assert found["trainings"]["runs"] == ["a", "b"]
+    assert found["questions"] is None
+
+
+def test_two_trainings_with_episodes_are_compared_as_both(run: Run, published: Path) -> None:
+    shutil.copytree(published, "again")
+    found = json.loads(run("compare", str(published), "again", "--no-reference", "--json")[0])
+    assert found["trainings"]["runs"] == ["finished", "again"]
+    assert [each["changes"] for each in found["questions"]] == [[]]
+    assert "4 questions of both" in run("compare", str(published), "again", "--no-reference")[0]
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])
@@ -151,6 +163,10 @@ def test_pictures_of_unknown_licence_are_not_published(run: Run, published: Path
     assert "Nothing was uploaded or written." in out
     run("publish", str(published), "--to", "away", code=1)
     assert not Path("away").exists()
+    Path("mine.jsonl").unlink()
+    error = run("publish", str(published), "--dry-run", code=1)[1]
+    assert "4 pictures of mine, whose licence cannot be asked for (" in error
+    assert "mine.jsonl" in error
 
 
 def test_a_publication_is_listed_and_written_as_it_would_be_uploaded(run: Run, published: Path) -> None:
@@ -192,5 +208,10 @@ def test_what_is_no_finished_training_or_names_this_machine_is_said(run: Run, pu
     (published / "recipe.yaml").write_text("name: toy\nmodel:\n  path: /home/me/models/qwen\n")
     out, _ = run("publish", str(published), "--dry-run", "--without-pictures")
     assert "recipe.yaml names a folder of this machine, /home/me/models/qwen" in out
+    for text, path in (("model: /fsx/models/qwen", "/fsx/models/qwen"), ("model: Qwen/Qwen-VL", None)):
+        (published / "recipe.yaml").write_text(f"{text}\nendpoint: http://127.0.0.1:8000/v1/chat\n")
+        out, _ = run("publish", str(published), "--dry-run", "--without-pictures")
+        assert (f"names a folder of this machine, {path}" in out) is (path is not None)
+        assert ("names a folder" in out) is (path is not None)
     (published / "README.md").unlink()
     assert "has no model card yet" in run("publish", str(published), "--dry-run", code=2)[1]

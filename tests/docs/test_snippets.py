@@ -119,7 +119,7 @@ def test_shell(files, endpoint, tmp_path):
     environment = {**os.environ, "PATH": f"{program_folder(tmp_path)}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     script = f"set -euo pipefail\n{text}"
     ran = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert ran.returncode == 0, ran.stderr
     for name in ("corner.png", "lung.png", "ct.nrrd", "ct.dcm", "part.png", "sheet.png", "marked.png"):
@@ -139,7 +139,7 @@ def test_tutorials(files, endpoint, tmp_path):
     environment = {**os.environ, "PATH": f"{program_folder(tmp_path)}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     script = f"set -euo pipefail\n{text}"
     ran = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert ran.returncode == 0, ran.stderr
     assert "\nyes\n" in ran.stdout

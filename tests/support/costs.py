@@ -10,6 +10,7 @@ import functools
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,18 @@ class Cost(NamedTuple):
     said: str
     mib: float
     seconds: float
+
+
+def processor_seconds(read: Callable[[], object], limit_s: float) -> float:
+    """Processor time of a call; the least of three where it is above the limit, since others use the caches too."""
+    least = float("inf")
+    for _ in range(3):
+        start = time.process_time()
+        read()
+        least = min(least, time.process_time() - start)
+        if least <= limit_s:
+            break
+    return least
 
 
 @functools.cache

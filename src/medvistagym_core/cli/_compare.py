@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_common, load_registry
-from medvistagym_core.cli._score_options import add_judge_options, make_judge, protocol_names
+from medvistagym_core.cli._run_comparison import add_comparison_options, compare_questions
 
 if TYPE_CHECKING:
-    from medvistagym_core.scoring import TrainingRun
+    from medvistagym_core.scoring import RunComparison, TrainingRun
 
 __all__ = ["configure"]
 
@@ -42,48 +42,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="draw the metrics of trainings over each other, as .svg or .png, with the curves that ship with their recipe",
     )
     parser.add_argument("--no-reference", action="store_true", help="leave the shipped curves out")
-    add_judge_options(parser)
-    parser.add_argument(
-        "--show", metavar="N", type=int, default=20, help="most questions that are listed (default: 20)"
-    )
+    add_comparison_options(parser)
     parser.set_defaults(execute=_compare)
 
 
 def _compare(options: argparse.Namespace) -> int:
     from medvistagym_core.scoring import is_training
 
-    if options.curves is not None or len(options.runs) != _PAIR:
-        return _compare_trainings(options)
-    if not options.json and all(is_training(run) for run in options.runs):
-        _compare_trainings(options)
-        print_text("")
-        if not all((run / "trajectories").is_dir() for run in options.runs):
-            return 0
-    return _compare_questions(options)
-
-
-def _compare_questions(options: argparse.Namespace) -> int:
-    from medvistagym_core.scoring import compare_runs, format_comparison
-
-    protocols, judge = protocol_names(options), make_judge(options)
-    if len(protocols) > 1:
-        raise UsageError(f"compare takes one protocol, not {', '.join(protocols)}")
-    if options.show < 0:
-        raise UsageError(f"--show must be at least 0, not {options.show}")
-    first, second = options.runs
-    try:
-        found = compare_runs(first, second, protocols[0], judge=judge.ask, judge_calls=judge.concurrency)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    pair = len(options.runs) == _PAIR and options.curves is None
+    trainings = not pair or all(is_training(run) for run in options.runs)
+    tables = _compare_trainings(options) if trainings else None
+    questions: list[RunComparison] | None = None
+    if pair and (not trainings or all((run / "trajectories").is_dir() for run in options.runs)):
+        questions = compare_questions(options, "compare", *options.runs)
     if options.json:
-        print_json([dataclasses.asdict(each) for each in found])
-        return 0
-    print_text("\n\n".join(format_comparison(each, options.show) for each in found))
-    print_stderr(f"`medvistagym view {second}` shows the episodes; search there for the name of a case.")
+        rows = None if questions is None else [dataclasses.asdict(each) for each in questions]
+        print_json(tables if not pair else rows if tables is None else {"trainings": tables, "questions": rows})
+    elif questions is not None:
+        if trainings:
+            print_text("")
+        _print_questions(options, questions)
     return 0
 
 
-def _compare_trainings(options: argparse.Namespace) -> int:
+def _print_questions(options: argparse.Namespace, comparisons: Sequence[RunComparison]) -> None:
+    from medvistagym_core.scoring import format_comparison
+
+    print_text("\n\n".join(format_comparison(each, options.show) for each in comparisons))
+    print_stderr(f"`medvistagym view {options.runs[1]}` shows the episodes; search there for the name of a case.")
+
+
+def _compare_trainings(options: argparse.Namespace) -> dict[str, Any]:
+    """Draw trainings, print them unless JSON is asked for, and return what that would be."""
     from medvistagym_core.scoring import format_trainings, plot_trainings, read_training, training_table
 
     try:
@@ -93,14 +83,15 @@ def _compare_trainings(options: argparse.Namespace) -> int:
             plot_trainings(runs, references, options.curves)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    if options.json:
-        shown: list[dict[str, Any]] = training_table([*runs, *references])
-        print_json({"runs": [run.name for run in runs], "references": [run.name for run in references], "rows": shown})
-        return 0
-    print_text(format_trainings([*runs, *references]))
+    if not options.json:
+        print_text(format_trainings([*runs, *references]))
     if options.curves is not None:
         print_stderr(f"the curves are in {options.curves}")
-    return 0
+    return {
+        "runs": [run.name for run in runs],
+        "references": [run.name for run in references],
+        "rows": training_table([*runs, *references]),
+    }
 
 
 def _references(options: argparse.Namespace, runs: Sequence[TrainingRun]) -> list[TrainingRun]:

@@ -11,7 +11,7 @@ from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import UsageError
 from medvistagym_core.cli._options import add_common, load_registry
 from medvistagym_core.cli._page import add_page_options, check_port, serve_page
-from medvistagym_core.cli._score_options import add_judge_options, make_judge, protocol_names
+from medvistagym_core.cli._run_comparison import add_comparison_options, compare_questions
 
 __all__ = ["configure"]
 
@@ -26,10 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_common(parser, _EXAMPLE, json=True)
     parser.add_argument("first", metavar="RUN", type=Path, help="run folder, or a trajectory file")
     parser.add_argument("second", metavar="OTHER", type=Path, help="another one on the same questions")
-    add_judge_options(parser)
-    parser.add_argument(
-        "--show", metavar="N", type=int, default=20, help="most questions that are listed (default: 20)"
-    )
+    add_comparison_options(parser)
     parser.add_argument(
         "--view", action="store_true", help="look at the episodes of questions that flipped in a browser"
     )
@@ -41,39 +38,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from medvistagym_core.scoring import compare_runs, format_comparison, write_flips
+    from medvistagym_core.scoring import format_comparison, write_flips
 
     check_port(options)
-    protocols, judge = protocol_names(options), make_judge(options)
-    if len(protocols) > 1:
-        raise UsageError(f"eval compare takes one protocol, not {', '.join(protocols)}")
-    if options.show < 0:
-        raise UsageError(f"--show must be at least 0, not {options.show}")
     if options.flips is not None and options.flips.exists():
         raise UsageError(f"{options.flips} is there already; name another folder")
-    try:
-        found = compare_runs(
-            options.first, options.second, protocols[0], judge=judge.ask, judge_calls=judge.concurrency
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    comparisons = compare_questions(options, "eval compare", options.first, options.second)
+    flipped = any(each.changes for each in comparisons)
     if not options.json:
-        print_text("\n\n".join(format_comparison(each, options.show) for each in found))
-    elif not options.view:
-        print_json([dataclasses.asdict(each) for each in found])
-    if not any(each.changes for each in found):
+        print_text("\n\n".join(format_comparison(each, options.show) for each in comparisons))
+    elif not (options.view and flipped):  # a page that is served prints its address as the one JSON document
+        print_json([dataclasses.asdict(each) for each in comparisons])
+    if not flipped:
         if options.view or options.flips is not None:
             print_stderr("medvistagym: no question flipped, so there is nothing to look at")
         return 0
     if options.flips is not None:
-        count = write_flips(options.first, options.second, found, options.flips)
+        count = write_flips(options.first, options.second, comparisons, options.flips)
         print_stderr(f"{count} episodes of questions that flipped: {options.flips}")
     if not options.view:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         flips = options.flips or Path(folder, "flips")
         if options.flips is None:
-            write_flips(options.first, options.second, found, flips)
+            write_flips(options.first, options.second, comparisons, flips)
         _view(flips, options)
     return 0
 

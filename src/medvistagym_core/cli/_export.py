@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import keyword
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.cli._console import print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, load_registry, select_toolbox
 from medvistagym_core.cli._task_options import add_table_options, choose_split, find_tasks, task_arguments
+
+if TYPE_CHECKING:
+    from medvistagym_core.environment import Task
+    from medvistagym_core.plugins import Registry
 
 __all__ = ["configure"]
 
@@ -44,10 +49,10 @@ def _export(options: argparse.Namespace) -> int:
     split = choose_split(task, options.split, "train")
     selection = ",".join(task.tools) if options.tools is None else options.tools
     toolbox = select_toolbox(registry, selection)
-    named = options.task or str(Path(options.task_file).resolve())
-    module = module_name(options.task or options.task_file)
+    reference: str = options.task or options.task_file
+    module = module_name(reference)
     out: Path = options.out or Path(module)
-    if not out.name.isidentifier():
+    if not out.name.isidentifier() or keyword.iskeyword(out.name):
         raise UsageError(f"--out: the folder is the Python package, so {out.name!r} must be a name such as {module}")
     if out.exists():
         raise UsageError(f"{out} is there already; nothing was written")
@@ -55,22 +60,44 @@ def _export(options: argparse.Namespace) -> int:
         raise UsageError(f"{out}: the folder {out.parent} does not exist")
     size = task.size(split) if isinstance(task, HasSize) else _ENDLESS
     tools = ",".join(f"{name}={toolbox[name].id}" for name in toolbox)
-    arguments = {
-        name: str(value) if isinstance(value, Path) else value for name, value in task_arguments(options).items()
-    }
-    what = ExportedTask(out.name, named, arguments, split, size, tools, toolbox.schemas("huggingface"))
+    arguments = _arguments(task, task_arguments(options, reference, [reference]))
+    schemas = toolbox.schemas("huggingface")
+    what = ExportedTask(out.name, _named(options, registry), arguments, split, size, tools, schemas)
+    try:
+        files = PACKAGES[options.kind](what)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         aside.chmod(0o755)
-        files = PACKAGES[options.kind](what)
         for path, text in files.items():
             file = aside / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, "utf-8")
         aside.rename(out)
     except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
         raise CommandError(f"{out} cannot be written: {error.strerror or error}; nothing was left behind") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     print_text("\n".join(str(out / path) for path in files))
     print_text(f"\nNext: pip install {out}; {out / 'README.md'} shows how it is used")
     return 0
+
+
+def _named(options: argparse.Namespace, registry: Registry) -> str:
+    """How the package names the task: a table by its whole path, since the package is used in other folders."""
+    if options.task in registry.tasks:
+        return str(options.task)
+    reference: str = options.task or options.task_file
+    return str(Path(reference).resolve()) if Path(reference).exists() else reference
+
+
+def _arguments(task: Task, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a task as plain values, paths whole."""
+    from medvistagym_core.environment import HasArguments
+
+    values = task.arguments if isinstance(task, HasArguments) else None
+    return {
+        name: str(path.resolve()) if isinstance(path := getattr(values, name, None), Path) and path.exists() else value
+        for name, value in arguments.items()
+    }

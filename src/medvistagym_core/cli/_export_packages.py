@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +48,13 @@ def openenv_package(what: ExportedTask) -> dict[str, str]:
 
 
 def trl_package(what: ExportedTask) -> dict[str, str]:
-    """A module for TRL's own `GRPOTrainer`: an environment with a method for each tool, a reward, and a data set."""
+    """A module for TRL's own `GRPOTrainer`: an environment with a method for each tool, a reward, and a data set.
+
+    Raises:
+        ValueError: A tool or an argument has a name that no Python method can have.
+    """
+    for schema in what.schemas:
+        _check_names(schema["function"])
     methods = "\n".join(_method(schema["function"]) for schema in what.schemas)
     return {
         "pyproject.toml": _pyproject(what, ['"trl>=1.16"', '"datasets>=4"'], [what.module]),
@@ -71,11 +78,12 @@ def module_name(task: str) -> str:
 
 def _filled(text: str, what: ExportedTask) -> str:
     make = {"task": what.task, "split": what.split, "tools": what.tools, "task_arguments": dict(what.arguments)}
-    return Template(text).substitute(make=repr(make), module=what.module, size=what.size, task=what.task)
+    return Template(text).substitute(make=repr(make), module=what.module, size=what.size, task=_line(what.task))
 
 
 def _pyproject(what: ExportedTask, requires: Sequence[str], packages: Sequence[str]) -> str:
     places = ", ".join(f'"{each}" = "{each.partition(".")[2] or "."}"' for each in packages)
+    description = f"The MedVistaGym task {what.task}, as an environment (research use only, not for clinical use)."
     return f"""\
 [build-system]
 requires = ["setuptools>=68"]
@@ -84,7 +92,7 @@ build-backend = "setuptools.build_meta"
 [project]
 name = "{what.module.replace("_", "-")}"
 version = "0.1.0"
-description = "The MedVistaGym task {what.task}, as an environment (research use only, not for clinical use)."
+description = {json.dumps(description, ensure_ascii=False)}
 requires-python = ">=3.11"
 dependencies = ["medvistagym-core>=0.1,<0.2", {", ".join(requires)}]
 
@@ -98,6 +106,21 @@ def _readme(what: ExportedTask, text: str) -> str:
     return Template(text).substitute(
         module=what.module, task=what.task, split=what.split, tools=what.tools or "no tools"
     )
+
+
+def _check_names(function: Mapping[str, Any]) -> None:
+    name = function["name"]
+    if not _is_name(name) or name.startswith("_") or name in _RESERVED:
+        raise ValueError(f"the tool {name!r} cannot be a method for TRL; leave it out of --tools")
+    for argument in function["parameters"].get("properties", {}):
+        if not _is_name(argument) or argument == "self":
+            raise ValueError(
+                f"the argument {argument!r} of the tool {name} cannot be one of a Python method; leave the tool out of --tools"
+            )
+
+
+def _is_name(text: str) -> bool:
+    return text.isidentifier() and not keyword.iskeyword(text)
 
 
 def _method(function: Mapping[str, Any]) -> str:
@@ -124,16 +147,23 @@ def _line(text: str) -> str:
 
 
 def _annotation(schema: Mapping[str, Any], required: bool) -> str:
+    types = schema.get("type", ())
+    named = [each for each in ([types] if isinstance(types, str) else types) if each != "null"]
+    only = named[0] if len(named) == 1 else ""
     if "enum" in schema:
         kind = f"Literal[{', '.join(map(repr, schema['enum']))}]"
-    elif schema.get("type") == "array":
+    elif only == "array":
         kind = f"list[{_annotation(schema.get('items', {}), True)}]"
     else:
         kinds = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "object": "dict"}
-        kind = kinds.get(schema.get("type", ""), "Any")
+        kind = kinds.get(only, "Any")
+    if required and "null" in types:
+        return f"Optional[{kind}]"
     return kind if required else f"Optional[{kind}] = {schema.get('default')!r}"
 
 
+_RESERVED: Final = frozenset({"reset", "bool", "dict", "float", "int", "list", "str"})
+"""Names of the environment's own method, and of the types that stand in the signatures of methods."""
 _OPENENV_YAML: Final = """\
 spec_version: 1
 name: $module
@@ -373,7 +403,7 @@ class TaskEnvironment:
         self._episode = _ENV.episode
         return list(self._episode.new_messages[-1]["content"])
 
-    def _call(self, tool: str, **arguments: Any) -> list:
+    def _call(self, tool: str, /, **arguments: Any) -> list:
         given = {name: value for name, value in arguments.items() if value is not None}
         return self._episode.call_tool(tool, given, _EXECUTOR)
 

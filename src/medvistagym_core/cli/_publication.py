@@ -56,11 +56,13 @@ class PictureTask:
         name: The task.
         licence: Of its pictures, as the task says; empty where it does not.
         pictures: How many of them there are.
+        problem: Why the task cannot say, such as that it is not installed; empty where it can.
     """
 
     name: str
     licence: str
     pictures: int
+    problem: str = ""
 
     @property
     def shareable(self) -> bool:
@@ -130,15 +132,17 @@ def refusal(publication: Publication) -> str | None:
     refused = [task for task in publication.tasks if not task.shareable]
     if not refused:
         return None
-    what = "; ".join(
-        f"{task.pictures} pictures of {task.name}, "
-        + (f"whose licence is {task.licence}" if task.licence else "which does not say under which licence")
-        for task in refused
-    )
+    what = "; ".join(f"{task.pictures} pictures of {task.name}, {_reason(task)}" for task in refused)
     return (
         f"the trajectories hold {what}: nobody said that they may be shared; leave them out with --without-pictures, or say "
         "--pictures-may-be-shared if you know that they may"
     )
+
+
+def _reason(task: PictureTask) -> str:
+    if task.problem:
+        return f"whose licence cannot be asked for ({task.problem})"
+    return f"whose licence is {task.licence}" if task.licence else "which does not say under which licence"
 
 
 def _file(kind: str, source: Path, path: str) -> PublishedFile:
@@ -173,38 +177,50 @@ def _picture_tasks(records: Sequence[Path], there: set[str], registry: Registry)
     from medvistagym_core.rollouts import recorded_task
     from medvistagym_core.trajectories import TrajectoryReader
 
-    find, pictures, licences = recorded_task(registry), dict[str, set[str]](), dict[str, str]()
+    find, pictures, licences = recorded_task(registry), dict[str, set[str]](), dict[str, tuple[str, str]]()
     for path in records:
         if path.suffix != ".jsonl":
             continue
         for trajectory in TrajectoryReader(path):
-            shown = {image.picture for image in trajectory.images} & there
-            pictures.setdefault(trajectory.task, set()).update(shown)
+            of_record = {image.picture for image in trajectory.images} & there
+            pictures.setdefault(trajectory.task, set()).update(of_record)
             if trajectory.task not in licences:
                 licences[trajectory.task] = _licence(find, trajectory)
     named = set[str]().union(*pictures.values())
-    tasks = [PictureTask(name, licences[name], len(shown)) for name, shown in sorted(pictures.items()) if shown]
+    tasks = []
+    for name, of_task in sorted(pictures.items()):
+        licence, problem = licences[name]
+        if of_task:
+            tasks.append(PictureTask(name, licence, len(of_task), problem))
     return (*tasks, *([PictureTask("no record", "", len(there - named))] if there - named else []))
 
 
-def _licence(find: Callable[[Trajectory], Task], trajectory: Trajectory) -> str:
+def _licence(find: Callable[[Trajectory], Task], trajectory: Trajectory) -> tuple[str, str]:
+    """What the task of a record says of its licence, or why it cannot."""
     from medvistagym_core.environment import HasProvenance
 
     try:
         task = find(trajectory)
-        return task.provenance(trajectory.split).licence if isinstance(task, HasProvenance) else ""
-    except Exception:  # noqa: BLE001 a task that is not installed, or whose files are gone, cannot say
-        return ""
+        return (task.provenance(trajectory.split).licence if isinstance(task, HasProvenance) else ""), ""
+    except Exception as error:  # noqa: BLE001 a task may fail in any way; that it is not installed is no answer
+        return "", str(error) or type(error).__name__
 
 
 _MACHINE_PATH: Final = re.compile(r"(?<![\w:/.])/(?:home|Users|root|mnt|data|scratch|tmp|srv|opt|var)/[^\s\"',]+")
+_ABSOLUTE_PATH: Final = re.compile(r"(?<![\w:/.<])/[^\s\"',/<>]+/[^\s\"',<>]+")
+"""Any path of two parts: in a recipe there are no others, in texts there may be."""
 
 
 def _machine_paths(files: Sequence[PublishedFile]) -> list[str]:
     """Which small text files name folders of this machine."""
     texts = [each for each in files if each.kind in ("card", "record") or each.path.endswith("config.json")]
-    found = [(each.path, _MACHINE_PATH.search(each.source.read_text("utf-8", "replace"))) for each in texts]
-    return [f"{path} names a folder of this machine, {match[0]}" for path, match in found if match]
+    notes = []
+    for each in texts:
+        pattern = _ABSOLUTE_PATH if each.path == "recipe.yaml" else _MACHINE_PATH
+        match = pattern.search(each.source.read_text("utf-8", "replace"))
+        if match:
+            notes.append(f"{each.path} names a folder of this machine, {match[0]}")
+    return notes
 
 
 def dump(publication: Publication) -> dict[str, object]:

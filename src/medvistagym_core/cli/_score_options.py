@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -83,15 +84,17 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_report_options(options: argparse.Namespace) -> None:
-    """Refuse files whose folder does not exist, before any work.
+    """Refuse files that could not be written, before any work.
 
     Raises:
-        UsageError: There is no such folder.
+        UsageError: A folder does not exist, or a picture is of another kind or needs what is not installed.
     """
     from medvistagym_core.scoring import PLOT_FORMATS
 
     if options.plot is not None and options.plot.suffix.lower() not in PLOT_FORMATS:
         raise UsageError(f"--plot: scores are drawn as {' or '.join(PLOT_FORMATS)}, not as {options.plot.name!r}")
+    if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("--plot needs matplotlib: pip install 'medvistagym-core[plots]'")
     for file in (options.scores, options.markdown, options.rows, options.plot):
         if file is not None and not file.parent.is_dir():
             raise UsageError(f"{file}: the folder {file.parent} does not exist")
@@ -155,7 +158,7 @@ def make_judge(options: argparse.Namespace) -> ChosenJudge:
 
 
 def write_report(options: argparse.Namespace, report: EvaluationReport, scored: Sequence[ScoredCondition]) -> None:
-    """Write what `add_report_options` asks for; each file is whole or not there.
+    """Write what `add_report_options` asks for; each file is whole or not there. The picture comes last: it alone may fail.
 
     Raises:
         CommandError: One cannot be written.
@@ -163,19 +166,18 @@ def write_report(options: argparse.Namespace, report: EvaluationReport, scored: 
     from medvistagym_core.scoring import format_markdown, plot_report
 
     try:
-        if options.plot is not None:
-            plot_report(report, options.plot)
-    except ValueError as error:
-        raise CommandError(f"--plot: {error}") from error
-    try:
         if options.scores is not None:
             report.save(options.scores)
         if options.markdown is not None:
             write_whole(options.markdown, [format_markdown(report)])
         if options.rows is not None:
             write_whole(options.rows, (json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(scored)))
+        if options.plot is not None:
+            plot_report(report, options.plot)
     except OSError as error:
         raise CommandError(f"the scores cannot be written: {error}") from error
+    except ValueError as error:
+        raise CommandError(f"--plot: {error}") from error
 
 
 def print_report_notes(report: EvaluationReport) -> None:

@@ -7,6 +7,7 @@ from ._document import Number as Number
 from ._document import ProtocolReport as ProtocolReport
 from ._document import RetainedShare as RetainedShare
 from ._document import ToolReliance as ToolReliance
+from ._figures import PLOT_FORMATS as PLOT_FORMATS
 from ._flips import write_flips as write_flips
 from ._item import QuestionKind as QuestionKind
 from ._item import ScoredItem as ScoredItem
@@ -16,7 +17,6 @@ from ._judge import Judge as Judge
 from ._judge import Judgement as Judgement
 from ._measures import Measures as Measures
 from ._measures import measure_text as measure_text
-from ._plot import PLOT_FORMATS as PLOT_FORMATS
 from ._plot import plot_report as plot_report
 from ._protocol import Denominator as Denominator
 from ._protocol import ItemScore as ItemScore

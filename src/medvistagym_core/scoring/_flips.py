@@ -17,7 +17,7 @@ def write_flips(first: str | Path, second: str | Path, comparisons: Sequence[Run
         first: The first run.
         second: The second one.
         comparisons: What `compare_runs` found of them.
-        folder: Where to; it must not exist, or be empty.
+        folder: Where to; it must not exist, or be empty. It is whole, or as it was.
 
     Returns:
         How many episodes there are; nothing is written where there are none.
@@ -27,6 +27,19 @@ def write_flips(first: str | Path, second: str | Path, comparisons: Sequence[Run
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and is not empty; name another folder")
+    folder = folder.absolute()
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
+    try:
+        count = _write(first, second, comparisons, part)
+        if count:
+            part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return count
+
+
+def _write(first: str | Path, second: str | Path, comparisons: Sequence[RunComparison], folder: Path) -> int:
     flipped = {(each.task, each.split, change.case) for each in comparisons for change in each.changes}
     count = 0
     for name, run, conditions in (
@@ -35,28 +48,26 @@ def write_flips(first: str | Path, second: str | Path, comparisons: Sequence[Run
     ):
         for file in find_run_files(run):
             if file.condition in conditions:
-                count += _copy(file.path, folder / name, flipped)
+                count += _copy(file.path, folder / name / file.name, flipped)
     return count
 
 
-def _copy(file: Path, folder: Path, flipped: set[tuple[str, str, str]]) -> int:
+def _copy(file: Path, copy: Path, flipped: set[tuple[str, str, str]]) -> int:
     """Copy the lines of flipped questions, the lock of their tools, and their pictures."""
     episodes = [
         each for each in TrajectoryReader(file) if (each.task, each.split, each.id.partition("#")[0]) in flipped
     ]
     if not episodes:
         return 0
-    images = folder / "images"
+    images = copy.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
     lock = file.with_suffix(".lock.json")
     if lock.is_file():
-        shutil.copyfile(lock, folder / lock.name)
-    part = folder / f".{file.name}.part"
-    with part.open("w", encoding="utf-8") as out:
+        shutil.copyfile(lock, copy.with_name(lock.name))
+    with copy.open("w", encoding="utf-8") as out:
         out.writelines(f"{episode.model_dump_json(round_trip=True)}\n" for episode in episodes)
     for picture in {image.picture for episode in episodes for image in episode.images}:
         source = file.parent / "images" / f"{picture}.png"
         if source.is_file():
             shutil.copyfile(source, images / source.name)
-    part.replace(folder / file.name)
     return len(episodes)

@@ -1,4 +1,4 @@
-"""Scores as a picture, SVG or PNG; matplotlib is loaded only here, and only when asked for."""
+"""Scores as a picture, SVG or PNG."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from medvistagym_core.scoring._document import ConditionReport, EvaluationReport, Number
+from medvistagym_core.scoring._figures import PLOT_FORMATS, new_figure, save_figure
 
-PLOT_FORMATS: Final = (".svg", ".png")
 _BAR: Final = 0.34  # inches
 _SHORT: Final = 60  # characters
 
@@ -21,20 +21,15 @@ def plot_report(report: EvaluationReport, path: Path) -> None:
 
     Raises:
         ValueError: Another ending, matplotlib is not installed, or there is no score to draw.
+        OSError: The file cannot be written.
     """
     if path.suffix.lower() not in PLOT_FORMATS:
         raise ValueError(f"scores are drawn as {' or '.join(PLOT_FORMATS)}, not as {path.name!r}")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("a plot needs matplotlib, which is not installed: pip install matplotlib") from None
     drawn = _drawn(report)
     if not drawn:
         raise ValueError("no number of this evaluation has a value, so there is nothing to draw")
     rows = sum(map(len, drawn.values()))
-    figure = Figure(figsize=(8.5, 1.0 + 0.5 * len(drawn) + _BAR * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8.5, 1.0 + 0.5 * len(drawn) + _BAR * rows)
     axes = list(
         figure.subplots(len(drawn), 1, squeeze=False, height_ratios=[len(each) + 1 for each in drawn.values()]).flat
     )
@@ -53,21 +48,19 @@ def plot_report(report: EvaluationReport, path: Path) -> None:
         each.invert_yaxis()
         each.grid(axis="x", alpha=0.25)
     axes[-1].set_xlabel("mean score, with its 95 % interval")
-    part = path.with_name(f".{path.name}.part")
-    figure.savefig(part, format=path.suffix[1:].lower(), dpi=120)
-    part.replace(path)
+    save_figure(figure, path, 120)
 
 
 def _drawn(report: EvaluationReport) -> dict[str, list[tuple[str, Number]]]:
     """The bars of each task and split: a label, and the number."""
-    found: dict[str, list[tuple[str, Number]]] = {}
+    bars: dict[str, list[tuple[str, Number]]] = {}
     many = len({condition.policy for condition in report.conditions}) > 1
     for condition in report.conditions:
         for protocol in condition.protocols:
             if protocol.mean.value is not None:
                 label = _label(condition, protocol.protocol, many)
-                found.setdefault(f"{condition.task} {condition.split}", []).append((label, protocol.mean))
-    return found
+                bars.setdefault(f"{condition.task} {condition.split}", []).append((label, protocol.mean))
+    return bars
 
 
 def _label(condition: ConditionReport, protocol: str, many: bool) -> str:

@@ -1,4 +1,4 @@
-"""Curves of training runs laid over each other, as SVG or PNG; matplotlib is loaded only here, and only when asked for."""
+"""Curves of training runs laid over each other, as SVG or PNG."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from medvistagym_core.scoring._figures import PLOT_FORMATS, new_figure, save_figure
 from medvistagym_core.scoring._trainings import TrainingRun
 
-FORMATS: Final = (".svg", ".png")
 _METRICS: Final = ("accuracy", "reward", "calls", "loss", "entropy", "completions/mean_length", "step_time")
 """Metrics that are drawn, in order, as far as a phase logged them."""
 _WINDOW: Final = 5
@@ -26,14 +26,10 @@ def plot_trainings(runs: Sequence[TrainingRun], references: Sequence[TrainingRun
 
     Raises:
         ValueError: Another ending, matplotlib is not installed, or there is nothing to draw.
+        OSError: The file cannot be written.
     """
-    if path.suffix not in FORMATS:
-        raise ValueError(f"curves are drawn as {' or '.join(FORMATS)}, not as {path.name!r}")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("curves need matplotlib, which is not installed: pip install matplotlib") from None
+    if path.suffix.lower() not in PLOT_FORMATS:
+        raise ValueError(f"curves are drawn as {' or '.join(PLOT_FORMATS)}, not as {path.name!r}")
     drawn = [
         (phase, metric)
         for phase in dict.fromkeys(phase for run in runs for phase in run.phases)
@@ -46,8 +42,7 @@ def plot_trainings(runs: Sequence[TrainingRun], references: Sequence[TrainingRun
         raise ValueError("none of the runs has two steps of a metric, so there is no curve to draw")
     columns = min(_COLUMNS, len(drawn))
     lines = -(-len(drawn) // columns)
-    figure = Figure(figsize=(4.4 * columns, 3 * lines + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.4 * columns, 3 * lines + 0.5)
     every = list(figure.subplots(lines, columns, squeeze=False).flat)
     for axes, (phase, metric) in zip(every, drawn, strict=False):
         for run in references:
@@ -61,9 +56,7 @@ def plot_trainings(runs: Sequence[TrainingRun], references: Sequence[TrainingRun
     first = figure.axes[0].get_legend_handles_labels()
     figure.legend(*first, loc="outside upper center", ncols=min(4, len(runs) + len(references)), fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}")
-    figure.savefig(part, format=path.suffix[1:], dpi=110)
-    part.replace(path)
+    save_figure(figure, path, 110)
 
 
 def _draw(axes: Any, run: TrainingRun, phase: str, metric: str, **style: Any) -> None:

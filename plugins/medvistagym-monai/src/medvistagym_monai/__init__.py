@@ -1,6 +1,6 @@
 """Preprocessing and masks for MedVistaGym: foreground, spacing, intensity, parts, holes, and the labels of MONAI bundles.
 
-The tools; uses the core, and `medvistagym_segment` for which bundles there are.
+The tools; uses the core, and `medvistagym_segment` for which bundles there are and the parts of masks.
 For research only; nothing here is for clinical use.
 """
 

@@ -92,34 +92,36 @@ def _commonest(train: Sequence[Draft]) -> Callable[[Draft], str]:
         place = places.most_common(1)[0][0]
         return lambda draft: draft.options[place]
     answers = [draft.answer.value for draft in train]
-    hits = {value: sum(grade(draft.answer, _said(draft, value)).correct for draft in train) for value in set(answers)}
+    hits = {
+        value: sum(grade(draft.answer, _with_unit(draft, value)).correct for draft in train) for value in set(answers)
+    }
     best = max(sorted(hits), key=lambda value: hits[value])
-    return lambda draft: _said(draft, best)
+    return lambda draft: _with_unit(draft, best)
 
 
 def _nearest(train: Sequence[Draft]) -> Callable[[Draft], str]:
     """What the train questions with the nearest numbers and picture sizes say: their vote, or their median."""
     import numpy as np
 
-    known = np.array([_numbers(draft) for draft in train])
-    scale = known.std(0) + 1e-9
+    numbers = np.array([_numbers(draft) for draft in train])
+    scale = numbers.std(0) + 1e-9
     answers = [_place(draft) if draft.options else float(draft.answer.value) for draft in train]
 
     def guess(draft: Draft) -> str:
-        distance = (((known - np.array(_numbers(draft))) / scale) ** 2).sum(1)
-        near = [answers[int(k)] for k in np.argsort(distance)[:_NEIGHBOURS]]
+        distance = (((numbers - np.array(_numbers(draft))) / scale) ** 2).sum(1)
+        nearest = [answers[int(k)] for k in np.argsort(distance)[:_NEIGHBOURS]]
         if draft.options:
-            return draft.options[int(Counter(near).most_common(1)[0][0])]
-        return _said(draft, f"{np.median(near):.2f}")
+            return draft.options[int(Counter(nearest).most_common(1)[0][0])]
+        return _with_unit(draft, f"{np.median(nearest):.2f}")
 
     return guess
 
 
 def _prompt_check(cases: Sequence[Case]) -> AuditCheck:
     """No header, and no answer that is a number, in what is read before the first call."""
-    found = [case.id for case in cases if _tells(case, first_words(case))]
-    detail = "; ".join(found[:3]) or f"n = {len(cases)}"
-    return AuditCheck("prompts that hold a header or an answer", len(found), "0", not found, detail)
+    telling = [case.id for case in cases if _tells(case, first_words(case))]
+    detail = "; ".join(telling[:3]) or f"n = {len(cases)}"
+    return AuditCheck("prompts that hold a header or an answer", len(telling), "0", not telling, detail)
 
 
 def _tells(case: Case, text: str) -> bool:
@@ -146,12 +148,12 @@ def _place(draft: Draft) -> int:
     return draft.options.index(draft.answer.value)
 
 
-def _said(draft: Draft, value: str) -> str:
+def _with_unit(draft: Draft, value: str) -> str:
     return f"{value} {draft.answer.unit}"
 
 
 def _numbers(draft: Draft) -> list[float]:
     """Everything about a question that is no pixel: its numbers, up to 16, and sizes and values' types of its pictures."""
-    said = [float(v) for v in re.findall(r"\d+", draft.question)][:16]
+    in_question = [float(v) for v in re.findall(r"\d+", draft.question)][:16]
     sizes = [float(v) for image in draft.images for v in (*image.shape, image.frames)]
-    return [*said, *([0.0] * (16 - len(said))), *sizes[:6], *([0.0] * (6 - len(sizes[:6])))]
+    return [*in_question, *([0.0] * (16 - len(in_question))), *sizes[:6], *([0.0] * (6 - len(sizes[:6])))]

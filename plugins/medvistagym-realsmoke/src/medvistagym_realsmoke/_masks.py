@@ -38,6 +38,7 @@ _MATTER_SIDE: Final = 48
 _MIN_PIXELS: Final = 150  # of a tumour in a slice; a region grown in fewer says little
 _MIN_VOXELS: Final = 100
 _AIR_HU: Final = -1024
+_MAX_TRIES: Final = 100_000
 
 
 class Scan(NamedTuple):
@@ -109,13 +110,15 @@ def make_matter(rng: np.random.Generator, split: str) -> Draft:
     t1, grey, white = read_head()
     wanted = MATTER[int(rng.integers(3))]
     side = 3
-    for _ in range(100_000):
+    for _ in range(_MAX_TRIES):
         z = int(rng.integers(30, 55)) * 2 + (split == "test")
         y, x = int(rng.integers(30, t1.shape[1] - 30)), int(rng.integers(20, t1.shape[2] - 20))
         part = np.s_[z, y : y + side, x : x + side]
         shares = grey[part].min() > 190, white[part].min() > 230, max(grey[part].max(), white[part].max()) < 20
         if shares[MATTER.index(wanted)] and t1[part].min() > 5:
             break
+    else:
+        raise RuntimeError(f"no part of the head shows {wanted} alone after {_MAX_TRIES} tries")
     top, left = y - int(rng.integers(5, _MATTER_SIDE - 10)), x - int(rng.integers(5, _MATTER_SIDE - 10))
     top, left = (min(max(0, v), n - _MATTER_SIDE) for v, n in ((top, t1.shape[1]), (left, t1.shape[2])))
     image = _mr(t1[z, top : top + _MATTER_SIDE, left : left + _MATTER_SIDE])
@@ -133,14 +136,14 @@ def make_tumour_slice(rng: np.random.Generator, split: str) -> Draft:
     y, x = _centre(scan.mask.max(0))
     chosen = inside[int(rng.integers(len(inside)))]
     others = [z for z in outside if scan.pixels[z, y - 2 : y + 3, x - 2 : x + 3].mean() < -600]
-    shown = [int(k) for k in rng.permutation([chosen, *rng.choice(others, 2, replace=False)])]
+    places = [int(k) for k in rng.permutation([chosen, *rng.choice(others, 2, replace=False)])]
     top, left = max(0, y - int(rng.integers(60, 100))), max(0, x - int(rng.integers(60, 100)))
-    pixels = scan.pixels[shown, top : top + _SIDE, left : left + _SIDE]
+    pixels = scan.pixels[places, top : top + _SIDE, left : left + _SIDE]
     image = _ct(pixels, scan.spacing)
     point = _grid_point(image, y - top, x - left)
     options = tuple(f"slice {k}" for k in range(3))
     question = f"In which slice of image 0, 3 slices of a lung CT in no order, is a tumour at the point {list(point)}?"
-    return choice(question, (image,), options[shown.index(chosen)], options)
+    return choice(question, (image,), options[places.index(chosen)], options)
 
 
 def make_tumour_volume(rng: np.random.Generator, split: str) -> Draft:
@@ -197,11 +200,11 @@ def _cover(rng: np.random.Generator, pixels: np.ndarray, mask: np.ndarray, least
     across = np.nonzero(mask.max((0, axis)))[0]
     starts = {axis: cut - int(rng.integers(10, 60)), 3 - axis: int(rng.integers(across[-1] - _SIDE + 8, across[0] - 8))}
     top, left = (min(max(0, starts[k]), mask.shape[k] - _SIDE) for k in (1, 2))
-    shown, covered = pixels.copy(), mask.copy()
+    visible, covered = pixels.copy(), mask.copy()
     bar = np.s_[:, :cut] if axis == 1 else np.s_[:, :, :cut]
-    shown[bar], covered[bar] = _AIR_HU, False
+    visible[bar], covered[bar] = _AIR_HU, False
     piece = np.s_[:, top : top + _SIDE, left : left + _SIDE]
-    return shown[piece], covered[piece]
+    return visible[piece], covered[piece]
 
 
 def _mr(pixels: np.ndarray) -> Image:
@@ -242,10 +245,10 @@ def _read_member(archive: Path, member: str) -> Image:
                 file.write_bytes(whole.read(member))
         else:
             with tarfile.open(archive) as tar:
-                found = tar.extractfile(f"{archive.name.removesuffix('.tar.gz')}/{member}")
-                if found is None:
+                stored = tar.extractfile(f"{archive.name.removesuffix('.tar.gz')}/{member}")
+                if stored is None:
                     raise ValueError(f"{archive.name} does not hold {member}")
-                file.write_bytes(found.read())
+                file.write_bytes(stored.read())
         return read_one(file, unit="HU" if "lung" in member else None)
 
 

@@ -20,6 +20,7 @@ from medvistagym_realsmoke._studies import (
     TEXT_PIECES,
     draw_piece,
     piece,
+    read_part,
     read_study,
 )
 
@@ -85,6 +86,8 @@ def make_distance(rng: np.random.Generator, split: str) -> Draft:
         distance = math.hypot(along, across)
         if math.hypot(ax - bx, ay - by) > 300:
             break
+    else:
+        raise RuntimeError(f"no two points are far enough apart after {_MAX_TRIES} tries")
     question = f"How far apart, in mm, are the points [{ax}, {ay}] and [{bx}, {by}] of image 0?"
     return number(question, (image,), distance, "mm", max(0.3, 0.01 * distance))
 
@@ -114,9 +117,11 @@ def make_wider(rng: np.random.Generator, split: str) -> Draft:
     """Which of two pictures of as many pixels shows the wider region."""
     names = MEASURABLE[split]
     for _ in range(_MAX_TRIES):
-        first, second = (read_study(names[int(k)]) for k in rng.choice(len(names), 2, replace=False))
+        first, second = (read_part(names[int(k)], split) for k in rng.choice(len(names), 2, replace=False))
         if not 0.8 < _column_mm(first) / _column_mm(second) < 1.25:
             break
+    else:
+        raise RuntimeError(f"no two {split} pictures differ enough in their spacing after {_MAX_TRIES} tries")
     side = min(_SIDE, *first.shape, *second.shape)
     images = tuple(_cut(rng, image, side) for image in (first, second))
     wider = "image 0" if _column_mm(first) > _column_mm(second) else "image 1"
@@ -132,6 +137,8 @@ def make_brightest(rng: np.random.Generator, split: str) -> Draft:
         *_, second, most = sorted(means)
         if 15 < most - second < 400 and most > -500:
             break
+    else:
+        raise RuntimeError(f"no box of the {split} slices is clearly the brightest after {_MAX_TRIES} tries")
     listed = "; ".join(f"{place} {list(box)}" for place, box in zip(PLACES, boxes, strict=True))
     question = f"Which of these boxes of image 0 has the greatest mean value: {listed}?"
     return choice(question, (image,), PLACES[means.index(most)], PLACES)
@@ -142,12 +149,7 @@ def make_modality(rng: np.random.Generator, split: str) -> Draft:
     names = MODALITIES[split]
     modality = tuple(names)[int(rng.integers(len(names)))]
     study = names[modality][int(rng.integers(len(names[modality])))]
-    image = read_study(study)
-    if modality == "nuclear medicine":
-        half = image.shape[0] // 2
-        image = (
-            piece(image, 0, 0, image.shape[1], half) if split == "train" else piece(image, 0, half, *image.shape[::-1])
-        )
+    image = read_part(study, split)
     cut = _cut(rng, image, min(128, *image.shape))
     plain = cut.replace(unit="raw", window=None)
     return choice("How was image 0 made?", (plain,), modality, tuple(names))
@@ -170,9 +172,9 @@ def make_marker_side(rng: np.random.Generator, split: str) -> Draft:
     mirrored = bool(rng.integers(2))
     x0, y0 = int(w * rng.uniform(0.33, 0.37)), int(h * rng.uniform(0.56, 0.66))
     # Both edges lie within the collimated field; the marker is at 0.64 to 0.71 of the width and 0.77 to 0.86 of the height.
-    shown = piece(film, x0, y0, int(w * 0.715), y0 + int(h * 0.32), mirrored=mirrored)
+    cut = piece(film, x0, y0, int(w * 0.715), y0 + int(h * 0.32), mirrored=mirrored)
     question = "On which side of the leg, as image 0 shows it, is the lead marker?"
-    return choice(question, (shown,), "left" if mirrored else "right", ("left", "right"))
+    return choice(question, (cut,), "left" if mirrored else "right", ("left", "right"))
 
 
 def make_frame(rng: np.random.Generator, split: str) -> Draft:
@@ -194,6 +196,8 @@ def make_frame(rng: np.random.Generator, split: str) -> Draft:
         means = [float(pixels[k, y0:y1, x0:x1].mean()) for k in (first, second)]
         if abs(means[0] - means[1]) > 0.15 * max(means) + 3:
             break
+    else:
+        raise RuntimeError(f"no part of the {split} clip differs enough between frames after {_MAX_TRIES} tries")
     question = f"In which frame of image 0 is the part {list(box)} brighter: frame {first} or frame {second}?"
     options = (f"frame {first}", f"frame {second}")
     return choice(question, (stack,), options[means[1] > means[0]], options)
@@ -206,7 +210,7 @@ def _draw_ct(rng: np.random.Generator, split: str) -> Image:
 
 def _draw_measurable(rng: np.random.Generator, split: str) -> Image:
     names = MEASURABLE[split]
-    return _cut(rng, read_study(names[int(rng.integers(len(names)))]), int(rng.integers(128, 400)))
+    return _cut(rng, read_part(names[int(rng.integers(len(names)))], split), int(rng.integers(128, 400)))
 
 
 def _column_mm(image: Image) -> float:

@@ -13,6 +13,8 @@ from medvistagym_core.imaging import Image, Window
 if TYPE_CHECKING:
     import numpy as np
 
+BONE_SCAN: Final = "JPEG2000_UNC.dcm"
+"""There is one bone scan: train has pieces of its upper half, test of its lower one."""
 CT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "train": ("693_UNCR.dcm", "bad_sequence.dcm", "CT_small.dcm"),
@@ -23,7 +25,7 @@ CT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 MEASURABLE: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "train": (*CT["train"], "MR2_UNCR.dcm"),
-        "test": (*CT["test"], "MR-SIEMENS-DICOM-WithOverlays.dcm", "JPEG2000_UNC.dcm"),
+        "test": (*CT["test"], "MR-SIEMENS-DICOM-WithOverlays.dcm", BONE_SCAN),
     }
 )
 """Pictures whose pixel spacing is known."""
@@ -33,17 +35,17 @@ MODALITIES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyTyp
             "computed tomography": ("693_UNCR.dcm", "bad_sequence.dcm", "CT_small.dcm"),
             "magnetic resonance": ("MR2_UNCR.dcm",),
             "plain film": ("RG1_UNCR.dcm",),
-            "nuclear medicine": ("JPEG2000_UNC.dcm",),
+            "nuclear medicine": (BONE_SCAN,),
         },
         "test": {
             "computed tomography": ("J2K_pixelrep_mismatch.dcm", "explicit_VR-UN.dcm"),
             "magnetic resonance": ("MR-SIEMENS-DICOM-WithOverlays.dcm",),
             "plain film": ("RG3_UNCR.dcm",),
-            "nuclear medicine": ("JPEG2000_UNC.dcm",),
+            "nuclear medicine": (BONE_SCAN,),
         },
     }
 )
-"""Pictures by modality. There is one bone scan: train has pieces of its upper half, test of its lower one."""
+"""Pictures by modality."""
 TEXT_PIECES: Final[Mapping[str, Mapping[bool, tuple[tuple[str, int, int, int, int], ...]]]] = MappingProxyType(
     {
         "train": {
@@ -121,6 +123,15 @@ def read_study(name: str) -> Image:
     pixels = image.pixels[:h, :w].reshape(h // step, step, w // step, step).mean((1, 3))
     spacing = None if image.spacing is None else tuple(value * step for value in image.spacing)
     return _bare(image, np.rint(pixels).astype(image.pixels.dtype), spacing)
+
+
+def read_part(name: str, split: str) -> Image:
+    """What a split may show of a study: all of it, or its half of the bone scan."""
+    image = read_study(name)
+    if name != BONE_SCAN:
+        return image
+    h, w = image.shape
+    return piece(image, 0, 0, w, h // 2) if split == "train" else piece(image, 0, h // 2, w, h)
 
 
 def piece(image: Image, x0: int, y0: int, x1: int, y1: int, *, mirrored: bool = False) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -46,6 +47,8 @@ def test_without_the_packages_it_says_how_to_get_them(
 ) -> None:
     monkeypatch.setenv("MEDVISTAGYM_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "nilearn" else find_spec(name))
     assert main(["tasks", "show", "realsmoke_masks", "--split", "test"]) != 0
     err = capsys.readouterr().err
     assert DOWNLOAD in err

@@ -19,8 +19,9 @@ from medvistagym_core.plugins import Registry
 from medvistagym_core.rollouts import ExpertPolicy, TransformersPolicy, image_control, rollout
 from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import Trajectory
-from medvistagym_realsmoke import REALSMOKE, REALSMOKE_MASKS
+from medvistagym_realsmoke import REALSMOKE, REALSMOKE_MASKS, _pieces
 from medvistagym_realsmoke._audit import check_secrecy
+from medvistagym_realsmoke._studies import BONE_SCAN, read_study
 
 
 class Blind:
@@ -101,7 +102,8 @@ def test_cases_are_the_same_again_and_balanced() -> None:
 
 def test_it_is_a_task_with_an_end(capsys: pytest.CaptureFixture[str]) -> None:
     for task in (REALSMOKE, REALSMOKE_MASKS):
-        assert isinstance(task, HasExpert | HasSize | HasAudit | HasProvenance)
+        for capability in (HasExpert, HasSize, HasAudit, HasProvenance):
+            assert isinstance(task, capability), (task.name, capability)
     with pytest.raises(ValueError, match="has 144 questions in test, 0 to 143; not 144"):
         REALSMOKE.case("test", 144)
     with pytest.raises(ValueError, match="has no split 'validation'; it has train, test"):
@@ -117,6 +119,39 @@ def test_importing_it_is_light() -> None:
     code = f"import sys, medvistagym_realsmoke as r; r.medvistagym_tasks(); print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() in ("[]", "['numpy']")
+
+
+def test_train_and_test_have_other_halves_of_the_bone_scan() -> None:
+    scan = read_study(BONE_SCAN).pixels
+    halves = {"train": scan[: len(scan) // 2], "test": scan[len(scan) // 2 :]}
+    for split in ("train", "test"):
+        places = [
+            (split == half)
+            for family in ("modality", "area", "width", "distance", "wider")
+            for k in range(40)
+            for image in REALSMOKE.draft(split, k, 0, family).images
+            for half, pixels in halves.items()
+            if contains(pixels, image.pixels)
+        ]
+        assert len(places) > 3
+        assert all(places)
+
+
+def contains(whole: np.ndarray, part: np.ndarray) -> bool:
+    """Whether a picture is a piece of another."""
+    h, w = part.shape[:2]
+    if part.dtype != whole.dtype or h > whole.shape[0] or w > whole.shape[1]:
+        return False
+    rows = np.lib.stride_tricks.sliding_window_view(whole, w, axis=1)
+    starts = np.argwhere((rows[: len(whole) - h + 1] == part[0]).all(-1))
+    return any(np.array_equal(whole[y : y + h, x : x + w], part) for y, x in starts)
+
+
+def test_a_question_that_cannot_be_drawn_is_an_error_and_not_a_wrong_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pieces, "_MAX_TRIES", 0)
+    for family in ("distance", "wider", "brightest", "frame", "tissue"):
+        with pytest.raises(RuntimeError, match="after 0 tries"):
+            REALSMOKE.draft("train", 0, 99, family)
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Segmentation-guided cropping for MedVistaGym: `segment`, `crop_to_mask`, and both in one, `segment_crop`; and what goes
 with masks: `overlay`, `measure_mask`, `best_slice`.
 
-The tools, what a segmenter is, and the segmenters that the environment names, for other plugins. Uses the core alone.
+The tools, what a segmenter is, the segmenters that the environment names, and the components of masks, for other plugins.
+Uses the core alone.
 For research only; nothing here is for clinical use.
 """
 
@@ -19,6 +20,7 @@ from medvistagym_segment._catalog import (
     load_segmenter,
     segmenter_names,
 )
+from medvistagym_segment.segmenters import label_components
 from medvistagym_segment.tools import (
     Segment,
     SegmentCrop,
@@ -38,6 +40,7 @@ __all__ = [
     "configured_bundles",
     "crop_to_mask",
     "draw_overlay",
+    "label_components",
     "load_bundle",
     "load_segmenter",
     "measure_mask",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from medvistagym_segment.segmenters._components import label_components
+from medvistagym_segment import label_components
 from medvistagym_segment.segmenters._filters import close_mask, median, open_mask, smooth_gaussian, triangle_threshold
 
 itk: Any = SimpleITK  # it has no types

@@ -1,6 +1,6 @@
 """The tools, one a file: foreground, spacing and intensity of images; parts and holes of masks; the labels of bundles.
 
-They may use the core, and `segment_bundle`, which is imported only where there is a bundle, also `medvistagym_segment`.
+They may use the core and `medvistagym_segment`; `segment_bundle` is imported only where there is a bundle.
 """
 
 from __future__ import annotations

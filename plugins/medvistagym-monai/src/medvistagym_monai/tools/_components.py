@@ -1,7 +1,7 @@
 """The tool `components`: the connected parts of a mask.
 
-Parts are connected by faces (MONAI's `connectivity=1`), in a volume across its slices. They are labelled by cc3d: MONAI's own
-transforms need scikit-image for it.
+Parts are connected by faces (MONAI's `connectivity=1`), in a volume across its slices. They are labelled by cc3d,
+through `medvistagym_segment`: MONAI's own transforms need scikit-image for it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from medvistagym_core.imaging import (
     to_boolean,
 )
 from medvistagym_core.tools import tool
+from medvistagym_segment import label_components
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ def components(mask: Image, keep: Annotated[int, Field(ge=1, le=1000)] = 1) -> t
     import numpy as np
 
     source = full_resolution(mask, keep_frames=True)
-    labels = label_parts(binary_mask(source))
+    labels = label_components(binary_mask(source))
     count = int(labels.max())
     if keep > count:
         raise ValueError(f"the mask has {count} part{'s' * (count != 1)}; there is no part {keep}")
@@ -59,17 +60,6 @@ def components(mask: Image, keep: Annotated[int, Field(ge=1, le=1000)] = 1) -> t
     if others:
         text += f". Others: {'; '.join(others)}" + (f"; {count - len(listed)} more" if count > len(listed) else "")
     return mask_image(component, source), text, {"parts": count, "kept": keep, **measurements, "listed": listed}
-
-
-def label_parts(mask: np.ndarray) -> np.ndarray:
-    """The number of each pixel's part in a mask `(H, W)` or `(N, H, W)`: from 1, by their first pixels; 0 outside."""
-    import cc3d
-    import numpy as np
-
-    labels: np.ndarray = cc3d.connected_components(
-        np.require(mask, bool, ["C", "W"]), connectivity=4 if mask.ndim == 2 else 6
-    )
-    return labels
 
 
 def _extent(part: np.ndarray) -> tuple[slice, ...]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from medvistagym_core.imaging import Image, format_measurements, full_resolution, mask_image, mask_measurements
 from medvistagym_core.tools import tool
-from medvistagym_monai.tools._components import binary_mask, component_size, format_component, label_parts
+from medvistagym_monai.tools._components import binary_mask, component_size, format_component
+from medvistagym_segment import label_components
 
 
 @tool
@@ -29,7 +30,7 @@ def fill_holes(mask: Image) -> tuple[Image, str, dict[str, Any]]:
     slices = pixels if source.is_stack else pixels[None]
     holes, solid = 0, np.empty(slices.shape, bool)
     for z, plane in enumerate(slices):
-        labels = label_parts(~plane)
+        labels = label_components(~plane)
         outside = np.zeros(int(labels.max()) + 1, bool)
         for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
             outside[edge] = True

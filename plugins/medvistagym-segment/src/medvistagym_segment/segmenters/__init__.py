@@ -10,6 +10,7 @@ from typing import Final
 from medvistagym_core.imaging import Segmenter
 from medvistagym_segment.segmenters._bundle_config import BundleConfig, Spacing
 from medvistagym_segment.segmenters._deepbet import DeepBetSegmenter
+from medvistagym_segment.segmenters._labels import label_components
 from medvistagym_segment.segmenters._monai_bundle import MonaiBundleSegmenter
 from medvistagym_segment.segmenters._sam import SamSegmenter
 
@@ -20,6 +21,7 @@ __all__ = [
     "MonaiBundleSegmenter",
     "SamSegmenter",
     "Spacing",
+    "label_components",
     "load_classical",
 ]
 

@@ -25,7 +25,6 @@ from medvistagym_segment._segmenter import FunctionSegmenter
 from medvistagym_segment.segmenters._components import (
     fill_holes,
     keep_large_components,
-    label_components,
     largest_component,
 )
 from medvistagym_segment.segmenters._filters import (
@@ -38,6 +37,7 @@ from medvistagym_segment.segmenters._filters import (
     smooth_gaussian,
     triangle_threshold,
 )
+from medvistagym_segment.segmenters._labels import label_components
 
 _BODY_HU: Final = -300.0
 _AIR_HU: Final = -400.0

@@ -8,22 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-import cc3d
 import cv2
 import numpy as np
 
 from medvistagym_core.imaging import Image, native_kernels, pooled_empty
 from medvistagym_segment.segmenters._filters import pixel_spacing
+from medvistagym_segment.segmenters._labels import label_components
 
 _SPECK_MM: Final = 6.0  # a smaller component than a cube, or square, of this side is dropped
-
-
-def label_components(mask: np.ndarray) -> np.ndarray:
-    """The number of each pixel's component in a mask `(H, W)` or `(N, H, W)`: from 1, by their first pixels; 0 outside."""
-    labels: np.ndarray = cc3d.connected_components(
-        np.require(mask, bool, ["C", "W"]), connectivity=6 if mask.ndim == 3 else 4
-    )
-    return labels
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
