@@ -6,6 +6,9 @@ The trainer is a stand-in, installed the way a real one is: a module with an ent
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,7 @@ class Trainer:
 
     def launch_command(self, request):
         program = "import json, os, sys; open('launched.json', 'w').write(json.dumps(sys.argv[1:])); sys.exit(3)"
+        program = os.environ.get("STANDIN_PROGRAM", program)
         return [sys.executable, "-c", program, str(request.gpus), str(request.parallel), *request.arguments]
 
     def plan(self, registry, *, recipe, changes, tools, model, quick, launch=None):
@@ -306,3 +310,30 @@ def test_a_launch_is_planned_without_starting_it(
     ):
         assert train(*words) == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_a_launch_that_a_signal_ends_says_which(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setenv("STANDIN_PROGRAM", program)
+    assert train("--gpus", "2", "--run", "one") == 128 + signal.SIGKILL
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_processes_are_started_leaves_none_behind(
+    train: Train, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    start = subprocess.Popen
+
+    def interrupted(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(start(*words, **options))
+        os.kill(os.getpid(), number)
+        return started[-1]
+
+    program = "import time; time.sleep(600)"
+    monkeypatch.setenv("STANDIN_PROGRAM", program)
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.getsignal(number)
+    assert train("--gpus", "2", "--run", "one") == 128 + signal.SIGTERM
+    assert started[0].poll() == -signal.SIGTERM
+    assert signal.getsignal(number) == before

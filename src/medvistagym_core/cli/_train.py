@@ -26,6 +26,8 @@ from medvistagym_core.cli._options import (
 from medvistagym_core.cli._task_options import add_table_options, find_tasks, task_arguments
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from medvistagym_core.plugins import Registry
     from medvistagym_core.rollouts import LaunchRequest, Trainer
 
@@ -263,16 +265,33 @@ def _launch(options: argparse.Namespace, trainer: Trainer, folder: Path) -> int:
         request = dataclasses.replace(request, arguments=(*request.arguments, "--json"))
     command = list(trainer.launch_command(request))
     print_stderr(f"starting {options.gpus} processes: {shlex.join(command)}")
-    processes = subprocess.Popen(command)
-    # A terminal sends Ctrl-C to them as well, and they save the step under way: wait for that.
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    received: list[int] = []
+    processes: subprocess.Popen[bytes] | None = None
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        # A terminal sends Ctrl-C to them as well, and they save the step under way: wait for that.
+        if number == signal.SIGTERM and processes is not None:
+            processes.terminate()
+
+    # Handlers stand before the processes are started, so that none is left running by a signal in between. They are no
+    # SIG_IGN, which the processes would inherit; a signal that is ignored already stays so.
+    numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda number, frame: processes.terminate())
-        return processes.wait()
+        processes = subprocess.Popen(command)
+        try:
+            if received:
+                processes.terminate()
+            code = processes.wait()
+        finally:
+            if processes.poll() is None:
+                processes.terminate()
+                processes.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    return code if code >= 0 else 128 - code  # as a shell has it of a process that a signal ended
 
 
 def _is_launched() -> bool:

@@ -47,6 +47,22 @@ def test_sft_learns_from_so_many_of_the_episodes_that_exploration_kept(
     assert "over the limit of 5" in capsys.readouterr().err
 
 
+def test_episodes_are_counted_as_they_are_played(
+    recipe: Any, registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A split of four cases: the other two of the six that are asked for are among them."""
+    from medvistagym_core.environment import make_task
+    from medvistagym_trl._recipe import dump_recipe
+
+    monkeypatch.setattr(type(make_task(registry, "toy", {})), "size", lambda self, split: 4, raising=False)
+    file, run = tmp_path / "toy.yaml", tmp_path / "run"
+    file.write_text(dump_recipe(recipe), encoding="utf-8")
+    TrlTrainer().train(registry, run=run, recipe=file, changes=CHANGES)
+    lines = {line["phase"]: line for line in map(json.loads, (run / "metrics.jsonl").open())}
+    assert (lines["exploration"]["played"], lines["exploration"]["kept"]) == (16, 16)
+    assert "exploration: 16 of 16 episodes on 4 cases are kept" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_two_runs_explore_alike_and_end_with_the_same_weights(recipe: Any, registry: Any, tmp_path: Path) -> None:
     from medvistagym_trl._recipe import dump_recipe

@@ -52,44 +52,59 @@ def test_weights_that_do_not_fit_on_each_device_are_sharded() -> None:
 
 
 def test_a_server_has_devices_of_its_own_and_a_line_before_the_trainers() -> None:
-    found = plan("vllm-server", gpus=8)
-    serve, train = map(shlex.split, found["lines"])
+    planned = plan("vllm-server", gpus=8)
+    serve, train = map(shlex.split, planned["lines"])
     assert serve[:3] == ["CUDA_VISIBLE_DEVICES=4,5,6,7", "VLLM_SERVER_DEV_MODE=1", "vllm"]
     assert serve[serve.index("--tool-call-parser") + 1] == "hermes"
     assert serve[serve.index("--tensor-parallel-size") + 1] == "4"
     assert json.loads(serve[serve.index("--weight-transfer-config") + 1]) == {"backend": "nccl"}
     assert train[0] == "CUDA_VISIBLE_DEVICES=0,1,2,3"
-    assert "vllm" not in found["memory_bytes"]
-    assert found["server_bytes"]["episodes"] > 100
-    with pytest.raises(RecipeError, match="cannot be split over 1 devices"):
+    assert "vllm" not in planned["memory_bytes"]
+    assert planned["server_bytes"]["episodes"] > 100
+    with pytest.raises(RecipeError, match="needs a device of its own: --gpus 1 leaves none beside the trainer's"):
         plan("vllm-server", gpus=1)
+
+
+def test_vllm_shares_the_devices_of_the_trainer_unless_a_recipe_says_server() -> None:
+    planned = plan("checkpoint", gpus=2, changes={"trl.grpo": {"use_vllm": True}})
+    assert (planned["engine"], planned["trainers"]) == ("colocate", 2)
+    assert planned["memory_bytes"]["vllm"] > 0
+    assert any("trl.grpo.vllm_max_model_length=4096" in line for line in planned["lines"])
+
+
+def test_only_parts_that_a_step_has_are_asked_for() -> None:
+    sampled = plan("checkpoint", gpus=2, rates={"sync": 8})
+    assert sampled["seconds"] == {}
+    assert "time of generation, learning, tools is not estimated" in sampled["limits"][1]
+    supervised = plan("checkpoint", gpus=2, changes={"grpo.steps": 0})
+    assert [limit.partition(":")[0] for limit in supervised["limits"]] == ["memory"]
 
 
 def test_a_line_keeps_the_batch_and_the_rows_of_a_device() -> None:
     recipe = load_recipe("vllm-colocate")
     for gpus in (1, 2, 3, 8, 16):
-        found = plan("vllm-colocate", gpus=gpus)
-        words = shlex.split(found["lines"][-1])
+        planned = plan("vllm-colocate", gpus=gpus)
+        words = shlex.split(planned["lines"][-1])
         changes = dict(word.split("=", 1) for word in words if "parts=" in word)
         parts = int(changes.get("grpo.parts", recipe.grpo.parts))
-        assert recipe.grpo.completions % (parts * found["trainers"]) == 0
-        assert recipe.grpo.completions // parts // found["trainers"] <= recipe.grpo.completions // recipe.grpo.parts
-        assert found["trainers"] <= gpus
+        assert recipe.grpo.completions % (parts * planned["trainers"]) == 0
+        assert recipe.grpo.completions // parts // planned["trainers"] <= recipe.grpo.completions // recipe.grpo.parts
+        assert planned["trainers"] <= gpus
     assert plan("vllm-colocate", gpus=3)["trainers"] == 2
     assert plan("checkpoint", gpus=2, changes={"executor": "ray"})["lines"][0].startswith("ray start --head")
 
 
 def test_time_follows_from_rates_and_the_slowest_part_is_named() -> None:
-    found = plan("vllm-colocate", gpus=8, rates={"generation": 2500, "learning": 9000, "tools": 0.5, "sync": 10})
-    assert found["seconds"]["generation"] == pytest.approx(64 * 4 * 256 / 2500 / 8)
-    assert found["seconds"]["learning"] == pytest.approx(64 * 4096 / 9000 / 8)
-    assert found["seconds"]["tools"] == pytest.approx(0.5 * 3)
-    assert found["seconds"]["sync"] == pytest.approx(17.4 / 10)
-    assert found["limits"][1].startswith("time: learning takes")
+    planned = plan("vllm-colocate", gpus=8, rates={"generation": 2500, "learning": 9000, "tools": 0.5, "sync": 10})
+    assert planned["seconds"]["generation"] == pytest.approx(64 * 4 * 256 / 2500 / 8)
+    assert planned["seconds"]["learning"] == pytest.approx(64 * 4096 / 9000 / 8)
+    assert planned["seconds"]["tools"] == pytest.approx(0.5 * 3)
+    assert planned["seconds"]["sync"] == pytest.approx(17.4 / 10)
+    assert planned["limits"][1].startswith("time: learning takes")
     without = plan("vllm-colocate", gpus=8)
     assert without["seconds"] == {}
     assert "time of generation, learning, tools, sync is not estimated" in without["limits"][1]
-    text = render_launch(found, lambda value: f"{value / 2**30:.1f} GiB")
+    text = render_launch(planned, lambda value: f"{value / 2**30:.1f} GiB")
     assert "8 of 8 devices train (fsdp2); vLLM samples beside it" in text
 
 
@@ -101,6 +116,17 @@ def test_rates_are_given_or_measured(tmp_path: Path) -> None:
     ]  # fmt: skip
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert read_rates([str(tmp_path), "sync=8"]) == {"generation": 200, "learning": 2000, "tools": 0.5, "sync": 8}
+    restarted = [{**line, "step": line["step"] + 3} for line in lines]
+    tail = [{**line, "phase": "grpo_tail", "step": line["step"] - 1, "num_tokens": 1000} for line in lines[1:2]]
+    texts = [json.dumps(line) for line in [*lines, *restarted, *tail]]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*texts, '{"phase": "grpo", "st']))
+    assert read_rates([str(tmp_path)]) == {"generation": 200, "learning": 2000, "tools": 0.5}
+    (tmp_path / "metrics.jsonl").write_text("\n".join([texts[0], texts[-1]]))
+    with pytest.raises(RecipeError, match="has no two steps of reinforcement learning, one after the other"):
+        read_rates([str(tmp_path)])
+    (tmp_path / "metrics.jsonl").write_text("\n".join([texts[0], '{"broken', *texts[1:]]))
+    with pytest.raises(RecipeError, match=r"metrics\.jsonl, line 2 is no JSON"):
+        read_rates([str(tmp_path)])
     with pytest.raises(RecipeError, match=r"no rate of 'generaton'; did you mean generation\?"):
         read_rates(["generaton=3"])
     with pytest.raises(RecipeError, match=r"positive number .*, not '-1'"):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from medvistagym_trl._recipe import load_recipe
 from medvistagym_trl.science import (
     StudyError,
     begin_study,
@@ -19,13 +21,17 @@ from medvistagym_trl.science import (
     run_seed,
     write_study,
 )
+from medvistagym_trl.science.__main__ import main
+from medvistagym_trl.science._controls import play_controls
+from medvistagym_trl.stages import decoding_label
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
 
 def test_a_folder_keeps_to_one_recipe(recipe: Any, tmp_path: Path) -> None:
-    assert begin_study(tmp_path / "study", recipe) == recipe
-    assert begin_study(tmp_path / "study", recipe) == recipe
+    begin_study(tmp_path / "study", recipe)
+    begin_study(tmp_path / "study", recipe)
+    assert load_recipe(tmp_path / "study" / "recipe.yaml") == recipe
     with pytest.raises(StudyError, match="holds a study of another recipe"):
         begin_study(tmp_path / "study", recipe.with_overrides({"grpo.lr": 1e-3}))
     with pytest.raises(StudyError, match=r"no seed of .* is finished yet"):
@@ -34,6 +40,51 @@ def test_a_folder_keeps_to_one_recipe(recipe: Any, tmp_path: Path) -> None:
         read_study(tmp_path)
     with pytest.raises(StudyError, match="has no steps of grpo"):
         plot_tool_use(tmp_path, tmp_path / "tools.png")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--set", "grpo.steps"), "--set takes NAME=VALUE such as grpo.steps=50, not 'grpo.steps'"),
+        (("--set", "tools=[a"), "--set tools: '[a' is no YAML"),
+        (("--jobs", "0"), "--jobs: is at least 1, not 0"),
+    ],
+)
+def test_a_word_that_cannot_be_read_is_refused_by_a_sentence(
+    words: tuple[str, str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = main(["run", "--run", str(tmp_path / "study"), *words])
+    except SystemExit as stop:  # argparse ends the program itself
+        code = int(str(stop.code))
+    assert code == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+def test_controls_of_a_split_with_few_cases_are_played_once(
+    recipe: Any, registry: Any, task: Any, toolbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The evaluation asks for more cases than the split has."""
+    monkeypatch.setattr(type(task), "size", lambda self, split: 3, raising=False)
+    few = recipe.with_overrides({"evaluation.n": 8, "comparison.policies": []})
+    label = decoding_label(few.grpo.temperature).replace(" ", "")
+    folder = tmp_path / "trajectories"
+    folder.mkdir()
+    stems = [*(f"without-{name}" for name in toolbox), "expert"]
+    for stem in stems:
+        (folder / f"control-{stem}-{label}.jsonl").write_text("{}\n" * 3)
+
+    def play_again(*arguments: Any, **options: Any) -> Any:
+        raise AssertionError("a control that is whole is played again")
+
+    monkeypatch.setattr("medvistagym_trl.science._controls.rollout", play_again)
+    monkeypatch.setattr("medvistagym_trl.science._controls.load_trained_policy", play_again)
+    run: Any = SimpleNamespace(recipe=few, toolbox=toolbox, path=tmp_path)
+    play_controls(run, task, registry)
+    (folder / f"control-{stems[0]}-{label}.jsonl").write_text("{}\n" * 2)
+    with pytest.raises(AssertionError, match="is played again"):
+        play_controls(run, task, registry)
 
 
 @pytest.mark.slow

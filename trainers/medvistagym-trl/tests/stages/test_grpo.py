@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
+from medvistagym_trl.stages._grpo import _differs_in_group, _drop_equal_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -168,14 +169,26 @@ def test_the_cases_of_a_group_are_dealt_once(context: Any, task: Any, monkeypatc
     assert set(dealt) <= {0, 1, 2, 3}
 
 
-def test_groups_without_a_difference_in_reward_can_be_dropped(context: Any, recipe: Any, tmp_path: Path) -> None:
-    settings = recipe.with_overrides({"grpo.zero_variance": "drop", "grpo.steps": 1, "grpo.parts": 1})
+@pytest.mark.parametrize("group", [4, 6])
+def test_groups_without_a_difference_in_reward_can_be_dropped(
+    group: int, context: Any, recipe: Any, tmp_path: Path
+) -> None:
+    """Of six equal rewards of 0.9 the mean is another number, so that their advantages are not 0."""
+    settings = recipe.with_overrides(
+        {
+            "grpo.zero_variance": "drop",
+            "grpo.steps": 1,
+            "grpo.parts": 1,
+            "grpo.group": group,
+            "grpo.completions": 2 * group,
+        }
+    )
     model = build_untrained_model(recipe.model, context, 0)
 
     class OneGroupAlike(Scripted):
         def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
             BatchedToolGRPOTrainer._write_turns(self, prompt_ids, *args, **kwargs)
-            answers = ["unclear"] * 4 + ["bright", "unclear", "bright", "unclear"]
+            answers = ["unclear"] * group + ["bright", "unclear"] * (group // 2)
             turns = [f"<answer>{answer}</answer><|im_end|>" for answer in answers]
             return [self.processing_class.tokenizer(turn)["input_ids"] for turn in turns], None
 
@@ -187,10 +200,24 @@ def test_groups_without_a_difference_in_reward_can_be_dropped(context: Any, reci
         completion=64,
         folder=tmp_path,
         record=collect([]),
+        penalty=lambda episode: 0.0 if episode.score.total else -0.9,  # "unclear" earns 0.9
         trainer_class=OneGroupAlike,
     )
     scored = trainer.scored
-    assert (scored["advantages"] != 0).tolist() == [False] * 4 + [True] * 4
+    assert scored["advantages"].abs().gt(1e-3).tolist() == [False] * group + [True] * group
     counted = scored["completion_mask"] * scored["tool_mask"]
-    assert counted.any(1).tolist() == [False] * 4 + [True] * 4
+    assert counted.any(1).tolist() == [False] * group + [True] * group
     assert int(scored["num_items_in_batch"]) == int(counted.sum())
+
+
+def test_a_group_may_be_spread_over_processes() -> None:
+    rewards = torch.tensor([[0.9]] * 6 + [[1.0], [0.0], [torch.nan], [1.0], [1.0], [1.0]] + [[torch.nan]] * 6)
+    differs = _differs_in_group(rewards, 6)
+    assert differs.tolist() == [False] * 6 + [True] * 6 + [False] * 6
+    counted = []
+    for first in range(0, 18, 9):
+        output = {"advantages": torch.ones(9), "completion_mask": torch.ones(9, 2, dtype=torch.int)}
+        _drop_equal_groups(output, differs, first, lambda total: total[None])
+        counted += output["completion_mask"].any(1).tolist()
+        assert int(output["num_items_in_batch"]) == int(output["completion_mask"].sum())
+    assert counted == differs.tolist()

@@ -12,10 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 
 from medvistagym_trl._recipe import RecipeError, load_recipe
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, ModelEngine, ParityError, train_grpo
 from medvistagym_trl.stages._vllm import (
+    VllmTrainer,
     bias_logits,
     bound_engine,
     check_vllm,
@@ -141,6 +143,53 @@ def test_the_presets_sample_with_vllm_and_keep_it_from_writing_images(
 def test_an_engine_beside_the_trainer_plans_for_conversations_as_long_as_they_get() -> None:
     recipe = load_recipe("vllm-colocate")
     assert bound_engine(recipe, lambda: 3000).trl.grpo["vllm_max_model_length"] == 3000
-    given = recipe.with_overrides({"trl.grpo.vllm_max_model_length": 8192})
-    for other in (given, load_recipe("vllm-server"), load_recipe("checkpoint")):
+    unsaid = load_recipe("checkpoint").with_overrides({"trl.grpo": {"use_vllm": True}})  # TRL's default mode
+    assert bound_engine(unsaid, lambda: 3000).trl.grpo["vllm_max_model_length"] == 3000
+    bounded = recipe.with_overrides({"trl.grpo.vllm_max_model_length": 8192})
+    for other in (bounded, load_recipe("vllm-server"), load_recipe("checkpoint")):
         assert bound_engine(other, lambda: 3000) is other
+
+
+@pytest.mark.parametrize("answer", ["error 404", "nothing"])
+def test_a_server_that_keeps_features_of_earlier_weights_stops_the_run(answer: str) -> None:
+    class Session:
+        def post(self, url: str, *, timeout: float) -> Any:
+            assert (url, timeout > 0) == ("http://host:8000/reset_encoder_cache", True)
+            if answer == "nothing":
+                raise requests.ReadTimeout("read timed out")
+            return SimpleNamespace(status_code=404)
+
+    class Trainer(VllmTrainer):
+        vllm_mode = "server"
+        accelerator = SimpleNamespace(is_main_process=True)
+        vllm_generation = SimpleNamespace(vllm_client=SimpleNamespace(session=Session(), base_url="http://host:8000"))
+
+    with pytest.raises(
+        RuntimeError, match=r"http://host:8000 does not drop its image features \((HTTP 404|read timed out)\)"
+    ):
+        Trainer()._drop_features()
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_logits_are_biased_where_the_weights_are_whole(
+    sharded: bool, make_model: Any, context: Any, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards are made when the training starts, after which the head is another one."""
+    model = make_model()
+    biases: list[bool] = []
+
+    def make(**arguments: Any) -> Any:
+        trainer = BatchedToolGRPOTrainer(**arguments)
+        trainer.use_vllm, trainer.is_fsdp_enabled = True, sharded
+        return trainer
+
+    def train(trainer: Any, checkpoint: Any) -> None:
+        biases.append(model.model.get_output_embeddings().bias is not None)
+
+    monkeypatch.setattr("medvistagym_trl.stages._grpo.train_interruptibly", train)
+    settings = recipe.with_overrides({"grpo.steps": 1})
+    train_grpo(
+        model, context, settings, cases=range(2), completion=128, folder=tmp_path, record=lambda episodes: {},
+        trainer_class=make,
+    )  # fmt: skip
+    assert biases == [not sharded]

@@ -28,7 +28,6 @@ from medvistagym_trl.model._checkpoints import (
 from medvistagym_trl.model._compatibility import (
     SUPPORTED_MODELS,
     UnsupportedModelError,
-    check_compatible,
     describe_supported_models,
 )
 from medvistagym_trl.model._encoding import (
@@ -47,7 +46,6 @@ from medvistagym_trl.model._processor import StillQwen3VLProcessor, ViewImagePro
 from medvistagym_trl.model._shared_features import share_features
 from medvistagym_trl.model._tiny_model import build_tiny_model
 from medvistagym_trl.model._tokenizer import SUPPRESSED_TOKENS, build_tokenizer, suppressed_token_ids
-from medvistagym_trl.model._tool_templates import tool_template
 
 __all__ = [
     "IGNORE_INDEX",
@@ -73,7 +71,6 @@ __all__ = [
     "build_tokenizer",
     "cast_trained_to_float32",
     "chat_message",
-    "check_compatible",
     "check_finite",
     "count_parameters",
     "describe_supported_models",
@@ -95,6 +92,5 @@ __all__ = [
     "share_features",
     "suppressed_token_ids",
     "to_device",
-    "tool_template",
     "tower_of",
 ]

@@ -46,22 +46,6 @@ def refusal(family: str, reason: str) -> UnsupportedModelError:
     )
 
 
-def check_compatible(processor: Any, schemas: Sequence[Mapping[str, Any]], family: str) -> None:
-    """Try what training will do to a checkpoint's template and images.
-
-    Args:
-        processor: The checkpoint's processor, with its chat format applied.
-        schemas: The toolbox, Hugging Face dialect.
-        family: The model type, for the message.
-
-    Raises:
-        UnsupportedModelError: A trial failed.
-    """
-    reason = find_incompatibility(processor, schemas)
-    if reason is not None:
-        raise refusal(family, reason)
-
-
 def find_incompatibility(processor: Any, schemas: Sequence[Mapping[str, Any]]) -> str | None:
     """Why a processor's template or images cannot be trained with; None when they can."""
     # A template that shows a schema in words of its own can be trained with; in the text format the prompt shows them.

@@ -18,7 +18,6 @@ _PER_ROW: Final = ("pixel_values", "image_position_ids", "spatial_shapes")
 _GRID: Final = "image_grid_thw"
 _MASK: Final = "pixel_attention_mask"
 _TYPES: Final = "mm_token_type_ids"
-Rows = Sequence[Sequence[PIL.Image.Image] | None]
 
 
 class ImageFields:

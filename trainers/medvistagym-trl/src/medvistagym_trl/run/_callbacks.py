@@ -87,10 +87,8 @@ class GrpoLogCallback(RunLogCallback):
             if step is None:
                 self._run.print_progress("there is no validation yet whose weights could be restored")
                 return
-            optimizer = kwargs["optimizer"]
-            getattr(
-                optimizer, "optimizer", optimizer
-            ).state.clear()  # accelerate wraps it; moments are of other weights
+            optimizer = getattr(kwargs["optimizer"], "optimizer", kwargs["optimizer"])  # accelerate wraps it
+            optimizer.state.clear()  # moments are of other weights
             self._run.print_progress(f"the weights of step {step} are restored (grpo.watch.action restore_best)")
 
     def penalty(self, episode: Episode) -> float:

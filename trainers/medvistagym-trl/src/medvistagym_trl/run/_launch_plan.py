@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shlex
@@ -14,7 +15,7 @@ from medvistagym_trl._parallel import SHARDED, Parallel, launch_command
 from medvistagym_trl._recipe import Recipe, RecipeError
 from medvistagym_trl.model import ModelSize
 from medvistagym_trl.run._memory import MemoryEstimate
-from medvistagym_trl.stages import TOOL_CALL_PARSERS
+from medvistagym_trl.stages import TOOL_CALL_PARSERS, vllm_mode
 
 RATES: Final[Mapping[str, str]] = {
     "generation": "tokens that one engine samples in a second, over all its rollouts",
@@ -24,7 +25,7 @@ RATES: Final[Mapping[str, str]] = {
 }
 """Rates that the time of a step follows from, and what each is."""
 DEVICE_GIB: Final = 80.0
-"""Memory of a device where none is there to be asked and none is given."""
+"""Memory of a device where this machine has none and the command line does not say."""
 _USABLE: Final = 0.9
 """Share of a device's memory that may be planned for: an allocator leaves gaps, and libraries take some."""
 _TICK: Final = 1e-9
@@ -54,17 +55,17 @@ def plan_launch(
         gpus: Devices of the machine.
         parallel: How devices share weights; whichever fits when None.
         device_gib: Memory of a device.
-        rates: Those of `RATES` that are known.
+        rates: Those of `RATES` that there are.
         arguments: Those of `medvistagym train`, without the ones that only plan.
 
     Raises:
-        RecipeError: The batch cannot be split over the devices.
+        RecipeError: The batch cannot be split over the devices, or a server is left without one.
     """
     grpo = recipe.trl.grpo
-    engine = str(grpo.get("vllm_mode", "server")) if grpo.get("use_vllm") and recipe.grpo.steps else "transformers"
-    trainers = _trainers(recipe, gpus, apart=engine == "server")
-    if engine == "server" and gpus - trainers < 1:
+    engine = (vllm_mode(recipe) if recipe.grpo.steps else None) or "transformers"
+    if engine == "server" and gpus < 2:
         raise RecipeError(f"a server of vLLM needs a device of its own: --gpus {gpus} leaves none beside the trainer's")
+    trainers = _trainers(recipe, gpus, apart=engine == "server")
     parts = {stage: _parts(batch, parts, trainers) for stage, batch, parts in _batches(recipe)}
     utilization = float(grpo.get("vllm_gpu_memory_utilization", 0.3))
     reserved = utilization * device_gib * 2**30 if engine == "colocate" else 0.0
@@ -73,7 +74,11 @@ def plan_launch(
     devices = [(each, _device(memory, size, each, trainers, engine, reserved)) for each in options]
     chosen, device = next(((each, parts_) for each, parts_ in devices if sum(parts_.values()) <= usable), devices[-1])
     server = _server(size, tokens, gpus - trainers, device_gib) if engine == "server" else None
-    time = _time(recipe, size, tokens, rates or {}, trainers, 1 if engine == "server" else trainers)
+    timed = _timed_parts(recipe, engine)
+    engines = 1 if engine == "server" else trainers
+    time = _time(
+        recipe, size, tokens, {name: rate for name, rate in (rates or {}).items() if name in timed}, trainers, engines
+    )
     return {
         "gpus": gpus,
         "trainers": trainers,
@@ -85,26 +90,26 @@ def plan_launch(
         "server_bytes": server,
         "fits": sum(device.values()) <= usable,
         "seconds": time,
-        "limits": _limits(device, usable, time, device_gib),
+        "limits": _limits(device, usable, time, timed, device_gib),
     }
 
 
-def read_rates(given: Sequence[str]) -> dict[str, float]:
-    """Rates as they were given: `PART=NUMBER`, or a run folder whose metrics tell them.
+def read_rates(texts: Sequence[str]) -> dict[str, float]:
+    """Rates from the command line: `PART=NUMBER` each, or a run folder whose metrics have them.
 
     Raises:
-        RecipeError: There is no such part, it is no positive number, or the run tells no rates.
+        RecipeError: There is no such part, it is no positive number, or they cannot be read from the run.
     """
     rates: dict[str, float] = {}
-    for text in given:
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             rates |= _measured(Path(text))
             continue
         if name not in RATES:
-            near = closest_match(name, list(RATES))
+            nearest = closest_match(name, list(RATES))
             raise RecipeError(
-                f"there is no rate of {name!r}{f'; did you mean {near}?' if near else ''} ({', '.join(RATES)})"
+                f"there is no rate of {name!r}{f'; did you mean {nearest}?' if nearest else ''} ({', '.join(RATES)})"
             )
         try:
             rates[name] = float(value)
@@ -120,20 +125,45 @@ def _measured(run: Path) -> dict[str, float]:
     file = run / "metrics.jsonl"
     if not file.is_file():
         raise RecipeError(f"{run} is neither PART=NUMBER nor a run folder: it holds no metrics.jsonl")
-    lines = [json.loads(text) for text in file.read_text("utf-8").splitlines() if text.endswith("}")]
-    needed = ("seconds/generation", "seconds/tools", "tokens/written", "step_time", "num_tokens")
-    lines = [line for line in lines if all(name in line for name in needed)]
-    if len(lines) < 2:  # tokens are counted from the start, so that those of a step are a difference
-        raise RecipeError(f"{run} has no two steps of reinforcement learning that tell their seconds")
-    steps = lines[1:]
-    generation, tools, written, whole = (sum(line[name] for line in steps) / len(steps) for name in needed[:-1])
-    learnt = (steps[-1]["num_tokens"] - lines[0]["num_tokens"]) / len(steps)
+    lines = [line for line in _read_metrics(file) if all(name in line for name in _MEASURED)]
+    # Tokens are counted from the last start: those of a step are a difference between two steps of one start.
+    pairs = [
+        (before, line)
+        for before, line in itertools.pairwise(lines)
+        if before.get("phase") == line.get("phase") and line["num_tokens"] > before["num_tokens"]
+    ]
+    if not pairs:
+        raise RecipeError(f"{run} has no two steps of reinforcement learning, one after the other, with their seconds")
+    steps = [line for _, line in pairs]
+    generation, tools, written, whole = (sum(line[name] for line in steps) / len(steps) for name in _MEASURED[:-1])
+    learnt = sum(line["num_tokens"] - before["num_tokens"] for before, line in pairs) / len(pairs)
     calls = sum(line.get("calls", 0.0) for line in steps) / len(steps)
     return {
         "generation": written / max(generation, _TICK),
         "learning": learnt / max(whole - generation - tools, _TICK),
         "tools": max(tools / max(1.0, calls), _TICK),
     }
+
+
+_MEASURED: Final = ("seconds/generation", "seconds/tools", "tokens/written", "step_time", "num_tokens")
+"""Metrics that rates follow from."""
+
+
+def _read_metrics(file: Path) -> list[dict[str, Any]]:
+    """Lines of `metrics.jsonl`, without a last one that a killed process left unfinished."""
+    texts = file.read_text("utf-8").splitlines()
+    lines = []
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError as error:
+            if number == len(texts):
+                break
+            raise RecipeError(f"{file}, line {number} is no JSON: {error}") from None
+        if not isinstance(line, dict):
+            raise RecipeError(f"{file}, line {number} is no object of metrics: {text[:60]}")
+        lines.append(line)
+    return lines
 
 
 def _batches(recipe: Recipe) -> list[tuple[str, int, int]]:
@@ -150,8 +180,8 @@ def _trainers(recipe: Recipe, gpus: int, *, apart: bool) -> int:
         whole = not apart or (gpus - count) & (gpus - count - 1) == 0
         if whole and all(batch % count == 0 for _, batch, _ in batches):
             return count
-    told = " and ".join(f"{stage}'s {batch}" for stage, batch, _ in batches)
-    raise RecipeError(f"{told} cannot be split over {gpus} devices")
+    batches_text = " and ".join(f"{stage}'s {batch}" for stage, batch, _ in batches)
+    raise RecipeError(f"{batches_text} cannot be split over {gpus} devices")
 
 
 def _parts(batch: int, parts: int, trainers: int) -> int:
@@ -196,7 +226,7 @@ def _server(size: ModelSize, tokens: Mapping[str, Any], devices: int, device_gib
 def _time(
     recipe: Recipe, size: ModelSize, tokens: Mapping[str, Any], rates: Mapping[str, float], trainers: int, engines: int
 ) -> dict[str, float]:
-    """Seconds of a step of reinforcement learning, by part, of the parts whose rates are known; at the most."""
+    """Seconds of a step of reinforcement learning, by part, of the parts that have a rate; at the most."""
     if not recipe.grpo.steps:
         return {}
     turns = recipe.episode.max_calls + 1
@@ -265,23 +295,36 @@ def _lines(
     return [*lines, visible + shlex.join(command)]
 
 
-def _limits(device: Mapping[str, float], usable: float, time: Mapping[str, float], device_gib: float) -> list[str]:
+def _timed_parts(recipe: Recipe, engine: str) -> list[str]:
+    """Parts that a step of the recipe has, in the order of `RATES`: none without reinforcement learning."""
+    absent = set() if recipe.grpo.steps else set(RATES)
+    if engine == "transformers":  # it samples with the weights that are trained
+        absent.add("sync")
+    if not recipe.episode.max_calls:
+        absent.add("tools")
+    return [name for name in RATES if name not in absent]
+
+
+def _limits(
+    device: Mapping[str, float], usable: float, time: Mapping[str, float], timed: Sequence[str], device_gib: float
+) -> list[str]:
     """What would have to change first, a sentence each."""
     parts = {name: value for name, value in device.items() if name not in ("context", "vllm")}
     largest = max(parts, key=lambda name: parts[name])
     total = sum(device.values())
     percent = 100 * total / (device_gib * 2**30)
-    told = [f"memory: {largest} is the largest part; {percent:.0f} % of a device of {device_gib:g} GiB is planned for"]
+    memory = f"memory: {largest} is the largest part; {percent:.0f} % of a device of {device_gib:g} GiB is planned for"
     if total > usable:
-        told[0] += f", and no more than {100 * _USABLE:.0f} % should be: it does not fit"
+        memory += f", and no more than {100 * _USABLE:.0f} % should be: it does not fit"
+    sentences = [memory]
     if time:
         slowest = max(time, key=lambda name: time[name])
-        told.append(f"time: {slowest} takes {100 * time[slowest] / sum(time.values()):.0f} % of a step")
-    missing = [name for name in RATES if name not in time]
+        sentences.append(f"time: {slowest} takes {100 * time[slowest] / sum(time.values()):.0f} % of a step")
+    missing = [name for name in timed if name not in time]
     if missing:
         example = f"--rate {missing[0]}=NUMBER ({RATES[missing[0]]}), or --rate RUN"
-        told.append(f"time of {', '.join(missing)} is not estimated: give {example}")
-    return told
+        sentences.append(f"time of {', '.join(missing)} is not estimated: give {example}")
+    return sentences
 
 
 def render_launch(launch: Mapping[str, Any], size_text: Any) -> str:
@@ -308,6 +351,6 @@ def render_launch(launch: Mapping[str, Any], size_text: Any) -> str:
             f"  the server's: {size_text(server['weights'])} weights; keys and values of {server['episodes']} whole episodes"
         )
     if seconds:
-        lines.append(f"a step     {sum(seconds.values()):.1f} s at the most, of the parts whose rates are known")
+        lines.append(f"a step     {sum(seconds.values()):.1f} s at the most, of the parts that have a rate")
         lines += [f"  {part:<12} {value:.1f} s" for part, value in seconds.items()]
     return "\n".join([*lines, *launch["limits"]])

@@ -83,18 +83,18 @@ def model_card(
 
 
 def _stages(seconds: Mapping[str, float]) -> str:
-    told = ", ".join(f"{phase} {value:.0f} s" for phase, value in seconds.items() if not phase.startswith("evaluation"))
-    return f"Stages: {told}." if told else ""
+    stages = [f"{phase} {value:.0f} s" for phase, value in seconds.items() if not phase.startswith("evaluation")]
+    return f"Stages: {', '.join(stages)}." if stages else ""
 
 
 def _versions() -> list[str]:
-    told = []
+    versions = []
     for name in _PACKAGES:
         try:
-            told.append(f"{name} {version(name)}")
+            versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return told
+    return versions
 
 
 def _certificate(metrics: Sequence[Mapping[str, Any]]) -> str:
@@ -104,7 +104,7 @@ def _certificate(metrics: Sequence[Mapping[str, Any]]) -> str:
     if not steps and not full:
         return "There is none: no stage of reinforcement learning was run, or it was switched off (`grpo.parity`)."
     rows, images = (sum(line.get(f"parity/{name}", 0) for line in steps) for name in ("rows", "images"))
-    told = (
+    text = (
         f"In {len(steps)} steps, {rows:.0f} rollouts with {images:.0f} images were trained on with the tokens, the images and "
         "the order in which the policy had read them; a difference would have ended the training."
     )
@@ -113,11 +113,11 @@ def _certificate(metrics: Sequence[Mapping[str, Any]]) -> str:
         "engine_difference": "from those of the engine that sampled by at most {}",
         "canary_difference": "inverted images changed them by at least {}",
     }
-    found = []
+    differences = []
     for name, sentence in names.items():
         values = [float(line[f"parity/{name}"]) for line in full if f"parity/{name}" in line]
         if values:
-            found.append(sentence.format(f"{(min if name.startswith('canary') else max)(values):.2g}"))
-    if found:
-        told += f" In {len(full)} full checks, {', '.join(found)}."
-    return told
+            differences.append(sentence.format(f"{(min if name.startswith('canary') else max)(values):.2g}"))
+    if differences:
+        text += f" In {len(full)} full checks, {', '.join(differences)}."
+    return text

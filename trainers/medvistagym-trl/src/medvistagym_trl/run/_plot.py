@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medvistagym_core.trajectories import OVERALL, Results
-
-_WINDOW = 5
+from medvistagym_trl._figures import new_figure, save_figure, smooth
 
 
 def plot_results(results: Results, metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -19,20 +18,14 @@ def plot_results(results: Results, metrics: Sequence[Mapping[str, Any]], path: P
         metrics: Lines of `metrics.jsonl`.
         path: PNG to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 7.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure((12, 7.5))
     top, bottom = figure.subplots(2, 2)
     _bars(top[0], results)
     _families(top[1], results)
     steps = {int(line["step"]): line for line in metrics if line.get("phase") == "grpo" and "step" in line}
     _curves(bottom[0], steps, "accuracy", "Accuracy while learning (GRPO, sampled)")
     _curves(bottom[1], steps, "calls", "Calls a question while learning (GRPO)")
-    part = path.with_name(f".{path.name}")
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(path)
+    save_figure(figure, path, dpi=110)
 
 
 def _bars(axes: Any, results: Results) -> None:
@@ -83,12 +76,7 @@ def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], what: str, title:
     names = sorted({key for line in steps.values() for key in line if key.endswith(f"/{what}")})
     for name in names:
         values = [float(steps[step].get(name, "nan")) for step in order]
-        smooth = [
-            sum(window) / len(window)
-            for at in range(len(values))
-            if (window := values[max(0, at - _WINDOW + 1) : at + 1])
-        ]
-        axes.plot(order, smooth, label=name.removesuffix(f"/{what}"))
+        axes.plot(order, smooth(values), label=name.removesuffix(f"/{what}"))
     axes.set(xlabel="step", ylabel=what, title=title)
     if names:
         axes.legend(fontsize=8)

@@ -86,18 +86,19 @@ def _explore(setup: RunSetup) -> None:
         seed=recipe.seed,
     )
     path.unlink(missing_ok=True)
-    kept = 0
+    played = kept = cases = 0
     with TrajectoryWriter(path, context.toolbox) as writer:
         for task in context.tasks:
-            cases = range(EXPLORATION_CASES, EXPLORATION_CASES + rules.cases)
-            mine = [locate_case(context.task, "train", index) for index in cases]
+            indices = range(EXPLORATION_CASES, EXPLORATION_CASES + rules.cases)
+            mine = [locate_case(context.task, "train", index) for index in indices]
+            positions = list(dict.fromkeys(position for part, position in mine if part is task))
             policy = ExploringPolicy(model, context, task, seed=recipe.seed)
             episodes = rollout(
                 policy,
                 task,
                 context.toolbox,
                 "train",
-                list(dict.fromkeys(position for part, position in mine if part is task)),
+                positions,
                 context.config,
                 seed=context.seed,
                 samples=rules.samples,
@@ -107,9 +108,10 @@ def _explore(setup: RunSetup) -> None:
                 executor=context.executor,
             )
             kept += sum(1 for _ in episodes)
-    played = rules.cases * rules.samples
+            cases += len(positions)
+            played += len(positions) * rules.samples
     setup.folder.log("exploration", {"step": 0, "played": played, "kept": kept})
-    setup.folder.print_progress(f"exploration: {kept} of {played} episodes on {rules.cases} cases are kept")
+    setup.folder.print_progress(f"exploration: {kept} of {played} episodes on {cases} cases are kept")
 
 
 def _exploration_file(setup: RunSetup) -> Path:

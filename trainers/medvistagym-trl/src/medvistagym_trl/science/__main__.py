@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a setting of it")
     run.add_argument("--seeds", type=_numbers, default=(0, 1, 2), help="seeds, such as 0,1,2")
     run.add_argument("--curve", type=_numbers, default=CURVE, help="numbers of trajectories; none for no curve")
-    run.add_argument("--jobs", type=int, default=2, help="seeds that are trained at once, one core each")
+    run.add_argument("--jobs", type=_positive, default=2, help="seeds that are trained at once, one core each")
     seed = commands.add_parser("seed", help="train what is missing of one seed")
     seed.add_argument("--run", type=Path, required=True)
     seed.add_argument("--seed", type=int, required=True)
@@ -53,20 +54,19 @@ def main(arguments: list[str] | None = None) -> int:
     tools = commands.add_parser("tools", help="draw what a run made of its tools")
     tools.add_argument("--run", type=Path, required=True, help="a run folder")
     tools.add_argument("--out", type=Path, default=Path("tools.png"))
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        if given.command == "tools":
-            plot_tool_use(given.run, given.out)
+        if options.command == "tools":
+            plot_tool_use(options.run, options.out)
             return 0
         configure_libraries()
-        if given.command == "seed":
-            run_seed(given.run, given.seed, given.curve, Registry.discover())
+        if options.command == "seed":
+            run_seed(options.run, options.seed, options.curve, Registry.discover())
             return 0
-        if given.command == "run":
-            changes = {name: yaml.safe_load(value) for name, _, value in (each.partition("=") for each in given.set)}
-            begin_study(given.run, load_recipe(given.recipe).with_overrides(changes))
-            run_seeds(given.run, given.seeds, given.curve, jobs=given.jobs)
-        _report(given.run)
+        if options.command == "run":
+            begin_study(options.run, load_recipe(options.recipe).with_overrides(_changes(options.set)))
+            run_seeds(options.run, options.seeds, options.curve, jobs=options.jobs)
+        _report(options.run)
     except (SelectionError, RecipeError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -79,6 +79,30 @@ def _report(folder: Path) -> None:
     if len([point for point in study.curve if point.trajectories]) > 1:
         plot_trajectory_counts(study, folder / "trajectory-counts.png")
     sys.stdout.write(format_study(study))
+
+
+def _changes(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings by name, of `NAME=VALUE` each, the value in YAML.
+
+    Raises:
+        RecipeError: One has no name, no value, or a value that is no YAML.
+    """
+    changes: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise RecipeError(f"--set takes NAME=VALUE such as grpo.steps=50, not {text!r}")
+        try:
+            changes[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {name}: {value!r} is no YAML: {' '.join(str(error).split())}") from None
+    return changes
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"is at least 1, not {number}")
+    return number
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +13,7 @@ from medvistagym_core.rollouts import ExpertPolicy, rollout
 from medvistagym_core.tools import Toolbox, ToolboxLock
 from medvistagym_core.trajectories import TrajectoryWriter
 from medvistagym_trl._recipe import Recipe
-from medvistagym_trl.rollout import make_rollout_context
+from medvistagym_trl.rollout import RolloutContext, make_rollout_context
 from medvistagym_trl.run import RunFolder, load_trained_policy
 from medvistagym_trl.stages import decoding_label
 
@@ -46,49 +48,55 @@ def play_controls(folder: RunFolder, task: Task, registry: Registry) -> None:
     recipe, toolbox = folder.recipe, folder.toolbox
     temperature = recipe.grpo.temperature
     label = decoding_label(temperature).replace(" ", "")
+    with _measured_context(recipe, task, toolbox, registry) as context:
+        cases = context.count(task, recipe.evaluation.n)
     plays = {f"without-{name}": (folder.path, [other for other in toolbox if other != name]) for name in toolbox}
     if "no_tools" in recipe.comparison.policies:
         plays["handed"] = (folder.path / "checkpoints" / "no_tools", list(toolbox))
     for stem, (checkpoint, names) in plays.items():
         path = folder.path / "trajectories" / f"control-{stem}-{label}.jsonl"
-        if not _is_whole(path, recipe):
+        if not _is_whole(path, cases):
             rest = registry.toolbox(names)
             policy, _ = load_trained_policy(registry, checkpoint, task, rest, temperature=temperature, seed=recipe.seed)
-            _play(policy, recipe, task, rest, registry, path)
+            with _measured_context(recipe, task, rest, registry) as context:
+                _play(policy, recipe, context, cases, path)
     path = folder.path / "trajectories" / f"control-expert-{label}.jsonl"
-    if isinstance(task, HasExpert) and not _is_whole(path, recipe):
+    if isinstance(task, HasExpert) and not _is_whole(path, cases):
         # It may look at more places than a policy has calls for, so that it shows what the tools can tell.
         rules = recipe.with_overrides({"episode.max_calls": EXPERT_CALLS})
-        _play(ExpertPolicy(task, seed=recipe.seed), rules, task, toolbox, registry, path)
+        with _measured_context(rules, task, toolbox, registry) as context:
+            _play(ExpertPolicy(task, seed=recipe.seed), rules, context, cases, path)
 
 
-def _is_whole(path: Path, recipe: Recipe) -> bool:
-    """Whether a file holds as many episodes as the evaluation has cases: one that was cut short is played again."""
+def _is_whole(path: Path, cases: int) -> bool:
+    """Whether a file holds as many episodes as there are cases: one that was cut short is played again."""
     if not path.is_file():
         return False
     with path.open("rb") as lines:
-        return sum(1 for _ in lines) >= recipe.evaluation.n
+        return sum(1 for _ in lines) >= cases
 
 
-def _play(policy: Policy, recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry, path: Path) -> None:
-    made = make_rollout_context(recipe, task, toolbox, registry)
-    context = made.as_measured(recipe.evaluation.split)
+@contextlib.contextmanager
+def _measured_context(recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry) -> Iterator[RolloutContext]:
+    """The rules that a recipe measures with, on its split; their executors are closed in the end."""
+    context = make_rollout_context(recipe, task, toolbox, registry)
+    with contextlib.closing(context), contextlib.closing(context.as_measured(recipe.evaluation.split)) as measured:
+        yield measured
+
+
+def _play(policy: Policy, recipe: Recipe, context: RolloutContext, cases: int, path: Path) -> None:
     path.unlink(missing_ok=True)
-    try:
-        with TrajectoryWriter(path, toolbox) as writer:
-            for _ in rollout(
-                policy,
-                task,
-                toolbox,
-                context.split,
-                range(context.count(task, recipe.evaluation.n)),
-                context.config,
-                seed=context.seed,
-                batch=recipe.evaluation.batch,
-                writer=writer,
-                executor=context.executor,
-            ):
-                pass
-    finally:
-        context.close()
-        made.close()
+    with TrajectoryWriter(path, context.toolbox) as writer:
+        for _ in rollout(
+            policy,
+            context.task,
+            context.toolbox,
+            context.split,
+            range(cases),
+            context.config,
+            seed=context.seed,
+            batch=recipe.evaluation.batch,
+            writer=writer,
+            executor=context.executor,
+        ):
+            pass

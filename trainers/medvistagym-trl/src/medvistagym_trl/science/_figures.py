@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from medvistagym_trl._figures import new_figure, save_figure, smooth
 from medvistagym_trl.science._report import FINAL, Study
 from medvistagym_trl.science._statistics import Share, families_of
 from medvistagym_trl.science._study import StudyError
 
 _DPI: Final = 150
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9742b", "#8a8f98"
-_MEAN_OVER: Final = 5
-"""Steps that a point of a training curve is the mean of."""
 
 
 def plot_policies(study: Study, path: Path) -> None:
@@ -29,14 +28,14 @@ def plot_policies(study: Study, path: Path) -> None:
     with mpl.rc_context({"font.size": 13}):
         titles = [title for title in study.titles if study.share(title) is not None]
         families = families_of([study.policies[FINAL, study.decodings[0]]])
-        figure = _figure((9, 0.46 * (len(titles) + len(families)) + 2.4))
+        figure = new_figure((9, 0.46 * (len(titles) + len(families)) + 2.4))
         top, bottom = figure.subplots(2, 1, height_ratios=[len(titles), len(families) + 1], sharex=True)
         _bars(top, {title: _some(study.share(title)) for title in titles}, strong=FINAL)
         top.set_title(f"{study.recipe.task}, held-out studies, {study.decodings[0]}")
         _bars(bottom, {family: _some(study.share(FINAL, family)) for family in families}, strong=None)
         bottom.set_title(f"{FINAL}, by family")
         bottom.set_xlabel(f"right answers, %; lines: 95 %{'; dots: seeds' if len(study.seeds) > 1 else ''}")
-        _save(figure, path)
+        save_figure(figure, path, _DPI)
 
 
 def plot_trajectory_counts(study: Study, path: Path) -> None:
@@ -55,7 +54,7 @@ def plot_trajectory_counts(study: Study, path: Path) -> None:
     if len(points) < 2:
         raise StudyError("the curve needs two finished trainings with different numbers of trajectories (--curve)")
     with mpl.rc_context({"font.size": 13}):
-        figure = _figure((8, 5))
+        figure = new_figure((8, 5))
         axes = figure.subplots()
         sizes = [point.trajectories for point in points]
         for label, colour, shares in (
@@ -63,10 +62,10 @@ def plot_trajectory_counts(study: Study, path: Path) -> None:
             ("SFT", _ORANGE, [point.sft for point in points]),
         ):
             drawn = [(size, share) for size, share in zip(sizes, shares, strict=True) if share is not None]
-            places, found = [size for size, _ in drawn], [share for _, share in drawn]
-            middle = [100 * share.accuracy for share in found]
-            down = [100 * (share.accuracy - share.low) for share in found]
-            up = [100 * (share.high - share.accuracy) for share in found]
+            places, reached = [size for size, _ in drawn], [share for _, share in drawn]
+            middle = [100 * share.accuracy for share in reached]
+            down = [100 * (share.accuracy - share.low) for share in reached]
+            up = [100 * (share.high - share.accuracy) for share in reached]
             axes.errorbar(places, middle, yerr=[down, up], marker="o", capsize=4, color=colour, label=label)
         axes.set_xscale("log", base=2)
         axes.set_xticks(sizes, [f"{size:.0f}" for size in sizes])
@@ -75,7 +74,7 @@ def plot_trajectory_counts(study: Study, path: Path) -> None:
         axes.set_title(f"{study.recipe.task}, held-out studies, {study.decodings[0]}")
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right")
-        _save(figure, path)
+        save_figure(figure, path, _DPI)
 
 
 def plot_tool_use(run: Path, path: Path, *, phase: str = "grpo") -> None:
@@ -97,13 +96,13 @@ def plot_tool_use(run: Path, path: Path, *, phase: str = "grpo") -> None:
     if not steps:
         raise StudyError(f"{run} has no steps of {phase} in its metrics.jsonl")
     with mpl.rc_context({"font.size": 13}):
-        figure = _figure((8, 8))
+        figure = new_figure((8, 8))
         top, bottom = figure.subplots(2, 1, sharex=True)
         _curves(top, steps, lambda name: name.removesuffix("/accuracy") if name.endswith("/accuracy") else None, 100)
         top.set(ylim=(0, 102), ylabel="right answers, %", title="by family, sampled while learning")
         _curves(bottom, steps, lambda name: name.removeprefix("tool/") if name.startswith("tool/") else None, 1)
         bottom.set(ylim=(0, None), xlabel=f"step of {phase}", ylabel="calls a question", title="by tool")
-        _save(figure, path)
+        save_figure(figure, path, _DPI)
 
 
 def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], label: Any, factor: float) -> None:
@@ -111,9 +110,7 @@ def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], label: Any, facto
     names = sorted({name for line in steps.values() for name in line if label(name)})
     for name in names:
         values = [factor * float(steps[step].get(name, 0.0)) for step in order]
-        starts = [max(0, at - _MEAN_OVER + 1) for at in range(len(values))]
-        smooth = [sum(values[start : at + 1]) / (at + 1 - start) for at, start in enumerate(starts)]
-        axes.plot(order, smooth, label=label(name), linewidth=2)
+        axes.plot(order, smooth(values), label=label(name), linewidth=2)
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
@@ -139,18 +136,3 @@ def _some(share: Share | None) -> Share:
     if share is None:
         raise StudyError("a policy of the table was not played")
     return share
-
-
-def _figure(size: tuple[float, float]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: Path) -> None:
-    part = path.with_name(f".{path.name}")
-    figure.savefig(part, format="png", dpi=_DPI)
-    part.replace(path)

@@ -27,7 +27,7 @@ class Episode:
     Attributes:
         family: Kind of question.
         correct: Whether the answer was right.
-        abstained: Whether it said that it cannot tell.
+        abstained: Whether the answer was "cannot tell".
         calls: Tool calls that could be read, failed ones included.
         malformed: Turns that could not be read as an action.
     """

@@ -34,24 +34,19 @@ class StudyError(SelectionError):
     """A study that cannot be begun, gone on with or drawn; the sentence says why."""
 
 
-def begin_study(folder: Path, recipe: Recipe) -> Recipe:
+def begin_study(folder: Path, recipe: Recipe) -> None:
     """Make a study's folder, or go on with it.
-
-    Returns:
-        The recipe that counts: of a study that is there already, its own.
 
     Raises:
         StudyError: The folder's study has another recipe.
     """
     path = folder / RECIPE
     if path.is_file():
-        there = load_recipe(path)
-        if there != recipe:
+        if load_recipe(path) != recipe:
             raise StudyError(f"{folder} holds a study of another recipe; name another folder with --run")
-        return there
+        return
     folder.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, dump_recipe(recipe))
-    return recipe
 
 
 def study_recipe(folder: Path) -> Recipe:
@@ -86,7 +81,7 @@ def run_seeds(folder: Path, seeds: Sequence[int], curve: Sequence[int], *, jobs:
         codes = dict(zip(seeds, pool.map(run, seeds), strict=True))
     failed = [seed for seed, code in codes.items() if code]
     if failed:
-        raise StudyError(f"seed {failed[0]} of {folder} failed; what it said stands above; the same command goes on")
+        raise StudyError(f"seed {failed[0]} of {folder} failed; its messages stand above; the same command goes on")
 
 
 def run_seed(folder: Path, seed: int, curve: Iterable[int], registry: Registry) -> None:

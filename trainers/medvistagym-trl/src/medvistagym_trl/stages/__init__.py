@@ -25,7 +25,7 @@ from medvistagym_trl.stages._sft import train_sft
 from medvistagym_trl.stages._token_budget import TokenBudget, measure_tokens
 from medvistagym_trl.stages._trl_config import check_trl_settings, make_grpo_config, make_sft_config
 from medvistagym_trl.stages._untrained_model import build_untrained_model
-from medvistagym_trl.stages._vllm import TOOL_CALL_PARSERS, bound_engine, check_vllm
+from medvistagym_trl.stages._vllm import TOOL_CALL_PARSERS, bound_engine, check_vllm, vllm_mode
 
 __all__ = [
     "TOOL_CALL_PARSERS",
@@ -60,5 +60,6 @@ __all__ = [
     "train_grpo",
     "train_perception",
     "train_sft",
+    "vllm_mode",
     "whole_checkpoints",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from trl.models.utils import disable_gradient_checkpointing
@@ -20,20 +20,7 @@ from medvistagym_trl.stages._logprob_parity import (
     weights_fingerprint,
 )
 from medvistagym_trl.stages._parity import ROW_KEY, BatchParity, ParityError, ParityMismatch
-
-_FORWARD_FIELDS: Final = (
-    "pixel_values",
-    "image_grid_thw",
-    "num_images",
-    "pixel_attention_mask",
-    "image_position_ids",
-    "spatial_shapes",
-    "num_tiles",
-    "image_sizes",
-    "token_type_ids",
-    "mm_token_type_ids",
-)
-"""Entries of a batch that a forward pass takes beside tokens and masks."""
+from medvistagym_trl.stages._vision_fields import VISION_FIELDS
 
 
 class CertifiedTrainer(ImageFieldsTrainer):
@@ -165,7 +152,7 @@ class CertifiedTrainer(ImageFieldsTrainer):
         """Log-probabilities of the completions of a batch, computed as for the loss."""
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
         attention = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-        fields = {name: output[name] for name in _FORWARD_FIELDS if output.get(name) is not None}
+        fields = {name: output[name] for name in VISION_FIELDS if output.get(name) is not None}
         checkpointing = self.args.gradient_checkpointing_kwargs
         with torch.no_grad(), disable_gradient_checkpointing(self.model, checkpointing):
             logprobs: torch.Tensor = self._get_per_token_logps_and_entropies(

@@ -29,9 +29,11 @@ from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._trl_config import make_grpo_config
+from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
 
-_VISION_FIELDS = ("pixel_values", "image_grid_thw", "pixel_attention_mask", "image_sizes")
+_REWARD_ROUNDING = 1e-6
+"""Rewards that differ by no more are equal: sums of the same terms in another order, in float32."""
 
 
 class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
@@ -50,6 +52,7 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
         self._tool_calls: BatchedToolCalls | None = None
         self._generation_seconds: list[float] = []
         self._tool_seconds, self._written_tokens = 0.0, 0
+        self._rewards: Any = None
         super().__init__(*args, **kwargs)
         self._env_tools = {
             name: [getattr(tool, "__json_schema__", tool) for tool in tools] for name, tools in self._env_tools.items()
@@ -93,11 +96,16 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
             self._metrics["train"][name].append(float(value))
         return made
 
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
+        self._rewards = super()._calculate_rewards(*args, **kwargs)
+        return self._rewards
+
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         output = super()._generate_and_score_completions(inputs)
         if self.drops_zero_variance:
             group: Any = self.num_generations
-            _drop_equal_groups(output, group, self.accelerator.gather)
+            first = self.accelerator.process_index * len(output["advantages"])
+            _drop_equal_groups(output, _differs_in_group(self._rewards, group), first, self.accelerator.gather)
         return output
 
     def _write_turns(self, *args: Any, **kwargs: Any) -> Any:
@@ -132,19 +140,41 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
         ids, images, fields = super()._tokenize_prompts(prompts)
         tensors = {
             key: torch.as_tensor(np.asarray(value))
-            if key in _VISION_FIELDS and not isinstance(value, torch.Tensor)
+            if key in PIXEL_FIELDS and not isinstance(value, torch.Tensor)
             else value
             for key, value in fields.items()
         }
         return ids, images, tensors
 
 
-def _drop_equal_groups(output: dict[str, Any], group: int, gather: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    """Take the tokens of groups without a difference in reward out of the loss, and out of what its mean is over."""
-    advantages = output["advantages"]
-    if len(advantages) % group:
-        return  # this rank holds parts of groups, and cannot tell
-    differs = (advantages.view(-1, group) != 0).any(1).repeat_interleave(group)
+def _differs_in_group(rewards: torch.Tensor, group: int) -> torch.Tensor:
+    """Whether the rewards of each row's group differ, bool (rows,).
+
+    Rewards are compared, not advantages: the mean of equal rewards is rounded, so that their advantages need not be 0.
+
+    Args:
+        rewards: Of all processes, float (rows, reward functions), NaN where a row does not count; groups follow each other.
+        group: Rows of a group.
+    """
+    grouped = rewards.view(-1, group, rewards.shape[1])
+    counts = ~grouped.isnan()
+    largest = grouped.where(counts, -torch.inf).amax(1)
+    smallest = grouped.where(counts, torch.inf).amin(1)
+    return (largest - smallest > _REWARD_ROUNDING).any(1).repeat_interleave(group)
+
+
+def _drop_equal_groups(
+    output: dict[str, Any], differs: torch.Tensor, first: int, gather: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Take the tokens of groups without a difference in reward out of the loss, and out of what its mean is over.
+
+    Args:
+        output: The batch of this process; changed.
+        differs: Of each row of all processes, whether the rewards of its group differ.
+        first: This process's first row among them.
+        gather: Gathers a tensor of all processes.
+    """
+    differs = differs[first : first + len(output["advantages"])]
     name = "tool_mask" if output.get("tool_mask") is not None else "completion_mask"
     output[name] = output[name] * differs[:, None].to(output[name].dtype)
     counted = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
@@ -296,6 +326,9 @@ def train_grpo(
     trainer.remove_callback(PrinterCallback)
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_no_unscored_row)
     whole = whole_checkpoints(folder)
-    with bias_logits(model.model, model.suppressed_tokens) if trainer.use_vllm else nullcontext():
+    # Sharding replaces the parameters of the head after this point: the bias would stay whole, and the head's would not.
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    biased = trainer.use_vllm and not sharded
+    with bias_logits(model.model, model.suppressed_tokens) if biased else nullcontext():
         train_interruptibly(trainer, str(whole[-1]) if whole else None)
     return trainer

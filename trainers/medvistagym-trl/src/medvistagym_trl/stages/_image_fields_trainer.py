@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import PIL.Image
 import torch
 
 from medvistagym_trl.model import ImageFields
+from medvistagym_trl.stages._vision_fields import VISION_FIELDS
 
 Rows = Sequence[Sequence[PIL.Image.Image] | None]
-_VISION_FIELDS: Final = (
-    "pixel_values",
-    "image_grid_thw",
-    "image_position_ids",
-    "spatial_shapes",
-    "pixel_attention_mask",
-    "image_sizes",
-    "token_type_ids",
-    "mm_token_type_ids",
-    "num_images",
-    "num_tiles",
-)
 
 
 class ImageFieldsTrainer:
@@ -47,12 +36,12 @@ class ImageFieldsTrainer:
             return fields
         if not images or not any(images):
             return {}
-        made = self.image_fields.make([image for row in images for image in row or ()])
+        turn = self.image_fields.make([image for row in images for image in row or ()])
         if self.image_fields.has_token_types:  # lists, so that TRL pads them as it pads the tokens
-            made["mm_token_type_ids"] = [
+            turn["mm_token_type_ids"] = [
                 self.image_fields.token_types(torch.tensor(ids)).tolist() for ids in prompt_ids
             ]
-        return made
+        return turn
 
     def _generate_single_turn(self: Any, prompt_ids: Any, images: Any, fields: Any, *args: Any, **kwargs: Any) -> Any:
         if self.image_fields is not None:
@@ -60,9 +49,9 @@ class ImageFieldsTrainer:
         return super()._generate_single_turn(prompt_ids, images, fields, *args, **kwargs)  # type: ignore[misc]
 
     def _generate(self: Any, prompts: Any) -> Any:
-        made = super()._generate(prompts)  # type: ignore[misc]
-        self._row_images = made[6]
-        return made
+        generated = super()._generate(prompts)  # type: ignore[misc]
+        self._row_images = generated[6]
+        return generated
 
     def _generate_and_score_completions(self: Any, inputs: Any) -> Any:
         self._is_scoring = True
@@ -73,12 +62,12 @@ class ImageFieldsTrainer:
         if self.image_fields is None:
             return output
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
-        kept = {name: value for name, value in output.items() if name not in _VISION_FIELDS}
+        kept = {name: value for name, value in output.items() if name not in VISION_FIELDS}
         return {**kept, **self._batch_fields(ids)}
 
     def _get_per_token_logps_and_entropies(self: Any, model: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
         if self.image_fields is not None and self._is_scoring:
-            kept = {name: value for name, value in kwargs.items() if name not in _VISION_FIELDS}
+            kept = {name: value for name, value in kwargs.items() if name not in VISION_FIELDS}
             kwargs = {**kept, **self._batch_fields(input_ids)}
         return super()._get_per_token_logps_and_entropies(model, input_ids, *args, **kwargs)  # type: ignore[misc]
 
@@ -87,13 +76,13 @@ class ImageFieldsTrainer:
         rows, fields = self._row_images, self.image_fields
         if not rows or not any(rows):
             return {}
-        made: dict[str, Any] = {
+        batch: dict[str, Any] = {
             name: value.to(ids.device)
             for name, value in fields.make([image for row in rows for image in row or ()]).items()
         }
-        made["num_images"] = [len(row or ()) for row in rows]
-        if "image_position_ids" not in made:
-            made["num_tiles"] = [sum(fields.counts(row or ())) for row in rows]
+        batch["num_images"] = [len(row or ()) for row in rows]
+        if "image_position_ids" not in batch:
+            batch["num_tiles"] = [sum(fields.counts(row or ())) for row in rows]
         if fields.has_token_types:
-            made["mm_token_type_ids"] = fields.token_types(ids)
-        return made
+            batch["mm_token_type_ids"] = fields.token_types(ids)
+        return batch

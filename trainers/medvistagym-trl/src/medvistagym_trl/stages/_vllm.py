@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import requests
 import torch
-from torch.distributed.tensor import DTensor
 
 from medvistagym_trl._recipe import Recipe, RecipeError
 
 _BIAS: Final = -100.0
 """Added to the logits of tokens that stand for images; vLLM takes from -100 to 100."""
 _OK: Final = 200
+_TIMEOUT_S: Final = 60.0
+"""Most seconds until a server has dropped its image features; it only clears a table."""
 TOOL_CALL_PARSERS: Final[Mapping[str, str]] = {
     "qwen2_vl": "hermes",
     "qwen2_5_vl": "hermes",
@@ -30,6 +32,12 @@ TOOL_CALL_PARSERS: Final[Mapping[str, str]] = {
     "qwen3_5": "qwen3_coder",
 }
 """What `vllm serve --tool-call-parser` is given for a family, whose calls it then reads."""
+
+
+def vllm_mode(recipe: Recipe) -> str | None:
+    """Where the engine of a recipe runs, `colocate` (TRL's default) or `server`; None where transformers samples."""
+    grpo = recipe.trl.grpo
+    return str(grpo.get("vllm_mode", "colocate")) if grpo.get("use_vllm") else None
 
 
 def generation_settings(tokens: Sequence[int], recipe: Recipe) -> dict[str, Any]:
@@ -48,8 +56,7 @@ def bound_engine(recipe: Recipe, conversation: Callable[[], int]) -> Recipe:
         recipe: The recipe.
         conversation: Counts the tokens of the longest conversation; called where it is needed.
     """
-    grpo = recipe.trl.grpo
-    if not grpo.get("use_vllm") or grpo.get("vllm_mode") != "colocate" or "vllm_max_model_length" in grpo:
+    if vllm_mode(recipe) != "colocate" or "vllm_max_model_length" in recipe.trl.grpo:
         return recipe
     return recipe.with_overrides({"trl.grpo.vllm_max_model_length": conversation()})
 
@@ -72,10 +79,10 @@ def bias_logits(model: Any, tokens: Sequence[int]) -> Iterator[None]:
     """Let a model compute the logits that the engine samples from: those of some tokens lowered by the engine's bias.
 
     TRL reads weight and bias of the head and does not call it, so the bias stands where a head keeps its own; it is neither
-    trained, saved nor handed to the engine. A head that has a bias, or whose weight is sharded, is left as it is.
+    trained, saved nor handed to the engine. A head that has a bias is left as it is. Not for weights that are sharded.
     """
     head = model.get_output_embeddings()
-    if head.bias is not None or isinstance(head.weight, DTensor):
+    if head.bias is not None:
         yield
         return
     bias = torch.zeros(len(head.weight), dtype=head.weight.dtype, device=head.weight.device)
@@ -117,9 +124,16 @@ class VllmTrainer:
             engine.llm.llm_engine.reset_encoder_cache()
         elif self.accelerator.is_main_process:
             client = engine.vllm_client
-            answer = client.session.post(f"{client.base_url}/reset_encoder_cache")
+            try:
+                answer = client.session.post(f"{client.base_url}/reset_encoder_cache", timeout=_TIMEOUT_S)
+            except requests.RequestException as error:
+                raise _features_kept(client.base_url, str(error)) from error
             if answer.status_code != _OK:
-                raise RuntimeError(
-                    f"the vLLM server at {client.base_url} does not drop its image features ({answer.status_code}), which are "
-                    "those of earlier weights: start it with VLLM_SERVER_DEV_MODE=1, as `medvistagym train --dry-run` says"
-                )
+                raise _features_kept(client.base_url, f"HTTP {answer.status_code}")
+
+
+def _features_kept(url: str, reason: str) -> RuntimeError:
+    return RuntimeError(
+        f"the vLLM server at {url} does not drop its image features ({reason}), which are those of earlier weights: start it "
+        "with VLLM_SERVER_DEV_MODE=1, as `medvistagym train --dry-run` says"
+    )
