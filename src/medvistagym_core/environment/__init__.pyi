@@ -30,6 +30,7 @@ from ._step import Step as Step
 from ._step_episodes import step_episodes as step_episodes
 from ._task import Answer as Answer
 from ._task import Case as Case
+from ._task import MissingDataError as MissingDataError
 from ._task import Task as Task
 from .questions import QuestionTask as QuestionTask
 from .questions import TableArguments as TableArguments

@@ -76,6 +76,10 @@ class Case:
     reference: TaskReference | None = None
 
 
+class MissingDataError(ValueError):
+    """The data of a task are not on this machine; the sentence says how to get them."""
+
+
 @runtime_checkable
 class Task(Protocol):
     """A source of cases. Everything is deterministic in `(split, index, seed)`."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.environment import Answer, Case, Episode, EpisodeConfig, EpisodeOutcome
+from medvistagym_core.environment import Answer, Case, Episode, EpisodeConfig, EpisodeOutcome, MissingDataError
 from medvistagym_core.environment.grading import Grade, grade, with_builtin_graders
 from medvistagym_core.plugins import Registry
 from medvistagym_core.protocol import Turn
@@ -69,6 +69,8 @@ def contract_check(kind: str, name: str, thing: Any, offer: LoadedPlugin, say: S
     }
     try:
         return checks[kind]()
+    except MissingDataError as error:
+        return Finding("SKIP", " ".join(str(error).split())[:300])
     except (Exception, SystemExit) as error:  # noqa: BLE001 the author's code, in a place that may not raise
         return Finding("FAIL", f"it raises {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
@@ -94,6 +96,8 @@ def check_task(task: Any, graders: Mapping[str, Grader]) -> Finding:
         for index in _INDICES:
             try:
                 first, again = task.case(split, index, 0), task.case(split, index, 0)
+            except MissingDataError:
+                raise
             except (IndexError, ValueError) as error:
                 if index == 0:
                     faults.append(f"the first case of {split} cannot be had: {type(error).__name__}: {error}")

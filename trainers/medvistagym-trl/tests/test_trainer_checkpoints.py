@@ -250,6 +250,8 @@ def test_the_papers_recipe_runs_to_its_end(
     path = make_checkpoint("qwen3_vl", "qwen3_vl", dtype=torch.bfloat16)
     results = TrlTrainer().train(registry, run=run, recipe="paper", changes=smoke, model=path)
     assert {row.policy for row in results.rows} == {"tools without training", "SFT", "SFT + GRPO"}
-    assert {line["phase"] for line in map(json.loads, (run / "metrics.jsonl").open())} == {"sft", "grpo", "grpo_tail"}
+    assert {line["phase"] for line in map(json.loads, (run / "metrics.jsonl").open())} == {
+        "sft-data", "sft", "grpo", "grpo_tail",
+    }  # fmt: skip
     assert "tail curriculum: 4 of 4 cases" in capsys.readouterr().err
     assert (run / "checkpoints" / "grpo_tail" / "model.safetensors").is_file()

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from medvistagym_core.environment import MissingDataError
 from medvistagym_core.imaging import Image, Window
 from medvistagym_realsmoke._draft import Draft, Family, choice, grid_box, number
 
@@ -60,14 +61,14 @@ def find_package(name: str) -> Path:
     """The archive of a package, by how its file's name begins.
 
     Raises:
-        ValueError: It is in none of the folders; the sentence says how to get it.
+        MissingDataError: It is in none of the folders; the sentence says how to get it.
     """
     for folder in package_folders():
         for file in sorted(folder.glob(f"{name}*")) if folder.is_dir() else ():
             if file.is_file():
                 return file
     looked = ", ".join(map(str, package_folders()))
-    raise ValueError(f"{name} is not in {looked}; get it with: {DOWNLOAD} and set {FOLDER_VARIABLE}=FOLDER")
+    raise MissingDataError(f"{name} is not in {looked}; get it with: {DOWNLOAD} and set {FOLDER_VARIABLE}=FOLDER")
 
 
 @functools.cache

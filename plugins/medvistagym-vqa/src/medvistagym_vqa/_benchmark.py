@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medvistagym_core.environment import QuestionTask
+from medvistagym_core.environment import MissingDataError, QuestionTask
 from medvistagym_core.environment.questions import Origin, Question, QuestionTable
 from medvistagym_vqa._data_folder import DATA_VARIABLE, DataFolder, candidate_folders
 
@@ -100,7 +100,8 @@ class Benchmark:
         """Find the files, and read them in the first format that they are in.
 
         Raises:
-            ValueError: They are not there, in no known format, or broken; a sentence says which.
+            MissingDataError: They are not there.
+            ValueError: They are in no known format, or broken; a sentence says which.
         """
         looked: list[Path] = []
         for folder in candidate_folders(arguments.path, self.keys):
@@ -114,7 +115,7 @@ class Benchmark:
             raise ValueError(
                 f"{self.title} was looked for in {names} and is not there in any form that is known ({self.download})"
             )
-        raise ValueError(
+        raise MissingDataError(
             f"{self.title} is not on this machine: name its folder with --task-arg path=FOLDER, or put it into a folder of its "
             f"name in ${DATA_VARIABLE}; {self.download}"
         )

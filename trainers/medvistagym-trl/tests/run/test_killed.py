@@ -87,7 +87,10 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 def metrics(run: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if not key.endswith(_NOT_SAME)} for line in lines]
+    return [
+        {key: value for key, value in line.items() if not (key.endswith(_NOT_SAME) or key.startswith("seconds/"))}
+        for line in lines
+    ]
 
 
 def same_run(run: Path, whole: Path) -> None:
