@@ -109,7 +109,7 @@ def test_many_more_data_sets_do_too(seeds: Path, tmp_path: Path) -> None:
 @pytest.mark.attack
 def test_files_that_reach_every_line_do_too(seeds: Path, tmp_path: Path) -> None:
     """As many as ATTACK_MUTATIONS says, each made from one that reached lines that none before it had."""
-    count = int(os.environ.get("ATTACK_MUTATIONS", "50000"))
+    count = int(os.environ.get("ATTACK_MUTATIONS", "100000"))
     small = tmp_path / "small"
     small.mkdir()
     for path in seeds.iterdir():
