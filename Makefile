@@ -109,7 +109,7 @@ docs: $(INSTALLED)
 
 # Every distribution as sdist and wheel, into dist/; each wheel is built from its sdist, so that both are whole. What builds them has an
 # environment of its own, so that tools can be installed without torch.
-# `pip install --find-links dist 'medvistagym-core[tools]'` then installs by name.
+# docs/install.md installs by name from there.
 DIST_VENV ?= build/dist-venv
 $(DIST_VENV)/.installed: constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: none of python3.11, python3 is." >&2; exit 1; }

@@ -209,8 +209,10 @@ class Place:
             name for one in requirements for name, _ in needs(Requirement(one).name, frozenset(Requirement(one).extras))
         }
         ours = (ours | {Requirement(one).name for one in requirements}) & PROJECTS.keys()
-        self.run("python", *pip, "--no-index", "--no-deps", "--find-links", archives, *sorted(ours))
-        self.run("python", *pip, "--find-links", archives, "--constraint", ROOT / "constraints.txt", *requirements)
+        wheels = [wheel for name in sorted(ours) for wheel in archives.glob(f"{name.replace('-', '_')}-*.whl")]
+        assert len(wheels) == len(ours), f"{archives} holds {wheels}, one wheel each of {sorted(ours)} is needed"
+        self.run("python", *pip, "--no-deps", *wheels)
+        self.run("python", *pip, "--constraint", ROOT / "constraints.txt", *requirements)
         self.run("python", "-m", "pip", "--disable-pip-version-check", "check")
 
     def installed(self) -> set[str]:

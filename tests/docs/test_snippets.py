@@ -111,9 +111,9 @@ def test_python(files, monkeypatch, capsys):
     assert names["from_sitk"].unit == "HU"
 
 
-@pytest.mark.slow
-def test_shell(files, endpoint, tmp_path):
-    text = "\n".join(blocks("shell.md", "sh")).replace("http://127.0.0.1:8000/v1", endpoint)
+def run_shell_blocks(page, files, endpoint, tmp_path):
+    """Run the shell commands of a page in a copy of the files; the folder, and what they printed."""
+    text = "\n".join(blocks(page, "sh")).replace("http://127.0.0.1:8000/v1", endpoint)
     folder = tmp_path / "work"
     shutil.copytree(files, folder)
     environment = {**os.environ, "PATH": f"{program_folder(tmp_path)}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
@@ -122,6 +122,12 @@ def test_shell(files, endpoint, tmp_path):
         ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert ran.returncode == 0, ran.stderr
+    return folder, ran
+
+
+@pytest.mark.slow
+def test_shell(files, endpoint, tmp_path):
+    folder, ran = run_shell_blocks("shell.md", files, endpoint, tmp_path)
     for name in ("corner.png", "lung.png", "ct.nrrd", "ct.dcm", "part.png", "sheet.png", "marked.png"):
         assert (folder / name).is_file()
     assert "zoom(image=0, box=[0, 0, 500, 500]): image 1" in ran.stderr
@@ -133,15 +139,7 @@ def test_shell(files, endpoint, tmp_path):
 
 @pytest.mark.slow
 def test_tutorials(files, endpoint, tmp_path):
-    text = "\n".join(blocks("tutorials.md", "sh")).replace("http://127.0.0.1:8000/v1", endpoint)
-    folder = tmp_path / "work"
-    shutil.copytree(files, folder)
-    environment = {**os.environ, "PATH": f"{program_folder(tmp_path)}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
-    script = f"set -euo pipefail\n{text}"
-    ran = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
-    )
-    assert ran.returncode == 0, ran.stderr
+    folder, ran = run_shell_blocks("tutorials.md", files, endpoint, tmp_path)
     assert "\nyes\n" in ran.stdout
     assert all("zoom" in (folder / name).read_text("utf-8") for name in ("answer.html", "mine.html"))
     with PIL.Image.open(folder / "first-look.png") as picture:

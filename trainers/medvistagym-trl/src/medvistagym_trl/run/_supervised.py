@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from medvistagym_core.environment import HasPerceptionItems
+from medvistagym_core.environment import HasPerceptionItems, Task
 from medvistagym_core.rollouts import rollout
 from medvistagym_core.trajectories import Trajectory, TrajectoryWriter
 from medvistagym_trl._ranks import on_first_rank
@@ -89,9 +89,7 @@ def _explore(setup: RunSetup) -> None:
     played = kept = cases = 0
     with TrajectoryWriter(path, context.toolbox) as writer:
         for task in context.tasks:
-            indices = range(EXPLORATION_CASES, EXPLORATION_CASES + rules.cases)
-            mine = [locate_case(context.task, "train", index) for index in indices]
-            positions = list(dict.fromkeys(position for part, position in mine if part is task))
+            positions = _training_positions(context, task, EXPLORATION_CASES, rules.cases)
             policy = ExploringPolicy(model, context, task, seed=recipe.seed)
             episodes = rollout(
                 policy,
@@ -149,6 +147,12 @@ def run_self_sampling(setup: RunSetup, number: int, before: str) -> None:
     _train_on_data(setup, phase, model, data, rules.steps)
 
 
+def _training_positions(context: RolloutContext, task: Task, first: int, count: int) -> list[int]:
+    """Where the training cases from `first` on of a mixture of tasks lie in one of them, each once."""
+    located = [locate_case(context.task, "train", index) for index in range(first, first + count)]
+    return list(dict.fromkeys(position for part, position in located if part is task))
+
+
 def _play(setup: RunSetup, number: int, phase: str, model: LoadedModel, path: Path) -> None:
     """Let the policy play the training cases of a round, into a trajectory file."""
     context, rules = setup.context, setup.recipe.sft.self_sampling
@@ -164,8 +168,7 @@ def _play(setup: RunSetup, number: int, phase: str, model: LoadedModel, path: Pa
     first = SELF_SAMPLING_CASES + (number - 1) * rules.cases
     with TrajectoryWriter(path, context.toolbox) as writer:
         for task in context.tasks:
-            mine = [locate_case(context.task, "train", index) for index in range(first, first + rules.cases)]
-            positions = list(dict.fromkeys(position for part, position in mine if part is task))
+            positions = _training_positions(context, task, first, rules.cases)
             episodes = rollout(
                 policy,
                 task,
