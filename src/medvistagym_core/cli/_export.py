@@ -41,7 +41,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from medvistagym_core.cli._export_packages import PACKAGES, ExportedTask, module_name
+    from medvistagym_core.cli._export_packages import PACKAGES, module_name
+    from medvistagym_core.cli._exported_task import ExportedTask
     from medvistagym_core.environment import HasSize
 
     registry = load_registry(options)
