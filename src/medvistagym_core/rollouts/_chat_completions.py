@@ -29,6 +29,8 @@ MAX_RESPONSE_BYTES: Final = 16 * 2**20
 MAX_BACKOFF_S: Final = 120.0
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
 _FATAL_STATUS: Final = frozenset({401, 403, 404, 405})
+_SURROGATE_MARKS: Final = (b"\\u", b"\xed")
+"""Without one of these no text of JSON holds a surrogate: as an escape, or as the first of the bytes that UTF-8 has none of."""
 _WRITTEN: Final = ("content", "tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
 """What a model may have written, in the places that servers have for it; `reasoning` is vLLM's and OpenRouter's."""
 
@@ -267,7 +269,8 @@ def _parse_completion(raw: bytes) -> tuple[dict[str, Any], int]:
             "it answered with a message that holds nothing (its content is null, and it calls nothing)"
         )
     try:
-        json.dumps(message, ensure_ascii=False).encode()
+        if any(mark in raw for mark in _SURROGATE_MARKS):
+            json.dumps(message, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise _RetryableError(
             "it answered with half of a character (a lone surrogate), which no text can hold"

@@ -21,7 +21,7 @@ from medvistagym_trl.rollout import make_toolbox
 
 def test_every_shipped_recipe_loads() -> None:
     assert set(recipe_names()) == {
-        "chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "scoutvqa", "scoutvqa-explored", "vllm-colocate",
+        "chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "realsmoke", "scoutvqa", "scoutvqa-explored", "vllm-colocate",
         "vllm-server",
     }  # fmt: skip
     for name in recipe_names():

@@ -160,7 +160,8 @@ def test_what_does_not_fit_a_card_is_told_with_the_nearest_that_does(registry: A
 
 
 def test_keys_and_values_that_do_not_fit_are_sampled_in_parts(registry: Any, large_checkpoint: Path) -> None:
-    changes = {**TOY, "model.lora.rank": 32, "grpo.completions": 512, "grpo.parts": 512, "grpo.max_completion": 4096}
+    changes = {**TOY, "model.lora.rank": 32, "grpo.completions": 512, "sft.parts": 8}
+    changes |= {"grpo.parts": 512, "grpo.max_completion": 4096}
     plan = TrlTrainer().plan(registry, recipe="checkpoint", model=large_checkpoint, changes=changes)
     fit = plan.document["fit"]
     assert list(fit["changes"]) == ["grpo.generation_parts"]

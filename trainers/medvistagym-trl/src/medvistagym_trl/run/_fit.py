@@ -33,57 +33,53 @@ class Fit:
 def nearest_fit(recipe: Recipe, estimate: Callable[[Recipe], MemoryEstimate], usable: float) -> Fit | None:
     """The first that fits of: less at one time; states of the optimiser in 8 bits; adapters; adapters on 4-bit weights.
 
+    With each of them completions are sampled in as few parts as there is room for.
+
     Args:
         recipe: A recipe that samples with transformers.
         estimate: Tells the memory of a recipe.
         usable: Bytes of the device that may be planned for.
     """
-    for changes, same in _proposals(recipe, estimate, usable):
+    for changes, same in _proposals(recipe):
         try:
+            changes |= _generation_parts(recipe, estimate(recipe.with_overrides(changes)), usable)
             memory = estimate(recipe.with_overrides(changes))
-        except RecipeError:  # such as adapters with what they exclude
+        except RecipeError:  # such as a number of parts that the recipe's batch excludes
             continue
         if memory.peak <= usable:
             return Fit(changes, memory, same)
     return None
 
 
-def _proposals(
-    recipe: Recipe, estimate: Callable[[Recipe], MemoryEstimate], usable: float
-) -> Iterator[tuple[dict[str, Any], bool]]:
+def _generation_parts(recipe: Recipe, memory: MemoryEstimate, usable: float) -> dict[str, Any]:
+    """In how many parts completions are to be sampled so that their keys and values fit beside what is kept."""
+    grpo, room = recipe.grpo, usable - (memory.peak - memory.step)
+    for parts in range(grpo.generation_parts, grpo.completions + 1):
+        rows = -(-grpo.completions // parts)
+        before = -(-grpo.completions // grpo.generation_parts)
+        if grpo.completions % parts == 0 and memory.generation * rows <= room * before:
+            return {} if parts == grpo.generation_parts else {"grpo.generation_parts": parts}
+    return {}
+
+
+def _proposals(recipe: Recipe) -> Iterator[tuple[dict[str, Any], bool]]:
     """Changes to try, from what changes least, and whether the same is learnt with them."""
-    for parts in _divisors(recipe.grpo.completions, recipe.grpo.generation_parts):
-        changes: dict[str, Any] = {} if parts == recipe.grpo.generation_parts else {"grpo.generation_parts": parts}
-        yield changes, True
-        memory = estimate(recipe.with_overrides(changes))
-        if memory.generation <= memory.activations + memory.pictures:
-            break  # sampling is no more what takes most
-    single = {"sft.parts": recipe.sft.batch, "grpo.parts": recipe.grpo.completions}
-    smaller = {name: value for name, value in single.items() if _value(recipe, name) != value}
+    smaller = {
+        f"{stage}.parts": value
+        for stage, value in (("sft", recipe.sft.batch), ("grpo", recipe.grpo.completions))
+        if getattr(recipe, stage).parts != value and getattr(recipe, stage).steps != 0
+    }
     checkpointing = {} if recipe.model.gradient_checkpointing else {"model.gradient_checkpointing": True}
-    for more in ({**checkpointing}, {**checkpointing, **smaller}):
-        if more:
-            yield {**changes, **more}, True
-    least = {**checkpointing, **smaller}
+    smallest: tuple[dict[str, Any], ...] = ({}, {**checkpointing}, {**checkpointing, **smaller})
+    steps: list[tuple[dict[str, Any], bool]] = [({}, True)]
     if not recipe.model.lora.rank:
-        eight = {f"trl.{stage}.optim": "adamw_bnb_8bit" for stage in ("sft", "grpo")}
-        adapters = {"model.lora.rank": RANK}
-        for more in (eight, {**least, **eight}, adapters, {**least, **adapters}):
-            yield {**changes, **more}, False
-    else:
-        adapters = {}
+        steps.append(({f"trl.{stage}.optim": "adamw_bnb_8bit" for stage in ("sft", "grpo")}, False))
+        steps.append(({"model.lora.rank": RANK}, False))
     if recipe.model.quantization != "4bit":
-        for more in ({}, least):
-            yield {**changes, **more, **adapters, "model.quantization": "4bit"}, False
-
-
-def _value(recipe: Recipe, name: str) -> Any:
-    section, _, field = name.partition(".")
-    return getattr(getattr(recipe, section), field)
-
-
-def _divisors(number: int, least: int) -> list[int]:
-    return [each for each in range(least, number + 1) if number % each == 0]
+        steps.append(({**steps[-1][0], "model.quantization": "4bit"}, False))
+    for learnt, same in steps:
+        for less in smallest:
+            yield {**less, **learnt}, same
 
 
 def render_fit(

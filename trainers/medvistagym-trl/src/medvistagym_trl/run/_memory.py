@@ -49,9 +49,13 @@ class MemoryEstimate:
     @property
     def peak(self) -> int:
         """The most at one time: a part is learnt from, gradients are applied, or completions are sampled."""
-        kept = self.weights + self.optimiser + self.reference
+        return self.weights + self.optimiser + self.reference + self.step
+
+    @property
+    def step(self) -> int:
+        """What comes and goes in a step: of its parts the one that takes most."""
         learning = self.activations + self.pictures + (self.gradients if self.accumulates else 0)
-        return kept + max(learning, self.gradients, self.generation)
+        return max(learning, self.gradients, self.generation)
 
 
 def estimate_memory(

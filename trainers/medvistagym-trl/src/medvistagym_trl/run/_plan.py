@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import torch
@@ -11,7 +12,7 @@ from medvistagym_core.plugins import Registry
 from medvistagym_core.rollouts import LaunchRequest, TrainingPlan
 from medvistagym_core.tools import Toolbox
 from medvistagym_trl._parallel import check_parallel
-from medvistagym_trl._recipe import Recipe
+from medvistagym_trl._recipe import Recipe, RecipeError
 from medvistagym_trl.model import ModelSize, load_processor, measure_model_size, model_size
 from medvistagym_trl.rollout import RolloutContext, make_rollout_context
 from medvistagym_trl.run._fit import nearest_fit, render_fit
@@ -22,6 +23,7 @@ from medvistagym_trl.run._supervised import data_steps, open_data
 from medvistagym_trl.stages import TokenBudget, build_untrained_model, measure_tokens, vllm_mode
 
 _GPU_PARAMETERS: Final = 1_000_000_000
+_DEVICE_COUNTS: Final = (2, 4, 8, 16, 32, 64)
 
 
 def plan_run(
@@ -101,8 +103,12 @@ def plan_run(
             "changes": None if fit is None else dict(fit.changes),
             "peak": None if fit is None else fit.memory.peak,
             "same": None if fit is None else fit.same,
+            "gpus": _devices_for(recipe, size, memory, document["tokens"], device_gib),
         }
-        text += "\n" + "\n".join(render_fit(recipe, memory, fit, device_gib, usable, _size))
+        lines = render_fit(recipe, memory, fit, device_gib, usable, _size)
+        if document["fit"]["gpus"]:
+            lines.append(f"as it is, it fits {document['fit']['gpus']} such devices: --gpus {document['fit']['gpus']}")
+        text += "\n" + "\n".join(lines)
     if launch is not None:
         document["launch"] = plan_launch(
             recipe,
@@ -117,6 +123,18 @@ def plan_run(
         )
         text += "\n" + render_launch(document["launch"], _size)
     return TrainingPlan(text, document)
+
+
+def _devices_for(
+    recipe: Recipe, size: ModelSize, memory: MemoryEstimate, tokens: dict[str, Any], device_gib: float
+) -> int | None:
+    """The fewest devices, of some numbers of them, that share the weights of a recipe and hold it unchanged."""
+    for count in _DEVICE_COUNTS:
+        with contextlib.suppress(RecipeError):  # its batch cannot be split over so many
+            launch = plan_launch(recipe, size, memory, tokens, gpus=count, device_gib=device_gib)
+            if launch["fits"] and launch["trainers"] == count:
+                return count
+    return None
 
 
 def _device_gib() -> float:
