@@ -22,7 +22,8 @@ __all__ = ["configure"]
 
 _EXAMPLE = """\
 medvistagym export openenv scoutvqa --out scoutvqa_env
-medvistagym export trl vqa_rad --task-arg path=data/vqa-rad --split train --out vqa_rad_env"""
+medvistagym export trl vqa_rad --task-arg path=data/vqa-rad --split train --out vqa_rad_env
+medvistagym export verifiers scoutvqa --out scout_for_verifiers"""
 _ENDLESS: Final = 1000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -73,16 +74,23 @@ def _draw(axes: Axes, panel: _Panel) -> None:
         colour = _COLOURS[bar.series % len(_COLOURS)]
         axes.barh(place, bar.value, xerr=errors, color=colour, error_kw={"ecolor": "0.35", "capsize": 3}, height=0.7)
         axes.text(1.02, place, bar.note, va="center", fontsize=8, transform=axes.get_yaxis_transform())
-    axes.set_yticks(range(len(panel.bars)), [bar.label for bar in panel.bars], fontsize=8)
+    labels = [bar.label for bar in panel.bars]
+    again = [k > 0 and label == labels[k - 1] for k, label in enumerate(labels)]
+    axes.set_yticks(
+        range(len(labels)), ["" if a else label for a, label in zip(again, labels, strict=True)], fontsize=8
+    )
     # Scores are shares; a score that others exceed without the right images leaves the axis longer.
     axes.set(xlim=(0, max(1.0, *(bar.high for bar in panel.bars))), title=panel.title)
     axes.set_xlabel(panel.xlabel, fontsize=8)
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.25)
     if len(panel.series) > 1:
-        for number, name in enumerate(panel.series):
-            axes.bar(0, 0, color=_COLOURS[number % len(_COLOURS)], label=name)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.9 / len(panel.bars)), ncols=3, fontsize=8)
+        from matplotlib.patches import Patch
+
+        shown = [Patch(color=_COLOURS[k % len(_COLOURS)], label=name) for k, name in enumerate(panel.series)]
+        axes.legend(
+            handles=shown, loc="upper center", bbox_to_anchor=(0.5, -0.9 / len(panel.bars)), ncols=3, fontsize=8
+        )
 
 
 def _means(report: EvaluationReport) -> Iterator[_Panel]:
@@ -148,8 +156,12 @@ def _retained(report: EvaluationReport) -> Iterator[_Panel]:
 def _reliance(report: EvaluationReport) -> Iterator[_Panel]:
     """How often answers change with replaced results: overall where a tool has that, and by family."""
     rows = [each for each in report.reliance if each.changed is not None]
+    families = Counter((each.task, each.tool, each.results) for each in rows)
+    # Of a tool that one family calls, its own row says what "overall" says.
+    rows = [each for each in rows if each.family != "overall" or families[each.task, each.tool, each.results] > 2]
     kinds = list(dict.fromkeys(each.results for each in rows))
-    bars = [_changed(each, kinds.index(each.results)) for each in sorted(rows, key=lambda each: (each.task, each.tool))]
+    ordered = sorted(rows, key=lambda each: (each.task, each.tool, each.family != "overall", each.family))
+    bars = [_changed(each, kinds.index(each.results)) for each in ordered]
     if bars:
         yield _Panel("Answers that change when tool results are replaced", "share of answers", bars, kinds)
 
