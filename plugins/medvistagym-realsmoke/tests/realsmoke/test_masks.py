@@ -6,13 +6,18 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from medvistagym_core.cli import main
+from medvistagym_core.plugins import Registry
+from medvistagym_core.rollouts import ExpertPolicy, image_control, rollout
+from medvistagym_core.tools import Toolbox
 from medvistagym_realsmoke import REALSMOKE_MASKS
 from medvistagym_realsmoke._masks import DOWNLOAD
+from realsmoke.blind import Blind
 
 PACKAGES = ("pyradiomics==3.0.1", "nilearn==0.14.1")
 
@@ -30,6 +35,23 @@ def packages() -> Path:
             if subprocess.run(command, capture_output=True, timeout=300).returncode:
                 pytest.skip(f"{requirement} cannot be fetched")
     return folder
+
+
+def test_a_scripted_expert_solves_every_kind_and_who_does_not_look_is_at_chance(
+    packages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDVISTAGYM_DATA", str(packages))
+    toolbox = Registry.discover().toolbox(",".join(REALSMOKE_MASKS.tools))
+    indices = range(REALSMOKE_MASKS.size("test"))
+    verdicts = defaultdict(list)
+    for episode in rollout(ExpertPolicy(REALSMOKE_MASKS), REALSMOKE_MASKS, toolbox, "test", indices):
+        verdicts[episode.family].append(bool(episode.outcome.correct))
+    assert set(verdicts) == set(REALSMOKE_MASKS.families)
+    assert all(sum(right) >= 0.95 * len(right) for right in verdicts.values()), verdicts
+    control = image_control("none", REALSMOKE_MASKS)
+    blind = list(rollout(Blind(), REALSMOKE_MASKS, Toolbox({}), "test", indices, change_case=control))
+    chance = sum(REALSMOKE_MASKS.family(name).chance for name in REALSMOKE_MASKS.families) / len(verdicts)
+    assert sum(bool(episode.outcome.correct) for episode in blind) / len(blind) < chance + 0.1
 
 
 @pytest.mark.slow
