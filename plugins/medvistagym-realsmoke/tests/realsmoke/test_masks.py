@@ -16,7 +16,7 @@ from medvistagym_core.plugins import Registry
 from medvistagym_core.rollouts import ExpertPolicy, image_control, rollout
 from medvistagym_core.tools import Toolbox
 from medvistagym_realsmoke import REALSMOKE_MASKS
-from medvistagym_realsmoke._masks import DOWNLOAD
+from medvistagym_realsmoke._masks import DOWNLOAD, read_head, read_scan
 from realsmoke.blind import Blind
 
 PACKAGES = ("pyradiomics==3.0.1", "nilearn==0.14.1")
@@ -67,6 +67,8 @@ def test_the_audit_passes(packages: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_the_packages_it_says_how_to_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for scans in (read_head, read_scan):  # which another test may have read
+        scans.cache_clear()
     monkeypatch.setenv("MEDVISTAGYM_DATA", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     find_spec = importlib.util.find_spec
