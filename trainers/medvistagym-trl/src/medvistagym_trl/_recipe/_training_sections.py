@@ -266,10 +266,14 @@ class GrpoRecipe(Section):
         description="What advantages are divided by: the spread of rewards in a group, in the batch, or nothing. By group, "
         "the little that a superfluous call costs weighs as much as a right answer.",
     )
-    zero_variance: Literal["keep", "drop"] = Field(
+    zero_variance: Literal["keep", "drop", "redraw"] = Field(
         "keep",
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
-        "loss and their divergence (beta) is learnt from; dropped, they count nothing.",
+        "loss and their divergence (beta) is learnt from; dropped, they count nothing; drawn again, other cases are played in "
+        "their place, and groups that are equal even then are dropped (one process).",
+    )
+    redraws: int = Field(
+        2, ge=1, description="How often a group is drawn again at most, where zero_variance is redraw."
     )
     watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     parity: ParityRecipe = Field(ParityRecipe(), description="The parity certificate.")
