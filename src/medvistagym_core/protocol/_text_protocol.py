@@ -263,7 +263,8 @@ def _content(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list | tuple):
-        return "".join(str(block.get("text") or "") for block in content if isinstance(block, Mapping))
+        texts = (block.get("text") if isinstance(block, Mapping) else block for block in content)
+        return "".join(text for text in texts if isinstance(text, str))
     return ""
 
 
