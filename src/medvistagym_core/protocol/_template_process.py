@@ -308,7 +308,7 @@ def _limit_processor_time() -> None:
         import resource
     except ImportError:
         return
-    limit = int(time.process_time()) + 1 + MAX_SECONDS
+    limit = int(time.process_time()) + MAX_SECONDS
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 

@@ -39,6 +39,10 @@ _MAX_INFLATED_BYTES: Final = 64 * 2**20
 """Most bytes that a column of a row group, or all texts of a file, may have that grow more than `MAX_INFLATION` times."""
 
 
+_MAX_INFLATED_PAGE_BYTES: Final = 8 * 2**20
+"""The same of a page, which is in memory several times over while its values are made; most have 1 MiB."""
+
+
 class ParquetSource:
     """Parquet files with the same columns.
 
@@ -78,9 +82,9 @@ class ParquetSource:
             read, present = _text_columns(file, embedded)
             row, size, stored = self._starts[number], 0, path.stat().st_size
             for batch in file.iter_batches(_rows_at_once(self._pages[number], read, _FEW_ROWS), columns=read):
-                size += batch.nbytes
-                _check_inflation(path, size, stored, "its texts")
                 columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
+                size += batch.nbytes + _repeated_bytes(batch, columns)
+                _check_inflation(path, size, stored, "its texts")
                 for place in range(batch.num_rows):
                     values = {name: cells[place] for name, cells in columns.items()}
                     for name in embedded:
@@ -117,9 +121,10 @@ class ParquetSource:
         rows = _rows_at_once([self._pages[number][group]], [column], _FEW_PICTURES)
         size = 0
         for batch in file.iter_batches(rows, row_groups=[group], columns=[column], use_threads=False):
-            size += batch.nbytes
+            cells = batch.column(0).to_pylist()
+            size += batch.nbytes + _repeated_bytes(batch, {column: cells})
             _check_inflation(path, size, path.stat().st_size, "its pictures")
-            yield from batch.column(0).to_pylist()
+            yield from cells
 
     def _file(self, number: int) -> pq.ParquetFile:
         """The open file; each process has its own."""
@@ -213,7 +218,8 @@ def _measure_pages(path: Path, file: pq.ParquetFile) -> list[dict[str, ColumnPag
         raise ValueError(f"{path.name} {error}") from None
     for columns in groups:
         for name, pages in columns.items():
-            _check_inflation(path, pages.total, pages.stored, f"the column {name[:40]!r}")
+            _check_inflation(path, pages.total, pages.stored, what := f"the column {name[:40]!r}")
+            _check_inflation(path, pages.largest, pages.stored, f"a page of {what}", _MAX_INFLATED_PAGE_BYTES)
         # a page of each column is in memory at a time
         largest, stored = sum(p.largest for p in columns.values()), sum(p.stored for p in columns.values())
         _check_inflation(path, largest, stored, "the pages of a row group")
@@ -223,15 +229,23 @@ def _measure_pages(path: Path, file: pq.ParquetFile) -> list[dict[str, ColumnPag
     return groups
 
 
+def _repeated_bytes(batch: pa.RecordBatch, columns: Mapping[str, Sequence[Any]]) -> int:
+    """The size of cells of which a column stores those that are equal once."""
+    from pyarrow import types
+
+    repeated = (name for name in columns if types.is_dictionary(batch.schema.field(name).type))
+    return sum(len(cell) for name in repeated for cell in columns[name] if isinstance(cell, str | bytes))
+
+
 def _rows_at_once(groups: Sequence[Mapping[str, ColumnPages]], columns: Sequence[str], most: int) -> int:
     """How many rows are read at a time: few enough for a row of the largest values, none of which is larger than its page."""
     wanted = {name.partition(".")[0] for name in columns}
     sizes = (p.largest for group in groups for name, p in group.items() if name.partition(".")[0] in wanted)
-    return max(1, min(most, _MAX_INFLATED_BYTES // max(1, max(sizes, default=1))))
+    return max(1, min(most, _MAX_INFLATED_BYTES // (4 * max(1, max(sizes, default=1)))))
 
 
-def _check_inflation(path: Path, size: int, stored: int, what: str) -> None:
-    if size > max(_MAX_INFLATED_BYTES, MAX_INFLATION * stored):
+def _check_inflation(path: Path, size: int, stored: int, what: str, allowance: int = _MAX_INFLATED_BYTES) -> None:
+    if size > max(allowance, MAX_INFLATION * stored):
         grown = f"{what} would grow from {stored:,} bytes to {size / 2**20:,.0f} MiB"
         raise ValueError(f"{path.name}: {grown}, and at most {MAX_INFLATION} times as much is read")
 
