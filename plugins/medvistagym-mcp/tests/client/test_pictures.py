@@ -43,7 +43,7 @@ def test_values_come_as_they_were_sent(kind: str) -> None:
 def test_what_is_too_large_is_not_decoded(side: int) -> None:
     header = bytearray(encoded(np.zeros((2, 2), np.uint8)))
     header[16:24] = side.to_bytes(4, "big") * 2
-    with pytest.raises(ToolError, match="work returned an image that (is too large|cannot be read)"):
+    with pytest.raises(ToolError, match=r"work returned an image that (is too large|cannot be read)"):
         decode_picture("work", bytes(header))
 
 
