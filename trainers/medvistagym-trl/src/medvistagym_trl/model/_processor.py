@@ -19,6 +19,7 @@ from transformers import (
     Qwen3VLProcessor,
 )
 
+from medvistagym_core.protocol import BoundedChatTemplate
 from medvistagym_trl.model._chat_template import CHAT_TEMPLATE, response_template
 
 VIDEO_CONFIG: Final = "video_preprocessor_config.json"
@@ -71,7 +72,7 @@ class ViewImageProcessor(Qwen2VLImageProcessorPil):
         return np.stack([np.asarray(image if image.mode == "RGB" else image.convert("RGB")) for image in flat])
 
 
-class StillQwen3VLProcessor(Qwen3VLProcessor):
+class StillQwen3VLProcessor(BoundedChatTemplate, Qwen3VLProcessor):  # type: ignore[misc]  # takes more by name
     """The processor of a Qwen family without its video part, which cannot be constructed without torchvision.
 
     Attributes:
