@@ -68,13 +68,15 @@ def _works(python: Path, name: str) -> bool:
 
 
 def _make(python: Path, name: str) -> None:
-    subprocess.run([sys.executable, "-m", "venv", python.parent.parent], check=True, capture_output=True)
-    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-    if name != "lungs":  # torch first, and pinned: left to a range, pip may take a larger build of a newer version
-        pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-        _run(*pip, next(pin for pin in pins if pin.startswith("torch==")))
-    plugins = ("./plugins/medvistagym-segment", "./plugins/medvistagym-models")
-    _run(*pip, ".", *plugins, f"./plugins/medvistagym-specialists[{','.join(_EXTRAS[name])}]")
+    _run(sys.executable, "-m", "venv", python.parent.parent)
+    pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    constraint = python.parent.parent / "torch.txt"  # pinned: left to a range, pip may take a larger build of a newer version
+    constraint.write_text(next(pin for pin in pins if pin.startswith("torch==")), "utf-8")
+    _run(
+        *(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--constraint", constraint),
+        *("--editable", ".", "--editable", "./plugins/medvistagym-segment", "--editable", "./plugins/medvistagym-models"),
+        *("--editable", f"./plugins/medvistagym-specialists[{','.join(_EXTRAS[name])}]"),
+    )
 
 
 def _run(*command: str | Path) -> None:
