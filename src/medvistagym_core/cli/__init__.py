@@ -22,7 +22,7 @@ from typing import Final, TextIO
 
 from medvistagym_core.cli._console import print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError, format_error, is_usage
-from medvistagym_core.cli._parser import CommandParser
+from medvistagym_core.cli._parser import CommandParser, HelpFormatter
 
 __all__ = ["GROUPS", "SUBCOMMANDS", "build_parser", "main", "run_program"]
 
@@ -67,7 +67,7 @@ def build_parser(group: str) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"medvistagym {group}",
         description=_as_sentence({**GROUPS, **SUBCOMMANDS}[group]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     importlib.import_module(f"medvistagym_core.cli._{group.replace(' ', '_')}").configure(parser)
