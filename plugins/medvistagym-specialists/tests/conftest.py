@@ -70,11 +70,20 @@ def _works(python: Path, name: str) -> bool:
 def _make(python: Path, name: str) -> None:
     _run(sys.executable, "-m", "venv", python.parent.parent)
     pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    constraint = python.parent.parent / "torch.txt"  # pinned: left to a range, pip may take a larger build of a newer version
+    constraint = (
+        python.parent.parent / "torch.txt"
+    )  # pinned: left to a range, pip may take a larger build of a newer version
     constraint.write_text(next(pin for pin in pins if pin.startswith("torch==")), "utf-8")
     _run(
         *(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--constraint", constraint),
-        *("--editable", ".", "--editable", "./plugins/medvistagym-segment", "--editable", "./plugins/medvistagym-models"),
+        *(
+            "--editable",
+            ".",
+            "--editable",
+            "./plugins/medvistagym-segment",
+            "--editable",
+            "./plugins/medvistagym-models",
+        ),
         *("--editable", f"./plugins/medvistagym-specialists[{','.join(_EXTRAS[name])}]"),
     )
 

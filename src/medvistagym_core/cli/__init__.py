@@ -40,7 +40,7 @@ GROUPS: Final[dict[str, str]] = {
     "score": "score the stored answers of a run under other protocols, without running a model",
     "compare": "compare two runs question by question, with a paired test, and trainings beside each other",
     "publish": "list what of a training would be published, and whether its pictures may be",
-    "export": "write a task as an environment package for OpenEnv or TRL",
+    "export": "write a task as an environment package for OpenEnv, TRL or verifiers",
     "replay": "run every tool call of a trajectory file again, and report what differs",
     "view": "look at the episodes of a run in a browser, or write them as one page",
     "play": "try tools on images in a browser, by hand or with a model",

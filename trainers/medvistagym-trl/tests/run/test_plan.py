@@ -126,6 +126,49 @@ def test_a_plan_needs_no_weights_and_tells_what_an_episode_takes(
         assert word in plan.text
 
 
+@pytest.fixture
+def large_checkpoint(make_checkpoint: Any, tmp_path: Path) -> Path:
+    """The folder of a checkpoint with the sizes of Qwen3-VL-8B, a tiny one's tokenizer, and no weights."""
+    folder = tmp_path / "8b"
+    shutil.copytree(make_checkpoint("qwen3_vl", "qwen3_vl"), folder)
+    (folder / "model.safetensors").unlink()
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["text_config"] |= {
+        "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "max_position_embeddings": 262144,
+    }  # fmt: skip
+    config["vision_config"] |= {"hidden_size": 1152, "depth": 27, "num_heads": 16, "intermediate_size": 4304}
+    config["vision_config"]["out_hidden_size"] = 4096
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
+
+
+def test_what_does_not_fit_a_card_is_told_with_the_nearest_that_does(registry: Any, large_checkpoint: Path) -> None:
+    plan = TrlTrainer().plan(registry, recipe="checkpoint", model=large_checkpoint, changes=TOY)
+    assert plan.document["model"]["parameters"] > 7e9
+    fit = plan.document["fit"]
+    assert plan.document["memory_bytes"]["peak"] > fit["device_gib"] * 2**30 > fit["peak"]
+    assert fit["changes"]["model.lora.rank"] == 32
+    assert "it does not fit one device of 80 GiB" in plan.text
+    assert "weights " in plan.text.partition("it does not fit")[2]
+    assert "--set model.lora.rank=32" in plan.text
+    changed = TrlTrainer().plan(
+        registry, recipe="checkpoint", model=large_checkpoint, changes={**TOY, **fit["changes"]}
+    )
+    assert "fit" not in changed.document
+    assert changed.document["memory_bytes"]["peak"] == fit["peak"]
+
+
+def test_keys_and_values_that_do_not_fit_are_sampled_in_parts(registry: Any, large_checkpoint: Path) -> None:
+    changes = {**TOY, "model.lora.rank": 32, "grpo.completions": 512, "sft.parts": 8}
+    changes |= {"grpo.parts": 512, "grpo.max_completion": 4096}
+    plan = TrlTrainer().plan(registry, recipe="checkpoint", model=large_checkpoint, changes=changes)
+    fit = plan.document["fit"]
+    assert list(fit["changes"]) == ["grpo.generation_parts"]
+    assert fit["same"]
+    assert "the same is learnt" in plan.text
+
+
 def test_a_plan_refuses_what_a_run_would(registry: Any, make_checkpoint: Any) -> None:
     path = make_checkpoint("qwen3_vl", "qwen3_vl")
     with pytest.raises(SelectionError, match=r"grpo\.max_completion 12 is too little"):
