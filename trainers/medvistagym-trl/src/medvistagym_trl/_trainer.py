@@ -310,6 +310,7 @@ def _quick(recipe: Recipe, checkpoint: bool) -> dict[str, Any]:
         **QUICK_OVERRIDES,
         **(QUICK_EXPLORATION_OVERRIDES if explores else {}),
         **(QUICK_CHECKPOINT_OVERRIDES if checkpoint else {}),
+        "perception.result_steps": min(6, recipe.perception.result_steps),
         "episode.max_calls": min(2, recipe.episode.max_calls),
         "grpo.tail.steps": min(1, recipe.grpo.tail.steps),
         "sft.validation.n": min(16, recipe.sft.validation.n),

@@ -20,12 +20,14 @@ class PerceptionRecipe(Section):
     other_lr: float = Field(2e-3, description="Learning rate of AdamW (embeddings, vectors).")
     weight_decay: float = Field(0.01, description="Decoupled weight decay of both.")
     unclear_cells: float = Field(0.2, description="Share of an image's patches that are supervised as background.")
-    as_results: float = Field(
-        0.0,
+    result_steps: int = Field(
+        0,
         ge=0,
-        le=1,
-        description="Share of the items that are read where a tool's result stands: the question comes with another item's "
-        "picture, the item's own after it, with no call between them.",
+        description="Further steps, in which items are also read where a tool's result stands: the question comes with another "
+        "item's picture, the item's own after it, and no call between them. SFT goes on with such items (`sft.looks`).",
+    )
+    as_results: float = Field(
+        0.75, ge=0, le=1, description="Share of the items that are read so, where `result_steps` is not 0."
     )
 
 

@@ -282,7 +282,12 @@ def _perception(setup: RunSetup, context: RolloutContext, model: LoadedModel, sh
         return {}
     rules = setup.recipe.perception
     collator = PerceptionCollator(
-        context, setup.task, model.processor, rules.unclear_cells, model.end_of_turn, as_results=rules.as_results
+        context,
+        setup.task,
+        model.processor,
+        rules.unclear_cells,
+        model.end_of_turn,
+        as_results=rules.as_results if rules.result_steps else 0.0,
     )
     return {"perception": collator, "share": share}
 

@@ -149,11 +149,10 @@ class PerceptionCollator:
         for place, (index, item) in enumerate(zip(indices, items, strict=True)):
             other = items[place - 1]
             if other.image is None or random.Random(index).random() >= self._as_results:
-                pictured = () if item.image is None else (item,)
-                chats.append(PerceptionChat(perception_conversation(item, self._context), pictured))
+                conversation, shown = perception_conversation(item, self._context), [item]
             else:
-                pictured = (other,) if item.image is None else (other, item)
-                chats.append(PerceptionChat(result_conversation(item, other.image, self._context), pictured))
+                conversation, shown = result_conversation(item, other.image, self._context), [other, item]
+            chats.append(PerceptionChat(conversation, tuple(each for each in shown if each.image is not None)))
         return chats
 
     def label_patches(
@@ -185,7 +184,7 @@ def train_perception(
     *,
     log: Callable[[dict[str, float]], None],
 ) -> None:
-    """Train a model on perception items, in place.
+    """Train a model on perception items, in place: each alone, and then, where the recipe wants it, some as results.
 
     Args:
         model: The model.
@@ -197,39 +196,53 @@ def train_perception(
     Raises:
         NonFiniteError: A loss or gradient was no number.
     """
+    _train_part(model, context, task, recipe, range(recipe.steps), 0.0, log)
+    if recipe.result_steps:
+        last = recipe.steps + recipe.result_steps
+        _train_part(model, context, task, recipe, range(recipe.steps, last), recipe.as_results, log)
+
+
+def _train_part(
+    model: LoadedModel,
+    context: RolloutContext,
+    task: HasPerceptionItems,
+    recipe: PerceptionRecipe,
+    steps: range,
+    as_results: float,
+    log: Callable[[dict[str, float]], None],
+) -> None:
+    """Some steps with an optimiser and a schedule of their own."""
     network = model.model
     optimizer = Float32Muon(
         network, matrix_lr=recipe.matrix_lr, other_lr=recipe.other_lr, weight_decay=recipe.weight_decay
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: cosine_schedule_with_warmup(step, recipe.steps)
-    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_schedule_with_warmup(step, len(steps)))
     network.train()
     losses: list[float] = []
     batches: Any = torch.utils.data.DataLoader(
-        range(recipe.steps * recipe.batch),  # type: ignore[arg-type]
+        range(steps.start * recipe.batch, steps.stop * recipe.batch),  # type: ignore[arg-type]
         batch_size=recipe.batch,
         collate_fn=PerceptionCollator(
-            context, task, model.processor, recipe.unclear_cells, model.end_of_turn, as_results=recipe.as_results
+            context, task, model.processor, recipe.unclear_cells, model.end_of_turn, as_results=as_results
         ),
         num_workers=1,
         prefetch_factor=4,
     )
-    for step, batch in enumerate(batches):
+    for step, batch in enumerate(batches, steps.start + 1):
         loss = network(**batch).loss
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
             raise NonFiniteError(
-                f"perception step {step + 1}: the loss is {loss.item()} and the gradient norm {norm.item()}; nothing was "
+                f"perception step {step}: the loss is {loss.item()} and the gradient norm {norm.item()}; nothing was "
                 "updated by it; smaller perception.matrix_lr and other_lr may help"
             )
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
-        if (step + 1) % 25 == 0 or step + 1 == recipe.steps:
-            log({"step": step + 1, "loss": sum(losses[-25:]) / len(losses[-25:])})
+        if step % 25 == 0 or step == steps.stop:
+            log({"step": step, "loss": sum(losses[-25:]) / len(losses[-25:])})
 
 
 @torch.no_grad()
