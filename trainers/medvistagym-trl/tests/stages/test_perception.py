@@ -86,3 +86,10 @@ def test_training_lowers_the_loss(model: Any, context: Any, task: Any, recipe: A
     assert lines[1]["loss"] < 0.9 * lines[0]["loss"]
     looks = [task.look("test", index) for index in range(8)]
     assert set(perception_accuracy(model, context, looks)) == {"Is the square"}
+
+
+def test_items_are_read_as_results_in_further_steps(model: Any, context: Any, task: Any, recipe: Any) -> None:
+    lines: list[dict[str, float]] = []
+    warm = recipe.perception.model_copy(update={"steps": 2, "result_steps": 3, "batch": 4, "as_results": 1.0})
+    train_perception(model, context, task, warm, log=lines.append)
+    assert [line["step"] for line in lines] == [2, 5]

@@ -270,6 +270,14 @@ class GrpoRecipe(Section):
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
         "loss and their divergence (beta) is learnt from; dropped, they count nothing.",
     )
+    exploration: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the episodes that begin with a call of any tool, drawn at random with valid arguments, in place "
+        "of the policy's first turn: so a tiny model tries tools that came after its SFT. Of a drawn turn is learnt only where "
+        "the episode did better than the mean of its group, and metrics leave these episodes out.",
+    )
     watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     parity: ParityRecipe = Field(ParityRecipe(), description="The parity certificate.")
     tail: TailCurriculumRecipe = Field(TailCurriculumRecipe(), description="Tail curriculum.")
