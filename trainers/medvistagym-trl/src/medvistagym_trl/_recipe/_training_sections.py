@@ -20,6 +20,15 @@ class PerceptionRecipe(Section):
     other_lr: float = Field(2e-3, description="Learning rate of AdamW (embeddings, vectors).")
     weight_decay: float = Field(0.01, description="Decoupled weight decay of both.")
     unclear_cells: float = Field(0.2, description="Share of an image's patches that are supervised as background.")
+    result_steps: int = Field(
+        0,
+        ge=0,
+        description="Further steps, in which items are also read where a tool's result stands: the question comes with another "
+        "item's picture, the item's own after it, and no call between them. SFT goes on with such items (`sft.looks`).",
+    )
+    as_results: float = Field(
+        0.75, ge=0, le=1, description="Share of the items that are read so, where `result_steps` is not 0."
+    )
 
 
 class ValidationRecipe(Section):
@@ -270,6 +279,14 @@ class GrpoRecipe(Section):
         "keep",
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
         "loss and their divergence (beta) is learnt from; dropped, they count nothing.",
+    )
+    exploration: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the episodes that begin with a call of any tool, drawn at random with valid arguments, in place "
+        "of the policy's first turn: so a tiny model tries tools that came after its SFT. Of a drawn turn is learnt only where "
+        "the episode did better than the mean of its group, and metrics leave these episodes out.",
     )
     watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     parity: ParityRecipe = Field(ParityRecipe(), description="The parity certificate.")

@@ -27,6 +27,7 @@ from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_floa
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
 from medvistagym_trl.stages._generation_parts import cut_turn
+from medvistagym_trl.stages._exploring_turns import ExploringTrainer, ExploringTurns
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._trl_config import make_grpo_config
@@ -37,7 +38,7 @@ _REWARD_ROUNDING = 1e-6
 """Rewards that differ by no more are equal: sums of the same terms in another order, in float32."""
 
 
-class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
+class BatchedToolGRPOTrainer(ExploringTrainer, VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
     """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
 
     Attributes:
@@ -235,7 +236,7 @@ Penalty = Callable[[Episode], float]
 
 
 class EpisodeRewardFunction:
-    """The reward of finished episodes, as TRL asks for it; the episodes are handed on to be counted."""
+    """The reward of finished episodes, as TRL asks for it; those that the policy began are handed on to be counted."""
 
     __name__ = "reward"
 
@@ -254,8 +255,12 @@ class EpisodeRewardFunction:
         It looked, and did not get to read: to score that as an answer left out would teach it not to look.
         """
         episodes = [each.adapter.finish(chat) for chat, each in zip(completions, environments, strict=True)]
-        for name, value in self._record(episodes).items():
+        explored = [each.adapter.explored for each in environments]
+        own = [episode for episode, drawn in zip(episodes, explored, strict=True) if not drawn]
+        for name, value in self._record(own or episodes).items():
             log_metric(name, value)
+        if any(explored):
+            log_metric("explored", sum(explored) / len(explored))
         lost = [each.adapter.lost_result for each in environments]
         return [
             None if dropped else float(episode.score.total) - self._penalty(episode)
@@ -342,6 +347,8 @@ def train_grpo(
     trainer.parity = recipe.grpo.parity
     trainer.drops_zero_variance = recipe.grpo.zero_variance == "drop"
     trainer.generation_parts = recipe.grpo.generation_parts
+    if recipe.grpo.exploration:
+        trainer.exploring = ExploringTurns(context, model, recipe.grpo.exploration, recipe.seed)
     fields = ImageFields(model.processor)
     trainer.image_fields = None if fields.is_grid else fields
     trainer.add_callback(_PrefetchCallback(context, cases, recipe))
