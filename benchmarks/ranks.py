@@ -4,8 +4,8 @@
 starts (gloo, one thread each), and writes medians and the median of the paired ratios into benchmarks/results.json.
 
 - `trainer.ranks`: milliseconds of a step of 64 rollouts, a turn that looks and one that answers, 48 tokens a turn, with the
-  parity certificate of every step. The model is twice as wide as that of the default recipe, so that a step is computation. "ours"
-  is two processes; beside it one process with one thread, and one process with two.
+  parity certificate of every step. The model is twice as wide as that of the default recipe, so that a step is computation.
+  "ours" is two processes; beside it one process with one thread, and one process with two.
 
 What the policy writes is sampled and then set, so that every rollout takes as many turns. The batch is the same however many
 processes share it. Both cores have to be free: run nothing else meanwhile.
