@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,55 @@ def test_a_run_of_two_processes_has_one_folder_and_one_table(tmp_path: Path) -> 
     for name in ("grpo-greedy", "validation-grpo"):
         assert sorted(each.index for each in TrajectoryReader(folder / f"{name}.jsonl")) == [0, 1, 2, 3]
     assert not list(folder.glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_an_interrupted_run_is_gone_on_with_by_another_number_of_processes(
+    first: int, then: int, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    changes = {
+        "perception.steps": 2,
+        "sft.steps": 2,
+        "grpo.steps": 4,
+        "grpo.completions": 16,
+        "comparison.policies": "[]",
+        "evaluation.n": 4,
+        "evaluation.decodings": '["greedy"]',
+        "evaluation.policies": '["grpo"]',
+    }
+    train = [sys.executable, "-m", "medvistagym_core.cli", "train"]
+    begin = [*train, "--quick", *(f"--set={name}={value}" for name, value in changes.items())]
+
+    def steps() -> list[int]:
+        file = run / "metrics.jsonl"
+        lines = file.read_text().splitlines() if file.is_file() else []
+        return [line["step"] for line in map(json.loads, lines) if line["phase"] == "grpo"]
+
+    with (tmp_path / "first.log").open("w") as log:
+        command = [*begin, "--run", str(run), "--gpus", str(first)]
+        training = subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
+        while training.poll() is None and not steps():
+            time.sleep(0.05)
+        os.killpg(training.pid, signal.SIGINT)  # as Ctrl-C does
+        training.wait(200)
+    said = (tmp_path / "first.log").read_text()
+    assert training.returncode == 130, said
+    assert f"--run {run} --resume" in said
+    stopped = steps()
+    assert stopped == list(range(1, len(stopped) + 1))
+    assert len(stopped) < 4
+    resumed = subprocess.run(
+        [*train, "--run", str(run), "--resume", "--gpus", str(then)],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert steps() == [1, 2, 3, 4]
+    assert json.loads((run / "results.json").read_text())["rows"]
+    publish = [sys.executable, "-m", "medvistagym_core.cli", "publish", str(run), "--dry-run", "--without-pictures"]
+    published = subprocess.run(publish, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    assert "model.safetensors" in published
 
 
 @pytest.mark.slow
