@@ -152,8 +152,8 @@ def _run(arguments: list[str]) -> int:
     if group not in GROUPS and group not in SUBCOMMANDS:
         from difflib import get_close_matches
 
-        nearest = get_close_matches(group, GROUPS, n=1)
-        meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        nearest = get_close_matches(group, [*GROUPS, "--help", "--version"], n=1)
+        meant = f"; did you mean {nearest[0]!r}?" if nearest else "."
         raise UsageError(f"there is no command {group!r}{meant} The commands are {', '.join(GROUPS)}.")
     options = build_parser(group).parse_args(_joined(rest))
     options.command_line = rest  # as they were written, for a command that starts itself again
