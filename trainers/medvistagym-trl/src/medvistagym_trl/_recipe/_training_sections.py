@@ -301,6 +301,8 @@ class GrpoRecipe(Section):
                 raise ValueError(
                     f"{self.completions} completions cannot be split evenly with {name} {value}; {near} can"
                 )
+        if self.exploration and self.generation_parts > 1:
+            raise ValueError("exploration draws the turns of all rows at once: set generation_parts to 1")
         if self.watch.action == "restore_best" and not (self.validation.every and self.validation.keep_best):
             raise ValueError("watch.action restore_best needs validations that keep the best: set validation.every")
         return self

@@ -26,8 +26,8 @@ from medvistagym_trl._recipe import Recipe, RecipeError
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
-from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._exploring_turns import ExploringTrainer, ExploringTurns
+from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._trl_config import make_grpo_config
