@@ -117,6 +117,98 @@ def test_a_run_of_two_processes_has_one_folder_and_one_table(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_an_interrupted_run_is_gone_on_with_by_another_number_of_processes(
+    first: int, then: int, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    changes = {
+        "perception.steps": 2,
+        "sft.steps": 2,
+        "grpo.steps": 4,
+        "grpo.completions": 16,
+        "comparison.policies": "[]",
+        "evaluation.n": 4,
+        "evaluation.decodings": '["greedy"]',
+        "evaluation.policies": '["grpo"]',
+    }
+    train = [sys.executable, "-m", "medvistagym_core.cli", "train"]
+    begin = [*train, "--quick", *(f"--set={name}={value}" for name, value in changes.items())]
+
+    def steps() -> list[int]:
+        file = run / "metrics.jsonl"
+        lines = file.read_text().splitlines() if file.is_file() else []
+        return [line["step"] for line in map(json.loads, lines) if line["phase"] == "grpo"]
+
+    with (tmp_path / "first.log").open("w") as log:
+        command = [*begin, "--run", str(run), "--gpus", str(first)]
+        training = subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
+        while training.poll() is None and not steps():
+            time.sleep(0.05)
+        os.killpg(training.pid, signal.SIGINT)  # as Ctrl-C does
+        training.wait(200)
+    said = (tmp_path / "first.log").read_text()
+    assert training.returncode == 130, said
+    assert f"--run {run} --resume" in said
+    stopped = steps()
+    assert stopped == list(range(1, len(stopped) + 1))
+    assert len(stopped) < 4
+    resumed = subprocess.run(
+        [*train, "--run", str(run), "--resume", "--gpus", str(then)],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert steps() == [1, 2, 3, 4]
+    assert json.loads((run / "results.json").read_text())["rows"]
+    publish = [sys.executable, "-m", "medvistagym_core.cli", "publish", str(run), "--dry-run", "--without-pictures"]
+    published = subprocess.run(publish, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    assert "model.safetensors" in published
+
+
+@pytest.mark.slow
+def test_a_model_that_fsdp2_shards_over_two_processes_has_the_gradients_of_the_whole_one() -> None:
+    launch(2, WORKER.with_name("fsdp_worker.py"))
+
+
+def test_the_batch_of_a_step_does_not_depend_on_the_number_of_processes(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medvistagym_trl.stages._trl_config.rank_count", lambda: 2)
+    assert make_sft_config(recipe, steps=1, folder=tmp_path).per_device_train_batch_size == recipe.sft.batch // 2
+    config = make_grpo_config(recipe, steps=1, max_turns=2, completion=16, folder=tmp_path)
+    assert config.per_device_train_batch_size * 2 * config.gradient_accumulation_steps == recipe.grpo.completions
+    odd = recipe.with_overrides({"sft.batch": 3})
+    with pytest.raises(RecipeError, match=r"sft\.batch 3 cannot be split evenly over 2 processes of 1 parts .*; 2 can"):
+        make_sft_config(odd, steps=1, folder=tmp_path)
+
+
+def test_a_rank_that_is_not_the_first_writes_nothing(recipe: Any, context: Any, model: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = RunFolder.begin(folder, recipe, context.toolbox)
+    before = sorted(folder.rglob("*"))
+    other = RunFolder.attach(folder, context.toolbox)
+    with other.phase("sft"):
+        other.log("sft", {"step": 1, "loss": 1.0})
+        other.save("sft", model)
+        other.save_reference("perception", "elsewhere")
+    assert sorted(folder.rglob("*")) == before
+    assert not other.done("sft")
+    assert other.recipe == recipe
+    other.close()
+    first.close()
+
+
+def test_processes_of_one_training_need_the_name_of_one_folder(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medvistagym_core.cli import main
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["train", "--quick"]) == 2
+    assert "need one run folder: name it with --out FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_two_processes_that_are_killed_leave_a_run_that_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
     changes = {
@@ -169,46 +261,3 @@ def descendants(pid: int) -> list[int]:
     for each in found:
         found += parents.get(each, [])
     return found
-
-
-@pytest.mark.slow
-def test_a_model_that_fsdp2_shards_over_two_processes_has_the_gradients_of_the_whole_one() -> None:
-    launch(2, WORKER.with_name("fsdp_worker.py"))
-
-
-def test_the_batch_of_a_step_does_not_depend_on_the_number_of_processes(
-    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("medvistagym_trl.stages._trl_config.rank_count", lambda: 2)
-    assert make_sft_config(recipe, steps=1, folder=tmp_path).per_device_train_batch_size == recipe.sft.batch // 2
-    config = make_grpo_config(recipe, steps=1, max_turns=2, completion=16, folder=tmp_path)
-    assert config.per_device_train_batch_size * 2 * config.gradient_accumulation_steps == recipe.grpo.completions
-    odd = recipe.with_overrides({"sft.batch": 3})
-    with pytest.raises(RecipeError, match=r"sft\.batch 3 cannot be split evenly over 2 processes of 1 parts .*; 2 can"):
-        make_sft_config(odd, steps=1, folder=tmp_path)
-
-
-def test_a_rank_that_is_not_the_first_writes_nothing(recipe: Any, context: Any, model: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    first = RunFolder.begin(folder, recipe, context.toolbox)
-    before = sorted(folder.rglob("*"))
-    other = RunFolder.attach(folder, context.toolbox)
-    with other.phase("sft"):
-        other.log("sft", {"step": 1, "loss": 1.0})
-        other.save("sft", model)
-        other.save_reference("perception", "elsewhere")
-    assert sorted(folder.rglob("*")) == before
-    assert not other.done("sft")
-    assert other.recipe == recipe
-    other.close()
-    first.close()
-
-
-def test_processes_of_one_training_need_the_name_of_one_folder(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from medvistagym_core.cli import main
-
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(["train", "--quick"]) == 2
-    assert "need one run folder: name it with --out FOLDER" in capsys.readouterr().err

@@ -20,6 +20,15 @@ class PerceptionRecipe(Section):
     other_lr: float = Field(2e-3, description="Learning rate of AdamW (embeddings, vectors).")
     weight_decay: float = Field(0.01, description="Decoupled weight decay of both.")
     unclear_cells: float = Field(0.2, description="Share of an image's patches that are supervised as background.")
+    result_steps: int = Field(
+        0,
+        ge=0,
+        description="Further steps, in which items are also read where a tool's result stands: the question comes with another "
+        "item's picture, the item's own after it, and no call between them. SFT goes on with such items (`sft.looks`).",
+    )
+    as_results: float = Field(
+        0.75, ge=0, le=1, description="Share of the items that are read so, where `result_steps` is not 0."
+    )
 
 
 class ValidationRecipe(Section):
@@ -275,6 +284,14 @@ class GrpoRecipe(Section):
     redraws: int = Field(
         2, ge=1, description="How often a group is drawn again at most, where zero_variance is redraw."
     )
+    exploration: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the episodes that begin with a call of any tool, drawn at random with valid arguments, in place "
+        "of the policy's first turn: so a tiny model tries tools that came after its SFT. Of a drawn turn is learnt only where "
+        "the episode did better than the mean of its group, and metrics leave these episodes out.",
+    )
     watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     parity: ParityRecipe = Field(ParityRecipe(), description="The parity certificate.")
     tail: TailCurriculumRecipe = Field(TailCurriculumRecipe(), description="Tail curriculum.")
@@ -288,6 +305,12 @@ class GrpoRecipe(Section):
                 raise ValueError(
                     f"{self.completions} completions cannot be split evenly with {name} {value}; {near} can"
                 )
+        if self.exploration and self.generation_parts > 1:
+            raise ValueError("exploration draws the turns of all rows at once: set generation_parts to 1")
+        if self.exploration and self.zero_variance == "redraw":
+            raise ValueError(
+                "exploration draws the turns of all rows at once: set zero_variance to drop, not to redraw"
+            )
         if self.watch.action == "restore_best" and not (self.validation.every and self.validation.keep_best):
             raise ValueError("watch.action restore_best needs validations that keep the best: set validation.every")
         return self

@@ -27,6 +27,7 @@ from medvistagym_trl._recipe import Recipe, RecipeError
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
+from medvistagym_trl.stages._exploring_turns import ExploringTrainer, ExploringTurns
 from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
@@ -36,7 +37,9 @@ from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
 
 
-class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, RedrawnGroupsTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
+class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
+    ExploringTrainer, VllmTrainer, CertifiedTrainer, GuardedTrainer, RedrawnGroupsTrainer, GRPOTrainer
+):
     """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
 
     Attributes:
@@ -234,7 +237,7 @@ Penalty = Callable[[Episode], float]
 
 
 class EpisodeRewardFunction:
-    """The reward of finished episodes, as TRL asks for it; the episodes are handed on to be counted."""
+    """The reward of finished episodes, as TRL asks for it; those that the policy began are handed on to be counted."""
 
     __name__ = "reward"
 
@@ -253,8 +256,12 @@ class EpisodeRewardFunction:
         It looked, and did not get to read: to score that as an answer left out would teach it not to look.
         """
         values = self.values(completions, environments)
-        for name, value in self._record([each.adapter.episode for each in environments]).items():
+        own = [each.adapter.episode for each in environments if not each.adapter.explored]
+        for name, value in self._record(own or [each.adapter.episode for each in environments]).items():
             log_metric(name, value)
+        explored = [each.adapter.explored for each in environments]
+        if any(explored):
+            log_metric("explored", sum(explored) / len(explored))
         return values
 
     def values(self, completions: Sequence[Any], environments: Sequence[ToolEnvironment]) -> list[float | None]:
@@ -355,6 +362,8 @@ def train_grpo(
             )
         trainer.redraws, trainer.redraw_cases = recipe.grpo.redraws, redraw_cases or cases
     trainer.generation_parts = recipe.grpo.generation_parts
+    if recipe.grpo.exploration:
+        trainer.exploring = ExploringTurns(context, model, recipe.grpo.exploration, recipe.seed)
     fields = ImageFields(model.processor)
     trainer.image_fields = None if fields.is_grid else fields
     trainer.add_callback(_PrefetchCallback(context, cases, recipe))
