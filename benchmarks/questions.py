@@ -14,7 +14,7 @@ for.
 - `questions.eval`: what `medvistagym eval` takes of a core for an episode, with 64 in flight against an endpoint that answers
   after 50 ms, in a process of its own; the limit is 5 % of the model's 50 ms. The difference of a long and a short run, so
   that starting is in neither; playing, the record with its pictures, scoring and the report are in both. A picture is
-  decoded, encoded for the endpoint, and encoded for the record.
+  decoded, and encoded once, for the endpoint and for the record.
 """
 
 from __future__ import annotations

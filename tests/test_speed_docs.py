@@ -33,7 +33,7 @@ def test_a_page_without_a_place_for_the_table_is_refused(benchmark_table):
 @pytest.mark.parametrize(
     ("script", "arguments"),
     [
-        ("trainer.py", ["--rounds", "2", "--out", "rows.json"]),
+        ("trainer.py", ["tool_phase", "--rounds", "2", "--out", "rows.json"]),
         ("tools.py", ["--only", "window", "--batch", "1", "--rounds", "1", "--out", "rows.json"]),
     ],
 )

@@ -49,7 +49,9 @@ def test_a_package_is_written_whole_and_nothing_is_overwritten(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["export", "openenv", "scoutvqa"]) == 0
-    assert "scoutvqa_env/server/app.py" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "scoutvqa_env/server/app.py" in out
+    assert "pip install ./scoutvqa_env;" in out  # a bare name would be fetched from an index
     for file in Path("scoutvqa_env").rglob("*.py"):
         compile(file.read_text("utf-8"), str(file), "exec")
     assert main(["export", "trl", "scoutvqa", "--out", "scoutvqa_env"]) == 2

@@ -82,7 +82,8 @@ def _export(options: argparse.Namespace) -> int:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     print_text("\n".join(str(out / path) for path in files))
-    print_text(f"\nNext: pip install {out}; {out / 'README.md'} shows how it is used")
+    folder = out if out.is_absolute() else f"./{out}"  # a bare name would be one of an index
+    print_text(f"\nNext: pip install {folder}; {out / 'README.md'} shows how it is used")
     return 0
 
 
