@@ -46,6 +46,7 @@ class CertifiedTrainer(ImageFieldsTrainer):
     parity_images: Any = None
     scoring_engine: ScoringEngine | None = None
     _batch: BatchParity | None = None
+    batch_rows: Sequence[int] | None = None
     _completions: Sequence[Sequence[Mapping[str, Any]]] | None = None
     _lengths: list[int]
     _parity_seconds: float = 0.0
@@ -77,6 +78,10 @@ class CertifiedTrainer(ImageFieldsTrainer):
 
     def _generate_single_turn(self: Any, prompt_ids: Any, images: Any, fields: Any, *args: Any, **kwargs: Any) -> Any:
         rows = self._rows_of_turn(len(prompt_ids)) if self.parity.inputs else []
+        if self.batch_rows is not None:  # groups that are drawn again
+            rows = [self.batch_rows[row] for row in rows]
+            if self._batch is not None and self._completions is None:
+                self._batch.forget(rows)
         fields = self.turn_fields(prompt_ids, images, fields)
         written = self._write_turns(prompt_ids, images, fields, *args, **kwargs)
         if self.parity.inputs:
