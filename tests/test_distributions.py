@@ -20,6 +20,7 @@ import PIL.Image
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = {
@@ -202,8 +203,8 @@ class Place:
         assert done.returncode == code, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def install(self, archives: Path, *requirements: str) -> None:
-        """Ours from the folder alone, and then what they declare, in the versions that the tests run with."""
+    def install(self, archives: Path, *requirements: str, constraint: Path = ROOT / "constraints.txt") -> None:
+        """Ours from the folder alone, and then what they declare, in the versions that the tests run with or in others."""
         pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
         ours = {
             name for one in requirements for name, _ in needs(Requirement(one).name, frozenset(Requirement(one).extras))
@@ -212,7 +213,7 @@ class Place:
         wheels = [wheel for name in sorted(ours) for wheel in archives.glob(f"{name.replace('-', '_')}-*.whl")]
         assert len(wheels) == len(ours), f"{archives} holds {wheels}, one wheel each of {sorted(ours)} is needed"
         self.run("python", *pip, "--no-deps", *wheels)
-        self.run("python", *pip, "--constraint", ROOT / "constraints.txt", *requirements)
+        self.run("python", *pip, "--constraint", constraint, *requirements)
         self.run("python", "-m", "pip", "--disable-pip-version-check", "check")
 
     def installed(self) -> set[str]:
@@ -292,6 +293,48 @@ def test_tools_work_on_later_pythons(archives: Path, scan: Path, tmp_path: Path,
         place.run("medvistagym", "tools", "call", name, scan, *flags, "--out", tmp_path / f"{name}.png")
     assert (tmp_path / "segment.png").is_file()
     place.run("medvistagym", "tools", "call", "read_text", scan)
+    shutil.rmtree(place.folder)
+
+
+def oldest_versions(names: set[str]) -> dict[str, str]:
+    """The oldest version that distributions of this repository allow of each foreign one, its patches included."""
+    floors: dict[str, Version] = {}
+    for one in (Requirement(line) for name in names for line in PROJECTS[name].get("dependencies", [])):
+        lowest = [Version(part.version) for part in one.specifier if part.operator in (">=", "==")]
+        if one.name not in PROJECTS and lowest:
+            floors[one.name] = max(floors.get(one.name, lowest[0]), *lowest)
+    return {name: f"{floor.major}.{floor.minor}" for name, floor in floors.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_tools_work_with_the_oldest_versions_that_they_allow(archives: Path, scan: Path, tmp_path: Path) -> None:
+    ours = {name for name, _ in needs(CORE, frozenset({"tools"}))} & PROJECTS.keys() | {CORE}
+    oldest = oldest_versions(ours)
+    assert {"numpy", "pydantic", "pydicom"} <= oldest.keys()
+    constraint = tmp_path / "oldest.txt"
+    constraint.write_text("".join(f"{name}=={version}.*\n" for name, version in oldest.items()))
+    place = Place(tmp_path / "place")
+    place.install(archives, f"{CORE}[tools]", constraint=constraint)
+    installed = json.loads(place.run("python", "-m", "pip", "list", "--format", "json").stdout)
+    versions = {canonicalize_name(one["name"]): one["version"] for one in installed}
+    assert all(versions[canonicalize_name(name)].startswith(version) for name, version in oldest.items())
+    reports = json.loads(place.run("medvistagym", "plugins", "list", "--json").stdout)
+    assert {report["state"] for report in reports} == {"loaded"}
+    call = ("medvistagym", "tools", "call")
+    place.run(*call, "zoom", scan, "--box", "200,200,800,800", "--out", tmp_path / "part.nii.gz")
+    assert re.search(
+        r"mean -?\d+ HU", place.run(*call, "measure", tmp_path / "part.nii.gz", "--box", "0,0,500,500").stdout
+    )
+    for name, *flags in (
+        ["window", "--preset", "soft_tissue"],
+        ["denoise"],
+        ["enhance_contrast", "--method", "clahe"],
+        ["segment", "--method", "body"],
+        ["hide_text"],
+    ):
+        place.run(*call, name, scan, *flags, "--out", tmp_path / f"{name}.png")
+    place.run(*call, "components", tmp_path / "segment.png")
     shutil.rmtree(place.folder)
 
 
