@@ -1,7 +1,7 @@
 """Environments of their own for the packages of specialists, `build/envs/NAME` or `$MEDVISTAGYM_ENVS/NAME`.
 
-One that is not there is made by the commands of the documentation, which takes minutes and some 3 GB, of TorchXRayVision 6; it
-stays for the next run, and `make clean` removes it.
+One that is not there is made by the commands of the documentation, which takes minutes and, of the largest, 6 GB; it stays for the
+next run, and `make clean` removes it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,18 @@ import pytest
 ROOT: Final = Path(__file__).parents[3]
 ENVS: Final = Path(os.environ.get("MEDVISTAGYM_ENVS", ROOT / "build" / "envs"))
 _EXTRAS: Final = {
-    "xrv": ("torchxrayvision",),
+    "torchvision": ("torchxrayvision", "totalsegmentator", "hdbet"),
     "lungmask": ("lungmask",),
-    "nnunet": ("totalsegmentator", "hdbet"),
     "lungs": ("lungsfinder",),
 }
 _IMPORTS: Final = {
-    "xrv": "torchxrayvision",
+    "torchvision": "torchxrayvision, totalsegmentator, HD_BET",
     "lungmask": "lungmask",
-    "nnunet": "totalsegmentator, HD_BET",
     "lungs": "lungs_finder",
 }
 _OF_ADAPTER: Final = {
-    "torchxrayvision": "xrv", "torchxrayvision_anatomy": "xrv", "lungmask": "lungmask", "hdbet": "nnunet",
-    "totalsegmentator": "nnunet", "lungs_finder": "lungs",
+    "torchxrayvision": "torchvision", "torchxrayvision_anatomy": "torchvision", "hdbet": "torchvision",
+    "totalsegmentator": "torchvision", "lungmask": "lungmask", "lungs_finder": "lungs",
 }  # fmt: skip
 _TIMEOUT_S: Final = 1800
 
@@ -72,7 +70,7 @@ def _works(python: Path, name: str) -> bool:
 def _make(python: Path, name: str) -> None:
     _run(sys.executable, "-m", "venv", python.parent.parent)
     pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-    if name != "xrv":  # its torchvision has to fit the torch that the index has; the others run with the pinned one
+    if name != "torchvision":  # which fits the torch of the index alone; the others run with the pinned one
         pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
         constraint = python.parent.parent / "torch.txt"
         constraint.write_text(next(pin for pin in pins if pin.startswith("torch==")), "utf-8")
