@@ -1,7 +1,7 @@
 """Environments of their own for the packages of specialists, `build/envs/NAME` or `$MEDVISTAGYM_ENVS/NAME`.
 
-One that is not there is made by the commands of the documentation, which takes minutes and, of the largest, 6 GB; it stays for the
-next run, and `make clean` removes it.
+One that is not there is made by the commands of the documentation, which takes minutes and, of the largest, 7 GB. It stays for
+the next run, and `make clean` removes it.
 """
 
 from __future__ import annotations
