@@ -133,42 +133,52 @@ def timed_call(self: EpisodeAdapter, name: str, arguments: Mapping[str, Any], ca
     return call(self, name, arguments)
 
 
-class Scripted:
-    """Sets what the policy writes."""
+def scripted(trainer: Any, prompt_ids: Any, logprobs: Any) -> tuple[list[Any], Any]:
+    """What the policy writes in this turn of the rows, in place of what it sampled."""
+    trainer.turn = trainer.__dict__.get("turn", -1) + 1
+    turns = [
+        f'<tool_call>{{"name": "look", "arguments": {{"image": 0, "at": {row}}}}}</tool_call>'
+        if trainer.turn < TURNS
+        else f"<answer>{'yes' if row % 2 else 'no'}</answer>"
+        for row in range(len(prompt_ids))
+    ]
+    return [trainer.processing_class.tokenizer(text + "<|im_end|>")["input_ids"] for text in turns], logprobs
 
-    def _generate_single_turn(self: Any, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        _, logprobs = super()._generate_single_turn(prompt_ids, *args, **kwargs)  # type: ignore[misc]
-        self.turn = self.__dict__.get("turn", -1) + 1
-        turns = [
-            f'<tool_call>{{"name": "look", "arguments": {{"image": 0, "at": {row}}}}}</tool_call>'
-            if self.turn < TURNS
-            else f"<answer>{'yes' if row % 2 else 'no'}</answer>"
-            for row in range(len(prompt_ids))
-        ]
-        return [self.processing_class.tokenizer(text + "<|im_end|>")["input_ids"] for text in turns], logprobs
+
+class Timed:
+    """Ends a tool phase where TRL puts the first result into tokens."""
 
     def _get_tool_suffix_ids(self: Any, tool_messages: Any) -> Any:
         CLOCK.stop()
         return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[misc]
 
 
-class Ours(Scripted, BatchedToolGRPOTrainer):
-    """This project's trainer."""
+class Ours(Timed, BatchedToolGRPOTrainer):
+    """This project's trainer, whose certificate sees what was written."""
+
+    def _write_turns(self: Any, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        return scripted(self, prompt_ids, super()._write_turns(prompt_ids, *args, **kwargs)[1])
 
 
-class Theirs(Scripted, GRPOTrainer):
+class Theirs(Timed, GRPOTrainer):
     """TRL's."""
 
+    def _generate_single_turn(self: Any, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        return scripted(self, prompt_ids, super()._generate_single_turn(prompt_ids, *args, **kwargs)[1])
 
-def contestant(make: Callable[..., Any], context: RolloutContext, recipe: Recipe, folder: Path) -> Callable[[], float]:
+
+def contestant(make: Callable[..., Any], context: RolloutContext, recipe: Recipe) -> Callable[[], float]:
     """A step of training; milliseconds of a tool phase."""
 
     def step() -> float:
         model = build_untrained_model(recipe.model, context, 0)
         CLOCK.taken.clear()
-        with mock.patch.object(EpisodeAdapter, "call", timed_call):
+        with (
+            mock.patch.object(EpisodeAdapter, "call", timed_call),
+            tempfile.TemporaryDirectory() as folder,  # one that holds a checkpoint is gone on with
+        ):
             trainer: Any = train_grpo(
-                model, context, recipe, cases=range(ROLLOUTS // recipe.grpo.group), completion=64, folder=folder,
+                model, context, recipe, cases=range(ROLLOUTS // recipe.grpo.group), completion=64, folder=Path(folder),
                 record=lambda episodes: {}, trainer_class=make,
             )  # fmt: skip
         if len(CLOCK.taken) != TURNS or getattr(trainer, "unbatched_calls", 0):
@@ -202,9 +212,8 @@ def main() -> None:
     )  # fmt: skip
     context = make_rollout_context(recipe, Looking(), Toolbox({"look": look}), Registry())
     context = dataclasses.replace(context, config=dataclasses.replace(context.config, view_side=SIDE))
-    with tempfile.TemporaryDirectory() as folder:
-        steps = [contestant(make, context, recipe, Path(folder) / name) for name, make in (("a", Ours), ("b", plain))]
-        rows = compare("trainer.tool_phase", ROLLOUTS, "ms", steps[0], {"trl": steps[1]}, options.rounds)
+    ours, theirs = (contestant(make, context, recipe) for make in (Ours, plain))
+    rows = compare("trainer.tool_phase", ROLLOUTS, "ms", ours, {"trl": theirs}, options.rounds)
     merge(rows, options.out)
     print(f"one latency is {LATENCY_S * 1000:g} ms: ours takes {rows[0]['ours'] / LATENCY_S / 1000:.2f} of it a turn")
 

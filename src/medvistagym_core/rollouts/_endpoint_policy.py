@@ -176,7 +176,9 @@ class EndpointPolicy:
 
     def _to_turn(self, message: dict[str, Any]) -> Turn:
         """The turn that the endpoint's message is."""
-        content = message.get("content") or ""
+        if isinstance(message.get("function_call"), dict) and not message.get("tool_calls"):  # the API before `tools`
+            message = {**message, "tool_calls": [message["function_call"]]}
+        content = message.get("content") or message.get("refusal") or ""
         if not isinstance(content, str):
             return self._protocol.parse_message(message)
         if message.get("tool_calls") and content.strip() and "<" not in content and self._protocol.think != "off":

@@ -71,7 +71,7 @@ class TrlTrainer:
     """Trains a vision-language policy on a toolbox: perception, SFT, GRPO, evaluation."""
 
     name = "trl"
-    description = "SFT and GRPO with TRL, for the tiny built-in policy or a local Qwen-VL checkpoint"
+    description = "SFT and GRPO with TRL, for the tiny built-in policy or a local checkpoint (docs/models.md)"
 
     def recipes(self) -> Mapping[str, str]:
         """Recipes that ship with the trainer, and a line about each."""
