@@ -16,8 +16,11 @@ def make_perturbing_executor(toolbox: Toolbox, argument: str = "") -> Executor:
         argument: As for `parse_settings`.
 
     Raises:
-        ValueError: The argument says no settings.
+        ValueError: The argument says no settings, or names no tool of the toolbox.
     """
     settings = parse_settings(argument)
+    names = [tool.name for tool in toolbox.values()]
+    if settings.tools is not None and names and not any(map(settings.names, names)):  # a policy may have no tools
+        raise ValueError(f"perturb: tools={settings.tools} names none of {', '.join(names)}")
     make = ProcessExecutor if settings.executor == "process" else LocalExecutor
     return make(toolbox, result_filter=Perturber(settings))
