@@ -69,15 +69,16 @@ def _works(python: Path, name: str) -> bool:
 
 def _make(python: Path, name: str) -> None:
     _run(sys.executable, "-m", "venv", python.parent.parent)
-    pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
+    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     if name != "torchvision":  # which fits the torch of the index alone; the others run with the pinned one
         pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
         constraint = python.parent.parent / "torch.txt"
         constraint.write_text(next(pin for pin in pins if pin.startswith("torch==")), "utf-8")
-        pip = (*pip, "--constraint", constraint)
-    ours = (".", "./plugins/medvistagym-segment", "./plugins/medvistagym-models")
+        pip += ["--constraint", constraint]
     specialists = f"./plugins/medvistagym-specialists[{','.join(_EXTRAS[name])}]"
-    _run(*pip, *(word for home in (*ours, specialists) for word in ("--editable", home)))
+    for home in (".", "./plugins/medvistagym-segment", "./plugins/medvistagym-models", specialists):
+        pip += ["--editable", home]
+    _run(*pip)
 
 
 def _run(*command: str | Path) -> None:
