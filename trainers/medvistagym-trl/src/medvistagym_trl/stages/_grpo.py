@@ -326,7 +326,7 @@ def train_grpo(
     trainer.parity = recipe.grpo.parity
     trainer.drops_zero_variance = recipe.grpo.zero_variance == "drop"
     if recipe.grpo.exploration:
-        trainer.exploring = ExploringTurns(context, model, recipe.grpo.exploration, recipe.seed)
+        trainer.exploring = ExploringTurns(context.schemas, model, recipe.grpo.exploration, recipe.seed)
     fields = ImageFields(model.processor)
     trainer.image_fields = None if fields.is_grid else fields
     trainer.add_callback(_PrefetchCallback(context, cases, recipe))
