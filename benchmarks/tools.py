@@ -29,6 +29,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import tomllib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ SIDE = 512
 CENTER, WIDTH = 40.0, 400.0
 PEERS = (
     "torch==2.13.0", "numpy", "kornia", "monai", "pydicom", "pydicom-data", "scikit-image", "opencv-python-headless",
-    "simpleitk", "pydantic", "pluggy", "docstring_parser", "packaging", "gymnasium",
+    "simpleitk",
 )  # fmt: skip
 GAZE = (
     "aiohttp<4",
@@ -368,7 +369,8 @@ def in_peers_environment(script: str, benches: dict[str, Bench], about: str) -> 
         options.contest.write_text(json.dumps(rows), "utf-8")
         return
     folder = ROOT / "build" / "tools"
-    environment(folder, [*PEERS, *GAZE])
+    core = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    environment(folder, [*core, *PEERS, *GAZE])
     python = environment(folder, ["--no-deps", "gaze-vlm==0.1.1"])
     paths = os.pathsep.join(str(ROOT / source) for source in SOURCES)
     sizes = ["--batch", str(options.batch), "--rounds", str(options.rounds)]

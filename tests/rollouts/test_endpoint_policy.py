@@ -1,6 +1,7 @@
 """The endpoint policy against a server that behaves, and one that does not."""
 
 import base64
+import gzip
 import io
 import json
 import threading
@@ -47,7 +48,7 @@ class Fake(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script, self.last, self.headers, self.usage = [], ANSWER, {}, None
-        self.bodies, self.keys, self.times, self.paths = [], [], [], []
+        self.bodies, self.keys, self.times, self.paths, self.proxy_logins = [], [], [], [], []
         self.busy = self.most = 0
         self.lock = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
@@ -65,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
             fake.times.append(time.monotonic())
             fake.keys.append(self.headers.get("Authorization"))
             fake.paths.append(self.path)
+            fake.proxy_logins.append(self.headers.get("Proxy-Authorization"))
             said = fake.script.pop(0) if fake.script else fake.last
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         fake.bodies.append(body)
@@ -77,6 +79,8 @@ class Handler(BaseHTTPRequestHandler):
                 said,
                 json.dumps({"error": {"message": f"refused {self.headers.get('Authorization')}"}}).encode(),
             )
+        elif isinstance(said, tuple):
+            status, raw = said[0], json.dumps(said[1]).encode()
         elif isinstance(said, dict):
             choices = [{"index": 0, "message": said, "finish_reason": "stop"}]
             raw = json.dumps({"choices": choices, "usage": fake.usage}).encode()
@@ -176,6 +180,10 @@ def hang_up(body):
         b"",
         b'{"choices": [{"message": {"role": "assistant", "content": 7}}]}',
         b"[" * 99999,
+        b'{"choices": [{"message": {"role": "assistant", "content": null}}]}',
+        b'{"choices": [{"message": {"role": "assistant", "content": null, "tool_calls": 7}}]}',
+        b'{"choices": [{"message": {"role": "assistant", "content": [7]}}]}',
+        b'{"choices": [{"message": {"role": "assistant", "content": "<answer>\\ud800</answer>"}}]}',
     ],
 )
 def test_what_may_pass_is_tried_again(fake, task, toolbox, trouble):
@@ -183,6 +191,40 @@ def test_what_may_pass_is_tried_again(fake, task, toolbox, trouble):
     (t,) = play(fake, task, toolbox)
     assert t.outcome.abstained
     assert len(fake.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    "message", [{"content": None, "reasoning_content": "I look"}, {"content": ""}, {"content": None, "refusal": "no"}]
+)
+def test_a_turn_without_an_answer_is_the_models_own(fake, task, toolbox, message):
+    fake.script = [message]
+    (t,) = play(fake, task, toolbox)
+    assert t.outcome.ended == "answered"
+    assert t.turns[0].error is not None
+    assert len(fake.bodies) == 2
+
+
+def test_a_model_that_was_cut_off_before_it_wrote_anything_has_taken_a_turn(fake, task, toolbox):
+    choice = {"message": {"role": "assistant", "content": None}, "finish_reason": "length"}
+    fake.script = [json.dumps({"choices": [choice]}).encode()]
+    (t,) = play(fake, task, toolbox)
+    assert t.outcome.ended == "answered"
+    assert t.turns[0].error is not None
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (b'{"choices": [{"message": {"content": null}}]}', "its content is null, and it calls nothing"),
+        (b'{"choices": [{"message": {"content": "\\udc00"}}]}', "half of a character"),
+    ],
+)
+def test_an_endpoint_that_returns_nonsense_is_an_error_and_no_wrong_answer(fake, task, toolbox, trouble, words):
+    fake.last = trouble
+    (t,) = play(fake, task, toolbox, retries=1)
+    assert t.outcome.ended == "policy_failed"
+    assert words in t.outcome.reason
+    assert not t.turns
 
 
 @pytest.mark.parametrize("trouble", [500, b"{}"])
@@ -289,9 +331,84 @@ def test_the_key_goes_nowhere_else(fake, task, toolbox, tmp_path, monkeypatch, c
 def test_a_redirect_is_not_followed(fake, monkeypatch):
     monkeypatch.setenv("MEDVISTAGYM_API_KEY", KEY)
     fake.script, fake.headers = [307], {"Location": fake.url + "/elsewhere"}
-    with pytest.raises(EndpointError, match="307"):
+    with pytest.raises(EndpointError, match=r"answered 307.* sends elsewhere: http.*/elsewhere; give the address"):
         endpoint(fake).complete({})
     assert fake.paths == ["/v1/chat/completions"]
+
+
+def test_a_compressed_answer_is_read(fake):
+    fake.headers = {"Content-Encoding": "gzip"}
+    fake.last = gzip.compress(json.dumps({"choices": [{"message": ANSWER}]}).encode())
+    assert endpoint(fake).complete({})["content"] == ANSWER["content"]
+
+
+def test_a_compressed_answer_is_no_larger_than_others_when_it_is_inflated(fake):
+    fake.headers = {"Content-Encoding": "gzip"}
+    fake.last = gzip.compress(b" " * 2**28)
+    with pytest.raises(EndpointError, match="more than 16 MiB"):
+        endpoint(fake, retries=0).complete({})
+
+
+def test_what_is_no_completion_is_quoted_and_the_key_is_not(fake, monkeypatch):
+    monkeypatch.setenv("MEDVISTAGYM_API_KEY", KEY)
+    fake.last = f"<html>Log in with {KEY}\x1b[2J</html>".encode()
+    with pytest.raises(EndpointError, match=r"no chat completion: .<html>Log in with ") as raised:
+        endpoint(fake, retries=0).complete({})
+    assert KEY not in str(raised.value)
+    assert "\x1b" not in str(raised.value)
+
+
+def test_what_a_server_says_of_a_request_that_it_refuses_is_told(fake):
+    def refuse(body):
+        return 422, {"detail": [{"loc": ["body", "tools"], "msg": "extra fields not permitted"}]}
+
+    fake.script = [refuse]
+    with pytest.raises(EndpointError, match=r"answered 422: .*extra fields not permitted"):
+        endpoint(fake).complete({})
+
+
+def test_a_proxy_is_asked_with_its_password(fake, monkeypatch):
+    monkeypatch.setenv("http_proxy", fake.url.removesuffix("/v1").replace("//", "//me:p%40ss@"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert ChatCompletionsClient("http://model.invalid/v1").complete({})["content"] == ANSWER["content"]
+    assert fake.paths == ["http://model.invalid/v1/chat/completions"]
+    assert base64.b64decode(fake.proxy_logins[0].removeprefix("Basic ")) == b"me:p@ss"
+
+
+ARGUMENTS = '{"image": 0, "center": 1, "width": 10}'
+
+
+@pytest.mark.parametrize(
+    ("message", "repairs"),
+    [
+        pytest.param({"function_call": {"name": "window", "arguments": ARGUMENTS}}, (), id="before there were tools"),
+        pytest.param(
+            {"tool_calls": [{"function": {"name": "window", "arguments": f"```json\n{ARGUMENTS}\n```"}}]},
+            ("code_fence", "arguments_text"),
+            id="arguments in a fence",
+        ),
+        pytest.param(
+            {"content": ["I look."], "tool_calls": [{"id": 7, "function": {"name": "window", "arguments": ARGUMENTS}}]},
+            (),
+            id="texts in a list",
+        ),
+    ],
+)
+def test_a_call_is_read_as_servers_write_it(fake, task, toolbox, message, repairs):
+    fake.script = [{"role": "assistant", **message}]
+    (t,) = play(fake, task, toolbox)
+    (call,) = t.turns[0].calls
+    assert call.error is None
+    assert (call.name, call.arguments) == ("window", json.loads(ARGUMENTS))
+    assert set(call.repairs) <= set(repairs)
+
+
+def test_a_refusal_is_on_record(fake, task, toolbox):
+    fake.script = [{"role": "assistant", "content": None, "refusal": "I do not read films."}]
+    (t,) = play(fake, task, toolbox)
+    assert t.turns[0].error.code == "malformed_call"
+    assert t.turns[0].text == "I do not read films."
 
 
 def test_misuse_is_refused(fake, toolbox):

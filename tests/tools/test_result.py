@@ -1,5 +1,6 @@
 """Whatever a tool returns, the episode goes on, the record is written and reads back, and the next tool can use the images."""
 
+import dataclasses
 import enum
 import math
 
@@ -246,3 +247,17 @@ def test_a_result_that_is_right_is_left_as_it_is():
     result = coerce_result("give", (image, "text", {"a": [1, 2.5, "x", None]}), 0.25)
     assert result.images[0] is image
     assert (result.text, result.data, result.seconds) == ("text", {"a": [1, 2.5, "x", None]}, 0.25)
+
+
+def test_a_result_that_is_given_again_keeps_all_but_its_time_and_shares_nothing_that_can_be_changed() -> None:
+    image = Image(pixels=GREY)
+    given = ToolResult(
+        (image,), "two", {"sides": ["left"]}, None, (3,), 0.5, repairs=("number_text",), perturbation="shifted"
+    )
+    again = given.as_cache_hit()
+    same = {field.name: getattr(again, field.name) for field in dataclasses.fields(ToolResult)}
+    assert same == {**{name: getattr(given, name) for name in same}, "seconds": 0.0, "cached": True}
+    assert again.data is not None
+    assert given.data is not None
+    again.data["sides"].append("right")
+    assert given.data == {"sides": ["left"]}

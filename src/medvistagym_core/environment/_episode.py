@@ -206,6 +206,7 @@ class Episode:
             question=escape_control_marks(self.case.question),
             options=tuple(escape_control_marks(option) for option in self.case.options),
             images=self.store.images,
+            rendered=tuple(self.rendered(handle) for handle in range(len(self.store))),
             results=last.results if last else (),
             error=last.turn.error if last else None,
             messages=tuple(self._conversation().messages),
@@ -260,10 +261,11 @@ class Episode:
             raise ValueError(f"{len(pending)} results are due, not {len(results)}")
         if pending:
             seconds = time.perf_counter() - self._pending_since
-            checked = [check_result(c.name, r, len(self.store)) for c, r in zip(pending, results, strict=True)]
-            self.steps[-1] = dataclasses.replace(
-                self.steps[-1], results=(*checked, *self._refused), tool_seconds=seconds
-            )
+            available = len(self.store)
+            checked = [check_result(c.name, r, available) for c, r in zip(pending, results, strict=True)]
+            step = self.steps[-1]
+            results = (*checked, *self._refused)
+            self.steps[-1] = Step(step.turn, step.config, step.policy_seconds, results, seconds)
             self._pending, self._refused, self._ready = (), (), None
 
     def submit_results(self, results: Sequence[ToolResult]) -> list[Message]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import struct
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,19 +16,37 @@ if TYPE_CHECKING:
 
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+_FILTER_UP: Final = 2
+_GREY: Final = 0
+_RGB: Final = 2
 DESCRIPTION_KEY: Final = "MedVistaGym"
 """Keyword of the text in a PNG that says what its greys mean."""
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """The PNG file of a picture, uint8 `(H, W)` or `(H, W, 3)`."""
-    import PIL.Image
+    """The PNG file of a picture, uint8 `(H, W)` or `(H, W, 3)`.
 
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(
-        file, "png", compress_level=1, compress_type=zlib.Z_RLE
-    )  # pictures change: be quick
-    return file.getvalue()
+    Every row is stored as its difference to the one above (filter type 2, "Up") and deflated with run lengths alone. Pillow
+    tries all filters for each row, and takes several times as long for files of about the same size (PNG specification,
+    sections 9 and 12.8); every picture that a policy sees and a record keeps is encoded.
+    """
+    import numpy as np
+
+    height, width = pixels.shape[:2]
+    rows = pixels.reshape(height, -1)
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = _FILTER_UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
+    data = deflate.compress(filtered.data) + deflate.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, _RGB if pixels.ndim == 3 else _GREY, 0, 0, 0)
+    return _PNG_SIGNATURE + _png_chunk(b"IHDR", header) + _png_chunk(b"IDAT", data) + _png_chunk(b"IEND", b"")
+
+
+def _png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
 
 
 def write_picture(image: Image, path: Path, side: int | None = None, *, described: bool = False) -> None:

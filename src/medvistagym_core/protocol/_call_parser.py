@@ -211,7 +211,10 @@ def parse_structured_call(call: Any) -> ToolCall:
 
 
 def _parse_arguments(text: str, repairs: list[str]) -> Any:
-    """The value of arguments that are text: JSON, or Python literals."""
+    """The value of arguments that are text: JSON, or Python literals, in a code fence or without."""
+    if fence := _FENCE.fullmatch(text.strip()):
+        text = fence[1]
+        repairs.append("code_fence")
     try:
         return JSON_DECODER.decode(text)
     except (ValueError, RecursionError):

@@ -31,6 +31,7 @@ from medvistagym_core.tools import ToolCall, ToolError, encodable_text, escape_p
 THINK: Final = ("<think>", "</think>")
 ANSWER: Final = ("<answer>", "</answer>")
 _TAGS: Final = (*THINK, *TOOL_CALL_TAGS, *ANSWER)
+_LAST_TAGS: Final = (TOOL_CALL_TAGS[1], ANSWER[1])
 _ACTION_TAG: Final = re.compile(r"</?(?:tool_call|answer)>")
 _END_MARKS: Final = (
     "<|im_end|>",
@@ -232,12 +233,16 @@ class TextProtocol:
 def _without_end_marks(text: str) -> str:
     """The text without marks of the end of a turn behind its last tag; the text itself where there are none."""
     rest = text.rstrip()
+    if rest.endswith(_LAST_TAGS):
+        return text
     for _ in range(_MAX_END_MARKS):
         end = next((mark for mark in _END_MARKS if rest.endswith(mark)), None)
         if end is None:
-            break
+            return text
         rest = rest.removesuffix(end).rstrip()
-    return rest if rest.endswith((TOOL_CALL_TAGS[1], ANSWER[1])) and len(rest) < len(text.rstrip()) else text
+        if rest.endswith(_LAST_TAGS):
+            return rest
+    return text
 
 
 def _refuse_control_mark(text: str) -> None:
@@ -258,7 +263,8 @@ def _content(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list | tuple):
-        return "".join(str(block.get("text") or "") for block in content if isinstance(block, Mapping))
+        texts = (block.get("text") if isinstance(block, Mapping) else block for block in content)
+        return "".join(text for text in texts if isinstance(text, str))
     return ""
 
 

@@ -10,7 +10,6 @@ key is read from an environment variable, goes into one header and into nothing 
 from __future__ import annotations
 
 import email.utils
-import http.client
 import json
 import math
 import os
@@ -21,6 +20,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import tenacity
+import urllib3.exceptions
 
 from medvistagym_core.rollouts._connections import Connections, HttpResponse, ResponseTooLargeError
 
@@ -29,6 +29,10 @@ MAX_RESPONSE_BYTES: Final = 16 * 2**20
 MAX_BACKOFF_S: Final = 120.0
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
 _FATAL_STATUS: Final = frozenset({401, 403, 404, 405})
+_SURROGATE_MARKS: Final = (b"\\u", b"\xed")
+"""Without one of these no text of JSON holds a surrogate: as an escape, or as the first of the bytes that UTF-8 has none of."""
+_WRITTEN: Final = ("content", "tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
+"""What a model may have written, in the places that servers have for it; `reasoning` is vLLM's and OpenRouter's."""
 
 
 class EndpointError(Exception):
@@ -148,7 +152,7 @@ class ChatCompletionsClient:
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "medvistagym-core"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        self._connections = Connections(self.url, headers, timeout_s, MAX_RESPONSE_BYTES)
+        self._connections = Connections(self.url, headers, concurrency, timeout_s, MAX_RESPONSE_BYTES)
 
     def __repr__(self) -> str:
         return f"<endpoint {self.url}>"
@@ -175,7 +179,8 @@ class ChatCompletionsClient:
             return retrying(self._try_once, dict(body))
         except _RetryableError as error:
             tries = f"{self._retries + 1} tries" if self._retries else "one try"
-            raise EndpointError(f"{self.url}: {error} (given up after {tries})", fatal=error.unreachable) from None
+            reason = self._without_key(str(error))
+            raise EndpointError(f"{self.url}: {reason} (given up after {tries})", fatal=error.unreachable) from None
 
     def list_models(self) -> list[str]:
         """The names of the models that are served, as the endpoint lists them.
@@ -218,12 +223,16 @@ class ChatCompletionsClient:
             raise _RetryableError(f"no answer within {self._timeout_s:g} s") from None
         except ResponseTooLargeError:
             raise _RetryableError(f"it answered with more than {MAX_RESPONSE_BYTES // 2**20} MiB") from None
-        except (ConnectionError, http.client.HTTPException) as error:
-            if isinstance(error, ConnectionRefusedError):
-                raise _RetryableError(f"it cannot be reached: {self._shorten(str(error))}", unreachable=True) from None
-            raise _RetryableError(f"the connection broke ({type(error).__name__})") from None
-        except OSError as error:  # no such host, no route to it, no trust in its certificate
-            raise _RetryableError(f"it cannot be reached: {self._shorten(str(error))}", unreachable=True) from None
+        except (
+            urllib3.exceptions.NewConnectionError,
+            urllib3.exceptions.ProxyError,
+            urllib3.exceptions.SSLError,
+        ) as error:
+            # No such host, nobody who listens, no trust in its certificate.
+            reason = self._shorten(str(error.__cause__ or error))
+            raise _RetryableError(f"it cannot be reached: {reason}", unreachable=True) from None
+        except urllib3.exceptions.HTTPError as error:
+            raise _RetryableError(f"the connection broke ({type(error.__cause__ or error).__name__})") from None
         if 200 <= response.status < 300:
             return response.content
         raise self._refusal(response)
@@ -234,36 +243,76 @@ class ChatCompletionsClient:
         sentence = f"it answered {status}{f': {message}' if message else ''}"
         if status in _RETRYABLE_STATUS or status >= 500:
             return _RetryableError(sentence, _retry_after_s(response.headers.get("Retry-After")))
+        if 300 <= status < 400:
+            there = self._shorten(response.headers.get("Location", "")) or "no address"
+            sentence += f", which sends elsewhere: {there}; give the address where the API is"
         if status in (401, 403):
             sentence += f" (the key is read from {self._key_variable}, which is {'set' if self._key else 'not set'})"
-        return EndpointError(f"{self.url}: {sentence}", fatal=status in _FATAL_STATUS)
+        return EndpointError(f"{self.url}: {sentence}", fatal=status in _FATAL_STATUS or 300 <= status < 400)
 
     def _shorten(self, text: str) -> str:
         """A server's words, short, and without the key, should it repeat that."""
-        text = text.replace(self._key, "***") if self._key else text
-        return " ".join(text.split())[:200]
+        return " ".join(self._without_key(text).split())[:200]
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
 
 
 def _parse_completion(raw: bytes) -> tuple[dict[str, Any], int]:
-    """The message of an answer, and the tokens that it and its prompt took; 0 where the server does not say."""
+    """The message of an answer, and the tokens that it and its prompt took; 0 where the server does not say.
+
+    A message without content, calls, reasoning or refusal is an answer only of a model that was cut off before it wrote
+    anything; otherwise nobody wrote it, and it is no wrong answer of the policy. Neither is one that no UTF-8 text can hold.
+    """
     try:
         body = json.loads(raw)
-        message = body["choices"][0]["message"]
+        choice = body["choices"][0]
+        message = choice["message"]
         usage = body.get("usage")
         tokens = usage.get("total_tokens") if isinstance(usage, dict) else 0
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise _RetryableError("it answered with something that is no chat completion") from None
-    if not isinstance(message, dict) or not isinstance(message.get("content"), str | list | None):
-        raise _RetryableError("it answered with something that is no chat completion")
+        raise _RetryableError(_no_completion(raw)) from None
+    if not isinstance(message, dict) or not _is_readable(message):
+        raise _RetryableError(_no_completion(raw))
+    if choice.get("finish_reason") != "length" and not any(message.get(part) is not None for part in _WRITTEN):
+        raise _RetryableError(
+            "it answered with a message that holds nothing (its content is null, and it calls nothing)"
+        )
+    try:
+        if any(mark in raw for mark in _SURROGATE_MARKS):
+            json.dumps(message, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _RetryableError(
+            "it answered with half of a character (a lone surrogate), which no text can hold"
+        ) from None
     return message, tokens if isinstance(tokens, int) and tokens > 0 else 0
 
 
+def _is_readable(message: Mapping[str, Any]) -> bool:
+    """Whether content and calls are of the kinds that the API has for them."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    return (
+        isinstance(content, str | list | None)
+        and all(isinstance(part, dict | str) for part in parts)
+        and isinstance(message.get("tool_calls"), list | None)
+    )
+
+
+def _no_completion(raw: bytes) -> str:
+    """What to say of a response that holds no message, by what it says of an error or by how it begins."""
+    text = " ".join((_error_message(raw) or raw[:400].decode("utf-8", "replace")).split())
+    return f"it answered with something that is no chat completion: {json.dumps(text[:80]) if text else 'nothing'}"
+
+
 def _error_message(raw: bytes) -> str:
+    """What a response says of an error, as OpenAI's API has it, or as FastAPI's does; empty where it says nothing."""
     try:
         body = json.loads(raw)
         error = body.get("error", body)
-        return str(error.get("message", "") if isinstance(error, dict) else error)
-    except (ValueError, AttributeError):
+        words = error if isinstance(error, str) else error.get("message") or error.get("detail") or ""
+        return words if isinstance(words, str) else json.dumps(words)
+    except (ValueError, AttributeError, RecursionError):
         return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import math
@@ -72,8 +71,17 @@ class ToolResult:
 
     def as_cache_hit(self) -> ToolResult:
         """The result as that of a later identical call, with facts of its own to change."""
-        data = None if self.data is None else copy.deepcopy(self.data)
-        return dataclasses.replace(self, data=data, seconds=0.0, cached=True)
+        data = None if self.data is None else to_json_value(self.data)
+        return ToolResult(
+            self.images,
+            self.text,
+            data,
+            self.error,
+            self.handles,
+            cached=True,
+            repairs=self.repairs,
+            perturbation=self.perturbation,
+        )
 
     def with_handles(self, handles: tuple[int, ...]) -> ToolResult:
         """The result, its images now in an episode's store under these handles."""
@@ -119,7 +127,8 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
                 "tool_failed",
                 f"{tool} returned {type(part).__name__}; a tool returns an Image, text, number or dict, or a list.",
             )
-    facts = _json_data(tool, data) if data else None
+    whole = len(parts) > 1 or "value" in data  # numbers, or parts that may hold too much together
+    facts = (_json_data(tool, data) if whole else data) if data else None
     if facts and not texts:
         texts.append(_number(data["value"]) if facts.keys() == {"value"} else json.dumps(facts))
     return ToolResult(tuple(images), _cut("\n".join(texts)), facts, seconds=seconds)
@@ -196,4 +205,4 @@ def _is_duration(seconds: object) -> bool:
 
 
 def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()

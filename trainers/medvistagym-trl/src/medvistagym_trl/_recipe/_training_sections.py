@@ -194,8 +194,8 @@ class WatchRecipe(Section):
     action: Literal["warn", "lower_rate", "penalise", "restore_best", "stop"] = Field(
         "warn",
         description="What follows a report: nothing else; half the learning rate from then on; a penalty on the episodes that "
-        "show it (long turns, no call, turns that cannot be read; other trends are only reported); the weights of the best "
-        "validation so far, with a fresh optimiser; or the end of the stage.",
+        "show it (long turns, no call, turns that cannot be read, calls made again, no answer but 'I cannot tell'; others "
+        "are only reported); the weights of the best validation so far, with a fresh optimiser; or the end of the stage.",
     )
     penalty: float = Field(0.25, gt=0, description="What penalise takes from the reward of an episode, for each trend.")
     max_length_growth: float = Field(2.0, gt=1, description="How many times longer than at first turns may become.")
@@ -206,6 +206,10 @@ class WatchRecipe(Section):
         0.05, ge=0, le=1, description="Share of a step's episodes whose last result did not fit."
     )
     max_malformed: float = Field(0.5, ge=0, description="Turns an episode that could not be read.")
+    max_repeats: float = Field(
+        0.5, ge=0, description="Calls an episode that the same episode had made before, with the same arguments."
+    )
+    max_abstained: float = Field(0.5, ge=0, le=1, description="Share of episodes whose answer says 'I cannot tell'.")
     max_zero_variance: float = Field(
         0.9, ge=0, le=1, description="Share of groups whose episodes all earned the same, from which nothing is learnt."
     )
@@ -241,6 +245,12 @@ class GrpoRecipe(Section):
     steps: int = Field(110, ge=0, description="Optimiser steps.")
     completions: int = Field(128, ge=2, description="Rollouts a step.")
     parts: int = Field(4, ge=1, description="Parts that a step's rollouts are learnt from in turn, to save memory.")
+    generation_parts: int = Field(
+        1,
+        ge=1,
+        description="Parts that a step's rollouts are sampled in, one after the other, to save memory for keys and values. "
+        "Where transformers samples, and no weights are sharded.",
+    )
     group: int = Field(8, ge=2, description="Rollouts of one case, the group that is compared.")
     lr: float = Field(2e-4, gt=0, description="Learning rate of AdamW.")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
@@ -265,10 +275,14 @@ class GrpoRecipe(Section):
         description="What advantages are divided by: the spread of rewards in a group, in the batch, or nothing. By group, "
         "the little that a superfluous call costs weighs as much as a right answer.",
     )
-    zero_variance: Literal["keep", "drop"] = Field(
+    zero_variance: Literal["keep", "drop", "redraw"] = Field(
         "keep",
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
-        "loss and their divergence (beta) is learnt from; dropped, they count nothing.",
+        "loss and their divergence (beta) is learnt from; dropped, they count nothing; drawn again, other cases are played in "
+        "their place, and groups that are equal even then are dropped (one process).",
+    )
+    redraws: int = Field(
+        2, ge=1, description="How often a group is drawn again at most, where zero_variance is redraw."
     )
     exploration: float = Field(
         0.0,
@@ -285,12 +299,18 @@ class GrpoRecipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name, value in (("group", self.group), ("parts", self.parts)):
+        for name, value in (("group", self.group), ("parts", self.parts), ("generation_parts", self.generation_parts)):
             if self.completions % value:
                 near = max(value, self.completions // value * value)
                 raise ValueError(
                     f"{self.completions} completions cannot be split evenly with {name} {value}; {near} can"
                 )
+        if self.exploration and self.generation_parts > 1:
+            raise ValueError("exploration draws the turns of all rows at once: set generation_parts to 1")
+        if self.exploration and self.zero_variance == "redraw":
+            raise ValueError(
+                "exploration draws the turns of all rows at once: set zero_variance to drop, not to redraw"
+            )
         if self.watch.action == "restore_best" and not (self.validation.every and self.validation.keep_best):
             raise ValueError("watch.action restore_best needs validations that keep the best: set validation.every")
         return self
