@@ -118,5 +118,6 @@ def test_a_study_is_trained_counted_and_drawn(
     for number, draw in enumerate((plot_policies, plot_trajectory_counts)):
         draw(study, tmp_path / f"{number}.png")
         assert (tmp_path / f"{number}.png").read_bytes().startswith(b"\x89PNG")
-    plot_tool_use(folder / "seed-0" / "main", tmp_path / "tools.png")
+    main_run = folder / "seed-0" / "main"
+    assert main(["tools", "--run", str(main_run), str(main_run), "--out", str(tmp_path / "tools.png")]) == 0
     assert (tmp_path / "tools.png").read_bytes().startswith(b"\x89PNG")

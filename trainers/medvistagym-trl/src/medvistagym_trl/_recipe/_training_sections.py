@@ -288,9 +288,9 @@ class GrpoRecipe(Section):
         0.0,
         ge=0,
         lt=1,
-        description="Share of the episodes that begin with a call of any tool, drawn at random with valid arguments, in place "
-        "of the policy's first turn: so a tiny model tries tools that came after its SFT. Of a drawn turn is learnt only where "
-        "the episode did better than the mean of its group, and metrics leave these episodes out.",
+        description="Share of the episodes whose first turn begins with the name of a tool drawn at random, whose arguments "
+        "the policy then writes: so a tiny model tries tools that came after its SFT. Of a drawn name is learnt only where the "
+        "episode did better than the mean of its group, and metrics leave these episodes out.",
     )
     watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     parity: ParityRecipe = Field(ParityRecipe(), description="The parity certificate.")

@@ -62,6 +62,15 @@ def tool_call_tokens(schemas: Iterable[Mapping[str, Any]]) -> list[str]:
     return tokens
 
 
+def call_stem(schema: Mapping[str, Any]) -> str:
+    """How every call of a tool begins: its name, and the key of its first argument where it takes any.
+
+    Args:
+        schema: The tool in the Hugging Face dialect.
+    """
+    return tool_call_tokens([schema])[:2][-1]
+
+
 def build_tokenizer(
     schemas: Sequence[Mapping[str, Any]],
     texts: Iterable[str],

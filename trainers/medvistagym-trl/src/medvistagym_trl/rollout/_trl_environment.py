@@ -26,7 +26,7 @@ class EpisodeAdapter:
         tool_calls: The tool calls of the batch, while TRL's loop runs.
         generation_seconds: Seconds that each turn of the batch took to write, as far as it is measured.
         lost_result: Whether the last result was taken back, since it did not fit into the completion.
-        explored: Whether the first turn was drawn at random, in the policy's place.
+        explored: Whether the first turn began with a tool that was drawn at random.
     """
 
     def __init__(self, context: RolloutContext) -> None:

@@ -160,10 +160,10 @@ class TrainingPipeline:
             train_perception(model, context, task, recipe.perception, log=self._on_perception_step)
             split = "validation" if "validation" in task.splits else context.split
             items = [task.look(split, index, recipe.seed) for index in range(256)]
-            accuracy = perception_accuracy(model, context, items)
-            self.run_folder.print_progress(
-                "  ".join(f"{question}... {share:.2f}" for question, share in accuracy.items())
-            )
+            for as_results in (False, True) if recipe.perception.result_steps else (False,):
+                accuracy = perception_accuracy(model, context, items, as_results=as_results)
+                shares = "  ".join(f"{question}... {share:.2f}" for question, share in accuracy.items())
+                self.run_folder.print_progress(f"as results: {shares}" if as_results else shares)
         self.run_folder.print_progress(str(measure_tokens(context, model.processor, calls=False)))
         self.run_folder.save("perception", model)
 

@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     report = commands.add_parser("report", help="count and draw what is there")
     report.add_argument("--run", type=Path, default=Path("runs/science"))
     tools = commands.add_parser("tools", help="draw what a run made of its tools")
-    tools.add_argument("--run", type=Path, required=True, help="a run folder")
+    tools.add_argument(
+        "--run", type=Path, required=True, nargs="+", help="a run folder, or some that follow each other"
+    )
     tools.add_argument("--out", type=Path, default=Path("tools.png"))
     options = parser.parse_args(arguments)
     try:

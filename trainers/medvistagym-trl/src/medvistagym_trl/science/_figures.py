@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,24 +77,28 @@ def plot_trajectory_counts(study: Study, path: Path) -> None:
         save_figure(figure, path, _DPI)
 
 
-def plot_tool_use(run: Path, path: Path, *, phase: str = "grpo") -> None:
+def plot_tool_use(runs: Path | Sequence[Path], path: Path, *, phase: str = "grpo") -> None:
     """What GRPO made of each tool: accuracy by family and calls by tool, over the steps.
 
     Args:
-        run: The run folder.
+        runs: The run folder, or those of a policy that was trained on, in order: their steps follow each other.
         path: PNG to write.
         phase: The stage.
 
     Raises:
-        StudyError: The run has no such steps.
+        StudyError: A run has no such steps.
     """
     import matplotlib as mpl
 
-    file = run / "metrics.jsonl"
-    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
-    steps = {int(line["step"]): line for line in lines if line["phase"] == phase}
-    if not steps:
-        raise StudyError(f"{run} has no steps of {phase} in its metrics.jsonl")
+    steps: dict[int, Any] = {}
+    for run in [runs] if isinstance(runs, Path) else runs:
+        file = run / "metrics.jsonl"
+        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
+        first = max(steps, default=0)
+        more = {first + int(line["step"]): line for line in lines if line["phase"] == phase}
+        if not more:
+            raise StudyError(f"{run} has no steps of {phase} in its metrics.jsonl")
+        steps |= more
     with mpl.rc_context({"font.size": 13}):
         figure = new_figure((8, 8))
         top, bottom = figure.subplots(2, 1, sharex=True)

@@ -363,7 +363,7 @@ def train_grpo(
         trainer.redraws, trainer.redraw_cases = recipe.grpo.redraws, redraw_cases or cases
     trainer.generation_parts = recipe.grpo.generation_parts
     if recipe.grpo.exploration:
-        trainer.exploring = ExploringTurns(context, model, recipe.grpo.exploration, recipe.seed)
+        trainer.exploring = ExploringTurns(context.schemas, model, recipe.grpo.exploration, recipe.seed)
     fields = ImageFields(model.processor)
     trainer.image_fields = None if fields.is_grid else fields
     trainer.add_callback(_PrefetchCallback(context, cases, recipe))

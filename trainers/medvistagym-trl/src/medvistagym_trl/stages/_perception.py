@@ -247,11 +247,17 @@ def _train_part(
 
 @torch.no_grad()
 def perception_accuracy(
-    model: LoadedModel, context: RolloutContext, items: Sequence[PerceptionItem]
+    model: LoadedModel, context: RolloutContext, items: Sequence[PerceptionItem], *, as_results: bool = False
 ) -> dict[str, float]:
     """Share of perception items whose answer's first token is the most likely one, per question.
 
     Questions that carry a value are pooled under their first three words.
+
+    Args:
+        model: The model.
+        context: Prompt, tools and the size of images.
+        items: The items.
+        as_results: Read each as a tool's result is, after the picture of the item before it, where that has one.
     """
     network, processor = model.model, model.processor
     network.eval()
@@ -259,7 +265,12 @@ def perception_accuracy(
     opening = len(processor.tokenizer("<answer>")["input_ids"])
     for start in range(0, len(items), 64):
         chunk = items[start : start + 64]
-        conversations = [perception_conversation(item, context) for item in chunk]
+        conversations = [
+            perception_conversation(item, context)
+            if other.image is None or not as_results
+            else result_conversation(item, other.image, context)
+            for item, other in zip(chunk, [*chunk[-1:], *chunk], strict=False)
+        ]
         batch = encode_for_training(processor, conversations, context.schemas, model.end_of_turn)
         first = (batch.pop("labels") != IGNORE_INDEX).int().argmax(1) + opening
         rows = torch.arange(len(chunk))
