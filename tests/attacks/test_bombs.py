@@ -105,6 +105,33 @@ def parquet(table: Callable[[Any], Any], **options: Any) -> bytes:
     return file.getvalue()
 
 
+def lying_parquet(table: Callable[[Any], Any], **options: Any) -> bytes:
+    """A parquet file whose footer says of its columns that they have 100 bytes."""
+    import pyarrow.parquet as pq
+
+    data = parquet(table, **options)
+    metadata = pq.ParquetFile(io.BytesIO(data)).metadata
+    for number in range(metadata.num_columns):
+        stated = metadata.row_group(0).column(number).total_uncompressed_size
+        if stated < MIB:
+            continue
+        size = varint(stated)
+        at = data.rfind(size)
+        assert at >= 0
+        data = data[:at] + varint(100, len(size)) + data[at + len(size) :]
+    return data
+
+
+def varint(number: int, length: int = 0) -> bytes:
+    """A number in Thrift's compact protocol, in as many bytes as are asked for or needed."""
+    zigzag = 2 * number
+    groups: list[int] = []
+    while zigzag or len(groups) < max(1, length):
+        groups.append(zigzag & 127)
+        zigzag >>= 7
+    return bytes([*(group | 128 for group in groups[:-1]), groups[-1]])
+
+
 def one_text(pa: Any, size: int) -> Any:
     return pa.table({"question": ["a" * size], "answer": ["yes"]})
 
@@ -117,6 +144,12 @@ def same_text(pa: Any, size: int, rows: int) -> Any:
 
 def many_columns(pa: Any, count: int) -> Any:
     return pa.table({f"c{number}": ["a"] for number in range(count)})
+
+
+def same_picture(pa: Any, size: int, rows: int) -> Any:
+    """A picture that is stored once, as the dictionary of a column."""
+    pictures = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([bytes(size)], pa.binary()))
+    return pa.table({"question": ["a"] * rows, "answer": ["a"] * rows, "image": pictures})
 
 
 def deep_column(pa: Any, depth: int) -> Any:
@@ -273,6 +306,12 @@ BOMBS: dict[str, dict[str, Callable[[], bytes] | Write]] = {
         "columns.parquet": lambda: parquet(lambda pa: many_columns(pa, 20_000)),
         "deep.parquet": lambda: parquet(lambda pa: deep_column(pa, 60)),
         "picture.parquet": lambda: parquet(lambda pa: cells(pa, 300 * MIB)),
+        "pictures.parquet": lambda: parquet(lambda pa: same_picture(pa, 30 * MIB, 5_000)),
+        "large-dictionary.parquet": lambda: parquet(lambda pa: same_text(pa, 50 * MIB, 5_000)),
+        "dictionaries.parquet": lambda: parquet(lambda pa: same_text(pa, 7 * MIB, 5_000)),
+        "lying-text.parquet": lambda: lying_parquet(lambda pa: one_text(pa, 300 * MIB)),
+        "lying-picture.parquet": lambda: lying_parquet(lambda pa: cells(pa, 300 * MIB)),
+        "lying-columns.parquet": lambda: lying_parquet(lambda pa: pa.table({f"c{n}": ["a" * 20 * MIB] for n in range(30)})),
         "footer.parquet": lambda: b"PAR1" + bytes(64) + struct.pack("<I", 2**31 - 1) + b"PAR1",
         "thrift.parquet": lambda: b"PAR1" + b"\x15\x02\x19\xfc\xff\xff\xff\xff\x07" * 8 + struct.pack("<I", 72) + b"PAR1",
     },
@@ -367,6 +406,7 @@ BOMBS: dict[str, dict[str, Callable[[], bytes] | Write]] = {
         "format.jinja": lambda: b"{{ '%9999999999d' % 1 }}",
         "power.jinja": lambda: b"{{ 9 ** 9 ** 9 }}",
         "macro.jinja": lambda: b"{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+        "tools.jinja": lambda: b"{% if tools %}{{ 'x' * 9999999999 }}{% endif %}",
         "long.jinja": lambda: b"{# " + b"x" * 2 * MIB + b" #}",
         "deep.jinja": lambda: b"{{ " + b"(" * 100_000 + b" }}",
         "blocks.jinja": lambda: b"{% if a %}" * 90_000,

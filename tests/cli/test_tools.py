@@ -439,6 +439,55 @@ def test_arguments_named_like_the_commands_own_flags(run: Run, tmp_path: Path, p
     assert "--device DEVICE" in shown
 
 
+@pytest.mark.parametrize("name", ["device", "executor"])
+def test_a_value_for_an_argument_that_the_command_takes_names_the_flag_of_the_argument(
+    name: str, run: Run, tmp_path: Path, picture: Path
+) -> None:
+    file = tmp_path / "clash.py"
+    file.write_text(CLASHING)
+    said = run("tools", "call", "clash", picture, "--tools-from", file, f"--{name}", "probe")
+    assert said.code == 2
+    assert said.err.endswith(f". The argument {name!r} of clash is --arg-{name}\n")
+
+
+OUTLINES = '''
+from medvistagym_core import Box, Image, tool
+
+
+@tool
+def outline(image: Image, box: Box, points: list[tuple[int, int]] = [], words: list[str] = []) -> str:
+    """Say what was given.
+
+    Args:
+        image: The image.
+        box: A part.
+        points: Corners.
+        words: Words.
+    """
+    return f"{box.x0} {box.y0} {box.x1} {box.y1} {[list(point) for point in points]} {words}"
+'''
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["{0}", "--box", "0", "0", "500", "600"], "0 0 500 600 [] []"),
+        (["--box", "0", "0", "500", "600", "{0}"], "0 0 500 600 [] []"),
+        (["--box", "0,", "0,", "500,", "600", "--image", "{0}"], "0 0 500 600 [] []"),
+        (["{0}", "--box", "0 0 500 600"], "0 0 500 600 [] []"),
+        (["{0}", "--box", "0,0,9,9", "--points", "1,2", "3,4", "5,6"], "0 0 9 9 [[1, 2], [3, 4], [5, 6]] []"),
+        (["{0}", "--box", "0,0,9,9", "--words", "a b,c"], "0 0 9 9 [] ['a b', 'c']"),
+    ],
+)
+def test_numbers_of_a_list_may_stand_apart(argv: list[str], said: str, run: Run, tmp_path: Path, picture: Path) -> None:
+    file = tmp_path / "outline.py"
+    file.write_text(OUTLINES)
+    answer = run(
+        "tools", "call", "outline", "--tools-from", file, "--plugins", "none", *(part.format(picture) for part in argv)
+    )
+    assert answer.out == f"{said}\n", answer.err
+
+
 def test_every_flag_of_the_command_is_reserved() -> None:
     from medvistagym_core.cli import build_parser
     from medvistagym_core.cli._reference import _commands

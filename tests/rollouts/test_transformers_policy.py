@@ -6,6 +6,7 @@ from tiny_checkpoint import TEMPLATE, checkpoint
 from medvistagym_core.environment import Episode, EpisodeConfig, Limits
 from medvistagym_core.execution import LocalExecutor
 from medvistagym_core.imaging import Image
+from medvistagym_core.protocol import CostlyTemplateError
 from medvistagym_core.rollouts import Policy, TransformersPolicy, rollout
 from medvistagym_core.tools import Toolbox, ToolResult, tool
 
@@ -138,3 +139,25 @@ def test_what_cannot_be_loaded_is_refused_with_a_sentence(folder, tmp_path, tool
         TransformersPolicy.load(folder, toolbox, top_p=0)
     with pytest.raises(ValueError, match="chat template"):
         TransformersPolicy(object(), object(), toolbox)
+
+
+def test_words_that_make_the_template_costly_cost_their_own_episode(tmp_path, task, toolbox):
+    waiting = "{%- if 'boom' in messages[-1].content[-1].text %}{{ 'x' * 9999999999 }}{% endif -%}"
+    policy = TransformersPolicy.load(checkpoint(tmp_path / "waiting", waiting + TEMPLATE), toolbox, max_new_tokens=2)
+    observations = [Episode.from_task(task, "test", k, toolbox, SETTINGS).observation() for k in range(3)]
+    boom = {"role": "user", "content": [{"type": "text", "text": "boom"}]}
+    said = policy.act([observations[0], dataclasses.replace(observations[1], messages=(boom,)), observations[2]])
+    assert isinstance(said[1], CostlyTemplateError)
+    assert [type(turn) for turn in (said[0], said[2])] == [str, str]
+
+
+def test_a_bounded_template_gives_the_inputs_that_transformers_gives(folder, task, toolbox):
+    policy = TransformersPolicy.load(folder, toolbox)
+    stock = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+    assert type(policy._processor).__name__ == type(stock).__name__
+    observations = [Episode.from_task(task, "test", k, toolbox, SETTINGS).observation() for k in range(2)]
+    bounded = policy._encode(observations)
+    policy._processor = stock
+    expected = policy._encode(observations)
+    assert bounded.keys() == expected.keys()
+    assert all(torch.equal(bounded[key], expected[key]) for key in expected)

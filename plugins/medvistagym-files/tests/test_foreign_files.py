@@ -105,6 +105,23 @@ def test_scaled_values_are_in_the_smallest_dtype_that_holds_them(
     assert np.array_equal(image.pixels, stored.T.astype(np.float64) * slope + intercept)
 
 
+@pytest.mark.parametrize("kind", ["Nifti1", "Nifti2"])
+@pytest.mark.parametrize("offset", [0, 100])
+def test_the_header_is_never_read_as_values(tmp_path: Path, kind: str, offset: int) -> None:
+    stored = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
+    path = tmp_path / "a.nii"
+    nibabel.save(getattr(nibabel, f"{kind}Image")(stored, np.eye(4)), path)
+    data, place = bytearray(path.read_bytes()), 108 if kind == "Nifti1" else 168
+    size = np.float32 if kind == "Nifti1" else np.int64
+    data[place : place + size().nbytes] = size(offset).tobytes()
+    path.write_bytes(data)
+    if offset:
+        with pytest.raises(ValueError, match=r"a\.nii: its values begin at byte 100"):
+            read_one(path)
+    else:  # as writers leave it that mean "behind the header"
+        assert sorted(read_one(path).pixels.ravel().tolist()) == list(range(60))
+
+
 def test_time_points_are_volumes_of_their_own(tmp_path: Path) -> None:
     series = np.stack([values((4, 5, 6)) + 1000 * k for k in range(3)], -1)
     nibabel.Nifti1Image(series, np.diag([-1, -1, 1, 1])).to_filename(tmp_path / "a.nii.gz")

@@ -40,7 +40,7 @@ GROUPS: Final[dict[str, str]] = {
     "score": "score the stored answers of a run under other protocols, without running a model",
     "compare": "compare two runs question by question, with a paired test, and trainings beside each other",
     "publish": "list what of a training would be published, and whether its pictures may be",
-    "export": "write a task as an environment package for OpenEnv or TRL",
+    "export": "write a task as an environment package for OpenEnv, TRL or verifiers",
     "replay": "run every tool call of a trajectory file again, and report what differs",
     "view": "look at the episodes of a run in a browser, or write them as one page",
     "play": "try tools on images in a browser, by hand or with a model",
@@ -152,8 +152,8 @@ def _run(arguments: list[str]) -> int:
     if group not in GROUPS and group not in SUBCOMMANDS:
         from difflib import get_close_matches
 
-        nearest = get_close_matches(group, GROUPS, n=1)
-        meant = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        nearest = get_close_matches(group, [*GROUPS, "--help", "--version"], n=1)
+        meant = f"; did you mean {nearest[0]!r}?" if nearest else "."
         raise UsageError(f"there is no command {group!r}{meant} The commands are {', '.join(GROUPS)}.")
     options = build_parser(group).parse_args(_joined(rest))
     options.command_line = rest  # as they were written, for a command that starts itself again

@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from medvistagym_core.tools import ToolSpec, alternatives, inline_references, is_box_schema, stated_types
 
-__all__ = ["RESERVED", "add_flags", "flags_of", "given_arguments", "hint", "parse_value", "usage"]
+__all__ = ["RESERVED", "add_flags", "flags_of", "given_arguments", "hint", "join_numbers", "parse_value", "usage"]
 
 RESERVED: Final = frozenset({
     "arguments", "debug", "device", "executor", "help", "image", "image-index", "image-region", "image-unit", "json", "out",
@@ -23,6 +23,7 @@ RESERVED: Final = frozenset({
 })  # fmt: skip
 """The command's own flags, without the dashes."""
 _WORDS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_NUMBERS: Final = re.compile(r"[-\N{MINUS SIGN}]?\d+(?:\.\d+)?(?:,[-\N{MINUS SIGN}]?\d+(?:\.\d+)?)*,?")
 _DEGREES: Final = re.compile(r"\s*(°|deg|degrees?)$", re.IGNORECASE)
 
 
@@ -57,6 +58,23 @@ def add_flags(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
         )
         if _types(schema) == ["boolean"]:
             flag.nargs, flag.const = "?", "true"
+
+
+def join_numbers(arguments: Sequence[str], spec: ToolSpec) -> list[str]:
+    """The arguments with the numbers behind the flag of a list as one: `--box 0 0 500 500` is `--box "0 0 500 500"`."""
+    flags = {flag for name, flag in flags_of(spec).items() if _types(_arguments(spec).get(name, {})) == ["array"]}
+    joined: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if flag and joined[-1] != flag and _NUMBERS.fullmatch(argument):
+            joined[-1] += f" {argument}"
+        else:
+            joined.append(argument)
+            if argument in flags:
+                flag = argument
+            elif not _NUMBERS.fullmatch(argument):
+                flag = ""
+    return joined
 
 
 def usage(spec: ToolSpec) -> str:
@@ -110,8 +128,14 @@ def _list(text: str, items: Any) -> Any:
     if text.lstrip().startswith("["):
         return _json(text)
     lists = "array" in _types(items)  # with commas within each of them, and blanks or semicolons between
-    parts = re.split(r"[\s;]+", re.sub(r"\s*,\s*", ",", text.strip(" ;"))) if lists else text.split(",")
+    parts = re.split(r"[\s;]+", re.sub(r"\s*,\s*", ",", text.strip(" ;"))) if lists else _parts(text, items)
     return [parse_value(part.strip(), items) for part in parts]
+
+
+def _parts(text: str, items: Any) -> list[str]:
+    """The items of a list: between commas, or between blanks where they are numbers."""
+    is_numeric = set(_types(items)) <= {"integer", "number"}
+    return re.split(r"\s*,\s*|\s+", text.strip(" ,")) if is_numeric else text.split(",")
 
 
 def _number(text: str, kind: type[int | float]) -> int | float | str:

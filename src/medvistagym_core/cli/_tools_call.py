@@ -63,8 +63,12 @@ class ToolArgumentParser(CommandParser):
         """Parse as argparse does, with the tool's flags added first."""
         if self.get_default("execute") is not _call or not args or args[0].startswith("-"):
             return super().parse_known_args(args, namespace)
+        from medvistagym_core.cli._schema_flags import join_numbers
+
         self.add_tool_flags(list(args))
-        options, left = argparse.ArgumentParser.parse_known_args(self, self.end_numbers(args), namespace)
+        (tool,) = self.get_default("toolbox").values()
+        args = self.end_numbers(join_numbers(args, tool.spec))
+        options, left = argparse.ArgumentParser.parse_known_args(self, args, namespace)
         if any(word.startswith("-") and len(word) > 1 for word in left):
             self.refuse(left)
         options.image = [*options.files, *map(Path, left), *options.image]
@@ -80,7 +84,12 @@ class ToolArgumentParser(CommandParser):
         add_execution(peek)
         options, _ = peek.parse_known_args(args[1:])
         registry = load_registry(options)
-        toolbox = select_toolbox(registry, args[0], options.device)
+        try:
+            toolbox = select_toolbox(registry, args[0], options.device)
+        except UsageError as error:
+            for tool in select_toolbox(registry, args[0], "cpu").values():
+                raise _with_own_flag(error, tool, "device") from None
+            raise
         if len(toolbox) != 1:
             raise UsageError(f"{args[0]!r} must name one tool, and is {', '.join(toolbox) or 'none'}")
         (tool,) = toolbox.values()
@@ -135,8 +144,12 @@ def _call(options: argparse.Namespace) -> int:
     images = read_images(options.registry, options.image, options)
     _warn_of_modality(tool, images)
     arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
+    try:
+        made = make_executor(options.registry, options.executor, options.toolbox)
+    except UsageError as error:
+        raise _with_own_flag(error, tool, "executor") from None
     with (
-        contextlib.closing(make_executor(options.registry, options.executor, options.toolbox)) as executor,
+        contextlib.closing(made) as executor,
         elapsed_time(f"running {tool.name}"),
     ):
         ((result,),) = executor.run([(ImageStore(images), [ToolCall(name=tool.name, arguments=arguments)])])
@@ -162,6 +175,17 @@ def _call(options: argparse.Namespace) -> int:
     for position, image in enumerate(result.images):
         print_stderr(f"image {position}: {describe_output(image, files[position] if files else None)}")
     return 0
+
+
+def _with_own_flag(error: UsageError, tool: Tool, name: str) -> UsageError:
+    """The error of a flag of the command, with that of the tool's argument of the same name, which may be what is meant."""
+    from medvistagym_core.cli._schema_flags import flags_of
+
+    if name not in tool.spec.parameters["properties"]:
+        return error
+    return UsageError(
+        f"{str(error).rstrip('.')}. The argument {name!r} of {tool.name} is {flags_of(tool.spec)[name]}", error.listing
+    )
 
 
 def _show_traceback(error: ToolError, executor: str) -> None:

@@ -1,4 +1,6 @@
 from ._action_format import ActionFormat as ActionFormat
+from ._bounded_processor import BoundedChatTemplate as BoundedChatTemplate
+from ._bounded_processor import load_bounded_processor as load_bounded_processor
 from ._call_parser import TOOL_CALL_TAGS as TOOL_CALL_TAGS
 from ._chat_template import ChatTemplateReport as ChatTemplateReport
 from ._chat_template import inspect_chat_template as inspect_chat_template
@@ -21,7 +23,8 @@ from ._messages import with_images as with_images
 from ._special_tokens import SpecialTokens as SpecialTokens
 from ._special_tokens import UnsafeTokenizerError as UnsafeTokenizerError
 from ._system_prompt import system_prompt as system_prompt
-from ._template_trial import CostlyTemplateError as CostlyTemplateError
+from ._template_process import ChatTemplateError as ChatTemplateError
+from ._template_process import CostlyTemplateError as CostlyTemplateError
 from ._text_protocol import ANSWER as ANSWER
 from ._text_protocol import THINK as THINK
 from ._text_protocol import TextProtocol as TextProtocol

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from medvistagym_core.protocol._template_trial import try_chat_template
+from medvistagym_core.protocol._bounded_processor import render_messages
+from medvistagym_core.protocol._template_process import ChatTemplateError, try_chat_template
 
 Message = dict[str, Any]
 Schemas = Sequence[Mapping[str, Any]]
@@ -126,12 +127,12 @@ def render_chat(
         messages: Chat messages with content blocks or text.
         schemas: Tools in the Hugging Face dialect.
         generation: Whether to open the assistant's turn at the end.
+
+    Raises:
+        ChatTemplateError: The template fails on the conversation.
+        CostlyTemplateError: It takes more time or memory, or writes more, than it may.
     """
-    return str(
-        template.apply_chat_template(
-            list(messages), tools=list(schemas) or None, tokenize=False, add_generation_prompt=generation
-        )
-    )
+    return render_messages(template, messages, list(schemas) or None, generation=generation)
 
 
 def inspect_chat_template(template: ChatTemplate, schemas: Schemas) -> ChatTemplateReport:
@@ -228,7 +229,8 @@ class _Probe:
         except Exception as error:  # noqa: BLE001 a template can raise anything
             message = str(error).strip().split("\n")[0][:120]
             if what:
-                self._failures[what] = f"{type(error).__name__}: {message}" if message else type(error).__name__
+                name = "" if isinstance(error, ChatTemplateError) else type(error).__name__
+                self._failures[what] = ": ".join(filter(None, (name, message)))
             return None
 
 

@@ -17,9 +17,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 
+from medvistagym_core.protocol._bounded_processor import render_messages
 from medvistagym_core.protocol._call_parser import TOOL_CALL_TAGS
 from medvistagym_core.protocol._messages import Message
-from medvistagym_core.protocol._template_trial import try_chat_template
+from medvistagym_core.protocol._template_process import try_chat_template
 from medvistagym_core.protocol._text_protocol import ANSWER, THINK
 from medvistagym_core.protocol._turn import Turn
 from medvistagym_core.tools import ToolError, escape_policy_text
@@ -212,7 +213,7 @@ def _render(processor: Any, texts: Sequence[tuple[str, str]], blocks: bool) -> s
     """A conversation through the chat template, contents as blocks or as text; None where it takes none of this kind."""
     messages = [{"role": role, "content": [{"type": "text", "text": text}] if blocks else text} for role, text in texts]
     try:
-        return str(processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return render_messages(processor, messages, None, generation=True)
     except Exception:  # noqa: BLE001 a template can raise anything; what it renders is judged elsewhere
         return None
 

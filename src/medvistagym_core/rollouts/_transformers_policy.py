@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from medvistagym_core.environment import Observation
-from medvistagym_core.protocol import SpecialTokens, TextProtocol, ToolMessageStyle, Turn
+from medvistagym_core.protocol import SpecialTokens, TextProtocol, ToolMessageStyle, Turn, load_bounded_processor
 from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import SamplingParams
 
@@ -102,14 +102,13 @@ class TransformersPolicy:
         if not (folder / "config.json").is_file():
             raise ValueError(f"{folder} is not a checkpoint folder: it has no config.json")
         try:
-            from transformers import AutoModelForImageTextToText, AutoProcessor
+            from transformers import AutoModelForImageTextToText
         except ImportError:
             raise ValueError("a local model needs torch and transformers: pip install medvistagym-trl") from None
-        loader: Any = AutoProcessor
         device, dtype = options.pop("device", "cpu"), options.pop("dtype", "auto")
         try:
             model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, dtype=dtype)
-            processor = loader.from_pretrained(folder, local_files_only=True)
+            processor = load_bounded_processor(folder)
         except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
             reason = str(error).strip().split("\n")[0][:300]
             raise ValueError(f"{folder.name} cannot be loaded as a vision-language model: {reason}") from error

@@ -145,6 +145,8 @@ def absences() -> Iterator[Sentence]:
                     f"no {second} or {first}",
                     f"no {first}, no {second}",
                     f"no evidence of {first} or {second}",
+                    f"without {first} or {second}",
+                    f"without evidence of {first} or {second}",
                     f"there is no {first} or {second}",
                     f"no {first} or {second} is seen",
                     f"no {first} and no {second}",
@@ -157,6 +159,11 @@ def absences() -> Iterator[Sentence]:
                     f"no {first}; {second}",
                     f"no {first}. Or {second}",
                     f"no {first} but {second}",
+                    f"no {first} without {second}",
+                    f"without {first} but {second}",
+                    f"{first} without {second}",
+                    f"not without {first} or {second}",
+                    f"without no {first} or {second}",
                     f"{first}, no {second}",
                     f"no {first} and {second}",
                     f"no {first}",
@@ -264,12 +271,22 @@ def signs() -> Iterator[Sentence]:
                 f"{marker} positive tumor <{size} mm",
                 f"{marker}-positive tumor < {size}mm",
                 f"{marker}+ tumor &lt;{size} mm",
+                f"{marker}+ tumor less than {size} mm",
+                f"{marker}+ tumor smaller than {size}mm",
             ),
             (
                 f"{marker}- tumor <{size} mm",
                 f"{marker}-negative tumor <{size} mm",
                 f"{marker} tumor <{size} mm",
                 f"{marker}+ tumor >{size} mm",
+                f"{marker}+ tumor more than {size} mm",
+                f"{marker}+ tumor not less than {size} mm",
+                f"{marker}+ tumor no less than {size} mm",
+                f"{marker}+ tumor at most {size} mm",
+                f"{marker}+ tumor at least {size} mm",
+                f"{marker}+ tumor less than or equal to {size} mm",
+                f"{marker}+ tumor less than {size} cm",
+                f"{marker}+ tumor never less than {size} mm",
                 f"{marker}+ tumor ≤{size} mm",
                 f"{marker}+ tumor {size} mm",
                 f"{marker}+ tumor <{size}0 mm",
@@ -279,9 +296,61 @@ def signs() -> Iterator[Sentence]:
         changed = {"T1": "T2", "T2": "T2*", "T2*": "T2"}[weighting]
         yield Sentence(
             f"{weighting} {intensity} signal",
-            (f"{weighting}-{intensity} signal",),
+            (f"{weighting}-{intensity} signal", f"T {weighting[1:]} {intensity} signal"),
             (f"{changed} {intensity} signal", f"{weighting} isointense signal", f"{intensity} signal"),
         )
+
+
+def grades() -> Iterator[Sentence]:
+    numerals = ("I", "II", "III", "IV", "V")
+    for kind, value in itertools.product(("grade", "stage", "type", "class"), range(1, 6)):
+        turned = value % 5 + 1
+        yield Sentence(
+            f"{kind} {value} disease",
+            (f"{kind} {numerals[value - 1]} disease", f"{kind.title()} {numerals[value - 1].lower()} disease"),
+            (
+                f"{kind} {turned} disease",
+                f"{kind} {numerals[turned - 1]} disease",
+                f"{kind} {value}0 disease",
+                f"{kind} {numerals[value - 1]}A disease",
+                f"{kind} {numerals[value - 1]} or {numerals[turned - 1]} disease",
+                f"{kind} {numerals[value - 1]}-{numerals[turned - 1]} disease",
+                f"not {kind} {numerals[value - 1]} disease",
+                f"no {kind} {numerals[value - 1]} disease",
+                f"{kind} {value} or {turned} disease",
+                f"{kind} disease",
+            ),
+        )
+
+
+def bounds() -> Iterator[Sentence]:
+    for first, last, finding in itertools.product((2, 3), (5, 8), MASSES[:3]):
+        yield Sentence(
+            f"{first}-{last} cm {finding}",
+            (f"{first} to {last} cm {finding}", f"{first} cm to {last} cm {finding}", f"{first}–{last} cm {finding}"),
+            (
+                f"{last} to {first} cm {finding}",
+                f"{first} to {last} mm {finding}",
+                f"{first} to {last + 1} cm {finding}",
+                f"{first} or {last} cm {finding}",
+                f"{first} and {last} cm {finding}",
+                f"{first} x {last} cm {finding}",
+                f"{first} cm {finding}",
+                f"not {first} to {last} cm {finding}",
+                f"{finding} grown from {first} to {last} cm",
+                f"{finding} shrunk from {last} to {first} cm",
+            ),
+        )
+        for sign, phrases, turned in (
+            (">", ("more than", "greater than", "larger than"), ("less than", "up to", "at least", "no more than")),
+            ("≥", ("at least", "no less than", "not less than"), ("more than", "at most", "less than", "not at least")),
+            ("≤", ("at most", "up to", "no more than"), ("less than", "at least", "more than", "no less than")),
+        ):
+            yield Sentence(
+                f"{finding} {sign}{first}{last} mm",
+                tuple(f"{finding} {phrase} {first}{last} mm" for phrase in phrases),
+                tuple(f"{finding} {phrase} {first}{last} mm" for phrase in turned),
+            )
 
 
 def sentences() -> list[Sentence]:
@@ -295,6 +364,8 @@ def sentences() -> list[Sentence]:
         *levels(),
         *relations(),
         *signs(),
+        *grades(),
+        *bounds(),
     ]
     assert len({sentence.text for sentence in made}) == len(made)
     return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +148,52 @@ def test_a_hub_name_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch) -
         ValueError, match=r"there is no file 'owner/questions', and the Hub data set 'owner/questions' cannot be had: "
     ):
         open_source("owner/questions")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="child processes are found in /proc")
+def test_a_table_whose_reader_crashes_is_called_damaged_and_can_be_read_again(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = tmp_path / "q.parquet"
+    rows = {"question": [f"q{k}" for k in range(3000)], "answer": ["yes"] * 3000, "image": [b"x"] * 3000}
+    pq.write_table(pa.table(rows), table)
+    before = set(_children())
+    source, _ = open_source(table)
+    (reader,) = set(_children()) - before
+    read = source.rows()
+    assert next(read).values["question"] == "q0"
+    os.kill(reader, signal.SIGABRT)  # as pyarrow does on some damaged files
+    with pytest.raises(ValueError, match=r"q\.parquet is damaged: its reader crashed \(SIGABRT\) while it was read"):
+        list(read)
+    assert source.cell(7, "image") == b"x"
+    assert [row.values["question"] for row in source.rows()] == rows["question"]
+
+
+def _children() -> list[int]:
+    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text("ascii").split()]
+
+
+@pytest.mark.parametrize("damage", ["rows", "page", "outside"])
+def test_a_parquet_file_that_lies_about_its_parts_is_refused(damage: str, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = tmp_path / "q.parquet"
+    pq.write_table(pa.table({"question": ["q"] * 700, "answer": ["yes"] * 700}), table, compression="none")
+    data = bytearray(table.read_bytes())
+    column = pq.ParquetFile(table).metadata.row_group(0).column(0)
+    begin = min(column.data_page_offset, column.dictionary_page_offset)
+    if damage == "page":
+        data[begin + 3] = 0x0B  # the uncompressed size of the first page: -6
+    elif damage == "outside":
+        data[begin : begin + 1] = b"\x00"  # a header that ends at once
+    else:
+        count = bytes([0xF8, 0x0A])  # 700 as it stands in the footer, first that of the file
+        at = data.rindex(b"PAR1") - 4 - int.from_bytes(data[-8:-4], "little")
+        at = data.index(count, at)
+        data[at : at + 2] = bytes([0xF6, 0x0A])
+    table.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"q\.parquet (has a page|says that it has 699 rows)"):
+        open_source(table)

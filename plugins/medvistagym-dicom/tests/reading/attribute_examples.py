@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     EnhancedMRImageStorage,
+    EnhancedXAImageStorage,
     JPEG2000Lossless,
     MRImageStorage,
     NuclearMedicineImageStorage,
@@ -109,6 +110,17 @@ def shared(macro: str, without: Dataset | None, having: Dataset, base: Elements 
     )
 
 
+def parts(second_uid: str, offsets: tuple[int, int]) -> list[Elements]:
+    """Two objects of two frames each, of which the first is a part of the object "1.1"."""
+    return [
+        {
+            "stored": np.stack([RAMP + 2 * k, RAMP + 2 * k + 1]), "SeriesInstanceUID": "1.2.3", "InstanceNumber": 1,
+            "ConcatenationUID": uid, "ConcatenationFrameOffsetNumber": offset,
+        }
+        for k, (uid, offset) in enumerate(zip(("1.1", second_uid), offsets, strict=True))
+    ]  # fmt: skip
+
+
 def vector(keyword: str) -> Example:
     detector = item(ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=AXIAL)
     base = {
@@ -184,6 +196,7 @@ def extended(offsets: tuple[int, int], lengths: tuple[int, int]) -> list[Element
 HU: Elements = {"RescaleSlope": 1, "RescaleIntercept": -24}
 FILM: Elements = {"SOPClassUID": DigitalXRayImageStorageForPresentation, "Modality": "DX"}
 IMAGER: Elements = {**FILM, "ImagerPixelSpacing": [0.2, 0.2]}
+ANGIOGRAM: Elements = {"SOPClassUID": EnhancedXAImageStorage, "Modality": "XA"}
 BEAM: Elements = {"SOPClassUID": RTImageStorage, "Modality": "RTIMAGE", "ImagePlanePixelSpacing": [0.4, 0.4]}
 ULTRASOUND: Elements = {"SOPClassUID": UltrasoundImageStorage, "Modality": "US", "stored": RAMP.astype(np.uint8)}
 MR: Elements = {"SOPClassUID": MRImageStorage, "Modality": "MR"}
@@ -310,6 +323,9 @@ EXAMPLES: dict[str, Example] = {
     "ExtendedOffsetTableLengths": Example(
         extended((0, 8 + len(CODES[0])), (len(CODES[0]), len(CODES[1]))), extended((0, 8 + len(CODES[0])), (2**40, 2**40))
     ),
+    "DimensionIndexValues": frames(CONTENT, "DimensionIndexValues", ([1, 1], [1, 2])),
+    "ConcatenationUID": of_two(lambda uid: parts(uid, (0, 2)), "1.1", "1.2"),
+    "ConcatenationFrameOffsetNumber": of_two(lambda first: parts("1.1", (first, 2 - first)), 0, 2),
     "FrameTime": one("FrameTime", 33.3, STACK),
     "VolumetricProperties": one("VolumetricProperties", "DISTORTED", ENHANCED),
     "RescaleIntercept": two("RescaleIntercept", 0, -5, {"RescaleSlope": 1}),
@@ -331,6 +347,15 @@ EXAMPLES: dict[str, Example] = {
     "ViewPosition": one("ViewPosition", "PA", FILM),
     "PixelIntensityRelationship": one("PixelIntensityRelationship", "LOG", FILM),
     "PresentationIntentType": one("PresentationIntentType", "FOR PROCESSING", FILM),
+    "FramePixelDataPropertiesSequence": shared(
+        "FramePixelDataPropertiesSequence", None, item(ImagerPixelSpacing=[0.2, 0.2]), ANGIOGRAM
+    ),
+    "ProjectionPixelCalibrationSequence": shared(
+        "ProjectionPixelCalibrationSequence", None, item(ObjectPixelSpacingInCenterOfBeam=[0.15, 0.15]), ANGIOGRAM
+    ),
+    "ObjectPixelSpacingInCenterOfBeam": shared(
+        "ProjectionPixelCalibrationSequence", item(), item(ObjectPixelSpacingInCenterOfBeam=[0.15, 0.15]), ANGIOGRAM
+    ),
     "ImagePlanePixelSpacing": two("ImagePlanePixelSpacing", [0.4, 0.4], [0.3, 0.3], BEAM),
     "RTImageSID": two("RTImageSID", 1000, 1600, {**BEAM, "RadiationMachineSAD": 1000}),
     "RadiationMachineSAD": one("RadiationMachineSAD", 1000, {**BEAM, "RTImageSID": 1600}),
@@ -399,6 +424,11 @@ EXAMPLES: dict[str, Example] = {
     "TemporalPositionIndex": frames(CONTENT, "TemporalPositionIndex", (1, 2)),
     "FrameAcquisitionDateTime": frames(CONTENT, "FrameAcquisitionDateTime", ("20200101100000", "20200101110000")),
     "FrameReferenceDateTime": frames(CONTENT, "FrameReferenceDateTime", ("20200101100000", "20200101110000")),
+    "FrameAcquisitionNumber": frames(CONTENT, "FrameAcquisitionNumber", (1, 2)),
+    **dict.fromkeys(
+        ("TemporalPositionSequence", "TemporalPositionTimeOffset"),
+        frames("TemporalPositionSequence", "TemporalPositionTimeOffset", (0.0, 5.0)),
+    ),
     "FrameAnatomySequence": shared("FrameAnatomySequence", None, item(FrameLaterality="L")),
     "FrameLaterality": shared("FrameAnatomySequence", item(FrameLaterality="R"), item(FrameLaterality="L")),
     "CardiacSynchronizationSequence": frames(CARDIAC, "NominalPercentageOfCardiacPhase", (40.0, 75.0)),
@@ -418,6 +448,17 @@ EXAMPLES: dict[str, Example] = {
             enhanced((GRADIENTS[0], GRADIENTS[1]), "MRDiffusionSequence"),
         ),
     ),
+    **{
+        keyword: frames(macro, attribute, values)
+        for macro, attribute, values in (
+            ("MRModifierSequence", "InversionTimes", ([100.0], [900.0])),
+            ("MRVelocityEncodingSequence", "VelocityEncodingDirection", ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0])),
+            ("MRArterialSpinLabelingSequence", "ASLContext", ("LABEL", "CONTROL")),
+            ("CTReconstructionSequence", "ConvolutionKernel", ("B30f", "B70f")),
+            ("CTXRayDetailsSequence", "KVP", (80.0, 140.0)),
+        )
+        for keyword in (macro, attribute) if keyword not in ("ConvolutionKernel", "KVP")
+    },
     **{
         sequence: frames(sequence, "FrameType", (["ORIGINAL", "A"], ["DERIVED", "B"]))
         for sequence in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")

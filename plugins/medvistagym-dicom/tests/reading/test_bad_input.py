@@ -116,10 +116,18 @@ def test_a_header_that_promises_more_than_the_file_holds(write: Write) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"Rows": 0}, {"Columns": 0}, {"BitsAllocated": 12}, {"BitsStored": 17}, {"SamplesPerPixel": 3}],
+    [{"Rows": 0}, {"Columns": 0}, {"BitsAllocated": 65}, {"BitsStored": 17}, {"SamplesPerPixel": 3}],
 )
 def test_impossible_descriptions(write: Write, change: dict[str, int]) -> None:
     assert refused(write(np.zeros((4, 4), np.uint16), **change)).reason == "corrupt"
+
+
+@pytest.mark.parametrize("bits", [12, 24])  # of ACR-NEMA and of research
+def test_a_depth_that_is_not_read_is_not_called_damage(write: Write, bits: int) -> None:
+    stored = {"BitsAllocated": bits, "BitsStored": bits, "HighBit": bits - 1}
+    error = refused(write(np.zeros((4, 4), np.uint16), **stored))
+    assert error.reason == "unsupported"
+    assert f"samples of {bits} bits are not supported here" in str(error)
 
 
 def test_unknown_photometric_interpretation(write: Write) -> None:

@@ -15,6 +15,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
+    EnhancedXAImageStorage,
     RTImageStorage,
     SecondaryCaptureImageStorage,
     UltrasoundImageStorage,
@@ -78,6 +79,32 @@ def film(write: Write, **elements: Any) -> Image:
 )
 def test_a_length_in_a_projection_says_where_it_is_one(elements: dict[str, Any], text: str, write: Write) -> None:
     assert length(film(write, **elements)).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("macros", "text"),
+    [
+        ({"FramePixelDataPropertiesSequence": {"ImagerPixelSpacing": [0.2, 0.2]}}, "80.0 mm at the detector, "),
+        (
+            {
+                "FramePixelDataPropertiesSequence": {"ImagerPixelSpacing": [0.2, 0.2]},
+                "ProjectionPixelCalibrationSequence": {"ObjectPixelSpacingInCenterOfBeam": [0.15, 0.15]},
+            },
+            "60.0 mm, ",
+        ),
+    ],
+)
+def test_an_enhanced_angiogram_is_calibrated_by_functional_groups(
+    macros: dict[str, dict[str, Any]], text: str, write: Write
+) -> None:
+    shared = Dataset()
+    for macro, attributes in macros.items():
+        item = Dataset()
+        for keyword, value in attributes.items():
+            setattr(item, keyword, value)
+        setattr(shared, macro, [item])
+    image = film(write, SOPClassUID=EnhancedXAImageStorage, Modality="XA", SharedFunctionalGroupsSequence=[shared])
+    assert length(image).startswith(text)
 
 
 def test_slices_are_in_the_patient(write: Write) -> None:

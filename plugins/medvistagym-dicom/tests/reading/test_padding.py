@@ -61,6 +61,23 @@ def test_twelve_bits_of_padding_are_cut_as_pixels_are(write: Write) -> None:
     assert (data["mean"], data["padding_px"]) == (40, 50)
 
 
+@pytest.mark.parametrize("shown_by", ["window", "table"])
+def test_padding_before_a_modality_table_has_no_value_behind_it(shown_by: str, write: Write) -> None:
+    inverting, shows = Dataset(), Dataset()
+    inverting.LUTDescriptor, inverting.LUTData = [4096, 0, 16], np.arange(4095, -1, -1, "<u2").tobytes()
+    inverting.ModalityLUTType = "US"
+    shows.LUTDescriptor, shows.LUTData = [4096, 0, 16], np.arange(0, 65536, 16, "<u2").tobytes()
+    display = {"WindowCenter": 2048, "WindowWidth": 4096} if shown_by == "window" else {"VOILUTSequence": [shows]}
+    image = half_padded(
+        write, 1000, 0, np.uint16, ModalityLUTSequence=[inverting], raw={0x00280120: ("US", 0)}, **display
+    )
+    result = measure.run({"image": image, "box": WHOLE})
+    assert result.data is not None
+    assert (result.data["mean"], result.data["min"], result.data["max"]) == (3095, 3095, 3095)
+    view = image.view()
+    assert (int(view[0, 0]), int(view[0, 99])) == (0, 193)
+
+
 def test_a_box_of_padding_alone_is_refused(write: Write) -> None:
     image = half_padded(write, 40, -2000, raw={0x00280120: ("SS", -2000)})
     error = measure.run({"image": image, "box": Box(0, 0, 400, 400)}).error

@@ -315,6 +315,14 @@ def enhanced(write: Write, frames: Sequence[dict[str, Any]], **elements: Any) ->
         ("CTImageFrameTypeSequence", "FrameType", (["ORIGINAL", "A"], ["DERIVED", "B"]), "image type"),
         ("PETFrameTypeSequence", "FrameType", (["ORIGINAL", "A"], ["DERIVED", "B"]), "image type"),
         ("MRTimingAndRelatedParametersSequence", "FlipAngle", (5.0, 20.0), "flip angle"),
+        ("FrameContentSequence", "FrameAcquisitionNumber", (1, 2), "acquisition number"),
+        ("FrameContentSequence", "DimensionIndexValues", ([1, 1], [1, 2]), "dimension"),
+        ("TemporalPositionSequence", "TemporalPositionTimeOffset", (0.0, 5.0), "time point"),
+        ("MRModifierSequence", "InversionTimes", ([100.0], [900.0]), "inversion time"),
+        ("MRVelocityEncodingSequence", "VelocityEncodingDirection", ([1.0, 0, 0], [0, 1.0, 0]), "velocity encoding"),
+        ("MRArterialSpinLabelingSequence", "ASLContext", ("CONTROL", "LABEL"), "spin label"),
+        ("CTReconstructionSequence", "ConvolutionKernel", ("B30f", "B70f"), "kernel"),
+        ("CTXRayDetailsSequence", "KVP", (80.0, 140.0), "tube voltage"),
         ("FrameContentSequence", "FrameAcquisitionDateTime", ("20200101100000", "20200101100500"), "acquisition time"),
         ("FrameContentSequence", "FrameReferenceDateTime", ("20200101100000", "20200101100500"), "acquisition time"),
     ],
@@ -330,6 +338,20 @@ def test_frames_come_apart_by_their_functional_groups(
     assert sorted([values_of(one), values_of(two)]) == [[0, 1, 2, 3], [100, 101, 102, 103]]
     assert one.spacing == (5.0, 1.0, 1.0)
     assert one.attributes["told_apart_by"] == told_by
+
+
+def test_parts_of_one_object_are_one_volume(write: Write, tmp_path: Path) -> None:
+    for part in (1, 0):  # whichever is found first
+        frames = [{"value": 2 * part + k, "z": 5 * (2 * part + k)} for k in range(2)]
+        stored_apart = {
+            "SeriesInstanceUID": "1.2",
+            "ConcatenationUID": "1.3",
+            "ConcatenationFrameOffsetNumber": 2 * part,
+        }
+        enhanced(write, frames, **stored_apart)
+    (image,) = read(tmp_path)
+    assert values_of(image) == [0, 1, 2, 3]
+    assert image.spacing == (5.0, 1.0, 1.0)
 
 
 def test_frames_that_are_stored_out_of_order_are_put_in_order(write: Write) -> None:

@@ -65,7 +65,9 @@ def read_header(path: Path) -> VolumeHeader:
     if not all(map(math.isfinite, scale)):
         raise ValueError(f"its values are scaled by {scale[0]} and {scale[1]}")
     offset = int(header["vox_offset"])
-    if not 0 <= offset <= _MAX_OFFSET:
+    least = int(header.sizeof_hdr) + 4 if single else 0  # behind the header and the word that tells of extensions
+    offset = offset or least  # as writers leave it that mean "behind the header"
+    if not least <= offset <= _MAX_OFFSET:
         raise ValueError(f"its values begin at byte {offset:,}")
     geometry, notes = _geometry(header)
     described, unit = _description(header)

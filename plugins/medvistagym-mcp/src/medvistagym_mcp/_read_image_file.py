@@ -9,10 +9,13 @@ import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.plugins import PluginWarning, Registry
 from medvistagym_core.tools import tool
+
+_PICTURE_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 @tool(deterministic=False)
@@ -45,6 +48,32 @@ def read_image_file(
         most = f"{max_bytes / 2**20:.0f} MiB that a session may hold"
         raise ValueError(f"its images take {size / 2**20:.0f} MiB, more than the {most}")
     return images
+
+
+@tool(deterministic=False)
+def read_picture_file(path: str, max_pixels: int, memory_bytes: int) -> Image:
+    """Read a picture that another program sent; run in a process of its own.
+
+    Args:
+        path: Where it is.
+        max_pixels: Width times height.
+        memory_bytes: Memory that reading may take beyond what the process has.
+    """
+    import numpy as np
+    import PIL.Image
+
+    _limit_memory(memory_bytes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+        with PIL.Image.open(path, formats=_PICTURE_FORMATS) as picture:
+            if picture.width * picture.height > max_pixels:
+                raise ValueError(f"{picture.width} x {picture.height} pixels are too large")
+            if picture.mode not in ("L", "I;16", "I", "F", "RGB"):
+                picture = picture.convert("L" if picture.mode in ("1", "LA") else "RGB")  # type: ignore[assignment]
+            pixels = np.array(picture)
+    if pixels.ndim == 3:
+        return Image(pixels=pixels, photometric="RGB")
+    return Image(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
 
 
 def _read(registry: Registry, place: Path) -> Sequence[Image]:

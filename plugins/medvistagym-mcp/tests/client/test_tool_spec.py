@@ -137,3 +137,21 @@ def test_images_are_handles_for_a_policy_also_in_lists_and_under_other_names() -
     assert imported({"properties": {"scan": {"$ref": "#/$defs/i"}}, "$defs": {"i": encoded}}).image_encodings == {
         "scan": "base64"
     }
+
+
+def test_schemas_of_older_drafts_that_do_not_say_so_are_read() -> None:
+    properties = {
+        "pair": {"type": "array", "items": [{"type": "integer"}, {"type": "string"}], "additionalItems": False},
+        "share": {"type": "number", "minimum": 0, "exclusiveMinimum": True, "maximum": 1, "exclusiveMaximum": False},
+        "items": {"type": "any", "required": True},
+        "one": {"anyOf": [{"type": "number", "maximum": 3, "exclusiveMaximum": True}, {"type": "null"}]},
+    }
+    spec = imported({"properties": properties, "required": None})
+    arguments = {"pair": [1, "a"], "share": 1, "items": {"a": 1}, "one": 2.5}
+    assert tool_of(spec).validate(arguments) == arguments
+    assert tool_of(spec).validate({}) == {}
+    assert "less than or equal to the minimum" in refusal(spec, {"share": 0})
+    assert "pair" in refusal(spec, {"pair": [1, "a", 2]})
+    assert "one" in refusal(spec, {"one": 3})
+    stated = {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"pair": properties["pair"]}}
+    assert "pair" in refusal(imported(stated), {"pair": ["a", "a"]})

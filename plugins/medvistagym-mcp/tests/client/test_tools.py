@@ -210,6 +210,7 @@ def test_what_a_server_started_ends_with_it(end: str) -> None:
         ("shape", "tool_failed: The MCP server lab failed: it answered with something that is no result of MCP"),
         ("flood", "tool_failed: work returned more than the 200000 characters"),
         ("huge-data", "tool_failed: work returned more than the 200000 characters of data"),
+        ("bomb", "tool_failed: work returned an image that is too large: "),
         ("not-image", "tool_failed: work returned an image that cannot be read."),
         ("not-base64", "tool_failed: work returned an image that cannot be read."),
         ("error", "tool_failed: work failed: the lung was not found."),

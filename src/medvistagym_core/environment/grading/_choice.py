@@ -2,8 +2,8 @@
 
 An option is named by its text; by the letter of its place ("B", "(B)", "B.", "Option B"); or by both, when they agree:
 "B: pneumonia" where B is another option is no answer. A reason may follow, behind "because", "since" or "due to", or behind the
-option's text in a sentence of its own, when it names no other option and takes nothing back. No letters are found inside prose,
-and two options named are none.
+option's text in a sentence of its own, when it names no other option but to say that it is wrong, and takes nothing back. No
+letters are found inside prose, and two options named are none.
 
 Options are told apart by their own texts as far as it takes: by letters and spaces alone where that is enough, else by what
 `answer_key` keeps, else exactly. A text that is an option and also the letter of another one ("A" among "C", "B", "A") is the
@@ -46,6 +46,10 @@ _FIRST_SENTENCE: Final = re.compile(
 )
 _MAX_LETTER_CHARS: Final = 4  # "(B)." alone: a sentence behind a letter may be another text for it
 _RETRACTIONS: Final = NEGATIONS | HEDGES | words("but or however instead wrong incorrect actually wait rather although")
+_DENIED: Final = re.compile(  # other options that a reason turns down: "A is wrong", "options A, C and D are incorrect"
+    r"\b(?:(?:[Oo]ptions?|[Cc]hoices?|[Aa]nswers?)\s)?(?P<letters>\(?[A-Z]\)?(?:(?:,\s?(?:and\s)?|\sand\s|\sor\s)\(?[A-Z]\)?){0,8})"
+    r"\s(?:is|are)\s(?:clearly\s|obviously\s|all\s)?(?:wrong|incorrect|false|not\s(?:correct|right|true))(?=\s*(?:\Z|[.,;]|and\s))"
+)
 _OWN_LETTER: Final = re.compile(r"\s*\(?([A-Za-z])\s?[).:]\s*(?=\S)")
 _MAX_CACHED_OPTIONS: Final = 1024
 
@@ -141,14 +145,16 @@ class OptionNames:
         return index if index < len(self.options) else None
 
     def _takes_back(self, prose: str, index: int) -> bool:
-        """Whether what follows an option names another one, denies or weakens it."""
+        """Whether what follows an option names another one, but to turn it down, or denies or weakens it."""
+        own = chr(ord("A") + index)
+        prose = _DENIED.sub(lambda m: m[0] if own in re.findall("[A-Z]", m["letters"]) else "", prose)
         if "?" in prose or not _RETRACTIONS.isdisjoint(answer_key(prose).split()):
             return True
         named = f" {answer_key(prose)} "
         others = (answer_key(option) for place, option in enumerate(self.options) if place != index)
         letters = (chr(ord("A") + place) for place in range(len(self.options)) if place != index)
         return any(f" {other} " in named for other in others if other) or any(
-            re.search(rf"(?<![\w'-]){letter}(?![\w'-]|\s[a-z])", prose) for letter in letters
+            re.search(rf"(?<![\w'-]){letter}(?![\w'-]|\s(?!(?:is|are)\s)[a-z])", prose) for letter in letters
         )
 
 

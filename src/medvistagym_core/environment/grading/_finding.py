@@ -8,8 +8,10 @@ simply different words. Only these are taken as one:
 - the place of a size or degree before or behind the words of place: "small right effusion", "right small effusion";
 - neighbouring words of place: "left lower", "lower left";
 - a quantity in any unit: "5 mm nodule", "nodule measuring 0.5 cm";
-- a negation and its scope: "no effusion is seen", "effusion is not seen", "no evidence of effusion"; "no effusion or nodule",
-  "no effusion, no nodule";
+- a negation and its scope: "no effusion is seen", "effusion is not seen", "no evidence of effusion", "without effusion"; "no
+  effusion or nodule", "no effusion, no nodule";
+- a bound, a range, a grade and a level in signs and digits, or in words: "<5 mm", "less than 5 mm"; "3-5 cm", "3 to 5 cm";
+  "grade 2", "grade II"; "T1", "T 1";
 - the parts of a list, in any order, when they have the same kinds of qualifiers, so that none can be meant for its neighbour.
 """
 
@@ -174,7 +176,7 @@ def _negation(tokens: list[str], alone: bool) -> tuple[bool, list[str]]:
     """
     there = len(tokens) > 2 and tokens[0] == "there" and tokens[1] in _COPULAS
     tokens = tokens[2:] if there else tokens
-    if tokens[:1] == ["no"] or (there and tokens[0] == "not"):
+    if tokens[:1] in (["no"], ["without"]) or (there and tokens[0] == "not"):
         rest = tokens[1:]
         about = rest[:1] in (["evidence"], ["sign"], ["signs"]) and rest[1:2] == ["of"]
         return True, rest[2:] if about else rest

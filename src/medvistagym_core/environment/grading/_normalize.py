@@ -151,6 +151,28 @@ _DECIMAL_COMMA: Final = re.compile(rf"(?<![\w.,])(\d{{1,20}}),(\d{{1,2}})(?=\s?(
 _TRAILING_ZEROS: Final = re.compile(r"(?<![\w.-])(-?\d{1,20})\.(\d{0,20}?)0+(?![\w.])")
 _MARKER: Final = re.compile(r"(?<!\S)([^\W\d_]\w{0,20})([+-])(?!\S)")
 _SPACED_SYMBOL: Final = re.compile(r" (?=[°%])")
+_DECIMAL: Final = r"\d{1,20}(?:\.\d{1,20})?(?![\w.])"
+_BOUNDS: Final = {
+    "<": ("less than", "smaller than", "fewer than"),
+    ">": ("more than", "greater than", "larger than", "exceeding"),
+    "≤": ("at most", "up to", "no more than", "not more than", "no greater than", "less than or equal to"),
+    "≥": ("at least", "no less than", "not less than", "greater than or equal to", "more than or equal to"),
+}
+_BOUND_SIGNS: Final = {phrase: sign for sign, phrases in _BOUNDS.items() for phrase in phrases}
+_BOUND: Final = re.compile(
+    rf"(?<!\S)({'|'.join(sorted(_BOUND_SIGNS, key=len, reverse=True))}) (?={_DECIMAL})(?!{_DECIMAL} (?:to|and|or) \d)"
+)
+_BEFORE_BOUND: Final = words("no not never without neither nor or and than by")
+_RANGE: Final = re.compile(rf"(?<!\S)(?:(between) )?(\d{{1,20}}(?:\.\d{{1,20}})?) (to|and) ({_DECIMAL})")
+_RANGE_WITH_UNITS: Final = re.compile(rf"(?<!\S)(\d{{1,20}}(?:\.\d{{1,20}})?) ({_UNIT}) to (?={_DECIMAL} \2(?!\S))")
+_ROMAN_VALUES: Final = {
+    "i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6", "vii": "7", "viii": "8", "ix": "9",
+}  # fmt: skip
+_ROMAN: Final = re.compile(
+    r"(?<!\S)(grade|stage|type|class|category|group|zone|degree|phase|cranial nerve) "
+    r"(viii|vii|vi|iv|ix|iii|ii|i|v)([a-d]?)(?!\S)"
+)
+_SPACED_LEVEL: Final = re.compile(rf"(?<!\S)([tcls]) (\d{{1,2}}\*?)(?!\S)(?! {_UNIT})")
 
 
 def answer_key(text: str) -> str:
@@ -165,7 +187,32 @@ def _key(text: str) -> str:
     text = _TRAILING_ZEROS.sub(lambda m: f"{m[1]}.{m[2]}" if m[2] else m[1], text)
     text = _MARKER.sub(lambda m: f"{m[1]} {'positive' if m[2] == '+' else 'negative'}", text)
     text = _SPACED_SYMBOL.sub("", text)
+    text = _SPACED_LEVEL.sub(_join_level, text)
+    text = _ROMAN.sub(lambda m: f"{m[1]} {_ROMAN_VALUES[m[2]]}{m[3]}", text)
+    text = _RANGE.sub(_range, _RANGE_WITH_UNITS.sub(r"\1 to ", text))
+    text = _BOUND.sub(_bound, text)
     return " ".join(map(american_spelling, text.split()))
+
+
+def _join_level(match: re.Match[str]) -> str:
+    """Make "T1" of "T 1"; the C of "hepatitis C 2 mm" is no level."""
+    before = match.string[: match.start()].split()[-1:]
+    return match[0] if before and (before[0] in _NAMING or before[0][-1:].isdigit()) else match[1] + match[2]
+
+
+def _range(match: re.Match[str]) -> str:
+    """Make "3-5" of "3 to 5" and "between 3 and 5"; from one number to another is a change."""
+    between, first, joint, last = match.groups()
+    before = match.string[: match.start()].split()[-1:]
+    if (joint == "and") != bool(between) or before == ["from"] or float(first) >= float(last):
+        return match[0]
+    return f"{first}-{last}"
+
+
+def _bound(match: re.Match[str]) -> str:
+    """The sign of a bound in words, unless a word before it turns it round or compares something else."""
+    before = match.string[: match.start()].split()[-1:]
+    return match[0] if before and before[0] in _BEFORE_BOUND else _BOUND_SIGNS[match[1]]
 
 
 _key_cached = functools.lru_cache(8192)(_key)

@@ -1,9 +1,9 @@
 """The kind "yes_no": a closed question, as VQA-RAD has them (Lau et al. 2018).
 
 A text says yes or no by that word, alone or at the head of a clause of its own ("Yes, there is a nodule"; "No - clear lungs"),
-when nothing behind it takes it back or weakens it. "No evidence of X", "no X is seen" and "no X" say no, unless X itself says
-that something is amiss, or is a figure of speech: "no abnormality" may be a yes, and "no doubt" is none. The question is not
-read.
+when nothing behind it takes it back or weakens it. "No evidence of X", "no X is seen", "no X" and "without X" say no,
+unless X itself says that something is amiss, or is a figure of speech: "no abnormality" may be a yes, and "no doubt" is none.
+The question is not read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HEAD: Final = re.compile(
 _WORDS: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _RULED_OUT: Final = re.compile(r"\brule[sd]?\s+out\b|n't\b|\?")
 _NONE_OF: Final = re.compile(
-    r"(?:there\s(?:is|are)\s)?no\s(?:(?:radiographic|imaging|radiological)\s)?"
+    r"(?:(?:there\s(?:is|are)\s)?no|without)\s(?:(?:radiographic|imaging|radiological)\s)?"
     r"(?:(?:evidence|signs?|indications?)\sof\s)?(.+)",
     re.DOTALL,
 )

@@ -10,10 +10,11 @@ import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from medvistagym_core.environment.questions._parquet_pages import ColumnPages, PageError, measure_pages
 from medvistagym_core.environment.questions._pictures import picture_bytes
 from medvistagym_core.environment.questions._source import (
     MAX_ROWS,
@@ -31,10 +32,15 @@ if TYPE_CHECKING:
 _MAX_CACHED_GROUP_BYTES: Final = 32 * 2**20
 """A column of a row group that is at most so large is read whole, and the last one is kept."""
 _BATCH_ROWS: Final = 1024
+_FEW_PICTURES: Final = 16
 _FEW_ROWS: Final = 64
 """Rows of a parquet file that are read at once: a text that is stored once may be that of every row."""
 _MAX_INFLATED_BYTES: Final = 64 * 2**20
 """Most bytes that a column of a row group, or all texts of a file, may have that grow more than `MAX_INFLATION` times."""
+
+
+_MAX_INFLATED_PAGE_BYTES: Final = 8 * 2**20
+"""The same of a page, which is in memory several times over while its values are made; most have 1 MiB."""
 
 
 class ParquetSource:
@@ -58,9 +64,11 @@ class ParquetSource:
         self._group: tuple[tuple[int, int, str], list[Any]] | None = None
         self._spools: dict[tuple[int, int, str], _Spool] = {}
         self._lock = threading.Lock()
+        self._pages: list[list[dict[str, ColumnPages]]] = []
         columns: dict[str, None] = {}
         for number in range(len(self._files)):
             file = self._file(number)
+            self._pages.append(_measure_pages(self._files[number][0], file))
             columns |= dict.fromkeys(file.schema_arrow.names)
             self._starts.append(self._starts[-1] + file.metadata.num_rows)
         if self._starts[-1] > MAX_ROWS:
@@ -73,10 +81,10 @@ class ParquetSource:
             embedded = [name for name in file.schema_arrow.names if holds_bytes(file.schema_arrow.field(name).type)]
             read, present = _text_columns(file, embedded)
             row, size, stored = self._starts[number], 0, path.stat().st_size
-            for batch in file.iter_batches(_FEW_ROWS, columns=read):
-                size += batch.nbytes
-                _check_inflation(path, size, stored, "its texts")
+            for batch in file.iter_batches(_rows_at_once(self._pages[number], read, _FEW_ROWS), columns=read):
                 columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
+                size += batch.nbytes + _repeated_bytes(batch, columns)
+                _check_inflation(path, size, stored, "its texts")
                 for place in range(batch.num_rows):
                     values = {name: cells[place] for name, cells in columns.items()}
                     for name in embedded:
@@ -93,14 +101,30 @@ class ParquetSource:
             while within >= (size := file.metadata.row_group(group).num_rows):
                 within, group = within - size, group + 1
             key = (number, group, column)
-            if _column_bytes(file, group, column) > _MAX_CACHED_GROUP_BYTES:
+            if sum(pages.total for pages in self._column_pages(number, group, column)) > _MAX_CACHED_GROUP_BYTES:
                 if key not in self._spools:
-                    self._spools[key] = _Spool(_picture_cells(file, group, column), self.label)
+                    self._spools[key] = _Spool(self._cells(number, group, column), self.label)
                 return self._spools[key].read(within)
             if self._group is None or self._group[0] != key:
                 self._group = None  # let go of the last one first
-                self._group = key, file.read_row_group(group, columns=[column]).column(0).to_pylist()
+                self._group = key, list(self._cells(number, group, column))
             return self._group[1][within]
+
+    def _column_pages(self, number: int, group: int, column: str) -> list[ColumnPages]:
+        """The pages of all parts of a column."""
+        parts = self._pages[number][group].items()
+        return [pages for path, pages in parts if path.partition(".")[0] == column]
+
+    def _cells(self, number: int, group: int, column: str) -> Iterator[Any]:
+        """The cells of a column in a row group, of which a picture that is stored once may fill many."""
+        path, file = self._files[number][0], self._file(number)
+        rows = _rows_at_once([self._pages[number][group]], [column], _FEW_PICTURES)
+        size = 0
+        for batch in file.iter_batches(rows, row_groups=[group], columns=[column], use_threads=False):
+            cells = batch.column(0).to_pylist()
+            size += batch.nbytes + _repeated_bytes(batch, {column: cells})
+            _check_inflation(path, size, path.stat().st_size, "its pictures")
+            yield from cells
 
     def _file(self, number: int) -> pq.ParquetFile:
         """The open file; each process has its own."""
@@ -179,16 +203,49 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path.name} is no parquet file: {str(error).splitlines()[0][:200]}") from None
     require_few_columns(path.name, file.metadata.num_columns)
-    for group in range(file.metadata.num_row_groups):
-        meta = file.metadata.row_group(group)
-        for part in (meta.column(number) for number in range(meta.num_columns)):
-            what = f"the column {part.path_in_schema[:40]!r}"
-            _check_inflation(path, part.total_uncompressed_size, part.total_compressed_size, what)
     return file
 
 
-def _check_inflation(path: Path, size: int, stored: int, what: str) -> None:
-    if size > max(_MAX_INFLATED_BYTES, MAX_INFLATION * stored):
+def _measure_pages(path: Path, file: pq.ParquetFile) -> list[dict[str, ColumnPages]]:
+    """The pages of each column of each row group.
+
+    Raises:
+        ValueError: They would grow to more than they may; or they are damaged.
+    """
+    try:
+        groups = measure_pages(path, file.metadata)
+    except PageError as error:
+        raise ValueError(f"{path.name} {error}") from None
+    for columns in groups:
+        for name, pages in columns.items():
+            _check_inflation(path, pages.total, pages.stored, what := f"the column {name[:40]!r}")
+            _check_inflation(path, pages.largest, pages.stored, f"a page of {what}", _MAX_INFLATED_PAGE_BYTES)
+        # a page of each column is in memory at a time
+        largest, stored = sum(p.largest for p in columns.values()), sum(p.stored for p in columns.values())
+        _check_inflation(path, largest, stored, "the pages of a row group")
+    held = sum(file.metadata.row_group(number).num_rows for number in range(len(groups)))
+    if held != file.metadata.num_rows:
+        raise ValueError(f"{path.name} says that it has {file.metadata.num_rows:,} rows, and its parts have {held:,}")
+    return groups
+
+
+def _repeated_bytes(batch: pa.RecordBatch, columns: Mapping[str, Sequence[Any]]) -> int:
+    """The size of cells of which a column stores those that are equal once."""
+    from pyarrow import types
+
+    repeated = (name for name in columns if types.is_dictionary(batch.schema.field(name).type))
+    return sum(len(cell) for name in repeated for cell in columns[name] if isinstance(cell, str | bytes))
+
+
+def _rows_at_once(groups: Sequence[Mapping[str, ColumnPages]], columns: Sequence[str], most: int) -> int:
+    """How many rows are read at a time: few enough for a row of the largest values, none of which is larger than its page."""
+    wanted = {name.partition(".")[0] for name in columns}
+    sizes = (p.largest for group in groups for name, p in group.items() if name.partition(".")[0] in wanted)
+    return max(1, min(most, _MAX_INFLATED_BYTES // (4 * max(1, max(sizes, default=1)))))
+
+
+def _check_inflation(path: Path, size: int, stored: int, what: str, allowance: int = _MAX_INFLATED_BYTES) -> None:
+    if size > max(allowance, MAX_INFLATION * stored):
         grown = f"{what} would grow from {stored:,} bytes to {size / 2**20:,.0f} MiB"
         raise ValueError(f"{path.name}: {grown}, and at most {MAX_INFLATION} times as much is read")
 
@@ -267,17 +324,6 @@ def _text_columns(file: pq.ParquetFile, embedded: Sequence[str]) -> tuple[list[s
         else:
             present.add(name)
     return read, present
-
-
-def _column_bytes(file: pq.ParquetFile, group: int, column: str) -> int:
-    meta = file.metadata.row_group(group)
-    parts = [meta.column(k) for k in range(meta.num_columns)]
-    return sum(part.total_uncompressed_size for part in parts if part.path_in_schema.partition(".")[0] == column)
-
-
-def _picture_cells(file: pq.ParquetFile, group: int, column: str) -> Iterator[Any]:
-    for batch in file.iter_batches(16, row_groups=[group], columns=[column], use_threads=False):
-        yield from batch.column(0).to_pylist()
 
 
 def _release_memory() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from medvistagym_core.environment.grading import GRADERS, Grader
-from medvistagym_core.environment.questions._arrow import ParquetSource, load_hub_dataset, load_saved_dataset
+from medvistagym_core.environment.questions._arrow import load_hub_dataset
 from medvistagym_core.environment.questions._columns import COLUMN_NAMES, ColumnMap, map_columns
 from medvistagym_core.environment.questions._pictures import (
     PictureFolder,
@@ -36,6 +36,7 @@ from medvistagym_core.environment.questions._source import (
     read_json_table,
     with_questions,
 )
+from medvistagym_core.environment.questions._source_process import ProcessSource
 from medvistagym_core.imaging import Image, Reader
 
 _SPLIT_ORDER: Final = ("train", "validation", "dev", "test")
@@ -223,7 +224,7 @@ def open_source(path: str | Path, config: str | None = None) -> tuple[QuestionSo
 def _open_file(file: Path) -> QuestionSource:
     suffix = file.suffix.lower()
     if suffix == ".parquet":
-        return ParquetSource([(file, None)], file.name)
+        return ProcessSource("parquet", ([(file, None)], file.name), file.name)
     if suffix in (".jsonl", ".ndjson"):
         return LineSource(file, "jsonl")
     if suffix == ".json":
@@ -235,10 +236,11 @@ def _open_file(file: Path) -> QuestionSource:
 
 def _open_folder(folder: Path) -> tuple[QuestionSource, Path | None]:
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-        return load_saved_dataset(folder), folder
+        return ProcessSource("saved", (folder,), folder.name), folder
     parquet = sorted(folder.rglob("*.parquet"))
     if parquet:
-        return ParquetSource([(file, split_of_name(file.name)) for file in parquet], folder.name), folder
+        files = [(file, split_of_name(file.name)) for file in parquet]
+        return ProcessSource("parquet", (files, folder.name), folder.name), folder
     tables = sorted(file for file in folder.iterdir() if file.suffix.lower() in _TABLES)
     metadata = [file for file in tables if file.stem == "metadata"]
     if len(metadata or tables) == 1:

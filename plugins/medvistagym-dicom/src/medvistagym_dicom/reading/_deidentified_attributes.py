@@ -75,7 +75,7 @@ def modality(dataset: DicomDataset) -> str | None:
 # Key -> keyword, its range (exclusive below, inclusive above), and the functional group that holds it in enhanced objects.
 _NUMERIC_ATTRIBUTES: Final = {
     "slice_thickness_mm": ("SliceThickness", 0.0, 1000.0, "PixelMeasuresSequence"),
-    "kvp": ("KVP", 0.0, 500.0, ""),
+    "kvp": ("KVP", 0.0, 500.0, "CTXRayDetailsSequence"),
     "tube_current_ma": ("XRayTubeCurrent", 0.0, 5000.0, ""),
     "exposure_mas": ("Exposure", 0.0, 10000.0, ""),
     "repetition_time_ms": ("RepetitionTime", 0.0, 100000.0, "MRTimingAndRelatedParametersSequence"),
@@ -131,8 +131,9 @@ def deidentified_attributes(dataset: DicomDataset, frame: int = 0) -> dict[str, 
     sequences = dataset.strings("ScanningSequence")
     if sequences and SCANNING_SEQUENCES.issuperset(sequences):
         attributes["sequence"] = "/".join(sequences[:5])
-    if CONVOLUTION_KERNEL_PATTERN.fullmatch(dataset.string("ConvolutionKernel")):
-        attributes["kernel"] = dataset.string("ConvolutionKernel")
+    reconstruction = functional_group(dataset, frame, "CTReconstructionSequence") or dataset
+    if CONVOLUTION_KERNEL_PATTERN.fullmatch(kernel := reconstruction.string("ConvolutionKernel")):
+        attributes["kernel"] = kernel
     attributes |= _numeric_attributes(dataset, frame)
     slope, intercept = dataset.number("RescaleSlope"), dataset.number("RescaleIntercept") or 0.0
     if slope and abs(slope) < 1e4 and abs(intercept) < 1e5:
@@ -148,6 +149,8 @@ def _numeric_attributes(dataset: DicomDataset, frame: int) -> dict[str, str]:
         value = frame_number(dataset, frame, macro, keyword) if macro else dataset.number(keyword)
         if key == "echo_time_ms" and value is None:
             value = frame_number(dataset, frame, macro, "EffectiveEchoTime")
+        if key == "inversion_time_ms" and value is None:
+            value = frame_number(dataset, frame, "MRModifierSequence", "InversionTimes")
         if value is not None and low < value <= high and not (value == 0 and key == "gantry_tilt_deg"):
             attributes[key] = f"{value:.4g}"
     return attributes

@@ -111,6 +111,38 @@ def _stack(frame: Frame) -> Hashable:
     return None if item is None else item.string("StackID") or None
 
 
+def _inversion(frame: Frame) -> Hashable:
+    item = functional_group(frame.dataset, frame.index, "MRModifierSequence")
+    times = () if item is None else item.numbers("InversionTimes")
+    return times[0] if times else frame.dataset.number("InversionTime")
+
+
+def _velocity_encoding(frame: Frame) -> Hashable:
+    item = functional_group(frame.dataset, frame.index, "MRVelocityEncodingSequence")
+    return None if item is None else tuple(round(v, 4) for v in item.numbers("VelocityEncodingDirection"))
+
+
+def _spin_label(frame: Frame) -> Hashable:
+    item = functional_group(frame.dataset, frame.index, "MRArterialSpinLabelingSequence")
+    return None if item is None else item.string("ASLContext") or None
+
+
+def _kernel(frame: Frame) -> Hashable:
+    item = functional_group(frame.dataset, frame.index, "CTReconstructionSequence")
+    return (item.string("ConvolutionKernel") if item else "") or frame.dataset.string("ConvolutionKernel") or None
+
+
+def _dimension(number: int) -> Distinction:
+    """An entry of the index that enhanced objects give each frame; of those that no other attribute explains."""
+
+    def entry(frame: Frame) -> Hashable:
+        item = functional_group(frame.dataset, frame.index, "FrameContentSequence")
+        numbers = () if item is None else item.numbers("DimensionIndexValues")
+        return numbers[number] if number < len(numbers) else None
+
+    return Distinction("dimension", ("FrameContentSequence",), entry, is_lasting=False)
+
+
 def _of_object(name: str, keyword: str, tolerance: float = 0.0, **more: bool) -> Distinction:
     return Distinction(name, (keyword,), lambda frame: frame.dataset.number(keyword), tolerance, **more)
 
@@ -134,6 +166,7 @@ def _of_vector(name: str, keyword: str, **more: bool) -> Distinction:
     return Distinction(name, (keyword,), entry, **more)
 
 
+_MAX_DIMENSIONS: Final = 8
 _FRAME_TYPES: Final = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
 _CARDIAC: Final = "CardiacSynchronizationSequence"
 _RESPIRATORY: Final = "RespiratorySynchronizationSequence"
@@ -145,11 +178,13 @@ DISTINCTIONS: Final = (
     _of_vector("detector", "DetectorVector"),
     Distinction("image type", ("ImageType", "ComplexImageComponent", *_FRAME_TYPES), _image_type),
     Distinction("echo time", ("EchoTime", "EchoNumbers", "MREchoSequence"), _echo, 0.01),
-    _of_object("inversion time", "InversionTime", 0.1),
+    Distinction("inversion time", ("InversionTime", "MRModifierSequence"), _inversion, 0.1),
     _of_macro("flip angle", _TIMING, "FlipAngle", 0.01),
     _of_macro("repetition time", _TIMING, "RepetitionTime", 0.1, is_lasting=False),
-    _of_object("tube voltage", "KVP", 0.1),
-    Distinction("kernel", ("ConvolutionKernel",), lambda frame: frame.dataset.string("ConvolutionKernel") or None),
+    _of_macro("tube voltage", "CTXRayDetailsSequence", "KVP", 0.1),
+    Distinction("kernel", ("ConvolutionKernel", "CTReconstructionSequence"), _kernel),
+    Distinction("velocity encoding", ("MRVelocityEncodingSequence",), _velocity_encoding),
+    Distinction("spin label", ("MRArterialSpinLabelingSequence",), _spin_label),
     Distinction("diffusion weighting", ("DiffusionBValue", "MRDiffusionSequence"), _diffusion),
     _of_vector("rotation", "RotationVector", is_time=True),
     _of_vector("phase", "PhaseVector", is_time=True),
@@ -158,11 +193,16 @@ DISTINCTIONS: Final = (
     _of_vector("time slice", "TimeSliceVector", is_time=True),
     _of_vector("view", "AngularViewVector", is_time=True),
     Distinction("time point", ("TemporalPositionIdentifier", "FrameContentSequence"), _time_point, is_time=True),
+    _of_macro(
+        "time point", "TemporalPositionSequence", "TemporalPositionTimeOffset", 0.001, is_time=True, is_lasting=False
+    ),
     _of_macro("cardiac phase", _CARDIAC, "NominalPercentageOfCardiacPhase", 0.5, is_time=True),
     _of_macro("cardiac delay", _CARDIAC, "NominalCardiacTriggerDelayTime", 0.5, is_time=True, is_lasting=False),
     _of_macro("respiratory phase", _RESPIRATORY, "NominalPercentageOfRespiratoryPhase", 0.5, is_time=True),
     _of_object("frame reference time", "FrameReferenceTime", 0.5, is_time=True, is_lasting=False),
     _of_object("acquisition number", "AcquisitionNumber", is_time=True, is_lasting=False),
+    _of_macro("acquisition number", "FrameContentSequence", "FrameAcquisitionNumber", is_time=True, is_lasting=False),
+    *(_dimension(number) for number in range(_MAX_DIMENSIONS)),
 )
 
 

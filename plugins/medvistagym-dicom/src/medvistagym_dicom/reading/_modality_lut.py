@@ -92,6 +92,9 @@ def _rescale(dataset: DicomDataset, frame: int) -> Rescale:
 
 
 def _modality_table(dataset: DicomDataset, pixel_format: PixelFormat, stored: np.ndarray) -> PhysicalValues | None:
+    """Values through a lookup table, padding as NaN; None where the object has no table."""
+    import numpy as np
+
     for item in dataset.items("ModalityLUTSequence")[:1]:
         if pixel_format.is_float:
             continue
@@ -100,7 +103,12 @@ def _modality_table(dataset: DicomDataset, pixel_format: PixelFormat, stored: np
             is_little=dataset.is_little_endian, name=dataset.source.name,
         )  # fmt: skip
         unit = RESCALE_UNITS.get(item.string("ModalityLUTType").upper(), "raw")
-        return PhysicalValues(apply_lut(stored, lut), unit, None, Rescale())
+        values = apply_lut(stored, lut)
+        padding = stored_padding_range(dataset, pixel_format)
+        if padding is not None and (is_padding := (stored >= padding[0]) & (stored <= padding[1])).any():
+            values = values.astype(np.float32)  # the table may give padding a value that pixels have as well
+            values[is_padding] = np.nan
+        return PhysicalValues(values, unit, None, Rescale())
     return None
 
 

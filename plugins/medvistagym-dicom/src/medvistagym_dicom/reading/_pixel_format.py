@@ -131,6 +131,9 @@ def _bit_layout(dataset: DicomDataset, allocated: int, float_bits: int) -> tuple
         return float_bits, float_bits - 1
     stored = dataset.integer("BitsStored", allocated)
     high = dataset.integer("HighBit", stored - 1)
+    if 1 < allocated < 64 and allocated not in (8, 16, 32):
+        text = f"samples of {allocated} bits are not supported here, those of 1, 8, 16, 32 and 64 are"
+        raise DicomError("unsupported", f"{dataset.source.name}: {text}")
     if allocated not in (1, 8, 16, 32, 64) or not 1 <= stored <= allocated:
         text = f"{stored} bits stored in {allocated}, with high bit {high}, is impossible"
         raise DicomError("corrupt", f"{dataset.source.name}: {text}")

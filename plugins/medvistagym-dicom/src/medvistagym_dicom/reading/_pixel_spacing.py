@@ -18,6 +18,7 @@ Spacing = tuple[float, float]
 Location = Literal["patient", "detector", "film", "unknown"]
 _CENTIMETRES: Final = 3  # PhysicalUnitsXDirection
 _MAX_REGIONS: Final = 64
+_IN_BEAM: Final = "ObjectPixelSpacingInCenterOfBeam"  # of an enhanced XA image, in the patient (PS3.3 C.8.19.6.9)
 # Modalities whose images are projections unless they lie in the patient's coordinates.
 _PROJECTIONS: Final = frozenset("CR DX IO MG PX RF RG RTIMAGE XA".split())  # noqa: SIM905
 
@@ -60,7 +61,7 @@ def frame_spacing(dataset: DicomDataset, frame: int) -> Spacing | None:
 
 def _projection_or_plane(dataset: DicomDataset, pixel_format: PixelFormat, frame: int) -> Calibration:
     patient = frame_spacing(dataset, frame)
-    uncorrected, location = _uncorrected(dataset)
+    uncorrected, location = _uncorrected(dataset, frame)
     method = dataset.string("PixelSpacingCalibrationType").upper()
     if patient is not None:
         attributes = {"calibration": method.lower()} if method in ("GEOMETRY", "FIDUCIAL") else {}
@@ -69,6 +70,9 @@ def _projection_or_plane(dataset: DicomDataset, pixel_format: PixelFormat, frame
             return Calibration(patient, "unknown" if is_untold else "patient", attributes)
         if attributes or not _is_same(patient, uncorrected, pixel_format):
             return Calibration(patient, "patient", attributes)
+    in_beam = _valid(frame_numbers(dataset, frame, "ProjectionPixelCalibrationSequence", _IN_BEAM, 2))
+    if in_beam is not None:
+        return Calibration(in_beam, "patient", {"calibration": "geometry"})
     if uncorrected is None:
         return Calibration(None, "unknown", {})
     magnification = dataset.number("EstimatedRadiographicMagnificationFactor")
@@ -78,13 +82,13 @@ def _projection_or_plane(dataset: DicomDataset, pixel_format: PixelFormat, frame
     return Calibration(uncorrected, location, {})
 
 
-def _uncorrected(dataset: DicomDataset) -> tuple[Spacing | None, Location]:
+def _uncorrected(dataset: DicomDataset, frame: int) -> tuple[Spacing | None, Location]:
     """The spacing at the detector, in the plane of an RT image, or on a film that was scanned."""
-    for keyword in ("ImagerPixelSpacing", "ImagePlanePixelSpacing"):
-        if (spacing := _valid(dataset.numbers(keyword))) is not None:
-            if keyword == "ImagePlanePixelSpacing":
-                return _at_isocentre(dataset, spacing)
-            return spacing, "detector"
+    imager = _valid(frame_numbers(dataset, frame, "FramePixelDataPropertiesSequence", "ImagerPixelSpacing", 2))
+    if imager is not None:
+        return imager, "detector"
+    if (spacing := _valid(dataset.numbers("ImagePlanePixelSpacing"))) is not None:
+        return _at_isocentre(dataset, spacing)
     return _valid(dataset.numbers("NominalScannedPixelSpacing")), "film"
 
 

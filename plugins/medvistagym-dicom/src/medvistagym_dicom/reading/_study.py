@@ -163,7 +163,7 @@ def _scan_folder(path: Path, max_bytes: int) -> _Folder:
             continue
         folder.total_bytes += outcome.pixel_format.decoded_bytes
         groups.setdefault(_group_key(outcome, file), []).append(outcome)
-    folder.groups = list(groups.values())
+    folder.groups = [sorted(group, key=_first_frame) for group in groups.values()]
     if not folder.groups:
         raise folder.nothing_read()
     return folder
@@ -188,14 +188,21 @@ def _files(folder: Path, name: str) -> Iterable[Path]:
 
 
 def _group_key(instance: _Object, path: Path) -> Hashable:
-    """What objects have in common that may be slices of one volume; objects of several frames stay by themselves."""
+    """What objects have in common that may be slices of one volume; others of several frames than parts stay by themselves."""
     dataset, pixel_format = instance
     series = dataset.string("SeriesInstanceUID")
-    alone = path if pixel_format.frames > 1 or not series else None
+    part_of = dataset.string("ConcatenationUID")  # an object that was stored in parts
+    alone = part_of or (path if pixel_format.frames > 1 or not series else None)
     return (
         series, alone, dataset.string("FrameOfReferenceUID"), object_class(dataset), dataset.string("Modality"),
-        pixel_format.shape, pixel_format.photometric, rescale_unit(dataset, pixel_format, 0), is_localizer(dataset),
+        pixel_format.shape[bool(part_of):], pixel_format.photometric, rescale_unit(dataset, pixel_format, 0),
+        is_localizer(dataset),
     )  # fmt: skip
+
+
+def _first_frame(instance: _Object) -> float:
+    """Which frame of the object that it is a part of its first one is; objects that are whole keep their order."""
+    return instance.dataset.number("ConcatenationFrameOffsetNumber") or 0
 
 
 def _without_copies(objects: list[_Object]) -> list[_Object]:

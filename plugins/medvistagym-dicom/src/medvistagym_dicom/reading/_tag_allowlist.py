@@ -36,6 +36,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "DoubleFloatPixelPaddingRangeLimit",
     ),
     "Multi-frame": ("NumberOfFrames", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
+    "Multi-frame Dimension": ("DimensionIndexValues",),
+    "Concatenation": ("ConcatenationUID", "ConcatenationFrameOffsetNumber"),
     "Cine": ("FrameTime",),
     "Common image description": ("VolumetricProperties",),
     "Modality LUT": (
@@ -45,7 +47,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "Basic Pixel Spacing Calibration": ("PixelSpacingCalibrationType",),
     "X-Ray projection": (
         "ImagerPixelSpacing", "NominalScannedPixelSpacing", "EstimatedRadiographicMagnificationFactor", "ViewPosition",
-        "PixelIntensityRelationship", "PresentationIntentType",
+        "PixelIntensityRelationship", "PresentationIntentType", "FramePixelDataPropertiesSequence",
+        "ProjectionPixelCalibrationSequence", "ObjectPixelSpacingInCenterOfBeam",
     ),
     "RT Image": ("ImagePlanePixelSpacing", "RTImageSID", "RadiationMachineSAD"),
     "CT Image": (
@@ -74,11 +77,14 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "Functional group macros": (
         "PixelMeasuresSequence", "PlanePositionSequence", "PlaneOrientationSequence", "FrameVOILUTSequence",
         "PixelValueTransformationSequence", "FrameContentSequence", "StackID", "TemporalPositionIndex",
-        "FrameAcquisitionDateTime", "FrameReferenceDateTime", "FrameAnatomySequence", "FrameLaterality",
+        "FrameAcquisitionDateTime", "FrameReferenceDateTime", "FrameAcquisitionNumber", "TemporalPositionSequence",
+        "TemporalPositionTimeOffset", "FrameAnatomySequence", "FrameLaterality",
         "CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime",
         "ActualCardiacTriggerDelayTime", "RespiratorySynchronizationSequence", "NominalPercentageOfRespiratoryPhase",
         "MRTimingAndRelatedParametersSequence", "MREchoSequence", "EffectiveEchoTime", "MRDiffusionSequence",
-        "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation",
+        "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation", "MRModifierSequence", "InversionTimes",
+        "MRVelocityEncodingSequence", "VelocityEncodingDirection", "MRArterialSpinLabelingSequence", "ASLContext",
+        "CTReconstructionSequence", "CTXRayDetailsSequence",
         "MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence", "FrameType",
     ),
     "Real World Value Mapping": (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import json
 from typing import Any, Final, get_args
 
@@ -12,12 +11,10 @@ from mcp import types
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools import ErrorCode, ToolError, ToolResult
+from medvistagym_mcp.client._pictures import MAX_IMAGE_BYTES, decode_picture
 
 MAX_TEXT: Final = 200_000
-MAX_IMAGE_BYTES: Final = 64 * 2**20
-MAX_PIXELS: Final = 80_000_000
 MAX_IMAGES: Final = 64
-_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def to_tool_result(tool: str, answer: types.CallToolResult) -> ToolResult:
@@ -77,21 +74,10 @@ def _to_tool_error(tool: str, message: str, data: Any) -> ToolError:
 
 
 def _image(tool: str, text: str) -> Image:
-    import numpy as np
-    import PIL.Image
-
     if len(text) > MAX_IMAGE_BYTES * 4 // 3:
         raise ToolError("tool_failed", f"{tool} returned an image of more than {MAX_IMAGE_BYTES >> 20} MiB.")
     try:
-        with PIL.Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=_FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                message = f"{tool} returned an image of {picture.width} x {picture.height} pixels, which is too large."
-                raise ToolError("tool_failed", message)
-            if picture.mode not in ("L", "I;16", "I", "F", "RGB"):
-                picture = picture.convert("L" if picture.mode in ("1", "LA") else "RGB")  # type: ignore[assignment]
-            pixels = np.array(picture)
-    except (binascii.Error, OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError, Warning) as error:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
         raise ToolError("tool_failed", f"{tool} returned an image that cannot be read.") from error
-    if pixels.ndim == 3:
-        return Image(pixels=pixels, photometric="RGB")
-    return Image(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
+    return decode_picture(tool, data)

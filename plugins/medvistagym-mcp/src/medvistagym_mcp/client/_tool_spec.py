@@ -22,6 +22,9 @@ _MAX_NAME: Final = 64
 _OPEN: Final = ("additionalProperties", "unevaluatedProperties", "patternProperties", "allOf", "anyOf", "oneOf", "$ref")
 _APPLICATORS: Final = ("allOf", "anyOf", "oneOf", "if", "then", "else", "not")
 _ARGUMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")  # as function calling of model providers has it
+_MAX_DEPTH: Final = 50  # deeper schemas are refused where they are checked
+_MAPS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+_SCHEMAS: Final = (*_APPLICATORS, "items", "additionalItems", "prefixItems", "additionalProperties", "contains")
 Refusal = Callable[[str], McpServerError]
 
 
@@ -135,7 +138,7 @@ def to_tool_spec(server: McpServerConfig, offered: types.Tool, name: str) -> Imp
         leave = f'tools = ["*", {json.dumps("!" + offered.name[:80])}]'
         return McpServerError(f"the tool {quoted} of the MCP server {server.name} {reason}; leave it out: {leave}")
 
-    schema = offered.input_schema
+    schema = offered.input_schema if "$schema" in offered.input_schema else _in_present_form(offered.input_schema)
     if len(json.dumps(schema)) + len(offered.description or "") > _MAX_BYTES:
         raise refusal(f"describes itself in more than {_MAX_BYTES // 1024} KiB")
     written = _written_out(schema, refusal)
@@ -163,6 +166,41 @@ def to_tool_spec(server: McpServerConfig, offered: types.Tool, name: str) -> Imp
         {own: argument for argument, own in local.items()},
         {local[argument]: encoding for argument, encoding in encodings.items()},
     )
+
+
+def _in_present_form(schema: Any, depth: int = 0) -> Any:
+    """A schema that does not say of which draft it is, with what older drafts wrote otherwise as the present one has it.
+
+    Draft 4 had exclusive bounds and required properties as booleans, drafts up to 7 lists of items; `required: null` and
+    `type: "any"` are common errors.
+    """
+    if not isinstance(schema, dict) or depth > _MAX_DEPTH:
+        return schema
+    present: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in _MAPS and isinstance(value, dict):
+            present[key] = {name: _in_present_form(part, depth + 1) for name, part in value.items()}
+        elif key in _SCHEMAS:
+            present[key] = (
+                [_in_present_form(part, depth + 1) for part in value]
+                if isinstance(value, list)
+                else _in_present_form(value, depth + 1)
+            )
+        else:
+            present[key] = value
+    if isinstance(present.get("items"), list):
+        present["prefixItems"] = present.pop("items")
+        if "additionalItems" in present:
+            present["items"] = present.pop("additionalItems")
+    for bound in ("minimum", "maximum"):
+        exclusive = f"exclusive{bound.title()}"
+        if isinstance(present.get(exclusive), bool) and present.pop(exclusive) and bound in present:
+            present[exclusive] = present.pop(bound)
+    if "required" in present and not isinstance(present["required"], list):
+        del present["required"]
+    if present.get("type") == "any":
+        del present["type"]
+    return present
 
 
 def _written_out(schema: Any, refusal: Refusal) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from medvistagym_core.protocol import SpecialTokens
+from medvistagym_core.protocol import SpecialTokens, load_bounded_processor
 from medvistagym_trl._recipe import ModelRecipe
 from medvistagym_trl.model._adapters import (
     UNQUANTISED_PARTS,
@@ -64,7 +64,7 @@ def load_processor(
     Raises:
         UnsupportedModelError: It is no such folder, or the model cannot be trained with tools that return images.
     """
-    from transformers import AutoConfig, AutoProcessor, GenerationConfig
+    from transformers import AutoConfig, GenerationConfig
     from transformers.utils.import_utils import is_torchvision_available
 
     recipe = recipe or ModelRecipe()
@@ -79,8 +79,7 @@ def load_processor(
         elif family in STILL_PROCESSORS:
             processor = load_still_processor(family, folder, base)
         else:
-            auto: Any = AutoProcessor
-            processor = auto.from_pretrained(folder, local_files_only=True)
+            processor = load_bounded_processor(folder)
     if isinstance(processor, StillQwen3VLProcessor) and not isinstance(processor.image_processor, ViewImageProcessor):
         processor.stock_class = STOCK_CLASSES[family]
         processor.video_config = _video_settings(folder) or _video_settings(base)

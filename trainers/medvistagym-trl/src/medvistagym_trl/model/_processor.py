@@ -19,6 +19,7 @@ from transformers import (
     Qwen3VLProcessor,
 )
 
+from medvistagym_core.protocol import BoundedChatTemplate
 from medvistagym_trl.model._chat_template import CHAT_TEMPLATE, response_template
 
 VIDEO_CONFIG: Final = "video_preprocessor_config.json"
@@ -71,15 +72,17 @@ class ViewImageProcessor(Qwen2VLImageProcessorPil):
         return np.stack([np.asarray(image if image.mode == "RGB" else image.convert("RGB")) for image in flat])
 
 
-class StillQwen3VLProcessor(Qwen3VLProcessor):
+class StillQwen3VLProcessor(BoundedChatTemplate, Qwen3VLProcessor):  # type: ignore[misc]  # takes more by name
     """The processor of a Qwen family without its video part, which cannot be constructed without torchvision.
 
     Attributes:
         stock_class: Name of the family's own processor, as which that of a checkpoint is saved again, so that plain
             transformers finds it; None for the tiny model, whose classes are here.
         video_config: The settings of the checkpoint's video processor, which are handed on.
+        trusted_templates: The tiny model's, which is written here.
     """
 
+    trusted_templates = frozenset((CHAT_TEMPLATE,))
     stock_class: str | None = None
     video_config: dict[str, Any] | None = None
 

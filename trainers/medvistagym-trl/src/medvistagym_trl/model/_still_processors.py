@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils.import_utils import is_torchvision_available
 
-from medvistagym_core.protocol import SpecialTokens
+from medvistagym_core.protocol import BoundedChatTemplate, SpecialTokens
 from medvistagym_trl.model._lfm2_images import StillLfm2VlImageProcessor
 
 _PROCESSOR_CONFIG: Final = "processor_config.json"
@@ -30,7 +30,7 @@ _IMAGE_CONFIG: Final = "preprocessor_config.json"
 _OTHER_PARTS: Final = ("video_processor", "feature_extractor")
 
 
-class StillProcessor:
+class StillProcessor(BoundedChatTemplate):
     """Mixed into a processor of transformers: saves it as the family's own, and keeps its special tokens out of text.
 
     Attributes:
@@ -52,10 +52,7 @@ class StillProcessor:
             chats = [conversation] if single else conversation
             escaped = [[_escape(message, self.special_tokens) for message in chat] for chat in chats]
             conversation = escaped[0] if single else escaped
-        return self._render(conversation, *args, **kwargs)
-
-    def _render(self, *args: Any, **kwargs: Any) -> Any:
-        return super().apply_chat_template(*args, **kwargs)  # type: ignore[misc]
+        return super().apply_chat_template(conversation, *args, **kwargs)
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
         """Save as the family's own processor, with the settings of the parts that are left out."""
@@ -141,7 +138,7 @@ class StillSmolVLMProcessor(StillProcessor, SmolVLMProcessor):
         self.image_seq_len = image_seq_len
         ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
 
-    def _render(self, *args: Any, **kwargs: Any) -> Any:
+    def _apply_template(self, *args: Any, **kwargs: Any) -> Any:
         return ProcessorMixin.apply_chat_template(
             self, *args, **kwargs
         )  # the stock class asks its video processor first

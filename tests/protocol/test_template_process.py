@@ -1,13 +1,20 @@
-"""A checkpoint's chat template is tried within limits before it is rendered."""
+"""A checkpoint's chat template is rendered within limits, each time, and tried before it is."""
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import pytest
 
-from medvistagym_core.protocol import CostlyTemplateError, SpecialTokens, inspect_chat_template
+from medvistagym_core.protocol import (
+    ChatTemplateError,
+    CostlyTemplateError,
+    SpecialTokens,
+    inspect_chat_template,
+    render_chat,
+)
 
 ROLES = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
 COSTLY = {
@@ -58,3 +65,36 @@ def test_a_template_without_bounds_is_refused(template: str, says: str) -> None:
 )
 def test_others_are_left_to_what_judges_them(template: Any) -> None:
     inspect_chat_template(Checkpoint(template), [])
+
+
+WAITING = {
+    "memory": "{% if 'boom' in m.content %}{{ 'x' * 9999999999 }}{% endif %}",
+    "output": "{% if 'boom' in m.content %}{% for a in range(99999) %}{{ 'x' * 99999 }}{% endfor %}{% endif %}",
+    "time": "{% if 'boom' in m.content %}" + "{% for a in range(9999) %}" * 3 + "{% endfor %}" * 3 + "{% endif %}",
+}
+
+
+@pytest.mark.parametrize("what", ["memory", "output", pytest.param("time", marks=pytest.mark.slow)])
+def test_words_that_a_template_waits_for_cost_their_conversation_alone(what: str) -> None:
+    checkpoint = Checkpoint(ROLES.replace("{% endfor %}", WAITING[what] + "{% endfor %}"))
+    inspect_chat_template(checkpoint, [])  # harmless words show nothing
+    for _ in range(2):
+        with pytest.raises(CostlyTemplateError, match="more than") as refused:
+            render_chat(checkpoint, [{"role": "user", "content": "boom"}])
+        assert "\n" not in str(refused.value)
+        assert render_chat(checkpoint, [{"role": "user", "content": "quiet"}]) == "<|user|>quiet"
+
+
+def test_a_template_that_fails_says_so() -> None:
+    with pytest.raises(ChatTemplateError, match="TemplateError: only for weather"):
+        render_chat(Checkpoint("{{ raise_exception('only for weather') }}"), [])
+    with pytest.raises(ChatTemplateError, match="SecurityError"):
+        render_chat(Checkpoint("{{ namespace(__class__=1) }}"), [])
+
+
+def test_what_is_no_json_reaches_a_template_as_the_name_of_its_type() -> None:
+    block = {"type": "image", "image": object(), "size": (1, 2.5), "seen": True, "note": None}
+    message = {"role": "user", "content": [block], "nothing": None}
+    rendered = render_chat(Checkpoint("{{ messages | tojson }}"), [message])
+    expected = [{"type": "image", "image": "<object>", "size": [1, 2.5], "seen": True, "note": None}]
+    assert json.loads(rendered) == [{"role": "user", "content": expected}]

@@ -1,0 +1,68 @@
+"""Pictures that a server sends are decoded elsewhere: whatever they make their decoder do costs one error."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from medvistagym_core.tools import ToolError
+from medvistagym_mcp.client._pictures import close_reader, decode_picture
+
+
+@pytest.fixture(autouse=True)
+def own_process() -> Iterator[None]:
+    close_reader()
+    yield
+    close_reader()
+
+
+def encoded(pixels: np.ndarray, form: str = "png") -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+def test_values_come_as_they_were_sent(kind: str) -> None:
+    pixels = np.arange(48, dtype=kind).reshape(6, 8)
+    image = decode_picture("work", encoded(pixels, "tiff"))
+    np.testing.assert_array_equal(image.pixels, pixels)
+    assert image.unit == ("grey" if kind == "u1" else "raw")
+
+
+@pytest.mark.parametrize("side", [20_000, 60_000])
+def test_what_is_too_large_is_not_decoded(side: int) -> None:
+    header = bytearray(encoded(np.zeros((2, 2), np.uint8)))
+    header[16:24] = side.to_bytes(4, "big") * 2
+    with pytest.raises(ToolError, match=r"work returned an image that (is too large|cannot be read)"):
+        decode_picture("work", bytes(header))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="child processes are found in /proc")
+def test_a_decoder_that_is_ended_costs_one_picture() -> None:
+    picture = encoded(np.zeros((4, 4), np.uint8))
+    before = children()
+    assert decode_picture("work", picture).shape == (4, 4)
+    (decoder,) = children() - before
+    os.kill(decoder, signal.SIGSTOP)  # so that the picture is at it when it ends
+    ending = threading.Timer(0.5, os.kill, (decoder, signal.SIGKILL))
+    ending.start()
+    with pytest.raises(ToolError, match=r"work returned an image that cannot be read\."):
+        decode_picture("work", picture)
+    ending.join()
+    time.sleep(0.1)
+    assert decode_picture("work", picture).shape == (4, 4)
+
+
+def children() -> set[int]:
+    tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
+    return {int(child) for task in tasks for child in (task / "children").read_text("ascii").split()}
