@@ -19,8 +19,8 @@ def make_perturbing_executor(toolbox: Toolbox, argument: str = "") -> Executor:
         argument: As for `parse_settings`.
 
     Raises:
-        ValueError: The argument says no settings, names no tool of the toolbox, or an executor that there is not or that cannot
-            change results.
+        ValueError: The argument says no settings, names no tool of the toolbox, or names an executor that there is not or that
+            cannot change results.
     """
     settings = parse_settings(argument)
     names = [tool.name for tool in toolbox.values()]
