@@ -1,15 +1,19 @@
 """How long a training step takes on 8, 64 and 512 GPUs whose trainers share tool workers: a simulation by discrete events.
 
 `python benchmarks/simulate_cluster.py [--check]` measures on this machine what calls cost, and prints the step's time, what is
-busiest, and how many tool workers are enough. `--check` plays the same calls in 1, 2 and 4 real workers, and prints predicted
-and measured times. What no machine without a GPU can measure is yours to give: `--generation-s`, `--learning-s`, `--tool-s`,
-`--network-gbit-s`. Their defaults were measured nowhere. That of `--generation-s` is what 64 rollouts of 150 tokens a turn take
-at 1,600 tokens a second: put in the rate that your own engine reports for your model.
+busiest, and how many tool workers are enough. `--check` plays the same calls in 1, 2 and 4 real workers, takes real steps of
+GRPO whose tool runs in as many (`training_step.py`), and prints predicted and measured times.
+
+What no machine without a GPU can measure is published by others or yours to give. `--generation` is tokens a second of a GPU:
+one of the rates of `PUBLISHED`, which were measured by others on text; a number; or a run folder, whose `metrics.jsonl` says it
+of your own model and engine, and says `--learning-s` too. `--learning-s`, `--tool-s` and `--network-gbit-s` have defaults that
+were measured nowhere.
 
 The model: each trainer (a GPU) generates a turn of all its rollouts, prepares their calls in one thread (`call_s` each; new
 images are written at `bytes_per_s`), asks the pool's one store of shared results (`lookup_s` a call), and sends batches, two at
-a time to each worker. Batches wait at the network of the worker's node, then at the worker. A step ends when all
-trainers have played all turns, and all learn. Turns take a log-normal time, so that some trainers are late.
+a time to each worker. Batches wait at the network of the worker's node, then at the worker. After the last turn with calls, one
+more gives the answer. A step ends when all trainers have played, and all learn. Turns take a log-normal time, so that some
+trainers are late.
 """
 
 from __future__ import annotations
@@ -18,15 +22,41 @@ import argparse
 import dataclasses
 import functools
 import heapq
+import json
 import math
 import random
 import statistics
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 WINDOW, PART_S = 2, 0.1  # as the executor sends: batches that a worker holds of a trainer's, and the work in one
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A rate of generation that others measured with vLLM: of one GPU, many requests at once, text alone."""
+
+    tokens_per_s: float
+    what: str
+    source: str
+
+
+PUBLISHED = {
+    "a10g": Published(
+        491, "Llama-2-7B, 256 tokens read and 128 written: 3.84 prompts/s",
+        "github.com/neuralmagic/nm-vllm, benchmark of commit 0f82868",
+    ),
+    "a100": Published(
+        2299, "Qwen1.5-7B, 1,000 tokens read and 1,000 written; who asks there reached about 1,000",
+        "github.com/QwenLM/Qwen3, issue 244, of the model's makers",
+    ),
+    "h100": Published(
+        6220, "Llama-3-8B, 256 tokens read and 256 written: 24.3 requests/s", "github.com/vllm-project/vllm, pull request 7117",
+    ),
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +77,11 @@ class Load:
     workers: int
     rollouts: int = 64
     group: int = 8
-    turns: int = 4
+    turns: int = 3  # with calls; one more gives the answer
     image_bytes: int = 512 * 512 * 2
     tool_s: float = 0.06
     max_batch: int = 32
-    generation_s: float = 6.0  # not measured: 64 rollouts x 150 tokens at 1,600 tokens a second
+    generation_s: float = 4.2  # of a turn
     spread: float = 0.25  # of a turn's time: the standard deviation of its logarithm
     learning_s: float = 20.0
     network_bytes_per_s: float = 25e9 / 8
@@ -114,10 +144,10 @@ class Simulation:
         return Step(self.played_s + self.load.learning_s, busy)
 
     def generate(self, trainer: int, turn: int) -> None:
-        if turn == self.load.turns:
-            self.played_s = max(self.played_s, self.now)
-            return
         takes = self.load.generation_s * math.exp(self.random.gauss(0.0, self.load.spread) - self.load.spread**2 / 2)
+        if turn == self.load.turns:  # the answer
+            self.played_s = max(self.played_s, self.now + takes)
+            return
         self.at(self.now + takes, lambda: self.prepare(trainer, turn))
 
     def prepare(self, trainer: int, turn: int) -> None:
@@ -209,7 +239,7 @@ def measure() -> Costs:
             workers.seconds(runs, again)
             calls.append((time.process_time() - began) / workers.ROLLOUTS)
             single.append(1 / workers.naps(runs, 1))
-        tool_s = _nap_s(runs)
+        tool_s = tool_seconds(runs)
         puts = []
         for _ in range(7):
             began = time.perf_counter()
@@ -227,7 +257,8 @@ def measure() -> Costs:
     return Costs(median(calls), max(0.0, median(single) - tool_s), median(puts), median(looks))
 
 
-def _nap_s(runs: Any) -> float:
+def tool_seconds(runs: Any) -> float:
+    """Mean seconds of a nap in the workers of an executor."""
     import ray
 
     groups = [group for group in runs.pool.groups() if group.name.endswith("nap")]
@@ -245,10 +276,46 @@ def check(costs: Costs) -> None:
             workers.naps(runs, rollouts)
             measured = statistics.median(rollouts / workers.naps(runs, rollouts) for _ in range(5))
             load = Load(
-                1, count, rollouts, 1, 1, 0, _nap_s(runs), generation_s=0.0, learning_s=0.0, shared_results=False
+                1, count, rollouts, 1, 1, 0, tool_seconds(runs), generation_s=0.0, learning_s=0.0, shared_results=False
             )
         predicted = simulate(costs, load).seconds
         print(f"{count:>8} {rollouts:>6} {predicted:>12.3f} {measured:>11.3f} {predicted / measured - 1:>11.1%}")
+
+
+def read_generation(text: str) -> tuple[float, float | None]:
+    """Tokens a second, and seconds of learning where a run says it.
+
+    Args:
+        text: A name of `PUBLISHED`, a number, or a run folder.
+    """
+    if text in PUBLISHED:
+        return PUBLISHED[text].tokens_per_s, None
+    try:
+        return float(text), None
+    except ValueError:
+        from medvistagym_trl.run import read_rates
+
+        rate = read_rates([text])["generation"]
+        lines = map(json.loads, (Path(text) / "metrics.jsonl").read_text("utf-8").splitlines())
+        steps = [line for line in lines if "seconds/generation" in line]
+        learning = (line["step_time"] - line["seconds/generation"] - line["seconds/tools"] for line in steps)
+        return rate, statistics.median(learning)
+
+
+def report_rates(costs: Costs, load: Load, tokens: int) -> None:
+    """What the published rates ask of the tool workers."""
+    print(f"{'GPU':>5} {'tokens/s':>9} {'turn s':>7} {'step s at 8, 64, 512 GPUs':>26} {'workers enough':>16}")
+    for name, rate in PUBLISHED.items():
+        one = dataclasses.replace(load, generation_s=load.rollouts * tokens / rate.tokens_per_s)
+        enough = [enough_workers(costs, dataclasses.replace(one, trainers=count)) for count in (8, 64, 512)]
+        steps = [
+            simulate(costs, dataclasses.replace(one, trainers=count, workers=workers)).seconds
+            for count, workers in zip((8, 64, 512), enough, strict=True)
+        ]
+        print(
+            f"{name:>5} {rate.tokens_per_s:>9,.0f} {one.generation_s:>7.1f} {', '.join(f'{step:.0f}' for step in steps):>26} "
+            f"{', '.join(map(str, enough)):>16}"
+        )
 
 
 def report(costs: Costs, load: Load) -> None:
@@ -270,12 +337,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="play the same calls in 1, 2 and 4 workers")
     parser.add_argument(
-        "--generation-s",
-        type=float,
-        default=Load.generation_s,
-        help="a turn of a trainer's rollouts: their tokens by the tokens a second of your engine",
+        "--generation", default="a100", help=f"{', '.join(PUBLISHED)}, tokens a second, or a run folder"
     )
-    parser.add_argument("--learning-s", type=float, default=Load.learning_s)
+    parser.add_argument("--tokens", type=int, default=150, help="that a rollout writes in a turn")
+    parser.add_argument("--learning-s", type=float)
     parser.add_argument("--tool-s", type=float, default=Load.tool_s, help="a call")
     parser.add_argument("--image-mib", type=float, default=0.5, help="of a group's image; a CT volume has about 150")
     parser.add_argument("--network-gbit-s", type=float, default=25.0, help="of a node with workers")
@@ -295,13 +360,22 @@ def main() -> None:
         )
         if options.check:
             check(costs)
+            import training_step
+
+            training_step.check(costs)
     finally:
         connection.close()
+    rate, learning_s = read_generation(options.generation)
     load = Load(
-        1, 1, tool_s=options.tool_s, generation_s=options.generation_s, learning_s=options.learning_s,
+        1, 1, tool_s=options.tool_s, generation_s=Load.rollouts * options.tokens / rate,
+        learning_s=options.learning_s or learning_s or Load.learning_s,
         image_bytes=int(options.image_mib * 2**20), network_bytes_per_s=options.network_gbit_s * 1e9 / 8,
     )  # fmt: skip
+    print(
+        f"a turn of {Load.rollouts} rollouts x {options.tokens} tokens at {rate:,.0f} tokens/s: {load.generation_s:.1f} s"
+    )
     report(costs, load)
+    report_rates(costs, load, options.tokens)
 
 
 if __name__ == "__main__":

@@ -127,6 +127,29 @@ PICTURES: Final = (
         "304.9 mm, 0 degrees to the rows; a pixel is 0.86 mm",
     ),
     Picture(
+        "medvistagym-dicom",
+        "area",
+        "A CT of the abdomen, and the box of the ellipse that is measured, around a kidney.",
+        (
+            "area --image explicit_VR-UN.dcm --ellipse 340,322,452,450",
+            "overlay --image explicit_VR-UN.dcm --boxes 340,322,452,450 --out where.png",
+        ),
+        "area 2179.8 mm2, perimeter 166.1 mm; mean 116 HU, SD 72, min -124, max 229",
+    ),
+    Picture(
+        "medvistagym-dicom",
+        "acquisition",
+        "A CT of a vertebra in the first window of its file, and in the second one that `acquisition` tells of.",
+        (
+            "acquisition --image bad_sequence.dcm",
+            "window --image bad_sequence.dcm --center 450 --width 1500 --out second.png",
+        ),
+        "CT; 512 x 512 pixels; values in HU; pixels 0.2871 x 0.2871 mm; slices axial; body part neck; patient position FFS; "
+        "120 kVp; 442 mA; 442 mAs; kernel B30s; slice thickness 1 mm; the scan's first pixel at -65.35645 -154.3564 1687.5 mm "
+        "(left, back, head); rescale slope and intercept 1 -1024, applied; windows (center/width) 40/350 window1, 450/1500 "
+        "window2",
+    ),
+    Picture(
         "medvistagym-kornia",
         "enhance_contrast",
         "A chest film as its file says, and after CLAHE: lungs, ribs and round shadows stand out.",
@@ -227,6 +250,17 @@ PICTURES: Final = (
         ),
     ),
     Picture(
+        "medvistagym-ocr",
+        "read_text",
+        "The lowest part of the same ultrasound, and a box around each line that is read.",
+        (
+            "zoom --image US1_UNCR.dcm --box 0,600,1000,1000 --out part.png",
+            "read_text --image part.png",
+            "overlay --image part.png --boxes '384,364,474,464 490,364,566,464 620,864,972,964' --out lines.png",
+        ),
+        "3 lines of text:\n[384, 364, 474, 464] LYMPH\n[490, 364, 566, 464] NODE\n[620, 864, 972, 964] TIS<0.4 MI=0.8 A0=100%",
+    ),
+    Picture(
         "medvistagym-segment",
         "body",
         "A CT of the abdomen, stored with the back up, and cut to the patient, without the table.",
@@ -260,6 +294,27 @@ PICTURES: Final = (
         (
             "segment --image explicit_VR-UN.dcm --method bone --out bone.png",
             "overlay --image explicit_VR-UN.dcm --image bone.png --boxes 335,320,465,500 --out outlined.png",
+        ),
+    ),
+    Picture(
+        "medvistagym-segment",
+        "measure_mask",
+        "The same CT, and the outline of the spleen that is measured.",
+        (
+            "segment --image explicit_VR-UN.dcm --method region --point 740,410 --out spleen.png",
+            "measure_mask --image explicit_VR-UN.dcm --image spleen.png",
+            "overlay --image explicit_VR-UN.dcm --image spleen.png --out outlined.png",
+        ),
+        "2107 mm2, 1.1 % of the image, box [677, 330, 792, 489]; longest diameter 79.4 mm, across it 38.4 mm; values 130.9 "
+        "(standard deviation 14.9, from 88 to 215) in HU",
+    ),
+    Picture(
+        "medvistagym-segment",
+        "best_slice",
+        "The slice of a map of blood flow from CT that is shown first, and the one on which the brain's mask covers most.",
+        (
+            "segment --image eCT_Supplemental.dcm --method otsu --out brain.nrrd",
+            "best_slice --image eCT_Supplemental.dcm --image brain.nrrd --out largest.png",
         ),
     ),
 )

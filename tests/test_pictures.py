@@ -12,6 +12,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from medvistagym_core import Registry
+
 ROOT = Path(__file__).resolve().parents[1]
 for needed in (
     "medvistagym_dicom",
@@ -70,6 +72,15 @@ def test_every_picture_in_a_readme_is_there_and_described() -> None:
             assert (readme.parent / target).is_file(), f"{readme.parent.name}: there is no {target}"
             found += 1
     assert found >= len(pictures.PICTURES)
+
+
+def test_every_tool_of_the_plugins_with_pictures_is_in_one() -> None:
+    shown = {picture.plugin.removeprefix("medvistagym-") for picture in pictures.PICTURES}
+    toolbox = Registry.discover(shown).toolbox()
+    called = {command.split()[0] for picture in pictures.PICTURES for command in picture.commands}
+    assert {tool.spec.name for tool in toolbox.values()} - {
+        "segment_bundle"
+    } <= called  # a bundle brings its own network
 
 
 def test_every_caption_says_what_is_seen() -> None:

@@ -194,6 +194,7 @@ def test_scores_are_drawn(run: Run) -> None:
     run(*PLAY, "--run", "kept", "--images", "blank", "--protocol", "strict,llava-med", "--plot", "scores.svg")
     drawn = Path("scores.svg").read_text("utf-8")
     assert drawn.startswith("<?xml")
+    assert drawn.count('id="axes_') == 3  # means, the score by kind of answer, and what stays with blank images
     run("score", "kept", "--plot", "scores.png")
     assert Path("scores.png").read_bytes()[:4] == b"\x89PNG"
     _, err = run("score", "kept", "--plot", "scores.gif", code=2)

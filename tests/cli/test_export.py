@@ -8,10 +8,12 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ import PIL.Image
 import pytest
 
 from medvistagym_core.cli import main
-from medvistagym_core.cli._export_packages import ExportedTask, trl_package
+from medvistagym_core.cli._exported_task import ExportedTask
+from medvistagym_core.cli._trl_package import trl_package
 
 PLAY = """
 import json, sys
@@ -130,21 +133,26 @@ def test_an_argument_that_may_be_null_is_optional() -> None:
     assert "def look(self, tool: Optional[str], any: Any, all: Any) -> list:" in text
 
 
-@pytest.mark.slow
-def test_openenv_serves_the_package_and_its_client_plays_it(tmp_path: Path) -> None:
-    """In an environment of its own, which sees this one's packages behind its own."""
-    assert main(["export", "openenv", "scoutvqa", "--out", str(tmp_path / "scout_for_openenv")]) == 0
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=300)
-    fetch = [python, "-m", "pip", "install", "--quiet", "openenv==0.10.0"]
+def environment_with(requirement: str, package: Path, folder: Path) -> Path:
+    """A virtual environment with a package of others and an exported one, which sees this one's packages behind its own."""
+    python = folder / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=300)
+    fetch = [python, "-m", "pip", "install", "--quiet", requirement]
     fetched = subprocess.run(fetch, capture_output=True, timeout=600)
     if fetched.returncode:
-        pytest.skip("openenv 0.10.0 cannot be fetched")
-    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", tmp_path / "scout_for_openenv"]
+        pytest.skip(f"{requirement} cannot be fetched")
+    install = [python, "-m", "pip", "install", "--quiet", "--no-deps", package]
     subprocess.run(install, check=True, capture_output=True, timeout=300)
-    (site,) = (tmp_path / "venv" / "lib").glob("python3*/site-packages")
+    (site,) = (folder / "lib").glob("python3*/site-packages")
     behind = [path for path in sys.path if "site-packages" in path or Path(path).name == "src"]
     (site / "behind.pth").write_text("\n".join(behind), "utf-8")
+    return python
+
+
+@pytest.mark.slow
+def test_openenv_serves_the_package_and_its_client_plays_it(tmp_path: Path) -> None:
+    assert main(["export", "openenv", "scoutvqa", "--out", str(tmp_path / "scout_for_openenv")]) == 0
+    python = environment_with("openenv==0.10.0", tmp_path / "scout_for_openenv", tmp_path / "venv")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -178,3 +186,74 @@ def test_openenv_serves_the_package_and_its_client_plays_it(tmp_path: Path) -> N
     assert seen["told"].startswith("mean ")
     assert (seen["early"], seen["done"], seen["turns"], seen["others"]) == (False, True, 2, 0)
     assert isinstance(seen["reward"], float)
+
+
+class Model(BaseHTTPRequestHandler):
+    """A chat model that measures, looks at what came back, and answers."""
+
+    CALL = '<tool_call>{"name": "zoom", "arguments": {"image": 0, "box": [0, 0, 500, 500]}}</tool_call>'
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.bodies.append(body)  # type: ignore[attr-defined]
+        asked = [each for each in body["messages"] if each["role"] == "assistant"]
+        text = "<answer>upper left</answer>" if asked else self.CALL
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+        usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
+        made = {"id": "x", "object": "chat.completion", "created": 1, "model": "fake", "choices": [choice]}
+        raw = json.dumps({**made, "usage": usage}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_verifiers_evaluates_the_package_with_pictures_in_its_own_loop(tmp_path: Path) -> None:
+    assert main(["export", "verifiers", "scoutvqa", "--out", str(tmp_path / "scout_for_verifiers")]) == 0
+    python = environment_with("verifiers==0.4.0", tmp_path / "scout_for_verifiers", tmp_path / "venv")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    server.bodies = []  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    command = [
+        *(
+            python.with_name("vf-eval"),
+            "scout_for_verifiers",
+            "-m",
+            "fake",
+            "-n",
+            "3",
+            "-r",
+            "2",
+            "--no-push",
+            "--no-rich",
+        ),
+        *("--client.base-url", f"http://127.0.0.1:{server.server_address[1]}/v1", "-o", tmp_path / "out"),
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    try:
+        done = subprocess.run(
+            list(map(str, command)), env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    finally:
+        server.shutdown()
+        server.server_close()
+    (file,) = (tmp_path / "out").rglob("traces.jsonl")
+    traces = [trace for line in file.read_text("utf-8").splitlines() for trace in json.loads(line)["traces"]]
+    assert len(traces) == 6
+    assert all(trace["is_completed"] and not trace["errors"] for trace in traces)
+    rewards = [trace["rewards"]["task_reward"]["score"] for trace in traces]
+    right = [trace["metrics"]["correct"] for trace in traces]
+    assert {trace["metrics"]["calls"] for trace in traces} == {1}
+    assert all((reward > 0) is bool(correct) for reward, correct in zip(rewards, right, strict=True))
+    second = next(body for body in server.bodies if len(body["messages"]) > 3)["messages"]  # type: ignore[attr-defined]
+    assert [each["role"] for each in second] == ["system", "user", "assistant", "user"]
+    assert second[2]["content"] == Model.CALL
+    for message in (second[1], second[3]):
+        urls = [part["image_url"]["url"] for part in message["content"] if part["type"] == "image_url"]
+        assert [url[:22] for url in urls] == ["data:image/png;base64,"]

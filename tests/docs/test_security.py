@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medvistagym_core.environment.grading import MAX_ANSWER_CHARS
-from medvistagym_core.protocol import _template_trial as trial
+from medvistagym_core.protocol import _template_process as template
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "SECURITY.md").read_text("utf-8")
@@ -32,7 +32,7 @@ def test_a_promise_names_tests_that_exist(row: str) -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    assert f"a process with {trial.MAX_SECONDS} s and {trial.MAX_BYTES >> 20} MiB" in TEXT
+    assert f"each time with {template.MAX_SECONDS} s, {template.MAX_BYTES >> 20} MiB" in TEXT
     assert f"more than {MAX_ANSWER_CHARS:,} characters" in TEXT
 
 

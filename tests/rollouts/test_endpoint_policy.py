@@ -180,6 +180,10 @@ def hang_up(body):
         b"",
         b'{"choices": [{"message": {"role": "assistant", "content": 7}}]}',
         b"[" * 99999,
+        b'{"choices": [{"message": {"role": "assistant", "content": null}}]}',
+        b'{"choices": [{"message": {"role": "assistant", "content": null, "tool_calls": 7}}]}',
+        b'{"choices": [{"message": {"role": "assistant", "content": [7]}}]}',
+        b'{"choices": [{"message": {"role": "assistant", "content": "<answer>\\ud800</answer>"}}]}',
     ],
 )
 def test_what_may_pass_is_tried_again(fake, task, toolbox, trouble):
@@ -187,6 +191,40 @@ def test_what_may_pass_is_tried_again(fake, task, toolbox, trouble):
     (t,) = play(fake, task, toolbox)
     assert t.outcome.abstained
     assert len(fake.bodies) == 3
+
+
+@pytest.mark.parametrize(
+    "message", [{"content": None, "reasoning_content": "I look"}, {"content": ""}, {"content": None, "refusal": "no"}]
+)
+def test_a_turn_without_an_answer_is_the_models_own(fake, task, toolbox, message):
+    fake.script = [message]
+    (t,) = play(fake, task, toolbox)
+    assert t.outcome.ended == "answered"
+    assert t.turns[0].error is not None
+    assert len(fake.bodies) == 2
+
+
+def test_a_model_that_was_cut_off_before_it_wrote_anything_has_taken_a_turn(fake, task, toolbox):
+    choice = {"message": {"role": "assistant", "content": None}, "finish_reason": "length"}
+    fake.script = [json.dumps({"choices": [choice]}).encode()]
+    (t,) = play(fake, task, toolbox)
+    assert t.outcome.ended == "answered"
+    assert t.turns[0].error is not None
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (b'{"choices": [{"message": {"content": null}}]}', "its content is null, and it calls nothing"),
+        (b'{"choices": [{"message": {"content": "\\udc00"}}]}', "half of a character"),
+    ],
+)
+def test_an_endpoint_that_returns_nonsense_is_an_error_and_no_wrong_answer(fake, task, toolbox, trouble, words):
+    fake.last = trouble
+    (t,) = play(fake, task, toolbox, retries=1)
+    assert t.outcome.ended == "policy_failed"
+    assert words in t.outcome.reason
+    assert not t.turns
 
 
 @pytest.mark.parametrize("trouble", [500, b"{}"])

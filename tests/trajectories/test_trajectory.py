@@ -277,7 +277,8 @@ def test_a_full_disk_names_the_file(task, toolbox, executor, tmp_path, monkeypat
         if full == "replace":
             monkeypatch.setattr("os.replace", refuse)
         else:
-            monkeypatch.setattr("medvistagym_core.trajectories._store.encode_png", refuse)
+            monkeypatch.setattr("medvistagym_core.imaging._picture_files.encode_png", refuse)
+            pictures = {sha: RenderedImage(picture.pixels) for sha, picture in pictures.items()}
         with pytest.raises(OSError, match=r"No space left on device: .*images.*\.png"):
             writer.write(record, pictures)
     assert path.read_bytes() == b""

@@ -50,6 +50,22 @@ def test_a_volume_keeps_its_slices_where_they_are(tmp_path):
     assert patient_geometry(back).position == pytest.approx((-10, 20, 30))
 
 
+@pytest.mark.parametrize(
+    ("modality", "place"),
+    [
+        ("CT", {}), ("CR", {"spacing_at": "film"}), ("DX", {"spacing_at": "detector"}), ("DX", {"spacing_at": "unknown"}),
+        ("DX", {"calibration": "geometry"}),
+    ],
+)  # fmt: skip
+def test_where_lengths_are_measured_comes_back(tmp_path, modality, place):
+    image = Image(
+        pixels=np.zeros((8, 9), np.uint16), unit="raw", modality=modality, spacing=(0.7, 0.8), attributes=place
+    )
+    back = written(image, tmp_path)
+    assert back.spacing == (0.7, 0.8)
+    assert {key: back.attributes[key] for key in ("spacing_at", "calibration") if key in back.attributes} == place
+
+
 def test_colours_greys_and_films(tmp_path):
     colours = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
     assert np.array_equal(written(Image(pixels=colours, photometric="RGB"), tmp_path).pixels, colours)

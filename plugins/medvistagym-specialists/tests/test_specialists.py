@@ -1,7 +1,7 @@
 """Each specialist: what it says of itself, what it refuses, and a call of it end to end.
 
-Those whose packages clash with others run in environments of their own, `build/envs/NAME` or `$MEDVISTAGYM_ENVS/NAME`. Weights
-that cannot be had are made up at random, in the package's own classes and in the real layout of files.
+Those whose packages clash with others run in environments of their own (`conftest.py`). Weights that cannot be had are made
+up at random, in the package's own classes and in the real layout of files.
 """
 
 from __future__ import annotations
@@ -17,25 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import medvistagym_core as mv
 from medvistagym_core import Image, ImageStore, LocalExecutor, Registry, ToolCall, ToolResult, Window
+from medvistagym_core.cli import main
+from medvistagym_core.imaging import write_image
 from medvistagym_models import ModelEntry, ModelError, load_adapters, load_tools
 from medvistagym_models.checking import phantom
 
-ROOT = Path(__file__).parents[3]
-ENVS = Path(os.environ.get("MEDVISTAGYM_ENVS", ROOT / "build" / "envs"))
-ENV_OF = {
-    "torchxrayvision": "xrv", "torchxrayvision_anatomy": "xrv", "lungmask": "xrv", "hdbet": "nnunet",
-    "totalsegmentator": "nnunet", "lungs_finder": "lungs",
-}  # fmt: skip
 Run = Callable[..., ToolResult]
-
-
-def python_of(adapter: str) -> Path:
-    python = ENVS / ENV_OF[adapter] / "bin" / "python"
-    if not python.is_file():
-        install = load_adapters()[adapter].install  # type: ignore[union-attr]
-        pytest.skip(f"{adapter} has no environment at {python}; {install!r} in {ENVS} makes it")
-    return python
 
 
 @pytest.fixture
@@ -60,11 +49,11 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def weights(tmp_path: Path) -> Callable[[str], str]:
+def weights(tmp_path: Path, interpreter_of: Callable[[str], Path]) -> Callable[[str], str]:
     """A function that makes up a specialist's weights and gives the lines of an entry that name them."""
 
     def make(adapter: str, kind: str = "") -> str:
-        python, script = python_of(adapter), Path(__file__).with_name("random_weights.py")
+        python, script = interpreter_of(adapter), Path(__file__).with_name("random_weights.py")
         subprocess.run(
             [python, "-W", "ignore", script, kind or adapter, tmp_path / "w"], check=True, capture_output=True
         )
@@ -178,12 +167,12 @@ def _slices(image: Any) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_lungs_are_found_on_a_chest_film(run: Run) -> None:
+def test_lungs_are_found_on_a_chest_film(run: Run, interpreter_of: Callable[[str], Path]) -> None:
     data = pytest.importorskip("pydicom.data", reason="the film is a file of pydicom-data")
     from medvistagym_dicom import read_one
 
     film = read_one(data.get_testdata_file("RG1_UNCR.dcm"))
-    result = run("lungs_finder", film, f'python = "{python_of("lungs_finder")}"')
+    result = run("lungs_finder", film, f'python = "{interpreter_of("lungs_finder")}"')
     assert result.error is None
     found = {one["label"]: one["box"] for one in result.data["findings"]}  # type: ignore[index]
     assert set(found) == {"right lung", "left lung"}
@@ -197,19 +186,24 @@ def test_lungs_are_found_on_a_chest_film(run: Run) -> None:
     "adapter", ["torchxrayvision", "torchxrayvision_anatomy", "hdbet", "totalsegmentator", "lungmask"]
 )
 def test_a_package_of_its_own_environment_runs_end_to_end(
-    run: Run, weights: Callable[[str], str], adapter: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], weights: Callable[[str], str], adapter: str
 ) -> None:
-    entry = weights(adapter)
     if adapter.startswith("torchxrayvision"):
-        result = run(adapter, phantom(["DX"]), entry)
+        image = phantom(["DX"])
     else:
-        volume = phantom(["MR" if adapter == "hdbet" else "CT"], volume=True)
-        volume = volume.replace(pixels=volume.pixels[16:24, ::4, ::4], spacing=(3.0, 6.0, 6.0))
-        more = '\noptions = {task = "total", speed = "fastest"}' if adapter == "totalsegmentator" else ""
-        result = run(adapter, volume, entry + more)
-    assert result.error is None, result.error
-    assert "By the model w" in result.text
-    for mask in result.images:
+        image = phantom(["MR" if adapter == "hdbet" else "CT"], volume=True)
+        image = image.replace(pixels=image.pixels[16:24, ::4, ::4], spacing=(3.0, 6.0, 6.0))
+    write_image(image, tmp_path / "scan.nrrd", Registry.discover("files").writers)
+    more = 'options = {task = "total", speed = "fastest"}' if adapter == "totalsegmentator" else ""
+    models = tmp_path / "models.toml"
+    models.write_text(f'[it]\nadapter = "{adapter}"\ntimeout_s = 900\n{weights(adapter)}\n{more}\n')
+    out = [] if adapter == "torchxrayvision" else ["--out", str(tmp_path / "mask.nrrd")]
+    command = ["tools", "call", "it", "--models", str(models), "--image", str(tmp_path / "scan.nrrd"), *out]
+    assert main(command) == 0, capsys.readouterr().err
+    assert "By the model w" in capsys.readouterr().out
+    if out and (tmp_path / "mask.nrrd").exists():
+        mask = mv.open(tmp_path / "mask.nrrd")
+        assert mask.pixels.shape == image.pixels.shape
         assert mask.pixels.any()
 
 

@@ -22,7 +22,7 @@ from typing import Final, TextIO
 
 from medvistagym_core.cli._console import print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError, format_error, is_usage
-from medvistagym_core.cli._parser import CommandParser
+from medvistagym_core.cli._parser import CommandParser, HelpFormatter
 
 __all__ = ["GROUPS", "SUBCOMMANDS", "build_parser", "main", "run_program"]
 
@@ -40,7 +40,7 @@ GROUPS: Final[dict[str, str]] = {
     "score": "score the stored answers of a run under other protocols, without running a model",
     "compare": "compare two runs question by question, with a paired test, and trainings beside each other",
     "publish": "list what of a training would be published, and whether its pictures may be",
-    "export": "write a task as an environment package for OpenEnv or TRL",
+    "export": "write a task as an environment package for OpenEnv, TRL or verifiers",
     "replay": "run every tool call of a trajectory file again, and report what differs",
     "view": "look at the episodes of a run in a browser, or write them as one page",
     "play": "try tools on images in a browser, by hand or with a model",
@@ -67,7 +67,7 @@ def build_parser(group: str) -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=f"medvistagym {group}",
         description=_as_sentence({**GROUPS, **SUBCOMMANDS}[group]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     importlib.import_module(f"medvistagym_core.cli._{group.replace(' ', '_')}").configure(parser)

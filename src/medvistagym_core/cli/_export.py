@@ -22,7 +22,8 @@ __all__ = ["configure"]
 
 _EXAMPLE = """\
 medvistagym export openenv scoutvqa --out scoutvqa_env
-medvistagym export trl vqa_rad --task-arg path=data/vqa-rad --split train --out vqa_rad_env"""
+medvistagym export trl vqa_rad --task-arg path=data/vqa-rad --split train --out vqa_rad_env
+medvistagym export verifiers scoutvqa --out scout_for_verifiers"""
 _ENDLESS: Final = 1000
 
 
@@ -41,7 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from medvistagym_core.cli._export_packages import PACKAGES, ExportedTask, module_name
+    from medvistagym_core.cli._export_packages import PACKAGES, module_name
+    from medvistagym_core.cli._exported_task import ExportedTask
     from medvistagym_core.environment import HasSize
 
     registry = load_registry(options)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medvistagym_core.cli._console import print_stderr
 from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._model_tools import model_tools
+from medvistagym_core.cli._parser import HelpFormatter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ def add_command(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     add_common(parser, example, json=json)
@@ -69,7 +70,7 @@ def add_common(parser: argparse.ArgumentParser, example: str, *, json: bool = Fa
     """Add the options that every command has, and an example at the end of the help."""
     lines = "\n".join(f"  {line}" for line in example.splitlines())
     parser.epilog = f"example:\n{lines}"
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = HelpFormatter
     if json:
         parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--plugins", metavar="NAMES", help="load only these plugins, by name, separated by commas")

@@ -11,9 +11,19 @@ from typing import Any, Final, NoReturn
 
 from medvistagym_core.cli._console import printable
 
-__all__ = ["CommandParser"]
+__all__ = ["CommandParser", "HelpFormatter"]
 
 _NUMBER: Final = re.compile(r"-?\d+")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help whose description and examples keep their lines."""
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        """What an argument takes; `FILE ... QUESTION` says itself that it takes several, and stands once."""
+        if action.nargs == "+" and isinstance(action.metavar, str) and " ... " in action.metavar:
+            return action.metavar
+        return super()._format_args(action, default_metavar)
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -59,6 +59,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_executor(parser, default=None)
     parser.add_argument("--model", metavar="PATH", help="train this local checkpoint, not a new tiny model")
     parser.add_argument(
+        "--chat-template",
+        metavar="FILE",
+        type=Path,
+        help="a chat template (Jinja) in place of the checkpoint's own; the same as --set model.chat_template=FILE",
+    )
+    parser.add_argument(
         "--sft-data",
         metavar="PATH",
         action="append",
@@ -291,6 +297,8 @@ def _launch(options: argparse.Namespace, trainer: Trainer, folder: Path) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if received and code:  # the launcher says 1 of processes that saved what they had and ended
+        return 128 + received[0]
     return code if code >= 0 else 128 - code  # as a shell has it of a process that a signal ended
 
 
@@ -381,6 +389,10 @@ def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
         changes["executor"] = options.executor
     if options.sft_data:
         changes["sft.data"] = options.sft_data
+    if options.chat_template is not None:
+        if not options.chat_template.is_file():
+            raise UsageError(f"--chat-template: there is no file {options.chat_template}")
+        changes["model.chat_template"] = str(options.chat_template.resolve())
     return changes
 
 

@@ -206,6 +206,7 @@ class Episode:
             question=escape_control_marks(self.case.question),
             options=tuple(escape_control_marks(option) for option in self.case.options),
             images=self.store.images,
+            rendered=tuple(self.rendered(handle) for handle in range(len(self.store))),
             results=last.results if last else (),
             error=last.turn.error if last else None,
             messages=tuple(self._conversation().messages),

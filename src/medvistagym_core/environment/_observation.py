@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from medvistagym_core.imaging import Image
+from medvistagym_core.imaging import Image, RenderedImage
 from medvistagym_core.protocol import Message
 from medvistagym_core.tools import ToolError, ToolResult
 
@@ -20,6 +20,7 @@ class Observation:
         question: The question.
         options: Answers to choose from.
         images: Every image so far, by handle.
+        rendered: What is shown of each of them; the pictures of `messages` are their `pil`.
         results: What the last turn's calls gave.
         error: Why the last turn could not be used, if so.
         messages: The conversation so far, as chat messages.
@@ -32,6 +33,7 @@ class Observation:
     question: str
     options: tuple[str, ...]
     images: tuple[Image, ...]
+    rendered: tuple[RenderedImage, ...]
     results: tuple[ToolResult, ...]
     error: ToolError | None
     messages: tuple[Message, ...]

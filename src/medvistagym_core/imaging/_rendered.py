@@ -41,6 +41,13 @@ class RenderedImage:
         return rgb
 
     @cached_property
+    def png(self) -> bytes:
+        """The picture as a PNG file, for a record and an endpoint alike."""
+        from medvistagym_core.imaging._picture_files import encode_png
+
+        return encode_png(self.pixels)
+
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 of the pixels and their shape, as hexadecimal text."""
         import numpy as np

@@ -76,7 +76,10 @@ class HookSpecs:
 
     @hookspec
     def medvistagym_executors(self) -> Mapping[str, Callable[..., Executor]]:
-        """What makes executors, by name: `factory(toolbox)`, or `factory(toolbox, argument)` for `NAME:ARGUMENT`."""
+        """What makes executors, by name: `factory(toolbox)`, or `factory(toolbox, argument)` for `NAME:ARGUMENT`.
+
+        One that also takes `result_filter` (as `LocalExecutor` does) can run tools whose results are made wrong on purpose.
+        """
         raise NotImplementedError
 
     @hookspec

@@ -8,6 +8,7 @@ an alias.
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -282,7 +283,12 @@ class Registry:
         bare, colon, argument = name.partition(":")
         if colon and bare in self.executors:
             factory = self.executors[bare]
-            return lambda toolbox: factory(toolbox, argument)
+
+            @functools.wraps(factory)  # whose signature says what else it takes
+            def make(toolbox: Toolbox, **options: Any) -> Executor:
+                return factory(toolbox, argument, **options)
+
+            return make
         raise SelectionError(_unknown("executor", name, factories))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from medvistagym_core.protocol._template_process import render_template
 
@@ -20,9 +20,14 @@ _UNSUPPORTED: Final = ("continue_final_message", "return_assistant_tokens_mask",
 
 
 class BoundedChatTemplate:
-    """Mixed into a tokenizer or processor of transformers, before it."""
+    """Mixed into a tokenizer or processor of transformers, before it.
+
+    Attributes:
+        trusted_templates: Templates that are not a stranger's, which transformers renders itself.
+    """
 
     chat_template: Any
+    trusted_templates: ClassVar[frozenset[str]] = frozenset()
 
     def apply_chat_template(
         self,
@@ -50,12 +55,14 @@ class BoundedChatTemplate:
             CostlyTemplateError: It exceeds a limit.
             NotImplementedError: An option is asked for that needs the template itself.
         """
+        source = resolve_template(self.chat_template, chat_template)
+        options = {"tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}
+        if source in self.trusted_templates:
+            return self._apply_template(conversation, chat_template=source, tokenize=tokenize, **options, **kwargs)
         if asked := [name for name in _UNSUPPORTED if kwargs.pop(name, False)]:
             raise NotImplementedError(f"{asked[0]} needs the chat template itself, which is rendered elsewhere")
-        source = resolve_template(self.chat_template, chat_template)
         is_single = not conversation or isinstance(conversation[0], Mapping)
         chats = [conversation] if is_single else conversation
-        options = {"tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}
         variables = {**_special_tokens(self), **kwargs, **options}
         rendered = [render_template(source, {**variables, "messages": _normalize(chat)}) for chat in chats]
         if not tokenize:

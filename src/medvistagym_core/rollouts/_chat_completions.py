@@ -29,6 +29,10 @@ MAX_RESPONSE_BYTES: Final = 16 * 2**20
 MAX_BACKOFF_S: Final = 120.0
 _RETRYABLE_STATUS: Final = frozenset({408, 409, 425, 429})
 _FATAL_STATUS: Final = frozenset({401, 403, 404, 405})
+_SURROGATE_MARKS: Final = (b"\\u", b"\xed")
+"""Without one of these no text of JSON holds a surrogate: as an escape, or as the first of the bytes that UTF-8 has none of."""
+_WRITTEN: Final = ("content", "tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
+"""What a model may have written, in the places that servers have for it; `reasoning` is vLLM's and OpenRouter's."""
 
 
 class EndpointError(Exception):
@@ -255,17 +259,44 @@ class ChatCompletionsClient:
 
 
 def _parse_completion(raw: bytes) -> tuple[dict[str, Any], int]:
-    """The message of an answer, and the tokens that it and its prompt took; 0 where the server does not say."""
+    """The message of an answer, and the tokens that it and its prompt took; 0 where the server does not say.
+
+    A message without content, calls, reasoning or refusal is an answer only of a model that was cut off before it wrote
+    anything; otherwise nobody wrote it, and it is no wrong answer of the policy. Neither is one that no UTF-8 text can hold.
+    """
     try:
         body = json.loads(raw)
-        message = body["choices"][0]["message"]
+        choice = body["choices"][0]
+        message = choice["message"]
         usage = body.get("usage")
         tokens = usage.get("total_tokens") if isinstance(usage, dict) else 0
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise _RetryableError(_no_completion(raw)) from None
-    if not isinstance(message, dict) or not isinstance(message.get("content"), str | list | None):
+    if not isinstance(message, dict) or not _is_readable(message):
         raise _RetryableError(_no_completion(raw))
+    if choice.get("finish_reason") != "length" and not any(message.get(part) is not None for part in _WRITTEN):
+        raise _RetryableError(
+            "it answered with a message that holds nothing (its content is null, and it calls nothing)"
+        )
+    try:
+        if any(mark in raw for mark in _SURROGATE_MARKS):
+            json.dumps(message, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _RetryableError(
+            "it answered with half of a character (a lone surrogate), which no text can hold"
+        ) from None
     return message, tokens if isinstance(tokens, int) and tokens > 0 else 0
+
+
+def _is_readable(message: Mapping[str, Any]) -> bool:
+    """Whether content and calls are of the kinds that the API has for them."""
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    return (
+        isinstance(content, str | list | None)
+        and all(isinstance(part, dict | str) for part in parts)
+        and isinstance(message.get("tool_calls"), list | None)
+    )
 
 
 def _no_completion(raw: bytes) -> str:

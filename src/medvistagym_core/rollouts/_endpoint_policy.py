@@ -12,13 +12,13 @@ import hashlib
 import json
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 import cachetools
 
 from medvistagym_core.environment import Observation
-from medvistagym_core.imaging import encode_png
+from medvistagym_core.imaging import RenderedImage, encode_png
 from medvistagym_core.protocol import (
     THINK,
     TOOL_CALL_TAGS,
@@ -33,9 +33,6 @@ from medvistagym_core.rollouts._chat_completions import ChatCompletionsClient, E
 from medvistagym_core.rollouts._policy import PolicyUnavailableError
 from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import SamplingParams
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _THREADS: Final = 64
 _MAX_URL_CHARS: Final = 64 * 2**20
@@ -171,7 +168,12 @@ class EndpointPolicy:
     def _act(self, observation: Observation) -> Turn:
         named = repr((self._seed, observation.seed, observation.num_turns)).encode()
         seed = int.from_bytes(hashlib.sha256(named).digest()[:4], "big") >> 1
-        messages = list(to_openai_messages(observation.messages, self._pictures))
+        shown = {id(rendered.pil): rendered for rendered in observation.rendered}
+        messages = list(
+            to_openai_messages(
+                observation.messages, lambda picture: self._pictures.get(picture, shown.get(id(picture)))
+            )
+        )
         return self._to_turn(self._endpoint.complete({**self._body, "messages": messages, "seed": seed}))
 
     def _to_turn(self, message: dict[str, Any]) -> Turn:
@@ -202,29 +204,34 @@ class PictureUrls:
         )
         self._lock = threading.Lock()
 
-    def get(self, picture: Any) -> str:
-        """The PNG file of a Pillow image as a data URL; one that is grey is sent in grey."""
+    def get(self, picture: Any, rendered: RenderedImage | None = None) -> str:
+        """The PNG file of a Pillow image as a data URL; one that is grey is sent in grey.
+
+        Args:
+            picture: The image, in RGB.
+            rendered: What it was made of, whose file the record of the episode has as well; None where that is not known.
+        """
         with self._lock:
             found = self._urls.get(id(picture))
         if found is not None:
             return found[1]
-        url = f"data:image/png;base64,{base64.b64encode(encode_png(_grey_if_grey(picture))).decode()}"
+        url = f"data:image/png;base64,{base64.b64encode(_png(picture, rendered)).decode()}"
         with self._lock, contextlib.suppress(ValueError):  # larger than all that is kept
             self._urls[id(picture)] = picture, url
         return url
 
 
-def to_openai_messages(messages: Sequence[Message], pictures: PictureUrls) -> Iterator[Message]:
+def to_openai_messages(messages: Sequence[Message], picture_url: Callable[[Any], str]) -> Iterator[Message]:
     """A conversation as the chat completions API takes it.
 
     Args:
         messages: Messages with Pillow images in their image blocks.
-        pictures: Gives pictures as the API takes them.
+        picture_url: Gives a picture as the API takes it.
     """
     calls, due = 0, 0
     images: list[Block] = []
     for message in messages:
-        content = [_to_openai_part(block, pictures) for block in message["content"]]
+        content = [_to_openai_part(block, picture_url) for block in message["content"]]
         if message["role"] != "tool" and images:
             yield {"role": "user", "content": images}
             images = []
@@ -251,14 +258,17 @@ def to_openai_messages(messages: Sequence[Message], pictures: PictureUrls) -> It
         yield {"role": "user", "content": images}
 
 
-def _grey_if_grey(picture: Any) -> np.ndarray:
-    """The values of an RGB picture, of one channel where all are the same."""
+def _png(picture: Any, rendered: RenderedImage | None) -> bytes:
+    """The PNG file of an RGB picture, of one channel where all three are the same."""
     import numpy as np
 
+    if rendered is not None and rendered.pixels.ndim == 2:
+        return rendered.png
     values = np.asarray(picture)
     first = values[..., 0]
-    same = bool((first == values[..., 1]).all()) and bool((first == values[..., 2]).all())
-    return np.ascontiguousarray(first) if same else values
+    if bool((first == values[..., 1]).all()) and bool((first == values[..., 2]).all()):
+        return encode_png(first)
+    return encode_png(values) if rendered is None else rendered.png
 
 
 def _call(function: dict[str, Any], number: int) -> dict[str, Any]:
@@ -266,7 +276,7 @@ def _call(function: dict[str, Any], number: int) -> dict[str, Any]:
     return {"id": f"call_{number}", "type": "function", "function": {"name": function["name"], "arguments": arguments}}
 
 
-def _to_openai_part(block: Block, pictures: PictureUrls) -> dict[str, Any]:
+def _to_openai_part(block: Block, picture_url: Callable[[Any], str]) -> dict[str, Any]:
     if block["type"] != "image":
         return {"type": "text", "text": block["text"]}
-    return {"type": "image_url", "image_url": {"url": pictures.get(block["image"])}}
+    return {"type": "image_url", "image_url": {"url": picture_url(block["image"])}}

@@ -127,7 +127,8 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
                 "tool_failed",
                 f"{tool} returned {type(part).__name__}; a tool returns an Image, text, number or dict, or a list.",
             )
-    facts = _json_data(tool, data) if data else None
+    whole = len(parts) > 1 or "value" in data  # numbers, or parts that may hold too much together
+    facts = (_json_data(tool, data) if whole else data) if data else None
     if facts and not texts:
         texts.append(_number(data["value"]) if facts.keys() == {"value"} else json.dumps(facts))
     return ToolResult(tuple(images), _cut("\n".join(texts)), facts, seconds=seconds)

@@ -24,6 +24,7 @@ import functools
 import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -275,7 +276,8 @@ class Tool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._instances is None:
             return self._function(*args, **kwargs)
-        with self._instance() as instance:
+        instance, lock = self._instance()
+        with lock:
             return instance.run(*args, **kwargs)
 
     def batch(self, kernel: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
@@ -292,12 +294,11 @@ class Tool:
         if self._instances is not None:
             self._instances.get(self.name, device or self.device)
 
-    @contextlib.contextmanager
-    def _instance(self) -> Any:
+    def _instance(self) -> tuple[Any, AbstractContextManager[Any]]:
+        """The instance, and what is held while it runs."""
         assert self._instances is not None
         instance, lock = self._instances.get(self.name, self.device)
-        with contextlib.nullcontext() if self._options.concurrent else lock:
-            yield instance
+        return instance, contextlib.nullcontext() if self._options.concurrent else lock
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Checked arguments in a new dict, defaults filled in, image arguments still handles.
@@ -343,7 +344,8 @@ class Tool:
     ) -> Sequence[Any]:
         if self._instances is None:
             return kernel(calls)
-        with self._instance() as instance:
+        instance, lock = self._instance()
+        with lock:
             return kernel(instance, calls)
 
     def _split_results(self, values: Sequence[Any], count: int) -> list[ToolResult]:

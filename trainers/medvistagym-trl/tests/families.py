@@ -22,6 +22,7 @@ class TestedFormat:
         name: What the table calls the family.
         calls: How calls look.
         shown: Which template the run uses.
+        slow: Whether `make test` leaves it to `make test-slow`.
     """
 
     __test__ = False
@@ -31,6 +32,7 @@ class TestedFormat:
     name: str
     calls: str
     shown: str = "its own"
+    slow: bool = False
 
     @property
     def id(self) -> str:
@@ -53,9 +55,13 @@ TESTED_FORMATS: Final = (
         "`call:NAME{...}` in `<|tool_call>`",
         "its own; Google's of July 2026 where its own loses images",
     ),
+    TestedFormat("gemma4", "gemma4_v5", "text", "Gemma 4", "JSON in `<tool_call>`", slow=True),
     TestedFormat("internvl", "internvl", "native", "InternVL 3, 3.5 (`-hf`)", "JSON in `<tool_call>`", _SHIPPED),
+    TestedFormat("internvl", "internvl", "text", "InternVL 3, 3.5 (`-hf`)", "JSON in `<tool_call>`", slow=True),
     TestedFormat("smolvlm", "smolvlm", "native", "SmolVLM", "JSON in `<tool_call>`", _SHIPPED),
+    TestedFormat("smolvlm", "smolvlm", "text", "SmolVLM", "JSON in `<tool_call>`", slow=True),
     TestedFormat("lfm2_vl", "lfm2_2_5_vl", "native", "LFM2.5-VL", "`[NAME(...)]` in `<|tool_call_start|>`"),
+    TestedFormat("lfm2_vl", "lfm2_2_5_vl", "text", "LFM2.5-VL", "JSON in `<tool_call>`", slow=True),
 )
 _BEGIN, _END = "<!-- families: begin -->\n", "<!-- families: end -->\n"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +117,55 @@ def test_a_run_of_two_processes_has_one_folder_and_one_table(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1)])
+def test_an_interrupted_run_is_gone_on_with_by_another_number_of_processes(
+    first: int, then: int, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    changes = {
+        "perception.steps": 2,
+        "sft.steps": 2,
+        "grpo.steps": 4,
+        "grpo.completions": 16,
+        "comparison.policies": "[]",
+        "evaluation.n": 4,
+        "evaluation.decodings": '["greedy"]',
+        "evaluation.policies": '["grpo"]',
+    }
+    train = [sys.executable, "-m", "medvistagym_core.cli", "train"]
+    begin = [*train, "--quick", *(f"--set={name}={value}" for name, value in changes.items())]
+
+    def steps() -> list[int]:
+        file = run / "metrics.jsonl"
+        lines = file.read_text().splitlines() if file.is_file() else []
+        return [line["step"] for line in map(json.loads, lines) if line["phase"] == "grpo"]
+
+    with (tmp_path / "first.log").open("w") as log:
+        command = [*begin, "--run", str(run), "--gpus", str(first)]
+        training = subprocess.Popen(command, env=ENVIRONMENT, stdout=log, stderr=log, start_new_session=True)
+        while training.poll() is None and not steps():
+            time.sleep(0.05)
+        os.killpg(training.pid, signal.SIGINT)  # as Ctrl-C does
+        training.wait(200)
+    said = (tmp_path / "first.log").read_text()
+    assert training.returncode == 130, said
+    assert f"--run {run} --resume" in said
+    stopped = steps()
+    assert stopped == list(range(1, len(stopped) + 1))
+    assert len(stopped) < 4
+    resumed = subprocess.run(
+        [*train, "--run", str(run), "--resume", "--gpus", str(then)],
+        env=ENVIRONMENT, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert steps() == [1, 2, 3, 4]
+    assert json.loads((run / "results.json").read_text())["rows"]
+    publish = [sys.executable, "-m", "medvistagym_core.cli", "publish", str(run), "--dry-run", "--without-pictures"]
+    published = subprocess.run(publish, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    assert "model.safetensors" in published
+
+
+@pytest.mark.slow
 def test_a_model_that_fsdp2_shards_over_two_processes_has_the_gradients_of_the_whole_one() -> None:
     launch(2, WORKER.with_name("fsdp_worker.py"))
 
@@ -154,3 +206,58 @@ def test_processes_of_one_training_need_the_name_of_one_folder(
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main(["train", "--quick"]) == 2
     assert "need one run folder: name it with --out FOLDER" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_killed_leave_a_run_that_goes_on(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    changes = {
+        "perception.steps": 2,
+        "sft.steps": 2,
+        "grpo.steps": 4,
+        "grpo.completions": 16,
+        "grpo.save_every": 1,
+        "comparison.policies": "[]",
+        "evaluation.n": 2,
+        "evaluation.decodings": '["greedy"]',
+        "evaluation.policies": '["grpo"]',
+    }
+    settings = [f"--set={name}={value}" for name, value in changes.items()]
+    train = [sys.executable, "-m", "medvistagym_core.cli", "train"]
+    command = [*train, "--quick", "--gpus", "2", "--run", str(run), *settings]
+    processes = subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        metrics = run / "metrics.jsonl"
+        for _ in range(4000):
+            if metrics.is_file() and '"grpo", "step": 2' in metrics.read_text("utf-8"):
+                break
+            assert processes.poll() is None
+            time.sleep(0.1)
+    finally:
+        # Ranks are in groups of their own: whoever began from this command is ended, all at once.
+        for pid in descendants(processes.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        processes.wait()
+    assert not (run / "results.json").exists()
+    again = [*train, "--run", str(run), "--resume", "--gpus", "2"]
+    done = subprocess.run(again, env=ENVIRONMENT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
+    assert [line["step"] for line in lines if line["phase"] == "grpo"] == [1, 2, 3, 4]
+    assert json.loads((run / "results.json").read_text())["rows"]
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all that it has started, as /proc tells."""
+    parents: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            parents.setdefault(parent, []).append(int(status.parent.name))
+    found = [pid]
+    for each in found:
+        found += parents.get(each, [])
+    return found

@@ -21,8 +21,8 @@ from medvistagym_trl.rollout import make_toolbox
 
 def test_every_shipped_recipe_loads() -> None:
     assert set(recipe_names()) == {
-        "chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "scoutvqa", "scoutvqa-explored", "vllm-colocate",
-        "vllm-server",
+        "chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "realsmoke", "scoutvqa", "scoutvqa-explored",
+        "vllm-colocate", "vllm-server",
     }  # fmt: skip
     for name in recipe_names():
         assert load_recipe(name).description

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from medvistagym_core import Registry, Tool
+from medvistagym_core import Image, Registry, Tool, Window
 from medvistagym_models import ModelError, read_models
 from medvistagym_models.checking import check_model
 
@@ -86,6 +87,46 @@ def test_a_bundle_is_called_as_any_tool_and_gives_what_monai_gives(
     report = check_model(entry, scan)
     assert report.comparisons
     assert report.same, report.comparisons
+
+
+@pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
+@pytest.mark.parametrize("spacing", [(2.7, 0.8, 0.9), (3.0, 1.0, 1.0)])
+@pytest.mark.parametrize("post", ["labels", "probabilities", "sigmoid"])
+def test_a_bundle_that_resamples_gives_what_its_workflow_gives_of_a_file(
+    bundle: Path, models: Models, call: Make, spacing: tuple[float, float, float], post: str
+) -> None:
+    nibabel: Any = pytest.importorskip("nibabel", reason="MONAI reads NIfTI by nibabel")
+    from monai.bundle.config_parser import ConfigParser
+
+    config = json.loads(json.dumps(CONFIG))
+    activate = {"_target_": "Activationsd", "keys": "pred", "sigmoid" if post == "sigmoid" else "softmax": True}
+    discretize = {"_target_": "AsDiscreted", "keys": "pred", "threshold" if post == "sigmoid" else "argmax": True}
+    discretize |= {"threshold": 0.5} if post == "sigmoid" else {}
+    invert = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image"}
+    invert["nearest_interp"] = post == "labels"
+    steps = [activate, discretize, invert] if post == "labels" else [activate, invert, discretize]
+    config["postprocessing"] = {"_target_": "Compose", "transforms": steps}
+    config["preprocessing"]["transforms"][2]["labels"] = [["L", "R"], ["P", "A"], ["I", "S"]]  # MONAI 1.6 asks for them
+    config["preprocessing"]["transforms"][3]["pixdim"] = [1.5, 1.5, 2.0]
+    (bundle / "configs" / "inference.json").write_text(json.dumps(config))
+    pixels = np.random.default_rng(0).normal(0, 300, (23, 45, 61)).astype(np.int16)  # the hardest to resample alike
+    scan = Image(pixels=pixels, unit="HU", modality="CT", spacing=spacing, window=Window(0, 1000))
+    affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])  # of DICOM's axes in those of NIfTI
+    nibabel.save(nibabel.Nifti1Image(pixels.T, affine), bundle.parent / "scan.nii.gz")
+
+    parser = ConfigParser(config)
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(bundle / "models" / "model.pt", weights_only=True)["model"])
+    data = parser.get_parsed_content("preprocessing")({"image": str(bundle.parent / "scan.nii.gz")})
+    with torch.inference_mode():
+        data["pred"] = parser.get_parsed_content("inferer")(data["image"][None], network)[0]
+    pred = np.asarray(parser.get_parsed_content("postprocessing")(data)["pred"])
+    for channel, label in ((1, "liver"), (2, "spleen")):
+        result = call(models(ENTRY)["outline"], scan, label=label)
+        assert result.error is None, result.error
+        theirs = pred[channel] > 0.5 if post == "sigmoid" else pred[0] == channel
+        assert 0.05 < theirs.mean() < 0.95
+        assert np.mean((result.images[0].pixels > 0) != theirs.T) <= 0.001
 
 
 def test_the_lock_and_a_wrong_file_of_a_bundle(bundle: Path, models: Models, refused: Make) -> None:

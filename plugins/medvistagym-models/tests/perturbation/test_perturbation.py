@@ -99,9 +99,20 @@ def test_an_ordinary_tool_is_left_alone_unless_it_is_named(film: Make) -> None:
         ("rat=1", "did you mean rate?"),
         ("rate=2", "a rate lies between 0 and 1"),
         ("kinds=lost", "'lost' is not one of"),
-        ("executor=ray", "it is local or process"),
     ],
 )
 def test_wrong_settings_are_told(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence.replace("?", r"\?")):
         parse_settings(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("proces", "no executor is called 'proces'; did you mean process?"),
+        ("perturb", "perturb: executor=perturb: it cannot change results; local, process and ray can"),
+    ],
+)
+def test_an_executor_that_cannot_change_results_is_refused(name: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence.replace("?", r"\?")):
+        make_perturbing_executor(Registry().toolbox(), f"rate=1,executor={name}")

@@ -7,7 +7,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import ray
 
 from medvistagym_core.execution import CallRequest, ImageStore, LocalExecutor
 from medvistagym_core.imaging import Image
-from medvistagym_core.tools import Toolbox, ToolCall, ToolResult
+from medvistagym_core.tools import Tool, Toolbox, ToolCall, ToolError, ToolResult
 from medvistagym_ray.cluster import ObjectStoreFullError, PlacementError, WorkersStoppedError
 from medvistagym_ray.workers import pool_status, stop_pool
 
@@ -103,6 +103,25 @@ def test_workers_get_the_gpus_labels_and_numbers_that_the_placement_says(
     assert where["local.total", 0]["Labels"]["site"] == "b"
     assert all("GPU" in node["Resources"] for (group, _), node in where.items() if group == "local.mean")
     assert ray.available_resources()["GPU"] == pytest.approx(0.5)  # of 2: three workers hold a half each
+
+
+def test_results_that_are_changed_on_purpose_are_those_of_this_process(
+    place: Callable[..., Any], toolbox: Toolbox
+) -> None:
+    def drop_some(tool: Tool, arguments: Mapping[str, Any], result: ToolResult) -> ToolResult:
+        if tool.name != "mean" or (result.data or {"mean": 0})["mean"] < 100:
+            return result
+        return ToolResult(error=ToolError("tool_failed", "no mean"), perturbation="dropped")
+
+    executor = place("mean: {replicas: 2}\ninvert: {pool: local}", "mean", "invert", result_filter=drop_some)
+    calls = [call("invert", image=0), call("mean", image=0), call("mean", image=1)]
+    with LocalExecutor(toolbox, result_filter=drop_some) as local:
+        expected = local.run(requests_of(calls, 6))
+        results = executor.run(requests_of(calls, 6))
+    assert plain(results) == plain(expected)
+    kinds = [[result.perturbation for result in turn] for turn in results]
+    assert kinds == [[result.perturbation for result in turn] for turn in expected]
+    assert {kind for turn in kinds for kind in turn} == {None, "dropped"}
 
 
 def test_a_turn_is_one_batch_for_a_tool_and_an_image_crosses_once(place: Callable[..., Any]) -> None:

@@ -7,14 +7,13 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from tiny_checkpoint import checkpoint
 
 from medvistagym_core.cli import main
-from medvistagym_core.environment import EpisodeConfig, HasAudit, HasExpert, HasProvenance, HasSize, Limits, Observation
+from medvistagym_core.environment import EpisodeConfig, HasAudit, HasExpert, HasProvenance, HasSize, Limits
 from medvistagym_core.plugins import Registry
 from medvistagym_core.rollouts import ExpertPolicy, TransformersPolicy, image_control, rollout
 from medvistagym_core.tools import Toolbox
@@ -22,21 +21,7 @@ from medvistagym_core.trajectories import Trajectory
 from medvistagym_realsmoke import REALSMOKE, REALSMOKE_MASKS, _pieces
 from medvistagym_realsmoke._audit import check_secrecy
 from medvistagym_realsmoke._studies import BONE_SCAN, read_study
-
-
-class Blind:
-    """Draws an option, and for a number says one; it reads no image."""
-
-    name = "blind"
-    sampling: dict[str, Any] = {}  # noqa: RUF012
-
-    def act(self, observations: Sequence[Observation]) -> list[str | Exception]:
-        said = []
-        for observation in observations:
-            rng = np.random.default_rng(observation.seed)
-            options = observation.options or ("100 mm",)
-            said.append(f"<answer>{options[int(rng.integers(len(options)))]}</answer>")
-        return said  # type: ignore[return-value] # a list of texts is one of texts or errors
+from realsmoke.blind import Blind
 
 
 def toolbox() -> Toolbox:

@@ -89,23 +89,43 @@ def volume(**changes: Any) -> Image:
     return Image(pixels=pixels.astype(np.int16), **{"unit": "HU", "spacing": (4.0, 1.0, 1.0), **changes})
 
 
-def test_a_bundle_is_run_as_monai_would_run_it(write: Callable[..., Path], load: Load) -> None:
+def sample(values: np.ndarray, places: list[np.ndarray], *, linear: bool) -> np.ndarray:
+    """Values between voxels, by linear interpolation along each axis or of the nearest voxel; the last repeats outside."""
+    for axis, place in enumerate(places):
+        place = np.clip(place, 0, values.shape[axis] - 1)
+        before = np.floor(place).astype(int) if linear else np.rint(place).astype(int)
+        after = np.minimum(before + 1, values.shape[axis] - 1)
+        share = (place - before if linear else np.zeros(len(place))).reshape([-1 if k == axis else 1 for k in range(3)])
+        values = values.take(before, axis) * (1 - share) + values.take(after, axis) * share
+    return values
+
+
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_a_bundle_is_run_as_monai_would_run_it(write: Callable[..., Path], load: Load, probabilities: bool) -> None:
     from monai.inferers.utils import sliding_window_inference
 
-    bundle: Any = load(write())
-    image = volume()
+    invert = {"_target_": "Invertd", "keys": "pred", "nearest_interp": not probabilities}
+    steps = [{"_target_": "Activationsd", "softmax": True}, invert, {"_target_": "AsDiscreted", "argmax": True}]
+    bundle: Any = load(write(config=changed(CONFIG, "postprocessing.transforms", steps)))
+    image = volume(spacing=(4.0, 1.13, 0.87))
     mask = bundle.segment(image, SegmentationPrompt())
     assert mask.shape == image.pixels.shape
     assert mask.dtype == bool
-    # the same by hand: x to the right and y to the front, 2 mm, values to 0..1
-    values = torch.as_tensor(np.ascontiguousarray(image.pixels.T[::-1, ::-1].astype(np.float32)))[None, None]
-    scaled = torch.nn.functional.interpolate(values, (20, 16, 40), mode="trilinear")
-    scaled = ((scaled + 100) / 400).clamp(0, 1)
+    # the same by hand: x to the right and y to the front, the first voxels on each other, 2 mm, values to 0..1
+    values = np.ascontiguousarray(image.pixels.T[::-1, ::-1].astype(np.float64))
+    ratios = [0.87 / 2, 1.13 / 2, 4.0 / 2]
+    shape = [round((n - 1) * ratio) + 1 for n, ratio in zip(values.shape, ratios, strict=True)]
+    resampled = sample(values, [np.arange(n) / ratio for n, ratio in zip(shape, ratios, strict=True)], linear=True)
+    scaled = torch.as_tensor((resampled + 100) / 400).clamp(0, 1).float()[None, None]
     with torch.inference_mode():
         logits: Any = sliding_window_inference(scaled, (16, 16, 16), 1, bundle._network, overlap=0.5)
-        labels = logits.argmax(1, keepdim=True).float()
-        back = torch.nn.functional.interpolate(labels, values.shape[2:], mode="nearest-exact")[0, 0] > 0.5
-    assert np.array_equal(mask, back.numpy()[::-1, ::-1].T)
+    back = [np.arange(n) * ratio for n, ratio in zip(values.shape, ratios, strict=True)]
+    if probabilities:
+        bright = sample(logits.softmax(1)[0, 1].double().numpy(), back, linear=True) > 0.5
+    else:
+        bright = sample(logits.argmax(1)[0].double().numpy(), back, linear=False) > 0.5
+    assert 0 < bright.mean() < 1
+    assert np.mean(mask != bright[::-1, ::-1].T) < 0.001  # MONAI reckons places in another order
     assert bundle.metadata["task"] == "brighter than a half"
 
 
@@ -169,6 +189,8 @@ def test_only_what_matters_must_be_literal(write: Callable[..., Path], load: Loa
         ("config", "preprocessing.transforms.0", {"_target_": "Lambdad", "keys": "image"}, "Lambdad"),
         ("config", "preprocessing.transforms.2.axcodes", "PIL", "PIL"),
         ("config", "preprocessing.transforms.3.pixdim", "$[1, 1, 1]", "never done"),
+        ("config", "preprocessing.transforms.3.pixdim", [1.0, 0, 1.0], "positive millimetres are taken"),
+        ("config", "preprocessing.transforms.3.mode", 3, "the mode 3; bilinear and nearest are taken"),
         ("config", "inferer._target_", "SaliencyInferer", "SaliencyInferer"),
         ("config", "inferer", "$@my_inferer", "not written out"),
     ],

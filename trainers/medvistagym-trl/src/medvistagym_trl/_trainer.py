@@ -306,11 +306,14 @@ def _as_trained(recipe: Recipe) -> Recipe:
 def _quick(recipe: Recipe, checkpoint: bool) -> dict[str, Any]:
     """What `--quick` changes of a recipe: no more steps, tokens and cases than show that everything runs."""
     explores = recipe.sft.source == "exploration"
+    expert = recipe.sft.source == "expert" and not recipe.sft.data
     return {
         **QUICK_OVERRIDES,
         **(QUICK_EXPLORATION_OVERRIDES if explores else {}),
         **(QUICK_CHECKPOINT_OVERRIDES if checkpoint else {}),
-        "episode.max_calls": min(2, recipe.episode.max_calls),
+        # An expert makes as many calls as a question takes, and is to show its answer.
+        "episode.max_calls": recipe.episode.max_calls if expert else min(2, recipe.episode.max_calls),
+        "perception.result_steps": min(6, recipe.perception.result_steps),
         "grpo.tail.steps": min(1, recipe.grpo.tail.steps),
         "sft.validation.n": min(16, recipe.sft.validation.n),
         "grpo.validation.n": min(16, recipe.grpo.validation.n),

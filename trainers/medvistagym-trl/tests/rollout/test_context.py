@@ -31,10 +31,21 @@ def answered_bright(outcome: Any) -> float:
     return float("bright" in outcome.turns[-1].text)
 
 
+def make_remote_executor(toolbox: Toolbox, address: str, *, result_filter: Any = None) -> LocalExecutor:
+    assert address == "10.0.0.1:6379"
+    return LocalExecutor(toolbox, result_filter=result_filter)
+
+
+def make_plain_executor(toolbox: Toolbox) -> LocalExecutor:
+    return LocalExecutor(toolbox)
+
+
 @pytest.fixture
 def plugged(registry: Registry) -> Registry:
     registry.rewards["brightness"] = answered_bright
     registry.executors["counting"] = CountingExecutor
+    registry.executors["remote"] = make_remote_executor
+    registry.executors["plain"] = make_plain_executor
     return registry
 
 
@@ -103,11 +114,12 @@ def test_an_executor_that_there_is_not_is_refused(
         make_rollout_context(recipe.with_overrides({"executor": "proces"}), task, toolbox, registry)
 
 
+@pytest.mark.parametrize("executor", ["local", "counting", "remote:10.0.0.1:6379"])
 def test_results_are_made_wrong_while_training_and_not_while_measuring(
-    registry: Registry, recipe: Recipe, task: Any, toolbox: Toolbox
+    plugged: Registry, recipe: Recipe, task: Any, toolbox: Toolbox, executor: str
 ) -> None:
-    wrong = recipe.with_overrides({"perturb": "rate=1,kinds=dropped,tools=shade"})
-    context = make_rollout_context(wrong, task, toolbox, registry)
+    wrong = recipe.with_overrides({"perturb": "rate=1,kinds=dropped,tools=shade", "executor": executor})
+    context = make_rollout_context(wrong, task, toolbox, plugged)
     image = task.case("train", 0).images[0]
     call = ToolCall(name="shade", arguments={"image": 0, "box": [0, 0, 500, 500]})
     ((result,),) = context.executor.run([(ImageStore([image]), [call])])
@@ -124,7 +136,7 @@ def test_results_are_made_wrong_while_training_and_not_while_measuring(
     [
         ({"perturb": "rate=2"}, "the recipe: perturb: rate=2: a rate lies between 0 and 1"),
         ({"perturb": "executor=process"}, "perturb has no executor of its own; set executor=process"),
-        ({"perturb": "rate=1", "executor": "counting"}, "perturb needs the executor local or process, not counting"),
+        ({"perturb": "rate=1", "executor": "plain"}, "perturb needs an executor that can change results, .* not plain"),
     ],
 )
 def test_wrong_results_that_cannot_be_made_are_refused(

@@ -152,6 +152,49 @@ def test_killed_at_any_moment_it_ends_as_an_uninterrupted_run_does(
     same_run(run, whole)
 
 
+def kill_inside_write(number: int) -> None:
+    """End this process while it writes its file of weights with that number, which is left with half of its bytes."""
+    import safetensors.torch
+
+    write, left = safetensors.torch.serialize_file, [number]
+
+    def half(tensors: Any, path: Any, **settings: Any) -> None:
+        write(tensors, path, **settings)
+        left[0] -= 1
+        if left[0] == 0:
+            os.truncate(path, Path(path).stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    safetensors.torch.serialize_file = half
+
+
+def test_killed_inside_the_writing_of_weights_it_ends_as_an_uninterrupted_run_does(
+    registry: Any, recipe_file: Path, tmp_path: Path
+) -> None:
+    whole, run = tmp_path / "whole", tmp_path / "killed"
+    assert in_a_child(lambda: TrlTrainer().train(registry, run=whole, recipe=recipe_file, changes=CHANGES)) == 0
+
+    def go_on(number: int) -> Callable[[], object]:
+        def work() -> None:
+            kill_inside_write(number)
+            if (run / "recipe.yaml").is_file():
+                TrlTrainer().train(registry, run=run, resume=True)
+            else:
+                TrlTrainer().train(registry, run=run, recipe=recipe_file, changes=CHANGES)
+
+        return work
+
+    kills = 0
+    # The first file of what is left, and the third: a phase's own, and a trainer's checkpoint.
+    for number in (1, 3, 1, 3, 2):
+        status = in_a_child(go_on(number))
+        assert status in (0, -signal.SIGKILL)
+        kills += status != 0
+    assert kills >= 3
+    assert in_a_child(go_on(10**9)) == 0
+    same_run(run, whole)
+
+
 @pytest.mark.parametrize("phase", ["sft", "grpo"])
 def test_a_checkpoint_that_the_disk_has_no_room_for_ends_the_run_and_harms_none(
     phase: str, registry: Any, recipe_file: Path, tmp_path: Path

@@ -37,7 +37,7 @@ def test_episodes_are_counted_whole_by_family_by_tool_and_by_error(context: Any)
     metrics = episode_metrics(seen)
     n = len(seen)
     kinds = {"accuracy", "abstained", "calls"}  # the toy task does not know who is informed
-    assert {name for name in metrics if "/" not in name} == kinds | {"lost_results"}
+    assert {name for name in metrics if "/" not in name} == kinds | {"lost_results", "repeats"}
     assert {name.split("/")[1] for name in metrics if name.startswith(("hidden/", "plain/"))} == kinds
     assert metrics["accuracy"] == (metrics["hidden/accuracy"] + metrics["plain/accuracy"]) / 2
     calls = [call.name for episode in seen for step in episode.steps for call in step.turn.calls]
@@ -71,6 +71,21 @@ def test_results_that_did_not_fit_are_counted_and_said(context: Any) -> None:
     assert "20% of the episodes ended when a result did not fit" in warning
 
 
+@pytest.mark.parametrize("trend", ["repeats", "abstained"])
+def test_repeats_and_abstentions_are_counted_and_penalised(context: Any, trend: str) -> None:
+    look = '<tool_call>{"name": "mirror", "arguments": {"image": 0}}</tool_call>'
+    again = '<tool_call> {"arguments": {"image": 0}, "name": "mirror"} </tool_call>'
+    seen = [context.make_episode(index) for index in range(2)]
+    for texts in ((look, look), (again, "<answer>bright</answer>"), ("<answer>unclear</answer>",)):
+        step_episodes(context.executor, seen[: len(texts)], texts)
+    metrics = episode_metrics(seen)
+    assert metrics["repeats"] == metrics["abstained"] == 0.5
+    drift = DriftDetector(WatchRecipe(action="penalise", penalty=0.5))
+    steps = [{"completions/mean_length": 6.0, "calls": 1.0, trend: value} for value in [0.1] * 12 + [0.9] * 20]
+    assert [text for step in steps for text in drift.update(step)]
+    assert [drift.penalty(episode) for episode in seen] == [0.5, 0]
+
+
 def drifted(lengths: list[float], calls: list[float]) -> list[str]:
     drift = DriftDetector()
     steps = [{"completions/mean_length": a, "calls": b} for a, b in zip(lengths, calls, strict=True)]
@@ -95,6 +110,8 @@ def test_tools_that_fall_out_of_use_are_said_once() -> None:
     ("metric", "before", "after", "sentence"),
     [
         ("error/malformed_call", 0.0, 0.8, "turns an episode cannot be read"),
+        ("repeats", 0.1, 1.5, "calls an episode were made before"),
+        ("abstained", 0.4, 0.8, "of the answers say 'I cannot tell'"),
         ("groups/zero_variance", 0.5, 0.95, "of the groups earn the same reward"),
         ("entropy", 1.0, 0.02, "sampling becomes certain, its entropy fell from 1 to "),
         ("clip_ratio/region_mean", 0.01, 0.5, "of the tokens are clipped"),
@@ -106,7 +123,9 @@ def test_each_trend_is_said_once_and_by_its_threshold(metric: str, before: float
     said = [text for step in steps for text in drift.update(step)]
     assert len(said) == 1
     assert sentence in said[0]
-    tolerant = DriftDetector(WatchRecipe(max_malformed=1, max_zero_variance=1, min_entropy=0, max_clipped=1))
+    tolerant = DriftDetector(
+        WatchRecipe(max_malformed=1, max_zero_variance=1, min_entropy=0, max_clipped=1, max_repeats=2, max_abstained=1)
+    )
     assert [text for step in steps for text in tolerant.update(step)] == []
 
 

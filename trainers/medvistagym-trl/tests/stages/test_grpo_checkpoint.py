@@ -40,7 +40,10 @@ def load_formats() -> Any:
 
 FAMILIES = load_formats()
 FORMATS = [
-    pytest.param((each.family, each.template, each.action_format), id=each.id) for each in FAMILIES.TESTED_FORMATS
+    pytest.param(
+        (each.family, each.template, each.action_format), id=each.id, marks=[pytest.mark.slow] if each.slow else []
+    )
+    for each in FAMILIES.TESTED_FORMATS
 ]
 
 

@@ -6,9 +6,11 @@ import random
 from typing import Any
 
 import numpy as np
+import pytest
 
 from medvistagym_core import Box, Image
 from medvistagym_core.environment import PerceptionItem
+from medvistagym_trl._recipe import PerceptionRecipe
 from medvistagym_trl.model import IGNORE_INDEX
 from medvistagym_trl.stages import PerceptionCollator, patch_labels, perception_accuracy, train_perception
 
@@ -49,6 +51,33 @@ def test_labels_stand_after_the_cell_they_name(model: Any, context: Any, task: A
         assert any(int(target[cell + 1]) != IGNORE_INDEX for cell in cells)
 
 
+def test_an_item_read_as_a_result_stands_after_the_picture_of_the_item_before(
+    model: Any, context: Any, task: Any
+) -> None:
+    collate = PerceptionCollator(context, task, model.processor, 1.0, model.end_of_turn, as_results=1.0)
+    first, second = collate.chats([0, 1])
+    assert second.pictured == (first.pictured[1], second.pictured[1])
+    question, result, answer = second.conversation[-3:]
+    assert [message["role"] for message in (question, result, answer)] == ["user", "tool", "assistant"]
+    assert [block["type"] for block in question["content"]] == ["image", "text"]
+    assert [block["type"] for block in result["content"]] == ["image"]
+    assert result["content"][0]["image"].tobytes() == task.look("train", 1).image.to_pil(32).convert("RGB").tobytes()
+    assert not any("tool_call" in str(message) for message in (question, result, answer))
+
+
+def test_both_pictures_of_a_result_are_labelled(model: Any, context: Any, task: Any) -> None:
+    plain = PerceptionCollator(context, task, model.processor, 1.0, model.end_of_turn)([0, 1])
+    twice = PerceptionCollator(context, task, model.processor, 1.0, model.end_of_turn, as_results=1.0)([0, 1])
+
+    def words(batch: Any, row: int) -> list[int]:
+        cells = (batch["input_ids"][row] == model.processor.image_token_id).nonzero().flatten()
+        return [int(batch["labels"][row, cell + 1]) for cell in cells]
+
+    assert words(twice, 1) == words(plain, 0) + words(plain, 1)
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        PerceptionRecipe(as_results=1.5)
+
+
 def test_training_lowers_the_loss(model: Any, context: Any, task: Any, recipe: Any) -> None:
     lines: list[dict[str, float]] = []
     warm = recipe.perception.model_copy(update={"steps": 50, "batch": 16})
@@ -57,3 +86,10 @@ def test_training_lowers_the_loss(model: Any, context: Any, task: Any, recipe: A
     assert lines[1]["loss"] < 0.9 * lines[0]["loss"]
     looks = [task.look("test", index) for index in range(8)]
     assert set(perception_accuracy(model, context, looks)) == {"Is the square"}
+
+
+def test_items_are_read_as_results_in_further_steps(model: Any, context: Any, task: Any, recipe: Any) -> None:
+    lines: list[dict[str, float]] = []
+    warm = recipe.perception.model_copy(update={"steps": 2, "result_steps": 3, "batch": 4, "as_results": 1.0})
+    train_perception(model, context, task, warm, log=lines.append)
+    assert [line["step"] for line in lines] == [2, 5]

@@ -148,7 +148,14 @@ def _place(dataset: Dataset, image: Image) -> None:
         return
     spacing = [f"{length:.8g}" for length in image.spacing[-2:]]
     depth = image.spacing[0] if len(image.spacing) == 3 else None
-    dataset.NominalScannedPixelSpacing = spacing
+    # beside an equal one of these, Pixel Spacing is not that of the patient (PS3.3 10.7.1.3)
+    match image.attributes.get("spacing_at"):
+        case "film":
+            dataset.NominalScannedPixelSpacing = spacing
+        case "detector":
+            dataset.ImagerPixelSpacing = spacing
+    if calibration := image.attributes.get("calibration"):
+        dataset.PixelSpacingCalibrationType = calibration.upper()
     geometry = patient_geometry(image) if "slice_offsets_mm" not in image.attributes else None
     oriented = geometry is not None and geometry.is_oriented
     if oriented:

@@ -14,8 +14,8 @@ PROBABILITY: Final = 0.01
 BOX_PIXELS: Final = 1.5
 """The pipelines of transformers cut boxes to whole pixels."""
 MASK_SHARE: Final = 0.01
-BUNDLE_SHARE: Final = 0.02
-"""Share of a volume; MONAI resamples to voxels that are moved by a part of one."""
+BUNDLE_SHARE: Final = 0.001
+"""Of a volume: resampling is MONAI's on both sides, and only voxels whose classes are equally probable may differ."""
 COSINE: Final = 0.001
 _THRESHOLD: Final = 0.05
 _MAX_COMPARED: Final = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from medvistagym_core.imaging import Image, to_grayscale_array
+from medvistagym_core.imaging import Image
 from medvistagym_models._entry import ModelEntry
 from medvistagym_models._model_files import read_json
 from medvistagym_models._models_file import ModelError
@@ -45,7 +45,7 @@ class BundleSegmenter:
 
 
 class _ReferenceBundle:
-    """MONAI's own transforms and inferer, with its resampling there and back."""
+    """The bundle's workflow as MONAI would run it: its dictionary transforms, inferer, inversion and discretization."""
 
     def __init__(self, bundle: MonaiBundleSegmenter) -> None:
         self._bundle = bundle
@@ -61,36 +61,30 @@ class _ReferenceBundle:
         import monai.transforms
         import numpy as np
         import torch
-        from monai.data.meta_tensor import MetaTensor
         from monai.inferers.inferer import SimpleInferer, SlidingWindowInferer
 
-        from medvistagym_segment.segmenters import Spacing
+        from medvistagym_segment.segmenters import bundle_input
 
         transforms: Any = monai.transforms  # its names are not all exported
-        config = self._bundle.config
-        axes = config.axes
-        spacing = (1.0,) * axes if image.spacing is None else image.spacing[-axes:]
-        # DICOM's columns run to the left and its rows to the back; MONAI's axes run to the right and to the front
-        affine = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0]) * torch.tensor([*spacing[::-1], *[1.0] * (4 - axes)]))
-        source = MetaTensor(torch.as_tensor(np.ascontiguousarray(to_grayscale_array(image).T))[None], affine=affine)
-        ends = (("L", "R"), ("P", "A"), ("I", "S"))  # of its axes; MONAI 1.6 warns where they are left out
-        turn = transforms.Orientation("RAS" if config.flip else "LPS", labels=ends)
-        x: Any = turn(source) if axes == 3 else source
-        for step in config.steps:
-            if isinstance(step, Spacing):
-                x = transforms.Spacing(step.pixdim, mode="bilinear")(x)
-            else:
-                x = getattr(transforms, step.transform)(**step.options)(x)
-        sliding: Any = SlidingWindowInferer(config.roi_size or x.shape[1:], **config.blending)
-        inferer: Any = SimpleInferer() if config.roi_size is None else sliding
+        config, network = self._bundle.config, self._bundle.network
+        made = [getattr(transforms, f"{step.transform}d")(keys="image", **step.options) for step in config.steps]
+        preprocessing = transforms.Compose(made)
+        data: Any = preprocessing({"image": bundle_input(config, image)})
+        x = data["image"].as_tensor().float()[None]
+        inferer: Any = SimpleInferer()
+        if config.roi_size is not None:
+            inferer = SlidingWindowInferer(config.roi_size, **config.blending)
         with torch.inference_mode():
-            device = next(self._bundle.network.parameters()).device
-            logits = inferer(x[None].as_tensor().float().to(device), self._bundle.network)[0].cpu()
-        each = config.sigmoid or len(logits) == 1
-        labels = MetaTensor((logits > 0).float() if each else logits.argmax(0, keepdim=True).float(), meta=x.meta)
-        back: Any = transforms.ResampleToMatch(mode="nearest")(labels, source)
-        for channel, name in config.label_channels(len(logits), each=each):
-            mask = back[channel] > 0.5 if each else back[0] == channel
+            data["pred"] = inferer(x.to(next(network.parameters()).device), network)[0].cpu()
+        each = config.sigmoid or len(data["pred"]) == 1
+        activate = transforms.Activationsd(keys="pred", sigmoid=each, softmax=not each)
+        discretize = transforms.AsDiscreted(keys="pred", **({"threshold": 0.5} if each else {"argmax": True}))
+        nearest = not config.inverts_probabilities
+        invert = transforms.Invertd("pred", preprocessing, "image", nearest_interp=nearest, to_tensor=False)
+        after = (activate, discretize, invert) if nearest else (activate, invert, discretize)
+        pred = transforms.Compose(after)(data)["pred"]
+        for channel, name in config.label_channels(len(data["pred"]), each=each):
+            mask = pred[channel] > 0.5 if each else pred[0] == channel
             yield LabelMask(name, np.asarray(mask).T, None)
 
 

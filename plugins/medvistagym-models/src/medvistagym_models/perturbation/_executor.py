@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from medvistagym_core.execution import Executor, LocalExecutor, ProcessExecutor
+import inspect
+
+from medvistagym_core import Registry
+from medvistagym_core.execution import Executor
 from medvistagym_core.tools import Toolbox
 from medvistagym_models.perturbation._perturb import Perturber
-from medvistagym_models.perturbation._settings import parse_settings
+from medvistagym_models.perturbation._settings import BUILT_IN, parse_settings
 
 
 def make_perturbing_executor(toolbox: Toolbox, argument: str = "") -> Executor:
@@ -16,8 +19,11 @@ def make_perturbing_executor(toolbox: Toolbox, argument: str = "") -> Executor:
         argument: As for `parse_settings`.
 
     Raises:
-        ValueError: The argument says no settings.
+        ValueError: The argument says no settings, or an executor that there is not or that cannot change results.
     """
     settings = parse_settings(argument)
-    make = ProcessExecutor if settings.executor == "process" else LocalExecutor
-    return make(toolbox, result_filter=Perturber(settings))
+    registry = Registry() if settings.executor in BUILT_IN else Registry.discover()
+    make = registry.executor(settings.executor)
+    if "result_filter" not in inspect.signature(make).parameters:
+        raise ValueError(f"perturb: executor={settings.executor}: it cannot change results; local, process and ray can")
+    return make(toolbox, result_filter=Perturber(settings))  # type: ignore[call-arg] # as its signature says

@@ -9,7 +9,8 @@ from typing import Any, Final, get_args
 from medvistagym_core.tools import Perturbation, closest_match
 
 KINDS: Final[tuple[Perturbation, ...]] = get_args(Perturbation)
-EXECUTORS: Final = ("local", "process")
+BUILT_IN: Final = ("local", "process")
+"""Executors that are there without a plugin."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class PerturbationSettings:
         kinds: What is done to one, chosen evenly among those that can be done to it.
         seed: Equal calls of equal images are treated alike under one seed, in whichever order they come.
         tools: Pattern of the names of tools; None for those whose results name a model.
-        executor: What runs the tools: "local" or "process".
+        executor: What runs the tools, as `--executor` names it: "local", "process", "ray:ADDRESS", ...
     """
 
     rate: float = 0.2
@@ -42,7 +43,7 @@ def parse_settings(text: str) -> PerturbationSettings:
         "kinds": _kinds,
         "seed": int,
         "tools": str,
-        "executor": _executor,
+        "executor": str,
     }
     values: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
@@ -74,9 +75,3 @@ def _kinds(text: str) -> tuple[Perturbation, ...]:
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"{unknown[0]!r} is not one of {', '.join(KINDS)}, joined by +")
     return tuple(kind for kind in KINDS if kind in kinds)
-
-
-def _executor(text: str) -> str:
-    if text not in EXECUTORS:
-        raise ValueError(f"it is {' or '.join(EXECUTORS)}")
-    return text

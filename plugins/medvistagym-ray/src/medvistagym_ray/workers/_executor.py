@@ -7,7 +7,7 @@ from typing import Final, Self
 
 import ray
 
-from medvistagym_core.execution import CallRequest, LocalExecutor, ResultCache, schedule_calls
+from medvistagym_core.execution import CallRequest, LocalExecutor, ResultCache, ResultFilter, schedule_calls
 from medvistagym_core.tools import Toolbox, ToolResult
 from medvistagym_ray.cluster import AUTO, LOCAL, PlacementError, RayTarget, by_choice_of_nodes
 from medvistagym_ray.workers._runner import RayRunner, RemoteTool
@@ -26,6 +26,8 @@ class RayExecutor:
         toolbox: The tools that may be called.
         target: `[HOST:PORT][?pool=NAME&placement=FILE]`; see `RayTarget`.
         cache_bytes: Memory for results of deterministic tools, by content; 0 for none.
+        result_filter: Makes the result that is handed on of what each call gave; None hands it on as it is. Workers, and the
+            results that users of a pool share, know nothing of it.
 
     Raises:
         RayUnavailableError: Ray cannot be reached or started.
@@ -33,7 +35,14 @@ class RayExecutor:
         ValueError: The target is none.
     """
 
-    def __init__(self, toolbox: Toolbox, target: str | RayTarget = "", *, cache_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        target: str | RayTarget = "",
+        *,
+        cache_bytes: int = _CACHE_BYTES,
+        result_filter: ResultFilter | None = None,
+    ) -> None:
         self.toolbox = toolbox
         self.target = RayTarget.parse(target) if isinstance(target, str) else target
         self._pool = open_pool(self.target)
@@ -47,6 +56,7 @@ class RayExecutor:
             raise
         self._local = LocalExecutor(toolbox, cache_bytes=0)
         self._cache = ResultCache(cache_bytes)
+        self._result_filter = result_filter
 
     def _place(self, name: str) -> RemoteTool:
         tool = self.toolbox[name]
@@ -90,7 +100,7 @@ class RayExecutor:
             ObjectStoreFullError: There is no room for the images.
         """
         runner = RayRunner(self._pool, self._tools, self._local.open_runner)
-        return schedule_calls(requests, self.toolbox, runner, self._cache)
+        return schedule_calls(requests, self.toolbox, runner, self._cache, self._result_filter)
 
     def start(self, *, all_tools: bool = False) -> None:
         """Start the workers, and wait until they have begun.

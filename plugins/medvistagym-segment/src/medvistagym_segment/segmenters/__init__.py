@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from medvistagym_core.imaging import Segmenter
-from medvistagym_segment.segmenters._bundle_config import BundleConfig, Spacing
+from medvistagym_segment.segmenters._bundle_config import BundleConfig
 from medvistagym_segment.segmenters._deepbet import DeepBetSegmenter
 from medvistagym_segment.segmenters._labels import label_components
-from medvistagym_segment.segmenters._monai_bundle import MonaiBundleSegmenter
+from medvistagym_segment.segmenters._monai_bundle import MonaiBundleSegmenter, bundle_input
 from medvistagym_segment.segmenters._sam import SamSegmenter
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "DeepBetSegmenter",
     "MonaiBundleSegmenter",
     "SamSegmenter",
-    "Spacing",
+    "bundle_input",
     "label_components",
     "load_classical",
 ]

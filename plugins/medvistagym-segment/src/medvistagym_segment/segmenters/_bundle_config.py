@@ -16,14 +16,13 @@ from typing import Any, Final
 
 from medvistagym_core.tools import parse_document
 
-# What reads files or changes only the container, and what places the axes, which the segmenter does itself.
-_IGNORED_TRANSFORMS: Final = frozenset(
-    {"LoadImaged", "EnsureChannelFirstd", "EnsureTyped", "ToTensord", "CastToTyped", "Orientationd", "Spacingd"}
-)
+# What reads files or changes only the container.
+_IGNORED_TRANSFORMS: Final = frozenset({"LoadImaged", "EnsureChannelFirstd", "EnsureTyped", "ToTensord", "CastToTyped"})
+_SPATIAL_TRANSFORMS: Final = frozenset({"Orientationd", "Spacingd"})
 _INTENSITY_TRANSFORMS: Final = frozenset(
     {"ScaleIntensityRanged", "ScaleIntensityd", "NormalizeIntensityd", "ScaleIntensityRangePercentilesd"}
 )
-_READ_TRANSFORMS: Final = _INTENSITY_TRANSFORMS | {"Orientationd", "Spacingd"}
+_READ_TRANSFORMS: Final = _INTENSITY_TRANSFORMS | _SPATIAL_TRANSFORMS
 _INFERER_KEYS: Final = ("_target_", "roi_size", "sw_batch_size", "mode", "overlap", "padding_mode", "sigma_scale")
 _BLENDING_KEYS: Final = ("mode", "overlap", "padding_mode", "sigma_scale")
 _MAX_REFERENCES: Final = 20  # followed one after the other
@@ -62,18 +61,16 @@ NETWORKS: Final[Mapping[str, frozenset[str]]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Spacing:
-    """A step of preprocessing: resampling to a spacing in mm, axes x, y, z."""
-
-    pixdim: tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Intensity:
+class Step:
     """A step of preprocessing: a transform of `monai.transforms`, without the final d, and its arguments."""
 
     transform: str
     options: Mapping[str, Any]
+
+    @property
+    def is_spatial(self) -> bool:
+        """Whether it moves voxels, so that masks have to be moved back."""
+        return f"{self.transform}d" in _SPATIAL_TRANSFORMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,9 +83,10 @@ class BundleConfig:
         network: Class in `monai.networks.nets`.
         network_options: Its arguments.
         steps: The preprocessing, in order.
-        flip: Whether x and y are turned, since the bundle takes RAS and DICOM's slices are LPS.
         axes: 2 or 3, those of the network's input.
         sigmoid: Whether each channel is thresholded for itself.
+        inverts_probabilities: Whether it is the probabilities that are brought back to the image's voxels, by the interpolation
+            of the preprocessing; else it is the labels, by the nearest voxel.
         roi_size: Size of a sliding window; None for the whole image at once.
         blending: Other arguments of the sliding-window inferer.
         max_windows: How many windows the bundle runs at once.
@@ -98,10 +96,10 @@ class BundleConfig:
     metadata: Mapping[str, Any]
     network: str
     network_options: Mapping[str, Any]
-    steps: tuple[Spacing | Intensity, ...]
-    flip: bool
+    steps: tuple[Step, ...]
     axes: int
     sigmoid: bool
+    inverts_probabilities: bool
     roi_size: tuple[int, ...] | None
     blending: Mapping[str, Any]
     max_windows: int
@@ -152,7 +150,7 @@ def _read_bundle_config(name: str, folder: Path) -> BundleConfig:
     metadata = _checked_metadata(name, _read_json(name, folder / "configs" / "metadata.json"))
     content = _Content(name, _read_json(name, folder / "configs" / "inference.json"))
     network, network_options = _network(content)
-    steps, flip = _preprocessing(content)
+    axes = len(metadata["network_data_format"]["inputs"]["image"].get("spatial_shape", [])) or 3
     inferer = _inferer(content)
     roi_size = inferer.get("roi_size")
     return BundleConfig(
@@ -160,13 +158,13 @@ def _read_bundle_config(name: str, folder: Path) -> BundleConfig:
         metadata=metadata,
         network=network,
         network_options=network_options,
-        steps=steps,
-        flip=flip,
-        axes=len(metadata["network_data_format"]["inputs"]["image"].get("spatial_shape", [])) or 3,
+        steps=_preprocessing(content, axes),
+        axes=axes,
         sigmoid=any(
             str(step.get("_target_", "")).endswith("Activationsd") and step.get("sigmoid") is True
             for step in content.transforms("postprocessing")
         ),
+        inverts_probabilities=_inverts_probabilities(content),
         roi_size=None if roi_size is None else tuple(int(n) for n in roi_size),
         blending={key: inferer[key] for key in _BLENDING_KEYS if key in inferer},
         max_windows=int(inferer.get("sw_batch_size", 1)),
@@ -248,34 +246,49 @@ def _checked_metadata(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata
 
 
-def _preprocessing(content: _Content) -> tuple[tuple[Spacing | Intensity, ...], bool]:
-    """The steps in the bundle's order, and whether it takes RAS."""
-    steps: list[Spacing | Intensity] = []
-    flip = False
+def _preprocessing(content: _Content, axes: int) -> tuple[Step, ...]:
+    """The steps in the bundle's order."""
+    steps: list[Step] = []
     for transform in content.transforms("preprocessing"):
         kind = str(transform.get("_target_", "")).rsplit(".", 1)[-1]
-        if transform.get("_disabled_") is True:
-            continue
-        # what is ignored need not be literal: EnsureTyped may name a device
-        options = content.literal(transform, "preprocessing") if kind in _READ_TRANSFORMS else {}
+        if transform.get("_disabled_") is True or kind in _IGNORED_TRANSFORMS:
+            continue  # what is ignored need not be literal: EnsureTyped may name a device
+        if kind not in _READ_TRANSFORMS:
+            raise content.refuse(f"its preprocessing has {kind or 'an unnamed step'}, which is not one of those taken")
+        left_out = ("_target_", "_disabled_", "keys", "allow_missing_keys")
+        options = {k: v for k, v in content.literal(transform, "preprocessing").items() if k not in left_out}
+        if odd := next((key for key, value in options.items() if not _is_plain(value, _MAX_INTENSITY)), None):
+            raise content.refuse(f"its {kind} has {odd[:80]} = {str(options[odd])[:80]}; numbers and words are taken")
         if kind == "Spacingd":
-            pixdim = [float(n) for n in options["pixdim"]]
-            if min(pixdim) <= 0:
-                raise content.refuse(f"its Spacingd asks for {pixdim}; positive millimetres are taken")
-            steps.append(Spacing(tuple(pixdim)))
+            options = _spacing_options(content, options)
         elif kind == "Orientationd":
             if options.get("axcodes") not in ("RAS", "LPS"):
                 raise content.refuse(f"its Orientationd asks for {options.get('axcodes')}; RAS and LPS are taken")
-            flip = options["axcodes"] == "RAS"
-        elif kind in _INTENSITY_TRANSFORMS:
-            left_out = ("_target_", "keys", "allow_missing_keys")
-            taken = {key: value for key, value in options.items() if key not in left_out}
-            if odd := next((key for key, value in taken.items() if not _is_plain(value, _MAX_INTENSITY)), None):
-                raise content.refuse(f"its {kind} has {odd[:80]} = {str(taken[odd])[:80]}; numbers and words are taken")
-            steps.append(Intensity(kind[:-1], taken))
-        elif kind not in _IGNORED_TRANSFORMS:
-            raise content.refuse(f"its preprocessing has {kind or 'an unnamed step'}, which is not one of those taken")
-    return tuple(steps), flip
+            # MONAI 1.6 warns where the ends of its axes are left out, and where there are more codes than axes
+            options = {"axcodes": options["axcodes"][:axes], "labels": (("L", "R"), ("P", "A"), ("I", "S"))}
+        steps.append(Step(kind[:-1], options))
+    return tuple(steps)
+
+
+def _spacing_options(content: _Content, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of a Spacingd, of the first image where they are given by image."""
+    pixdim = [float(n) for n in options["pixdim"]]
+    if min(pixdim) <= 0:
+        raise content.refuse(f"its Spacingd asks for {pixdim}; positive millimetres are taken")
+    by_axis = ("pixdim", "min_pixdim", "max_pixdim")
+    options = {k: v[0] if isinstance(v, list) and k not in by_axis else v for k, v in options.items()}
+    if (mode := options.get("mode", "bilinear")) not in ("bilinear", "nearest"):
+        raise content.refuse(f"its Spacingd asks for the mode {mode}; bilinear and nearest are taken")
+    return {**options, "pixdim": tuple(pixdim)}
+
+
+def _inverts_probabilities(content: _Content) -> bool:
+    """Whether the postprocessing moves probabilities back before it makes labels of them, and does not take the nearest."""
+    for transform in content.transforms("postprocessing"):
+        kind = str(transform.get("_target_", "")).rsplit(".", 1)[-1]
+        if transform.get("_disabled_") is not True and kind in ("Invertd", "AsDiscreted"):
+            return kind == "Invertd" and transform.get("nearest_interp") is False
+    return False
 
 
 def _inferer(content: _Content) -> dict[str, Any]:

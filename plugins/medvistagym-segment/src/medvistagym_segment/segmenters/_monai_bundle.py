@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.imaging import Image, SegmentationPrompt, to_grayscale_array
-from medvistagym_segment.segmenters._bundle_config import BundleConfig, Spacing, read_bundle_config, refuse_bundle
+from medvistagym_segment.segmenters._bundle_config import BundleConfig, Step, read_bundle_config, refuse_bundle
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from monai.data.meta_tensor import MetaTensor
 
 _MAX_VOXELS: Final = 2**27  # after resampling
 _MAX_WINDOWS: Final = 16  # at once, on a GPU
@@ -25,8 +27,9 @@ _MAX_MODULES: Final = 10_000  # the largest networks of MONAI's model zoo have s
 class MonaiBundleSegmenter:
     """See `Segmenter`: every label of the bundle but the background.
 
-    The axes are taken to be those of DICOM's axial slices from feet to head (columns to the left, rows to the back), and are
-    turned if the bundle asks for RAS. The result is resampled to the image.
+    The axes are taken to be those of DICOM's axial slices from feet to head (columns to the left, rows to the back). They are
+    turned and resampled by MONAI's own transforms, and so is the result on its way back: as the bundle's postprocessing says,
+    labels by the nearest voxel or probabilities by interpolation.
 
     Args:
         folder: The bundle's folder, with configs/metadata.json, configs/inference.json and models/model.pt.
@@ -43,7 +46,6 @@ class MonaiBundleSegmenter:
         self._device = torch.device(device)
         self._steps = _build_steps(self._config)
         self._network = _load_network(self._config, folder / "models" / "model.pt").to(self._device).eval()
-        self._flips = (0, 1) if self._config.flip else ()  # of x and y
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -79,37 +81,29 @@ class MonaiBundleSegmenter:
         """
         import torch
 
+        prepared = [self._preprocess(image) for image in images]
         with torch.inference_mode():
-            logits = self._predict_logits(torch.stack([self._preprocess(image) for image in images]))
-        return [self._to_masks(one[None], image) for one, image in zip(logits, images, strict=True)]
+            logits = self._predict_logits(torch.stack([x.as_tensor().float() for x in prepared])).cpu()
+        return [self._to_masks(one, x) for one, x in zip(logits, prepared, strict=True)]
 
-    def _preprocess(self, image: Image) -> torch.Tensor:
-        """`(1, ...)`, axes x, y, z, as the bundle wants it."""
-        import numpy as np
-        import torch
+    def _preprocess(self, image: Image) -> MetaTensor:
+        """`(1, ...)`, axes x, y, z, as the bundle wants it, with the operations that brought it there."""
+        x = bundle_input(self._config, image)
+        for step, transform in self._steps:
+            if step.transform == "Spacing":
+                self._check_size(x, step.options["pixdim"], image)
+            x = transform(x)
+        return x
 
-        if image.is_stack != (self._config.axes == 3):
-            wanted = "a volume" if self._config.axes == 3 else "a single frame"
-            raise ValueError(f"the bundle {self._config.name} needs {wanted}")
-        x = torch.as_tensor(np.flip(to_grayscale_array(image).T, self._flips).copy())[None]
-        for step in self._steps:
-            x = self._resample(x, step.pixdim, image) if isinstance(step, Spacing) else torch.as_tensor(step(x))
-        return x.float()
-
-    def _resample(self, x: torch.Tensor, pixdim: Sequence[float], image: Image) -> torch.Tensor:
-        from torch.nn import functional
-
+    def _check_size(self, x: MetaTensor, pixdim: tuple[float, ...], image: Image) -> None:
         name = self._config.name
         if image.spacing is None:
             raise ValueError(f"the bundle {name} needs an image whose spacing is known")
         spacing = image.spacing[::-1]
-        shape = tuple(
-            max(1, round(n * have / want)) for n, have, want in zip(x.shape[1:], spacing, pixdim, strict=True)
-        )
+        pixdim = (*pixdim, *pixdim[-1:] * len(spacing))  # MONAI repeats the last where there are too few
+        shape = [round(n * have / want) for n, have, want in zip(x.shape[1:], spacing, pixdim, strict=False)]
         if math.prod(shape) > _MAX_VOXELS:
             raise ValueError(f"the image is too large for the bundle {name}: {' x '.join(map(str, shape))} voxels")
-        mode = "trilinear" if len(shape) == 3 else "bilinear"
-        return functional.interpolate(x[None].float(), shape, mode=mode, align_corners=False)[0]
 
     def _predict_logits(self, x: torch.Tensor) -> torch.Tensor:
         """`(B, C, ...)` of `(B, 1, ...)`, by sliding windows if the bundle says so."""
@@ -123,31 +117,89 @@ class MonaiBundleSegmenter:
         logits: Any = sliding_window_inference(x, config.roi_size, windows, self._network, **config.blending)
         return torch.as_tensor(logits)
 
-    def _to_masks(self, logits: torch.Tensor, image: Image) -> Iterator[tuple[str, np.ndarray]]:
+    def _to_masks(self, logits: torch.Tensor, prepared: MetaTensor) -> Iterator[tuple[str, np.ndarray]]:
         import numpy as np
-        import torch
-        from torch.nn import functional
 
-        each = self._config.sigmoid or logits.shape[1] == 1
-        with torch.inference_mode():
-            labels = (logits > 0).float() if each else logits.argmax(1, keepdim=True).float()
-            shape = (*image.shape[::-1], image.frames)[: self._config.axes]
-            resampled = functional.interpolate(labels, shape, mode="nearest-exact")[0].cpu().numpy()
-        for channel, name in self._config.label_channels(logits.shape[1], each=each):
-            mask = resampled[channel] > 0.5 if each else resampled[0] == channel
-            yield name, np.ascontiguousarray(np.flip(mask, self._flips).T)
+        config, channels = self._config, len(logits)
+        each = config.sigmoid or channels == 1
+        if config.inverts_probabilities:
+            probabilities = logits.sigmoid() if each else logits.softmax(0)
+            restored = (
+                self._restore(one[None], prepared) for one in probabilities
+            )  # one by one: they may be 100 volumes
+            masks = (one > 0.5 for one in restored) if each else _highest(restored, channels)
+        elif each:
+            masks = (self._restore((one[None] > 0).float(), prepared, "nearest") > 0.5 for one in logits)
+        else:
+            labels = self._restore(logits.argmax(0, keepdim=True).float(), prepared, "nearest")
+            masks = (labels == channel for channel in range(channels))
+        names = dict(config.label_channels(channels, each=each))
+        for channel, mask in enumerate(masks):
+            if channel in names:
+                yield names[channel], np.ascontiguousarray(mask[0].numpy().T)
+
+    def _restore(self, values: torch.Tensor, prepared: MetaTensor, mode: str | None = None) -> torch.Tensor:
+        """Values `(1, ...)` of the network's grid at the image's voxels; without a mode interpolated as on the way there."""
+        from monai.data.meta_tensor import MetaTensor
+        from monai.transforms.utils import convert_applied_interp_mode
+
+        operations: Any = copy.deepcopy(prepared.applied_operations)
+        if mode is not None:
+            operations = convert_applied_interp_mode(operations, mode=mode)
+        x: Any = MetaTensor(values, meta=copy.deepcopy(prepared.meta), applied_operations=operations)
+        for step, transform in reversed(self._steps):
+            if step.is_spatial:
+                x = transform.inverse(x)
+        tensor: torch.Tensor = x.as_tensor()
+        return tensor
 
 
-def _build_steps(config: BundleConfig) -> list[Any]:
-    """The preprocessing: callables on `(1, ...)`, or `Spacing`."""
+def bundle_input(config: BundleConfig, image: Image) -> MetaTensor:
+    """An image as MONAI would read it from a file, `(1, ...)`: axes x, y, z, with their directions and spacing.
+
+    Raises:
+        ValueError: It is a volume and the bundle takes frames, or the other way round.
+    """
+    import numpy as np
+    import torch
+    from monai.data.meta_tensor import MetaTensor
+
+    if image.is_stack != (config.axes == 3):
+        raise ValueError(f"the bundle {config.name} needs {'a volume' if config.axes == 3 else 'a single frame'}")
+    spacing = (1.0,) * config.axes if image.spacing is None else image.spacing[-config.axes :][::-1]
+    # MONAI's axes run to the right, to the front and to the head; DICOM's columns run to the left and its rows to the back
+    affine = np.diag([-spacing[0], -spacing[1], *spacing[2:], *[1.0] * (4 - config.axes)])
+    values = torch.as_tensor(np.ascontiguousarray(to_grayscale_array(image).T))[None]
+    return MetaTensor(values, affine=torch.as_tensor(affine))
+
+
+def _highest(channels: Iterable[torch.Tensor], count: int) -> Iterator[torch.Tensor]:
+    """For each channel where it is the highest; of equals it is the first."""
+    import torch
+
+    best: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
+    for number, one in enumerate(channels):
+        if best is None or labels is None:
+            best, labels = one, torch.zeros(one.shape, dtype=torch.int16)
+            continue
+        higher = one > best
+        labels[higher] = number
+        best = torch.where(higher, one, best)
+    assert labels is not None
+    return (labels == number for number in range(count))
+
+
+def _build_steps(config: BundleConfig) -> list[tuple[Step, Any]]:
+    """The steps of preprocessing with the callables on `(1, ...)` that do them."""
     from monai import transforms
 
-    steps: list[Any] = []
+    steps: list[tuple[Step, Any]] = []
     for step in config.steps:
         try:
-            steps.append(step if isinstance(step, Spacing) else getattr(transforms, step.transform)(**step.options))
+            steps.append((step, getattr(transforms, step.transform)(**step.options)))
         except Exception as error:  # noqa: BLE001 whatever MONAI raises on arguments that are not its own
-            raise refuse_bundle(config.name, f"its {step} cannot be made: {_reason(error)}") from None
+            raise refuse_bundle(config.name, f"its {step.transform} cannot be made: {_reason(error)}") from None
     return steps
 
 

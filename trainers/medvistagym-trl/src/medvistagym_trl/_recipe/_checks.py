@@ -32,6 +32,12 @@ def check_recipe(recipe: Recipe, tasks: Sequence[Task]) -> None:
         RecipeError: The first thing that cannot work.
     """
     _check_model(recipe)
+    tiny = recipe.model.path is None if recipe.episode.compact is None else recipe.episode.compact
+    if recipe.grpo.exploration and not (tiny and recipe.episode.action_format == "native"):
+        raise RecipeError(
+            "the recipe: grpo.exploration draws calls for a tiny model in the native format; a checkpoint reads what a tool "
+            "says of itself, and tries it at a higher grpo.temperature"
+        )
     if recipe.sft.epochs is not None and not recipe.sft.data:
         raise RecipeError(
             f"the recipe {recipe.name} learns from trajectories (sft.epochs counts passes over them): give them with "

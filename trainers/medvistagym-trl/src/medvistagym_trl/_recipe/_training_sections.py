@@ -20,6 +20,15 @@ class PerceptionRecipe(Section):
     other_lr: float = Field(2e-3, description="Learning rate of AdamW (embeddings, vectors).")
     weight_decay: float = Field(0.01, description="Decoupled weight decay of both.")
     unclear_cells: float = Field(0.2, description="Share of an image's patches that are supervised as background.")
+    result_steps: int = Field(
+        0,
+        ge=0,
+        description="Further steps, in which items are also read where a tool's result stands: the question comes with another "
+        "item's picture, the item's own after it, and no call between them. SFT goes on with such items (`sft.looks`).",
+    )
+    as_results: float = Field(
+        0.75, ge=0, le=1, description="Share of the items that are read so, where `result_steps` is not 0."
+    )
 
 
 class ValidationRecipe(Section):
@@ -185,8 +194,8 @@ class WatchRecipe(Section):
     action: Literal["warn", "lower_rate", "penalise", "restore_best", "stop"] = Field(
         "warn",
         description="What follows a report: nothing else; half the learning rate from then on; a penalty on the episodes that "
-        "show it (long turns, no call, turns that cannot be read; other trends are only reported); the weights of the best "
-        "validation so far, with a fresh optimiser; or the end of the stage.",
+        "show it (long turns, no call, turns that cannot be read, calls made again, no answer but 'I cannot tell'; others "
+        "are only reported); the weights of the best validation so far, with a fresh optimiser; or the end of the stage.",
     )
     penalty: float = Field(0.25, gt=0, description="What penalise takes from the reward of an episode, for each trend.")
     max_length_growth: float = Field(2.0, gt=1, description="How many times longer than at first turns may become.")
@@ -197,6 +206,10 @@ class WatchRecipe(Section):
         0.05, ge=0, le=1, description="Share of a step's episodes whose last result did not fit."
     )
     max_malformed: float = Field(0.5, ge=0, description="Turns an episode that could not be read.")
+    max_repeats: float = Field(
+        0.5, ge=0, description="Calls an episode that the same episode had made before, with the same arguments."
+    )
+    max_abstained: float = Field(0.5, ge=0, le=1, description="Share of episodes whose answer says 'I cannot tell'.")
     max_zero_variance: float = Field(
         0.9, ge=0, le=1, description="Share of groups whose episodes all earned the same, from which nothing is learnt."
     )
@@ -232,6 +245,12 @@ class GrpoRecipe(Section):
     steps: int = Field(110, ge=0, description="Optimiser steps.")
     completions: int = Field(128, ge=2, description="Rollouts a step.")
     parts: int = Field(4, ge=1, description="Parts that a step's rollouts are learnt from in turn, to save memory.")
+    generation_parts: int = Field(
+        1,
+        ge=1,
+        description="Parts that a step's rollouts are sampled in, one after the other, to save memory for keys and values. "
+        "Where transformers samples, and no weights are sharded.",
+    )
     group: int = Field(8, ge=2, description="Rollouts of one case, the group that is compared.")
     lr: float = Field(2e-4, gt=0, description="Learning rate of AdamW.")
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
@@ -261,6 +280,14 @@ class GrpoRecipe(Section):
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
         "loss and their divergence (beta) is learnt from; dropped, they count nothing.",
     )
+    exploration: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the episodes that begin with a call of any tool, drawn at random with valid arguments, in place "
+        "of the policy's first turn: so a tiny model tries tools that came after its SFT. Of a drawn turn is learnt only where "
+        "the episode did better than the mean of its group, and metrics leave these episodes out.",
+    )
     watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     parity: ParityRecipe = Field(ParityRecipe(), description="The parity certificate.")
     tail: TailCurriculumRecipe = Field(TailCurriculumRecipe(), description="Tail curriculum.")
@@ -268,12 +295,14 @@ class GrpoRecipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name, value in (("group", self.group), ("parts", self.parts)):
+        for name, value in (("group", self.group), ("parts", self.parts), ("generation_parts", self.generation_parts)):
             if self.completions % value:
                 near = max(value, self.completions // value * value)
                 raise ValueError(
                     f"{self.completions} completions cannot be split evenly with {name} {value}; {near} can"
                 )
+        if self.exploration and self.generation_parts > 1:
+            raise ValueError("exploration draws the turns of all rows at once: set generation_parts to 1")
         if self.watch.action == "restore_best" and not (self.validation.every and self.validation.keep_best):
             raise ValueError("watch.action restore_best needs validations that keep the best: set validation.every")
         return self

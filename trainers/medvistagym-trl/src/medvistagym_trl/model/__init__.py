@@ -46,6 +46,7 @@ from medvistagym_trl.model._processor import StillQwen3VLProcessor, ViewImagePro
 from medvistagym_trl.model._shared_features import share_features
 from medvistagym_trl.model._tiny_model import build_tiny_model
 from medvistagym_trl.model._tokenizer import SUPPRESSED_TOKENS, build_tokenizer, suppressed_token_ids
+from medvistagym_trl.model._vocabulary_extension import extend_vocabulary
 
 __all__ = [
     "IGNORE_INDEX",
@@ -75,6 +76,7 @@ __all__ = [
     "count_parameters",
     "describe_supported_models",
     "encode_for_training",
+    "extend_vocabulary",
     "freeze_towers",
     "has_adapters",
     "image_token_positions",

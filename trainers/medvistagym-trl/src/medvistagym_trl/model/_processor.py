@@ -79,8 +79,10 @@ class StillQwen3VLProcessor(BoundedChatTemplate, Qwen3VLProcessor):  # type: ign
         stock_class: Name of the family's own processor, as which that of a checkpoint is saved again, so that plain
             transformers finds it; None for the tiny model, whose classes are here.
         video_config: The settings of the checkpoint's video processor, which are handed on.
+        trusted_templates: The tiny model's, which is written here.
     """
 
+    trusted_templates = frozenset((CHAT_TEMPLATE,))
     stock_class: str | None = None
     video_config: dict[str, Any] | None = None
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
@@ -12,10 +11,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForCondi
 from medvistagym_trl._recipe import ModelRecipe
 from medvistagym_trl.model._loaded_model import LoadedModel
 from medvistagym_trl.model._processor import build_processor
-from medvistagym_trl.model._tokenizer import build_tokenizer
-
-_MIN_REPEATS: Final = 3
-"""How often a text without digits must come in the corpus to become one token."""
+from medvistagym_trl.model._tokenizer import build_tokenizer, frequent_texts
 
 
 def build_tiny_model(
@@ -36,12 +32,7 @@ def build_tiny_model(
         corpus: Texts of the kind that the policy will read.
         seed: Seed of the weights.
     """
-    frequent = [
-        text
-        for text, count in Counter(corpus).items()
-        if count >= _MIN_REPEATS and not any(letter.isdigit() for letter in text)
-    ]
-    tokenizer = build_tokenizer(schemas, [*([prompt] if prompt else []), *frequent], vocabulary, corpus)
+    tokenizer = build_tokenizer(schemas, [*([prompt] if prompt else []), *frequent_texts(corpus)], vocabulary, corpus)
     processor = build_processor(tokenizer, _side(recipe), recipe.patch, recipe.merge)
     return LoadedModel(_random_model(recipe, tokenizer, seed), processor, "qwen3_vl")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -28,8 +29,10 @@ SUPPRESSED_TOKENS: Final = ("<|vision_start|>", "<|vision_end|>", IMAGE, "<|vide
 _MARKS = ("<think>", "</think>", "<answer>", "</answer>", "\n<tools>\n", "</tools>", "<tool_call>", "</tool_call>")
 _CLOSERS = ("}</tool_call>", "}}</tool_call>")
 _ROLES = ("system\n", "user\n", "assistant\n", "tool\n")
+_MIN_REPEATS: Final = 3
+"""How often a text without digits must come in the corpus to become one token."""
 _SEPARATORS = (", ", "]", "}")
-_INTEGER = re.compile(r"-?\d+")
+INTEGER: Final = re.compile(r"-?\d+")
 
 
 def schema_line(schema: Mapping[str, Any]) -> str:
@@ -93,17 +96,7 @@ def build_tokenizer(
             show_progress=False,
         ),
     )
-    whole: dict[str, bool] = dict.fromkeys((*_MARKS, *_CLOSERS, *_ROLES), False)
-    whole |= dict.fromkeys((text for text in texts if text.strip()), False)
-    whole |= dict.fromkeys((schema_line(schema) + "\n" for schema in schemas), False)
-    whole |= dict.fromkeys(tool_call_tokens(schemas), False)
-    for number in range(10):  # image handles
-        whole[f"{number}, "] = False
-    for word in words:
-        if _INTEGER.fullmatch(word):
-            whole |= dict.fromkeys((word + after for after in _SEPARATORS), False)
-        elif word.strip():
-            whole[word] = word[0].isalnum() and word[-1].isalnum()
+    whole = dict.fromkeys((*_MARKS, *_CLOSERS, *_ROLES), False) | whole_texts(schemas, texts, words)
     model.add_tokens(
         [AddedToken(text, single_word=alone, normalized=False, special=False) for text, alone in whole.items()]
     )
@@ -117,6 +110,30 @@ def build_tokenizer(
         model_max_length=8192,
         clean_up_tokenization_spaces=False,
     )
+
+
+def frequent_texts(corpus: Iterable[str]) -> list[str]:
+    """Texts without digits that come in a corpus at least `_MIN_REPEATS` times."""
+    return [
+        text
+        for text, count in Counter(corpus).items()
+        if count >= _MIN_REPEATS and not any(letter.isdigit() for letter in text)
+    ]
+
+
+def whole_texts(schemas: Sequence[Mapping[str, Any]], texts: Iterable[str], words: Iterable[str]) -> dict[str, bool]:
+    """Texts that are one token each, and whether only as words of their own; see `build_tokenizer`."""
+    whole = dict.fromkeys((text for text in texts if text.strip()), False)
+    whole |= dict.fromkeys((schema_line(schema) + "\n" for schema in schemas), False)
+    whole |= dict.fromkeys(tool_call_tokens(schemas), False)
+    for number in range(10):  # image handles
+        whole[f"{number}, "] = False
+    for word in words:
+        if INTEGER.fullmatch(word):
+            whole |= dict.fromkeys((word + after for after in _SEPARATORS), False)
+        elif word.strip():
+            whole[word] = word[0].isalnum() and word[-1].isalnum()
+    return whole
 
 
 def suppressed_token_ids(tokenizer: Any) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, lru_cache, partial
@@ -206,8 +207,10 @@ def make_rollout_context(
     executor = executors[name] if name in executors else registry.executor(name)
     result_filter = None
     if recipe.perturb is not None:
-        if name not in executors:
-            raise RecipeError(f"the recipe: perturb needs the executor {' or '.join(executors)}, not {name}")
+        if "result_filter" not in inspect.signature(executor).parameters:
+            raise RecipeError(
+                f"the recipe: perturb needs an executor that can change results, such as local, process or ray, not {name}"
+            )
         result_filter = _make_result_filter(recipe.perturb)
     config = make_episode_config(recipe, task, toolbox, registry)
     return RolloutContext(task, toolbox, config, recipe.seed, split, executor, result_filter)

@@ -15,6 +15,7 @@ from medvistagym_core.environment import Case, Episode, ToolScript
 from medvistagym_core.rollouts import sample_arguments
 from medvistagym_core.tools import ToolCall, ToolSpec
 from medvistagym_core.trajectories import PolicyRecord, TrajectoryWriter
+from medvistagym_trl._recipe import RecipeError
 from medvistagym_trl.rollout._context import RolloutContext
 
 DemonstrationFactory = Callable[[Case, np.random.Generator], ToolScript]
@@ -28,6 +29,9 @@ def run_demonstration(context: RolloutContext, index: int, factory: Demonstratio
         index: The case.
         factory: Gives the script, which yields calls, is sent their results, and returns the answer.
         seed: Of the script's choices.
+
+    Raises:
+        RecipeError: The script makes more calls than an episode may have.
     """
     episode = context.make_episode(index)
     script = factory(episode.case, np.random.default_rng([seed, index]))
@@ -35,6 +39,11 @@ def run_demonstration(context: RolloutContext, index: int, factory: Demonstratio
         call = next(script)
         while not episode.done:
             calls = episode.submit_turn(context.config.protocol.format_turn(calls=[call]))
+            if not calls:
+                raise RecipeError(
+                    f"the script of {episode.case.id} makes more than the {context.config.limits.max_calls} calls that an "
+                    "episode may have, so that it shows no answer: set episode.max_calls higher"
+                )
             results = context.executor.run([(episode.store, calls)])[0]
             episode.submit_results(results)
             call = script.send(results[0])

@@ -26,20 +26,22 @@ class EpisodeAdapter:
         tool_calls: The tool calls of the batch, while TRL's loop runs.
         generation_seconds: Seconds that each turn of the batch took to write, as far as it is measured.
         lost_result: Whether the last result was taken back, since it did not fit into the completion.
+        explored: Whether the first turn was drawn at random, in the policy's place.
     """
 
     def __init__(self, context: RolloutContext) -> None:
         self.context = context
         self.tool_calls: BatchedToolCalls | None = None
         self.generation_seconds: Sequence[float] = ()
-        self.lost_result = False
+        self.lost_result = self.explored = False
         self._answered = 0
         self._episode: Episode | None = None
 
     def reset(self, index: int) -> Blocks:
         """Begin a training case; what the policy is shown."""
         self._episode = self.context.make_episode(index)
-        self.lost_result, self._answered = False, 0
+        self.lost_result = self.explored = False
+        self._answered = 0
         return list(self._episode.messages[-1]["content"])
 
     @property

@@ -6,6 +6,7 @@ May use every other room; `python -m medvistagym_trl.run FOLDER` is the second p
 from medvistagym_trl.run._baseline_process import BaselineProcess
 from medvistagym_trl.run._callbacks import GrpoLogCallback, RunLogCallback
 from medvistagym_trl.run._folder import RunFolder, RunFolderError, atomic_write_text
+from medvistagym_trl.run._launch_plan import read_rates
 from medvistagym_trl.run._load import load_trained_policy
 from medvistagym_trl.run._memory import MemoryEstimate, estimate_memory
 from medvistagym_trl.run._metrics import DriftDetector, episode_metrics
@@ -34,4 +35,5 @@ __all__ = [
     "load_trained_policy",
     "plan_run",
     "plot_results",
+    "read_rates",
 ]

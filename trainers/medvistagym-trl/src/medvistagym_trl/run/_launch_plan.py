@@ -26,10 +26,10 @@ RATES: Final[Mapping[str, str]] = {
 """Rates that the time of a step follows from, and what each is."""
 DEVICE_GIB: Final = 80.0
 """Memory of a device where this machine has none and the command line does not say."""
-_USABLE: Final = 0.9
+USABLE: Final = 0.9
 """Share of a device's memory that may be planned for: an allocator leaves gaps, and libraries take some."""
 _TICK: Final = 1e-9
-_CONTEXT: Final = 1.5 * 2**30
+CONTEXT: Final = 1.5 * 2**30
 """What a CUDA context and the buffers of collectives take of a device."""
 
 
@@ -69,7 +69,7 @@ def plan_launch(
     parts = {stage: _parts(batch, parts, trainers) for stage, batch, parts in _batches(recipe)}
     utilization = float(grpo.get("vllm_gpu_memory_utilization", 0.3))
     reserved = utilization * device_gib * 2**30 if engine == "colocate" else 0.0
-    usable = _USABLE * device_gib * 2**30
+    usable = USABLE * device_gib * 2**30
     options: list[Parallel] = [parallel] if parallel else ["ddp", *(SHARDED[:1] if trainers > 1 else ())]
     devices = [(each, _device(memory, size, each, trainers, engine, reserved)) for each in options]
     chosen, device = next(((each, parts_) for each, parts_ in devices if sum(parts_.values()) <= usable), devices[-1])
@@ -211,7 +211,7 @@ def _device(
         kept["generation"] = generation
     else:
         kept |= {"gradients": gradients, "activations": memory.activations, "pictures": memory.pictures}
-    kept |= {"vllm": reserved, "context": _CONTEXT}
+    kept |= {"vllm": reserved, "context": CONTEXT}
     return {name: value for name, value in kept.items() if value}
 
 
@@ -219,7 +219,7 @@ def _server(size: ModelSize, tokens: Mapping[str, Any], devices: int, device_gib
     """Bytes of one device of the server, and how many whole episodes its keys and values hold at once."""
     weights = 2 * size.all / devices
     keys = 2 * size.language.layers * size.language.kv_heads * 2 / devices * tokens["longest_episode"]
-    left = max(0.0, _USABLE * device_gib * 2**30 - weights - _CONTEXT)
+    left = max(0.0, USABLE * device_gib * 2**30 - weights - CONTEXT)
     return {"weights": round(weights), "keys_and_values": round(left), "episodes": int(left / max(keys, 1))}
 
 
@@ -315,7 +315,7 @@ def _limits(
     percent = 100 * total / (device_gib * 2**30)
     memory = f"memory: {largest} is the largest part; {percent:.0f} % of a device of {device_gib:g} GiB is planned for"
     if total > usable:
-        memory += f", and no more than {100 * _USABLE:.0f} % should be: it does not fit"
+        memory += f", and no more than {100 * USABLE:.0f} % should be: it does not fit"
     sentences = [memory]
     if time:
         slowest = max(time, key=lambda name: time[name])

@@ -12,6 +12,8 @@ _QUANTISED_BYTES: Final = {"none": 0.0, "8bit": 1.0, "4bit": 0.5 + 8 / 64 / 8 + 
 """Bytes of a weight: nf4 with a constant of 8 bits for 64 weights, and one of 32 bits for 256 of those (bitsandbytes)."""
 _FLOAT32: Final = 4
 _ADAMW_STATES: Final = 2
+_STATE_BYTES_8BIT: Final = 1 + 4 / 256
+"""Bytes of a state in 8 bits, with a constant in float32 for 256 of them (bitsandbytes)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class MemoryEstimate:
         reference: A second copy of the weights, which a divergence (`grpo.beta`) is measured against.
         activations: What the backward pass needs of one part of a step.
         pictures: Pixels of the images of that part.
-        generation: Keys and values of all completions of a step, while they are sampled.
+        generation: Keys and values of the completions that are sampled at once.
         disk: Checkpoints of the stages, and of the one under way.
         accumulates: Whether gradients of earlier parts are there while a part is learnt from.
         assumptions: What the figures rest on.
@@ -47,9 +49,13 @@ class MemoryEstimate:
     @property
     def peak(self) -> int:
         """The most at one time: a part is learnt from, gradients are applied, or completions are sampled."""
-        kept = self.weights + self.optimiser + self.reference
+        return self.weights + self.optimiser + self.reference + self.step
+
+    @property
+    def step(self) -> int:
+        """What comes and goes in a step: of its parts the one that takes most."""
         learning = self.activations + self.pictures + (self.gradients if self.accumulates else 0)
-        return kept + max(learning, self.gradients, self.generation)
+        return max(learning, self.gradients, self.generation)
 
 
 def estimate_memory(
@@ -95,29 +101,39 @@ def estimate_memory(
         activations = logits + sum(each * stack.layers for each, (stack, _, _) in zip(layers, stacks, strict=True))
     activations += _ENDS * size.language.hidden * tokens * number
     generation = (
-        2 * size.language.layers * size.language.kv_heads * number * grpo.completions * conversation
+        2
+        * size.language.layers
+        * size.language.kv_heads
+        * number
+        * conversation
+        * -(-grpo.completions // grpo.generation_parts)
         if grpo.steps
         else 0
     )
+    state_bytes = max(
+        _STATE_BYTES_8BIT if "8bit" in str(fields.get("optim", "")) else _FLOAT32
+        for fields in (recipe.trl.sft, recipe.trl.grpo)
+    )
+    states = round(size.trained * _ADAMW_STATES * state_bytes)
     saved = masters if adapters else size.all * _FLOAT32
     stages = 1 + bool(grpo.steps) + bool(grpo.tail.steps) + sft.self_sampling.rounds
     return MemoryEstimate(
         weights=weights,
         masters=masters,
         gradients=masters,
-        optimiser=masters * _ADAMW_STATES,
+        optimiser=states,
         reference=size.all * _FLOAT32 if grpo.steps and grpo.beta and not adapters else 0,
         activations=round(activations),
         pictures=patches * _PATCH_VALUES * _FLOAT32,
         generation=generation,
         accumulates=max(sft.parts if parts["sft"] else 1, grpo.parts if parts["grpo"] else 1) > 1,
-        disk=saved * stages + 2 * (saved + masters * _ADAMW_STATES),
+        disk=saved * stages + 2 * (saved + states),
         assumptions=(
             f"every conversation takes {conversation} tokens, of which {image_tokens} stand for images",
             f"a part holds {rows} conversations",
             f"layers compute in {number} bytes a number, with an attention kernel that keeps no matrix of scores",
-            "gradients and the two states of AdamW are float32",
-            "all completions of a step are sampled at once, with their keys and values kept",
+            f"gradients are float32, and the two states of AdamW take {state_bytes:.3g} bytes each",
+            f"{-(-grpo.completions // grpo.generation_parts)} completions are sampled at once, with their keys and values kept",
             "while a checkpoint is written, the one before it is still there",
         ),
     )

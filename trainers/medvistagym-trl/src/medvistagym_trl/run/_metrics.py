@@ -2,16 +2,17 @@
 
 Names in `metrics.jsonl`, each a mean over the episodes of a step, those of all ranks: `accuracy`, `abstained`, `calls`,
 `informed`, and the same for each family as `FAMILY/accuracy` and so on; `tool/NAME`, calls of each tool; `error/CODE`, errors
-of each kind; `lost_results`, the share of episodes that ended when a result did not fit; `groups/zero_variance`, the share of
-groups whose episodes all earned the same, from which nothing is learnt; `turn/characters`, the length of a turn. Beside them
-stand `parity/...`, the certificate that the trainer saw what the policy saw, `seconds/generation`, `seconds/tools` and
-`tokens/written` of a step on rank 0, and what TRL logs, such as `reward`, `loss` and `completions/mean_length` (tokens that the
-policy wrote).
+of each kind; `repeats`, calls that the episode had made before with the same arguments; `lost_results`, the share of episodes
+that ended when a result did not fit; `groups/zero_variance`, the share of groups whose episodes all earned the same, from which
+nothing is learnt; `turn/characters`, the length of a turn. Beside them stand `parity/...`, the certificate that the trainer saw
+what the policy saw, `seconds/generation`, `seconds/tools` and `tokens/written` of a step on rank 0, and what TRL logs, such as
+`reward`, `loss` and `completions/mean_length` (tokens that the policy wrote).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final, get_args
@@ -25,6 +26,8 @@ WINDOW_STEPS: Final = 10
 """Steps that are averaged before they are compared."""
 _WATCHED: Final[Mapping[str, str]] = {
     "malformed": "error/malformed_call",
+    "repeats": "repeats",
+    "abstained": "abstained",
     "zero variance": "groups/zero_variance",
     "entropy": "entropy",
     "clipped": "clip_ratio/region_mean",
@@ -46,6 +49,7 @@ class EpisodeFacts:
     informed: bool | None
     calls: tuple[str, ...]
     errors: tuple[str, ...]
+    repeats: int
     lost_result: bool
     reward: float
     turn_characters: float
@@ -54,6 +58,16 @@ class EpisodeFacts:
 def turn_characters(episode: Episode) -> float:
     """Mean length of an episode's turns, characters."""
     return sum(len(step.turn.text) for step in episode.steps) / max(1, len(episode.steps))
+
+
+def repeated_calls(episode: Episode) -> int:
+    """How many calls an episode had made before, with the same arguments."""
+    calls = [
+        (call.name, json.dumps(call.arguments, sort_keys=True, default=str))
+        for step in episode.steps
+        for call in step.turn.calls
+    ]
+    return len(calls) - len(set(calls))
 
 
 def episode_facts(episode: Episode) -> EpisodeFacts:
@@ -68,6 +82,7 @@ def episode_facts(episode: Episode) -> EpisodeFacts:
         informed=episode.final[0].had_required_information,
         calls=tuple(call.name for step in episode.steps for call in step.turn.calls),
         errors=tuple(error.code for error in raised if error is not None),
+        repeats=repeated_calls(episode),
         lost_result=episode.termination == "tokens",
         reward=float(episode.score.total),
         turn_characters=turn_characters(episode),
@@ -88,6 +103,7 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
     tools = Counter(name for each in facts for name in each.calls)
     errors = Counter(code for each in facts for code in each.errors)
     metrics |= {f"tool/{name}": tools[name] / len(facts) for name in facts[0].tools}
+    metrics["repeats"] = sum(each.repeats for each in facts) / len(facts)
     metrics["lost_results"] = sum(each.lost_result for each in facts) / len(facts)
     metrics["groups/zero_variance"] = _zero_variance(facts)
     metrics["turn/characters"] = sum(each.turn_characters for each in facts) / len(facts)
@@ -120,9 +136,9 @@ def _zero_variance(facts: Sequence[EpisodeFacts]) -> float:
 class DriftDetector:
     """Reports what reinforcement learning of tool users is known to drift into, by the thresholds of a recipe.
 
-    Turns grow, tools fall out of use, results do not fit, turns cannot be read, groups teach nothing, sampling becomes certain,
-    updates are clipped: each can happen while the reward still rises. Each is reported once, when the mean of the last
-    `WINDOW_STEPS` steps shows it; results that do not fit, at once.
+    Turns grow, tools fall out of use, results do not fit, turns cannot be read, calls are made again, answers are given up,
+    groups teach nothing, sampling becomes certain, updates are clipped: each can happen while the reward still rises. Each is
+    reported once, when the mean of the last `WINDOW_STEPS` steps shows it; results that do not fit, at once.
     """
 
     def __init__(self, recipe: WatchRecipe | None = None) -> None:
@@ -155,6 +171,18 @@ class DriftDetector:
                     self._recipe.max_malformed,
                     "turns an episode cannot be read: more SFT, or a lower grpo.lr",
                 ),
+                "repeats": self._over(
+                    "repeats",
+                    self._recipe.max_repeats,
+                    "calls an episode were made before with the same arguments: a cost of a call (episode.reward), or fewer "
+                    "episode.max_calls",
+                ),
+                "abstained": self._over(
+                    "abstained",
+                    self._recipe.max_abstained,
+                    "of the answers say 'I cannot tell': a smaller cost of a wrong answer (episode.reward), easier cases, or "
+                    "a lower grpo.temperature",
+                ),
                 "zero variance": self._over(
                     "zero variance",
                     self._recipe.max_zero_variance,
@@ -180,6 +208,8 @@ class DriftDetector:
             and turn_characters(episode) > self._recipe.max_length_growth * _mean(characters),
             "calls" in self._reported and episode.calls == 0,
             "malformed" in self._reported and any(step.turn.error is not None for step in episode.steps),
+            "repeats" in self._reported and repeated_calls(episode) > 0,
+            "abstained" in self._reported and episode.grade.abstained,
         )
         return self._recipe.penalty * sum(shown)
 

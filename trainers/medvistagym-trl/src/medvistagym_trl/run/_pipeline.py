@@ -15,7 +15,9 @@ from medvistagym_core.environment import HasPerceptionItems, Task
 from medvistagym_core.plugins import Registry
 from medvistagym_core.trajectories import ResultRow, Results, format_table
 from medvistagym_trl._ranks import on_first_rank, wait_for_ranks
-from medvistagym_trl.model import LoadedModel
+from medvistagym_trl._recipe import read_conversation_format
+from medvistagym_trl.model import LoadedModel, extend_vocabulary, referenced
+from medvistagym_trl.rollout import sample_corpus
 from medvistagym_trl.run._folder import RunFolder, atomic_write_text
 from medvistagym_trl.run._model_card import model_card
 from medvistagym_trl.run._plot import plot_results
@@ -151,6 +153,7 @@ class TrainingPipeline:
         recipe, context, task = self.recipe, self.setup.context, self.setup.task
         if recipe.model.path is not None:
             self.run_folder.save_reference("perception", recipe.model.path)
+            self._learn_new_words(recipe.model.path)
             return
         model = build_untrained_model(recipe.model, context, recipe.seed)
         if isinstance(task, HasPerceptionItems) and recipe.perception.steps:
@@ -163,6 +166,17 @@ class TrainingPipeline:
             )
         self.run_folder.print_progress(str(measure_tokens(context, model.processor, calls=False)))
         self.run_folder.save("perception", model)
+
+    def _learn_new_words(self, path: str) -> None:
+        """Give a tiny model tokens for tools and cases that came after it was built."""
+        conversation = read_conversation_format(referenced(Path(path)))
+        if conversation is None or not conversation.compact:
+            return
+        context, model = self.setup.context, self.setup.load_to_train("perception")
+        new = extend_vocabulary(model, context.schemas, context.task.vocabulary(), sample_corpus(context))
+        if new:
+            self.run_folder.print_progress(f"{len(new)} new tokens, for tools and cases that came after the model")
+            self.run_folder.save("perception", model)
 
     def evaluation(self, phase: str) -> None:
         """The policy of a stage under every decoding; rows that are there already are kept. Every rank plays its share."""
@@ -225,7 +239,8 @@ class TrainingPipeline:
 
     def _on_perception_step(self, metrics: dict[str, float]) -> None:
         self.run_folder.log("perception", metrics)
-        step, steps = metrics["step"], self.recipe.perception.steps
+        rules = self.recipe.perception
+        step, steps = metrics["step"], rules.steps + rules.result_steps
         if step % 100 == 0 or step == steps:
             self.run_folder.print_progress(f"perception {step:.0f}/{steps}  loss {metrics['loss']:.3f}")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from typing import Any, Final
 
 import torch
 
@@ -11,14 +12,18 @@ from medvistagym_core.plugins import Registry
 from medvistagym_core.rollouts import LaunchRequest, TrainingPlan
 from medvistagym_core.tools import Toolbox
 from medvistagym_trl._parallel import check_parallel
-from medvistagym_trl._recipe import Recipe
+from medvistagym_trl._recipe import Recipe, RecipeError
 from medvistagym_trl.model import ModelSize, load_processor, measure_model_size, model_size
 from medvistagym_trl.rollout import RolloutContext, make_rollout_context
-from medvistagym_trl.run._launch_plan import DEVICE_GIB, plan_launch, read_rates, render_launch
+from medvistagym_trl.run._fit import nearest_fit, render_fit
+from medvistagym_trl.run._launch_plan import CONTEXT, DEVICE_GIB, USABLE, plan_launch, read_rates, render_launch
 from medvistagym_trl.run._memory import MemoryEstimate, estimate_memory
 from medvistagym_trl.run._preflight import check_run
 from medvistagym_trl.run._supervised import data_steps, open_data
-from medvistagym_trl.stages import TokenBudget, build_untrained_model, measure_tokens
+from medvistagym_trl.stages import TokenBudget, build_untrained_model, measure_tokens, vllm_mode
+
+_GPU_PARAMETERS: Final = 1_000_000_000
+_DEVICE_COUNTS: Final = (2, 4, 8, 16, 32, 64)
 
 
 def plan_run(
@@ -48,14 +53,20 @@ def plan_run(
     grpo = recipe.grpo
     completion = grpo.max_completion or budget.completion(recipe.episode.max_calls, grpo.max_turn_tokens)
     conversation = budget.prompt + completion
-    memory = estimate_memory(
-        size,
-        recipe,
-        conversation=conversation,
-        completion=completion,
-        image_tokens=min(conversation, budget.images(recipe.episode.max_calls)),
-        half=torch.cuda.is_available(),
-    )
+
+    def estimate(of: Recipe) -> MemoryEstimate:
+        same = of.model == recipe.model or of.model.path is None
+        return estimate_memory(
+            size if same else measure_model_size(str(of.model.path), of.model),
+            of,
+            conversation=conversation,
+            completion=completion,
+            image_tokens=min(conversation, budget.images(recipe.episode.max_calls)),
+            # A model of that size is trained on a GPU, wherever it is planned.
+            half=torch.cuda.is_available() or launch is not None or size.all >= _GPU_PARAMETERS,
+        )
+
+    memory = estimate(recipe)
     document: dict[str, Any] = {
         "recipe": recipe.name,
         "tasks": list(recipe.tasks),
@@ -83,6 +94,21 @@ def plan_run(
         "notes": notes,
     }
     text = _render(document)
+    device_gib = (launch.device_gib if launch else None) or _device_gib()
+    usable = USABLE * device_gib * 2**30 - CONTEXT
+    if memory.peak > usable and vllm_mode(recipe) is None and (launch is None or launch.gpus == 1):
+        fit = nearest_fit(recipe, estimate, usable)
+        document["fit"] = {
+            "device_gib": device_gib,
+            "changes": None if fit is None else dict(fit.changes),
+            "peak": None if fit is None else fit.memory.peak,
+            "same": None if fit is None else fit.same,
+            "gpus": _devices_for(recipe, size, memory, document["tokens"], device_gib),
+        }
+        lines = render_fit(recipe, memory, fit, device_gib, usable, _size)
+        if document["fit"]["gpus"]:
+            lines.append(f"as it is, it fits {document['fit']['gpus']} such devices: --gpus {document['fit']['gpus']}")
+        text += "\n" + "\n".join(lines)
     if launch is not None:
         document["launch"] = plan_launch(
             recipe,
@@ -91,12 +117,24 @@ def plan_run(
             document["tokens"],
             gpus=launch.gpus,
             parallel=parallel,
-            device_gib=launch.device_gib or _device_gib(),
+            device_gib=device_gib,
             rates=rates,
             arguments=launch.arguments,
         )
         text += "\n" + render_launch(document["launch"], _size)
     return TrainingPlan(text, document)
+
+
+def _devices_for(
+    recipe: Recipe, size: ModelSize, memory: MemoryEstimate, tokens: dict[str, Any], device_gib: float
+) -> int | None:
+    """The fewest devices, of some numbers of them, that share the weights of a recipe and hold it unchanged."""
+    for count in _DEVICE_COUNTS:
+        with contextlib.suppress(RecipeError):  # its batch cannot be split over so many
+            launch = plan_launch(recipe, size, memory, tokens, gpus=count, device_gib=device_gib)
+            if launch["fits"] and launch["trainers"] == count:
+                return count
+    return None
 
 
 def _device_gib() -> float:

@@ -280,8 +280,15 @@ def _perception(setup: RunSetup, context: RolloutContext, model: LoadedModel, sh
     """Perception items mixed into batches, where the task offers them and the model is the tiny one."""
     if not share or not isinstance(setup.task, HasPerceptionItems) or setup.recipe.model.path is not None:
         return {}
-    background = setup.recipe.perception.unclear_cells
-    collator = PerceptionCollator(context, setup.task, model.processor, background, model.end_of_turn)
+    rules = setup.recipe.perception
+    collator = PerceptionCollator(
+        context,
+        setup.task,
+        model.processor,
+        rules.unclear_cells,
+        model.end_of_turn,
+        as_results=rules.as_results if rules.result_steps else 0.0,
+    )
     return {"perception": collator, "share": share}
 
 

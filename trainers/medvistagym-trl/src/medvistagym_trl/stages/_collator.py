@@ -52,12 +52,12 @@ class ConversationCollator:
         numbers = [int(row["images"]) for row in rows]
         count = round(self._share * len(rows)) if self._perception is not None else 0
         indices = [self._offset + number for number in numbers]
-        items = self._perception.items(indices[:count]) if self._perception is not None else []
-        conversations = [self._perception.conversation(item) for item in items] if self._perception else []
+        chats = self._perception.chats(indices[:count]) if self._perception is not None else []
+        conversations = [chat.conversation for chat in chats]
         conversations += [self.conversation(number) for number in numbers[count:]]
         batch = encode_for_training(self._processor, conversations, self._schemas, self._end_of_turn)
         if self._perception is not None:
-            self._perception.label_patches(items, batch, batch["labels"], random.Random(indices[0]))
+            self._perception.label_patches(chats, batch, batch["labels"], random.Random(indices[0]))
         return batch
 
     def encode(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:

@@ -22,10 +22,12 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core.environment import Episode
-from medvistagym_trl._recipe import Recipe
+from medvistagym_trl._recipe import Recipe, RecipeError
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
+from medvistagym_trl.stages._exploring_turns import ExploringTrainer, ExploringTurns
+from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._trl_config import make_grpo_config
@@ -36,16 +38,18 @@ _REWARD_ROUNDING = 1e-6
 """Rewards that differ by no more are equal: sums of the same terms in another order, in float32."""
 
 
-class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
+class BatchedToolGRPOTrainer(ExploringTrainer, VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
     """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
 
     Attributes:
         unbatched_calls: Calls that were not run with the others of their turn since the start; more than zero means that
             TRL's loop has changed.
         drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss.
+        generation_parts: In how many parts, one after the other, the rows of a step are sampled.
     """
 
     drops_zero_variance: bool = False
+    generation_parts: int = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.unbatched_calls = 0
@@ -108,16 +112,33 @@ class BatchedToolGRPOTrainer(VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPO
             _drop_equal_groups(output, _differs_in_group(self._rewards, group), first, self.accelerator.gather)
         return output
 
-    def _write_turns(self, *args: Any, **kwargs: Any) -> Any:
+    def _write_turns(self, prompt_ids: Any, images: Any, fields: Any, *args: Any, **kwargs: Any) -> Any:
         if self._tool_calls is not None:
             self._tool_calls.begin_turn()
         start = time.perf_counter()
         try:
-            written = super()._write_turns(*args, **kwargs)
+            if self.generation_parts == 1:
+                written = super()._write_turns(prompt_ids, images, fields, *args, **kwargs)
+            else:
+                written = self._write_in_parts(prompt_ids, images, fields, *args, **kwargs)
         finally:
             self._generation_seconds.append(time.perf_counter() - start)
         self._written_tokens += sum(map(len, written[0]))
         return written
+
+    def _write_in_parts(
+        self, prompt_ids: Any, images: Any, fields: Any, *args: Any, has_tool_images: bool = False, **kwargs: Any
+    ) -> Any:
+        """One turn of each row, some rows after the others."""
+        rows = -(-len(self._batch_environments) // self.generation_parts)
+        # Fields of other families than Qwen's are made of a row's images, and need no cutting.
+        whole = fields if self.image_fields is None else {}
+        ids = []
+        for part in cut_turn(prompt_ids, images, whole, rows):
+            made = self.turn_fields(part.prompt_ids, part.images, dict(part.fields))
+            shows = has_tool_images and any(part.images or ())
+            ids += super()._write_turns(part.prompt_ids, part.images, made, *args, has_tool_images=shows, **kwargs)[0]
+        return ids, None
 
     def _tokenize_prompts(self, prompts: Any) -> Any:
         """Tokenise every different prompt once: those of a group are the same."""
@@ -215,7 +236,7 @@ Penalty = Callable[[Episode], float]
 
 
 class EpisodeRewardFunction:
-    """The reward of finished episodes, as TRL asks for it; the episodes are handed on to be counted."""
+    """The reward of finished episodes, as TRL asks for it; those that the policy began are handed on to be counted."""
 
     __name__ = "reward"
 
@@ -234,8 +255,12 @@ class EpisodeRewardFunction:
         It looked, and did not get to read: to score that as an answer left out would teach it not to look.
         """
         episodes = [each.adapter.finish(chat) for chat, each in zip(completions, environments, strict=True)]
-        for name, value in self._record(episodes).items():
+        explored = [each.adapter.explored for each in environments]
+        own = [episode for episode, drawn in zip(episodes, explored, strict=True) if not drawn]
+        for name, value in self._record(own or episodes).items():
             log_metric(name, value)
+        if any(explored):
+            log_metric("explored", sum(explored) / len(explored))
         lost = [each.adapter.lost_result for each in environments]
         return [
             None if dropped else float(episode.score.total) - self._penalty(episode)
@@ -293,6 +318,7 @@ def train_grpo(
 
     Raises:
         NonFiniteError: A loss or gradient was no number.
+        RecipeError: Rollouts are to be sampled in parts where weights are sharded or vLLM samples.
         ParityError: What is trained on is not what the policy read.
         KeyboardInterrupt: SIGINT or SIGTERM came; the last step is saved.
     """
@@ -320,6 +346,9 @@ def train_grpo(
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     trainer.parity = recipe.grpo.parity
     trainer.drops_zero_variance = recipe.grpo.zero_variance == "drop"
+    trainer.generation_parts = recipe.grpo.generation_parts
+    if recipe.grpo.exploration:
+        trainer.exploring = ExploringTurns(context, model, recipe.grpo.exploration, recipe.seed)
     fields = ImageFields(model.processor)
     trainer.image_fields = None if fields.is_grid else fields
     trainer.add_callback(_PrefetchCallback(context, cases, recipe))
@@ -328,6 +357,11 @@ def train_grpo(
     whole = whole_checkpoints(folder)
     # Sharding replaces the parameters of the head after this point: the bias would stay whole, and the head's would not.
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if trainer.generation_parts > 1 and (sharded or trainer.use_vllm):
+        raise RecipeError(
+            "the recipe: grpo.generation_parts is for transformers that sample with whole weights: ranks that share weights "
+            "would wait for each other, and vLLM keeps its own account; set it to 1"
+        )
     biased = trainer.use_vllm and not sharded
     with bias_logits(model.model, model.suppressed_tokens) if biased else nullcontext():
         train_interruptibly(trainer, str(whole[-1]) if whole else None)

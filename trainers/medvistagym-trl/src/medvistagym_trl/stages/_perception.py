@@ -7,6 +7,7 @@ holds. The matrices are trained with Muon, which learns localisation in a tenth 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from medvistagym_core.environment import HasPerceptionItems, PerceptionItem
+from medvistagym_core.imaging import Image
 from medvistagym_trl._recipe import PerceptionRecipe
 from medvistagym_trl.model import (
     IGNORE_INDEX,
@@ -37,6 +39,20 @@ def perception_conversation(item: PerceptionItem, context: RolloutContext) -> Co
     answer = context.config.protocol.format_turn(answer=item.answer)
     opening = [chat_message("system", prompt)] if prompt else []
     return [*opening, chat_message("user", item.question, image), chat_message("assistant", answer)]
+
+
+def result_conversation(item: PerceptionItem, opening: Image, context: RolloutContext) -> Conversation:
+    """A perception item read as a tool's result is: the question comes with another picture, the item's own after it.
+
+    No call stands between them: what is learnt is to read the last picture, not how it was asked for. A question about text
+    keeps its text; it comes with the other picture.
+    """
+    chat = perception_conversation(item, context)
+    side = context.config.view_side
+    before = chat_message("user", item.question, opening.to_pil(side).convert("RGB"))
+    if item.image is None:
+        return [*chat[:-2], before, chat[-1]]
+    return [*chat[:-2], before, chat_message("tool", "", item.image.to_pil(side).convert("RGB")), chat[-1]]
 
 
 def patch_labels(
@@ -79,8 +95,30 @@ def patch_labels(
     return words
 
 
+@dataclasses.dataclass(frozen=True)
+class PerceptionChat:
+    """A perception item as it is learnt from.
+
+    Attributes:
+        conversation: The chat.
+        pictured: The items whose pictures stand in it, in order.
+    """
+
+    conversation: Conversation
+    pictured: tuple[PerceptionItem, ...]
+
+
 class PerceptionCollator:
-    """Turns indices of perception items into model inputs and labels: the answer, and a word at every supervised patch."""
+    """Turns indices of perception items into model inputs and labels: the answer, and a word at every supervised patch.
+
+    Args:
+        context: Prompt, tools and the size of images.
+        task: Offers the items.
+        processor: The model's processor.
+        background: Share of an image's patches that are supervised as background.
+        end_of_turn: Tokens at which generation stops.
+        as_results: Share of the items that are read as a tool's result is.
+    """
 
     def __init__(
         self,
@@ -89,36 +127,43 @@ class PerceptionCollator:
         processor: Any,
         background: float,
         end_of_turn: Sequence[int],
+        *,
+        as_results: float = 0.0,
     ) -> None:
         self._context, self._task, self._processor, self._background = context, task, processor, background
-        self._end_of_turn = tuple(end_of_turn)
+        self._end_of_turn, self._as_results = tuple(end_of_turn), as_results
         self._token: Callable[[str], int] = cache(lambda word: int(processor.tokenizer(word)["input_ids"][0]))
 
     def __call__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """A batch of the training split's perception items."""
-        items = self.items(indices)
-        conversations = [self.conversation(item) for item in items]
+        chats = self.chats(indices)
+        conversations = [chat.conversation for chat in chats]
         batch = encode_for_training(self._processor, conversations, self._context.schemas, self._end_of_turn)
-        self.label_patches(items, batch, batch["labels"], random.Random(indices[0]))
+        self.label_patches(chats, batch, batch["labels"], random.Random(indices[0]))
         return batch
 
-    def conversation(self, item: PerceptionItem) -> Conversation:
-        """A perception item as a chat."""
-        return perception_conversation(item, self._context)
-
-    def items(self, indices: Sequence[int]) -> list[PerceptionItem]:
-        """Perception items of the training split."""
-        return [self._task.look(self._context.split, index, self._context.seed) for index in indices]
+    def chats(self, indices: Sequence[int]) -> list[PerceptionChat]:
+        """Perception items of the training split as chats; those read as results stand after the picture of the item before."""
+        items = [self._task.look(self._context.split, index, self._context.seed) for index in indices]
+        chats = []
+        for place, (index, item) in enumerate(zip(indices, items, strict=True)):
+            other = items[place - 1]
+            if other.image is None or random.Random(index).random() >= self._as_results:
+                conversation, shown = perception_conversation(item, self._context), [item]
+            else:
+                conversation, shown = result_conversation(item, other.image, self._context), [other, item]
+            chats.append(PerceptionChat(conversation, tuple(each for each in shown if each.image is not None)))
+        return chats
 
     def label_patches(
-        self, items: Sequence[PerceptionItem], batch: dict[str, torch.Tensor], labels: torch.Tensor, rng: random.Random
+        self, chats: Sequence[PerceptionChat], batch: dict[str, torch.Tensor], labels: torch.Tensor, rng: random.Random
     ) -> None:
-        """Add to `labels` what the patches of the images hold; the items are the first rows of the batch."""
+        """Add to `labels` what the patches of the images hold; the chats are the first rows of the batch."""
         grids = iter(batch.get("image_grid_thw", torch.zeros(0, 3, dtype=torch.long)).tolist())
         merge = self._processor.image_processor.merge_size
-        positions = image_token_positions(batch["input_ids"][: len(items)], self._processor.image_token_id)
-        for item, images, target in zip(items, positions, labels[: len(items)], strict=True):
-            for image in images:
+        positions = image_token_positions(batch["input_ids"][: len(chats)], self._processor.image_token_id)
+        for chat, images, target in zip(chats, positions, labels[: len(chats)], strict=True):
+            for item, image in zip(chat.pictured, images, strict=True):
                 _, height, width = next(grids)
                 words = patch_labels(item, height // merge, width // merge, self._background, rng)
                 for position, word in zip(image, words, strict=True):
@@ -139,7 +184,7 @@ def train_perception(
     *,
     log: Callable[[dict[str, float]], None],
 ) -> None:
-    """Train a model on perception items, in place.
+    """Train a model on perception items, in place: each alone, and then, where the recipe wants it, some as results.
 
     Args:
         model: The model.
@@ -151,37 +196,53 @@ def train_perception(
     Raises:
         NonFiniteError: A loss or gradient was no number.
     """
+    _train_part(model, context, task, recipe, range(recipe.steps), 0.0, log)
+    if recipe.result_steps:
+        last = recipe.steps + recipe.result_steps
+        _train_part(model, context, task, recipe, range(recipe.steps, last), recipe.as_results, log)
+
+
+def _train_part(
+    model: LoadedModel,
+    context: RolloutContext,
+    task: HasPerceptionItems,
+    recipe: PerceptionRecipe,
+    steps: range,
+    as_results: float,
+    log: Callable[[dict[str, float]], None],
+) -> None:
+    """Some steps with an optimiser and a schedule of their own."""
     network = model.model
     optimizer = Float32Muon(
         network, matrix_lr=recipe.matrix_lr, other_lr=recipe.other_lr, weight_decay=recipe.weight_decay
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: cosine_schedule_with_warmup(step, recipe.steps)
-    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_schedule_with_warmup(step, len(steps)))
     network.train()
     losses: list[float] = []
     batches: Any = torch.utils.data.DataLoader(
-        range(recipe.steps * recipe.batch),  # type: ignore[arg-type]
+        range(steps.start * recipe.batch, steps.stop * recipe.batch),  # type: ignore[arg-type]
         batch_size=recipe.batch,
-        collate_fn=PerceptionCollator(context, task, model.processor, recipe.unclear_cells, model.end_of_turn),
+        collate_fn=PerceptionCollator(
+            context, task, model.processor, recipe.unclear_cells, model.end_of_turn, as_results=as_results
+        ),
         num_workers=1,
         prefetch_factor=4,
     )
-    for step, batch in enumerate(batches):
+    for step, batch in enumerate(batches, steps.start + 1):
         loss = network(**batch).loss
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
             raise NonFiniteError(
-                f"perception step {step + 1}: the loss is {loss.item()} and the gradient norm {norm.item()}; nothing was "
+                f"perception step {step}: the loss is {loss.item()} and the gradient norm {norm.item()}; nothing was "
                 "updated by it; smaller perception.matrix_lr and other_lr may help"
             )
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.item())
-        if (step + 1) % 25 == 0 or step + 1 == recipe.steps:
-            log({"step": step + 1, "loss": sum(losses[-25:]) / len(losses[-25:])})
+        if step % 25 == 0 or step == steps.stop:
+            log({"step": step, "loss": sum(losses[-25:]) / len(losses[-25:])})
 
 
 @torch.no_grad()

@@ -1,0 +1,72 @@
+"""New tokens for a tiny model whose tools or task came after it was built.
+
+A tiny model's tokenizer is made for one toolbox and one task. Anything else falls back to bytes, which the model never learnt
+to read or write. So whole texts of what came later (a tool's schema, the stem of its calls, a question) get tokens of their
+own. A new token begins with the mean weights of the known tokens of its kind: a new tool is then about as likely as an average
+tool where the policy is undecided, and reinforcement learning tries it, without any demonstration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from tokenizers import AddedToken
+
+from medvistagym_trl.model._loaded_model import LoadedModel
+from medvistagym_trl.model._tokenizer import INTEGER, frequent_texts, whole_texts
+
+_ROUND: Final = 32
+"""The number of embeddings is a multiple of it, as when the model was built."""
+
+
+def extend_vocabulary(
+    loaded: LoadedModel, schemas: Sequence[Mapping[str, Any]], words: Iterable[str], corpus: Iterable[str]
+) -> list[str]:
+    """Give a tiny model, in place, a token for every whole text of a toolbox and a task that it has none for.
+
+    Args:
+        loaded: The tiny model, with tied embeddings.
+        schemas: The toolbox in the Hugging Face dialect.
+        words: The task's vocabulary.
+        corpus: Texts of the kind that the policy will read.
+
+    Returns:
+        The texts that are new; empty where the model knows all.
+    """
+    tokenizer = loaded.tokenizer
+    known: dict[str, int] = tokenizer.get_vocab()
+    wanted = whole_texts(schemas, frequent_texts(corpus), words)
+    new = {text: alone for text, alone in wanted.items() if text not in known}
+    if not new:
+        return []
+    added: dict[str, int] = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
+    kinds: dict[str, list[int]] = {}
+    for text, number in added.items():
+        kinds.setdefault(_kind(text), []).append(number)
+    tokenizer.add_tokens([AddedToken(text, single_word=alone, normalized=False) for text, alone in new.items()])
+    size = -(-len(tokenizer) // _ROUND) * _ROUND
+    if size > loaded.model.get_input_embeddings().weight.shape[0]:
+        loaded.model.resize_token_embeddings(size, mean_resizing=False)
+    weights = loaded.model.get_input_embeddings().weight
+    with torch.no_grad():
+        for text in new:
+            peers = kinds.get(_kind(text)) or list(added.values())
+            weights[tokenizer.convert_tokens_to_ids(text)] = weights[peers].mean(0)
+    return list(new)
+
+
+def _kind(text: str) -> str:
+    """What a whole text stands for: tokens of one kind stand in one another's places."""
+    if text.startswith('{"type": "function"'):
+        return "schema"
+    if text.startswith('<tool_call>{"name": '):
+        return "stem " + text.partition('"arguments": {')[2]
+    if text.endswith((": ", ": [")):
+        return "key"
+    if INTEGER.match(text):
+        return "number " + text[-1]
+    if text.endswith("?"):
+        return "question"
+    return "text" if " " in text and not text.replace(" ", "").isalnum() else "word"
