@@ -20,6 +20,7 @@ import PIL.Image
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = {
@@ -202,8 +203,8 @@ class Place:
         assert done.returncode == code, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def install(self, archives: Path, *requirements: str) -> None:
-        """Ours from the folder alone, and then what they declare, in the versions that the tests run with."""
+    def install(self, archives: Path, *requirements: str, constraint: Path = ROOT / "constraints.txt") -> None:
+        """Ours from the folder alone, and then what they declare, in the versions that the tests run with or in others."""
         pip = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet")
         ours = {
             name for one in requirements for name, _ in needs(Requirement(one).name, frozenset(Requirement(one).extras))
@@ -212,7 +213,7 @@ class Place:
         wheels = [wheel for name in sorted(ours) for wheel in archives.glob(f"{name.replace('-', '_')}-*.whl")]
         assert len(wheels) == len(ours), f"{archives} holds {wheels}, one wheel each of {sorted(ours)} is needed"
         self.run("python", *pip, "--no-deps", *wheels)
-        self.run("python", *pip, "--constraint", ROOT / "constraints.txt", *requirements)
+        self.run("python", *pip, "--constraint", constraint, *requirements)
         self.run("python", "-m", "pip", "--disable-pip-version-check", "check")
 
     def installed(self) -> set[str]:
@@ -255,24 +256,29 @@ def test_tools_install_without_torch_and_all_load(tools: Place) -> None:
     assert {"dicom:window", "kornia:denoise", "monai:components", "ocr:read_text", "segment:segment"} <= listed
 
 
-@pytest.mark.slow
-@pytest.mark.e2e
-def test_the_roads_of_the_readme(tools: Place, scan: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "soft.png"
-    tools.run("medvistagym", "tools", "call", "window", scan, "--preset", "soft_tissue", "--out", picture)
+def walk_roads(place: Place, scan: Path, folder: Path) -> None:
+    """The commands of the README that need no model."""
+    picture = folder / "soft.png"
+    place.run("medvistagym", "tools", "call", "window", scan, "--preset", "soft_tissue", "--out", picture)
     with PIL.Image.open(picture) as image:
         assert image.size == (128, 128)
         assert image.getextrema() != (0, 0)
-    said = tools.run("medvistagym", "tools", "call", "measure", scan, "--box", "400,400,500,500").stdout
+    said = place.run("medvistagym", "tools", "call", "measure", scan, "--box", "400,400,500,500").stdout
     assert re.search(r"mean -?\d+ HU", said)
-    mask = tmp_path / "body.png"
-    assert "mm2" in tools.run("medvistagym", "tools", "call", "segment", scan, "--method", "body", "--out", mask).stdout
-    tools.run("medvistagym", "tools", "call", "components", mask)
-    shown = json.loads(tools.run("medvistagym", "tools", "show", "zoom", "--format", "openai").stdout)
+    mask = folder / "body.png"
+    assert "mm2" in place.run("medvistagym", "tools", "call", "segment", scan, "--method", "body", "--out", mask).stdout
+    place.run("medvistagym", "tools", "call", "components", mask)
+    shown = json.loads(place.run("medvistagym", "tools", "show", "zoom", "--format", "openai").stdout)
     assert shown["function"]["parameters"]["required"] == ["image", "box"]
-    assert '"zoom"' in tools.run("medvistagym", "prompt", "--tools", "zoom").stdout
+    assert '"zoom"' in place.run("medvistagym", "prompt", "--tools", "zoom").stdout
     for command in ("serve", "play", "view", "sample", "eval", "replay", "train"):
-        assert tools.run("medvistagym", command, "--help").stdout.startswith("usage:")
+        assert place.run("medvistagym", command, "--help").stdout.startswith("usage:")
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_the_roads_of_the_readme(tools: Place, scan: Path, tmp_path: Path) -> None:
+    walk_roads(tools, scan, tmp_path)
 
 
 @pytest.mark.slow
@@ -281,17 +287,48 @@ def test_the_roads_of_the_readme(tools: Place, scan: Path, tmp_path: Path) -> No
 def test_tools_work_on_later_pythons(archives: Path, scan: Path, tmp_path: Path, version: str, python: str) -> None:
     place = Place(tmp_path / "place", python)
     assert place.run("python", "--version").stdout.startswith(f"Python {version}.")
-    place.install(archives, f"{CORE}[tools]")
+    place.install(archives, f"{CORE}[tools,mcp]")
     reports = json.loads(place.run("medvistagym", "plugins", "list", "--json").stdout)
     assert {report["state"] for report in reports} == {"loaded"}
-    for name, *flags in (
-        ["window", "--preset", "soft_tissue"],
-        ["denoise"],
-        ["segment", "--method", "body"],
-    ):
-        place.run("medvistagym", "tools", "call", name, scan, *flags, "--out", tmp_path / f"{name}.png")
-    assert (tmp_path / "segment.png").is_file()
+    walk_roads(place, scan, tmp_path)
+    for name in ("denoise", "hide_text"):
+        place.run("medvistagym", "tools", "call", name, scan, "--out", tmp_path / f"{name}.png")
     place.run("medvistagym", "tools", "call", "read_text", scan)
+    shutil.rmtree(place.folder)
+
+
+def oldest_versions(names: set[str]) -> dict[str, str]:
+    """The oldest version that distributions of this repository allow of each foreign one, its patches included."""
+    floors: dict[str, Version] = {}
+    for one in (Requirement(line) for name in names for line in PROJECTS[name].get("dependencies", [])):
+        lowest = [Version(part.version) for part in one.specifier if part.operator in (">=", "==")]
+        if one.name not in PROJECTS and lowest:
+            floors[one.name] = max(floors.get(one.name, lowest[0]), *lowest)
+    return {name: f"{floor.major}.{floor.minor}" for name, floor in floors.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+def test_tools_work_with_the_oldest_versions_that_they_allow(archives: Path, scan: Path, tmp_path: Path) -> None:
+    ours = {name for name, _ in needs(CORE, frozenset({"tools", "mcp"}))} & PROJECTS.keys() | {CORE}
+    oldest = oldest_versions(ours)
+    assert {"numpy", "pydantic", "pydicom"} <= oldest.keys()
+    constraint = tmp_path / "oldest.txt"
+    constraint.write_text("".join(f"{name}=={version}.*\n" for name, version in oldest.items()))
+    place = Place(tmp_path / "place")
+    place.install(archives, f"{CORE}[tools,mcp]", constraint=constraint)
+    installed = json.loads(place.run("python", "-m", "pip", "list", "--format", "json").stdout)
+    versions = {canonicalize_name(one["name"]): one["version"] for one in installed}
+    assert all(versions[canonicalize_name(name)].startswith(f"{version}.") for name, version in oldest.items())
+    reports = json.loads(place.run("medvistagym", "plugins", "list", "--json").stdout)
+    assert {report["state"] for report in reports} == {"loaded"}
+    walk_roads(place, scan, tmp_path)
+    call = ("medvistagym", "tools", "call")
+    place.run(*call, "zoom", scan, "--box", "200,200,800,800", "--out", tmp_path / "part.nii.gz")
+    said = place.run(*call, "measure", tmp_path / "part.nii.gz", "--box", "0,0,500,500").stdout
+    assert re.search(r"mean -?\d+ HU", said)
+    for name, *flags in (["denoise"], ["enhance_contrast", "--method", "clahe"], ["hide_text"]):
+        place.run(*call, name, scan, *flags, "--out", tmp_path / f"{name}.png")
     shutil.rmtree(place.folder)
 
 

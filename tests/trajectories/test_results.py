@@ -116,7 +116,10 @@ def test_right_and_wrong_specialists_have_rows_of_their_own(task, toolbox, execu
         call = first.calls[0].model_copy(update=changes)
         return trajectory.model_copy(update={"turns": (first.model_copy(update={"calls": (call,)}), *rest)})
 
-    trusted = [changed(one, data={"model": "net"}) for one in played[:2]]
+    trusted = [
+        changed(played[0], data={"model": "net"}, name="net"),
+        played[1],
+    ]  # of a model, and of the tool that misled
     misled = changed(played[2], perturbation="contradicted")
     rows = {
         row.policy: row

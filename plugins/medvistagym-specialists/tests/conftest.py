@@ -1,7 +1,7 @@
 """Environments of their own for the packages of specialists, `build/envs/NAME` or `$MEDVISTAGYM_ENVS/NAME`.
 
-One that is not there is made by the commands of the documentation, which takes minutes and up to 3 GB; it stays for the next
-run, and `make clean` removes it.
+One that is not there is made by the commands of the documentation, which takes minutes and, of the largest, 7 GB. It stays for
+the next run, and `make clean` removes it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import pytest
 ROOT: Final = Path(__file__).parents[3]
 ENVS: Final = Path(os.environ.get("MEDVISTAGYM_ENVS", ROOT / "build" / "envs"))
 _EXTRAS: Final = {
-    "xrv": ("torchxrayvision", "lungmask"),
-    "nnunet": ("totalsegmentator", "hdbet"),
+    "torchvision": ("torchxrayvision", "totalsegmentator", "hdbet"),
+    "lungmask": ("lungmask",),
     "lungs": ("lungsfinder",),
 }
 _IMPORTS: Final = {
-    "xrv": "torchxrayvision, lungmask",
-    "nnunet": "totalsegmentator, HD_BET",
+    "torchvision": "torchxrayvision, totalsegmentator, HD_BET",
+    "lungmask": "lungmask",
     "lungs": "lungs_finder",
 }
 _OF_ADAPTER: Final = {
-    "torchxrayvision": "xrv", "torchxrayvision_anatomy": "xrv", "lungmask": "xrv", "hdbet": "nnunet",
-    "totalsegmentator": "nnunet", "lungs_finder": "lungs",
+    "torchxrayvision": "torchvision", "torchxrayvision_anatomy": "torchvision", "hdbet": "torchvision",
+    "totalsegmentator": "torchvision", "lungmask": "lungmask", "lungs_finder": "lungs",
 }  # fmt: skip
 _TIMEOUT_S: Final = 1800
 
@@ -69,23 +69,16 @@ def _works(python: Path, name: str) -> bool:
 
 def _make(python: Path, name: str) -> None:
     _run(sys.executable, "-m", "venv", python.parent.parent)
-    pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    constraint = (
-        python.parent.parent / "torch.txt"
-    )  # pinned: left to a range, pip may take a larger build of a newer version
-    constraint.write_text(next(pin for pin in pins if pin.startswith("torch==")), "utf-8")
-    _run(
-        *(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--constraint", constraint),
-        *(
-            "--editable",
-            ".",
-            "--editable",
-            "./plugins/medvistagym-segment",
-            "--editable",
-            "./plugins/medvistagym-models",
-        ),
-        *("--editable", f"./plugins/medvistagym-specialists[{','.join(_EXTRAS[name])}]"),
-    )
+    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    if name != "torchvision":  # which fits the torch of the index alone; the others run with the pinned one
+        pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        constraint = python.parent.parent / "torch.txt"
+        constraint.write_text(next(pin for pin in pins if pin.startswith("torch==")), "utf-8")
+        pip += ["--constraint", constraint]
+    specialists = f"./plugins/medvistagym-specialists[{','.join(_EXTRAS[name])}]"
+    for home in (".", "./plugins/medvistagym-segment", "./plugins/medvistagym-models", specialists):
+        pip += ["--editable", home]
+    _run(*pip)
 
 
 def _run(*command: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""SAM 2, OWLv2 and Grounding DINO end to end: the classes of transformers, with weights at random as it saves them."""
+"""MedSAM, SAM 2, OWLv2 and Grounding DINO end to end: the classes of transformers, with weights at random as it saves them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,24 @@ from medvistagym_models import ModelError, load_tools
 
 torch = pytest.importorskip("torch", reason="the models of these tests are made by torch")
 transformers = pytest.importorskip("transformers", reason="the models of these tests are made by transformers")
+
+
+def save_medsam(folder: Path) -> None:
+    side, patch = 1024, 128  # MedSAM takes pictures of 1024 pixels a side
+    config = transformers.SamConfig(
+        vision_config=transformers.SamVisionConfig(
+            hidden_size=16, output_channels=8, num_hidden_layers=1, num_attention_heads=2, image_size=side,
+            patch_size=patch, mlp_dim=16, global_attn_indexes=[0], window_size=4, num_pos_feats=4,
+        ),
+        prompt_encoder_config=transformers.SamPromptEncoderConfig(
+            hidden_size=8, image_size=side, patch_size=patch, mask_input_channels=4, image_embedding_size=side // patch
+        ),
+        mask_decoder_config=transformers.SamMaskDecoderConfig(
+            hidden_size=8, mlp_dim=8, num_hidden_layers=1, num_attention_heads=2, iou_head_hidden_dim=8
+        ),
+    )  # fmt: skip
+    transformers.SamModel(config).save_pretrained(folder)
+    transformers.SamProcessor(transformers.SamImageProcessor()).save_pretrained(folder)
 
 
 def save_sam2(folder: Path) -> None:
@@ -103,6 +121,16 @@ def test_sam2_outlines_a_box_and_follows_it_through_a_volume(tmp_path: Path) -> 
     single = call(tmp_path, "sam2", noise(60, 80), box=[200, 200, 800, 800])
     assert single.data["task"] == "promptable-segmentation"  # type: ignore[index]
     through = call(tmp_path, "sam2", noise(4, 60, 80), box=[200, 200, 800, 800], follow=True)
+    assert all(mask.pixels.shape == (4, 60, 80) for mask in through.images)
+
+
+def test_medsam_outlines_a_box_and_follows_it_through_a_volume(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_medsam(tmp_path / "model")
+    single = call(tmp_path, "medsam", noise(60, 80), box=[200, 200, 800, 800])
+    assert single.data["task"] == "promptable-segmentation"  # type: ignore[index]
+    assert "By the model model" in single.text
+    through = call(tmp_path, "medsam", noise(4, 60, 80), box=[200, 200, 800, 800], follow=True)
     assert all(mask.pixels.shape == (4, 60, 80) for mask in through.images)
 
 

@@ -297,7 +297,7 @@ def _launch(options: argparse.Namespace, trainer: Trainer, folder: Path) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if received and code:  # the launcher says 1 of processes that saved what they had and ended
+    if received and code > 0:  # the launcher says 1 of processes that saved what they had and ended
         return 128 + received[0]
     return code if code >= 0 else 128 - code  # as a shell has it of a process that a signal ended
 

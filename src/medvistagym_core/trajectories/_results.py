@@ -180,7 +180,8 @@ def summarize_trust(
 ) -> list[ResultRow]:
     """Rows of the episodes in which every result was as the tools gave it, and of those in which one was made wrong.
 
-    Episodes without a result of a model, one whose facts name a `model`, belong to neither. No rows when none was made wrong.
+    Episodes that asked no specialist belong to neither. One is a tool whose facts name a `model`, or of which some result was
+    made wrong. No rows when none was made wrong.
 
     Args:
         trajectories: Finished episodes.
@@ -189,16 +190,17 @@ def summarize_trust(
         families: The families in order.
         with_reward: Whether the rows tell the mean reward.
     """
-    right: list[Trajectory] = []
-    wrong: list[Trajectory] = []
-    for t in trajectories:
-        calls = [call for turn in t.turns for call in turn.calls]
-        if any(call.perturbation is not None for call in calls):
-            wrong.append(t)
-        elif any(isinstance(call.data, dict) and "model" in call.data for call in calls):
-            right.append(t)
+    played = [(t, [call for turn in t.turns for call in turn.calls]) for t in trajectories]
+    wrong = [t for t, calls in played if any(call.perturbation is not None for call in calls)]
     if not wrong:
         return []
+    specialists = {call.name for _, calls in played for call in calls if call.perturbation is not None}
+    right = [
+        t
+        for t, calls in played
+        if all(call.perturbation is None for call in calls)
+        and any(call.name in specialists or (isinstance(call.data, dict) and "model" in call.data) for call in calls)
+    ]
     return [
         *summarize(right, f"{policy}, specialist right", decoding, families, with_reward=with_reward),
         *summarize(wrong, f"{policy}, specialist wrong", decoding, families, with_reward=with_reward),

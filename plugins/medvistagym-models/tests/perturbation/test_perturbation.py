@@ -88,9 +88,11 @@ def test_an_ordinary_tool_is_left_alone_unless_it_is_named(film: Make) -> None:
     registry = Registry()
     registry.add_tool(size, "mine")
     call = [(ImageStore([film()]), [ToolCall(name="size", arguments={"image": 0})])]
-    for settings, expected in (("rate=1", None), ("rate=1,tools=si*,kinds=dropped", "dropped")):
+    for settings, expected in (("rate=1", None), ("rate=1,tools=find_*+si*,kinds=dropped", "dropped")):
         with make_perturbing_executor(registry.toolbox(), settings) as executor:  # type: ignore[attr-defined]
             assert executor.run(call)[0][0].perturbation == expected
+    with pytest.raises(ValueError, match=r"tools=find_\* names none of size"):
+        make_perturbing_executor(registry.toolbox(), "rate=1,tools=find_*")
 
 
 @pytest.mark.parametrize(

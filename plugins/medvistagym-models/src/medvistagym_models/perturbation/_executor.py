@@ -19,9 +19,13 @@ def make_perturbing_executor(toolbox: Toolbox, argument: str = "") -> Executor:
         argument: As for `parse_settings`.
 
     Raises:
-        ValueError: The argument says no settings, or an executor that there is not or that cannot change results.
+        ValueError: The argument says no settings, names no tool of the toolbox, or names an executor that there is not or that
+            cannot change results.
     """
     settings = parse_settings(argument)
+    names = [tool.name for tool in toolbox.values()]
+    if settings.tools is not None and names and not any(map(settings.names, names)):  # a policy may have no tools
+        raise ValueError(f"perturb: tools={settings.tools} names none of {', '.join(names)}")
     registry = Registry() if settings.executor in BUILT_IN else Registry.discover()
     make = registry.executor(settings.executor)
     if "result_filter" not in inspect.signature(make).parameters:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import fnmatch
 import hashlib
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +54,7 @@ class Perturber:
 
     def _applies(self, tool: Tool, result: ToolResult) -> bool:
         if self.settings.tools is not None:
-            return fnmatch.fnmatchcase(tool.name, self.settings.tools)
+            return self.settings.names(tool.name)
         return result.data is not None and "model" in result.data
 
 

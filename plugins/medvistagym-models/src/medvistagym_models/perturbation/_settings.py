@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 from collections.abc import Callable
 from typing import Any, Final, get_args
 
@@ -21,7 +22,7 @@ class PerturbationSettings:
         rate: Share of the results that is made wrong, 0 to 1.
         kinds: What is done to one, chosen evenly among those that can be done to it.
         seed: Equal calls of equal images are treated alike under one seed, in whichever order they come.
-        tools: Pattern of the names of tools; None for those whose results name a model.
+        tools: Patterns of the names of tools, joined by +; None for those whose results name a model.
         executor: What runs the tools, as `--executor` names it: "local", "process", "ray:ADDRESS", ...
     """
 
@@ -30,6 +31,10 @@ class PerturbationSettings:
     seed: int = 0
     tools: str | None = None
     executor: str = "local"
+
+    def names(self, tool: str) -> bool:
+        """Whether one of the patterns is that of a tool's name."""
+        return any(fnmatch.fnmatchcase(tool, pattern) for pattern in (self.tools or "").split("+"))
 
 
 def parse_settings(text: str) -> PerturbationSettings:

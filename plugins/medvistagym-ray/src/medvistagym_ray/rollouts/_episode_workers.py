@@ -42,6 +42,9 @@ POOL: Final = "episodes"
 _SHARES: Final = 4
 _BACKPRESSURE: Final = 16
 _LOOK_S: Final = 1.0
+_OPEN_S: Final = 1800
+"""Seconds within which a policy is opened, such as a checkpoint of some GB."""
+_WARN_S: Final = 60
 _logger = logging.getLogger("medvistagym_ray")
 
 _How = tuple[str, int, int, int, ImageControl | None]
@@ -123,12 +126,22 @@ class EpisodeWorkers:
 
     def _first_record(self) -> PlayersRecord:
         """What the first worker that is ready has opened."""
-        openings = [seat.waiting_for for seat in self._seats]
-        ready, _ = ray.wait(openings, num_returns=1, timeout=self._limits.start_timeout_s)
-        if not ready:
+        begun, _ = ray.wait([seat.worker.status.remote() for seat in self._seats], timeout=self._limits.start_timeout_s)
+        if not begun:
             raise PlacementError(
                 f"no worker for episodes has begun within {self._limits.start_timeout_s:g} s: "
                 "`medvistagym workers status` shows what others hold"
+            )
+        openings = [seat.waiting_for for seat in self._seats]
+        for waited in range(0, _OPEN_S, _WARN_S):
+            ready, _ = ray.wait(openings, timeout=_WARN_S)
+            if ready:
+                break
+            _logger.warning("the workers for episodes have been opening their policy for %d s", waited + _WARN_S)
+        else:
+            raise EpisodeWorkersLostError(
+                f"no worker for episodes has opened its policy within {_OPEN_S} s: play one of the cases without --workers to "
+                "see why"
             )
         try:
             record = _value(ready[0])

@@ -275,10 +275,14 @@ class GrpoRecipe(Section):
         description="What advantages are divided by: the spread of rewards in a group, in the batch, or nothing. By group, "
         "the little that a superfluous call costs weighs as much as a right answer.",
     )
-    zero_variance: Literal["keep", "drop"] = Field(
+    zero_variance: Literal["keep", "drop", "redraw"] = Field(
         "keep",
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
-        "loss and their divergence (beta) is learnt from; dropped, they count nothing.",
+        "loss and their divergence (beta) is learnt from; dropped, they count nothing; drawn again, other cases are played in "
+        "their place, and groups that are equal even then are dropped (one process).",
+    )
+    redraws: int = Field(
+        2, ge=1, description="How often a group is drawn again at most, where zero_variance is redraw."
     )
     exploration: float = Field(
         0.0,
@@ -303,6 +307,10 @@ class GrpoRecipe(Section):
                 )
         if self.exploration and self.generation_parts > 1:
             raise ValueError("exploration draws the turns of all rows at once: set generation_parts to 1")
+        if self.exploration and self.zero_variance == "redraw":
+            raise ValueError(
+                "exploration draws the turns of all rows at once: set zero_variance to drop, not to redraw"
+            )
         if self.watch.action == "restore_best" and not (self.validation.every and self.validation.keep_best):
             raise ValueError("watch.action restore_best needs validations that keep the best: set validation.every")
         return self

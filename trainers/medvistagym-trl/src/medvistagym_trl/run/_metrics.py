@@ -4,9 +4,10 @@ Names in `metrics.jsonl`, each a mean over the episodes of a step, those of all 
 `informed`, and the same for each family as `FAMILY/accuracy` and so on; `tool/NAME`, calls of each tool; `error/CODE`, errors
 of each kind; `repeats`, calls that the episode had made before with the same arguments; `lost_results`, the share of episodes
 that ended when a result did not fit; `groups/zero_variance`, the share of groups whose episodes all earned the same, from which
-nothing is learnt; `turn/characters`, the length of a turn. Beside them stand `parity/...`, the certificate that the trainer saw
-what the policy saw, `seconds/generation`, `seconds/tools` and `tokens/written` of a step on rank 0, and what TRL logs, such as
-`reward`, `loss` and `completions/mean_length` (tokens that the policy wrote).
+nothing is learnt; `groups/redrawn`, the share that was drawn again; `turn/characters`, the length of a turn. Beside them stand
+`parity/...`, the certificate that the trainer saw what the policy saw, `seconds/generation`, `seconds/tools` and
+`tokens/written` of a step on rank 0, and what TRL logs, such as `reward`, `loss` and `completions/mean_length` (tokens that the
+policy wrote).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from medvistagym_trl._ranks import on_first_rank, rank
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.rollout import locate_case, training_cases
 from medvistagym_trl.run._callbacks import GrpoLogCallback
-from medvistagym_trl.run._setup import GRPO_CASES, TAIL_CASES, RunSetup
+from medvistagym_trl.run._setup import GRPO_CASES, REDRAW_CASES, TAIL_CASES, RunSetup
 from medvistagym_trl.run._trajectory_log import TrainingTrajectoryLog
 from medvistagym_trl.run._validation import keep_best, restore_best, validation_callbacks
 from medvistagym_trl.stages import SamplingPolicy, bound_engine, measure_tokens, train_grpo, whole_checkpoints
@@ -25,7 +25,8 @@ def run_grpo(setup: RunSetup, before: str) -> None:
         return
     model = setup.load_to_train(before)
     count = grpo.steps * grpo.completions // grpo.group
-    _train(setup, "grpo", model, training_cases(setup.context, GRPO_CASES, count))
+    others = training_cases(setup.context, REDRAW_CASES, count * grpo.redraws) if grpo.zero_variance == "redraw" else ()
+    _train(setup, "grpo", model, training_cases(setup.context, GRPO_CASES, count), others)
 
 
 def run_grpo_tail(setup: RunSetup, before: str) -> None:
@@ -44,7 +45,7 @@ def run_grpo_tail(setup: RunSetup, before: str) -> None:
         setup.pass_on(before, "grpo_tail")
         return
     count = tail.steps * grpo.completions // grpo.group
-    _train(setup, "grpo_tail", model, [chosen[k % len(chosen)] for k in range(count)])
+    _train(setup, "grpo_tail", model, [chosen[k % len(chosen)] for k in range(count)], chosen)
 
 
 def completion_tokens(setup: RunSetup, model: LoadedModel) -> int:
@@ -56,7 +57,9 @@ def completion_tokens(setup: RunSetup, model: LoadedModel) -> int:
     return budget.completion(recipe.episode.max_calls, recipe.grpo.max_turn_tokens)
 
 
-def _train(setup: RunSetup, phase: str, model: LoadedModel, cases: Sequence[int]) -> None:
+def _train(
+    setup: RunSetup, phase: str, model: LoadedModel, cases: Sequence[int], redraw_cases: Sequence[int] = ()
+) -> None:
     recipe = setup.recipe
     mine = f"-rank{rank()}" if rank() else ""
     folder, path = setup.steps_folder(phase), setup.trajectories(f"training-{phase}{mine}.jsonl")
@@ -81,6 +84,7 @@ def _train(setup: RunSetup, phase: str, model: LoadedModel, cases: Sequence[int]
         folder=folder,
         record=logger.record,
         penalty=logger.penalty,
+        redraw_cases=redraw_cases,
         callbacks=[logger, *validation_callbacks(setup, phase, model, recipe.grpo.validation)],
     )
     if trainer.unbatched_calls:

@@ -20,6 +20,7 @@ PLAIN_CASES: Final = 3_000_000
 SELF_SAMPLING_CASES: Final = 9_000_000
 TAIL_CASES: Final = 11_000_000
 EXPLORATION_CASES: Final = 13_000_000
+REDRAW_CASES: Final = 15_000_000
 """Where the training cases of each stage begin: no stage sees another's, where the task deals that many."""
 
 

@@ -10,7 +10,7 @@ from medvistagym_trl.stages._exploring_policy import ExploringPolicy
 from medvistagym_trl.stages._exploring_turns import ExploringTurns, forget_worse_turns
 from medvistagym_trl.stages._grpo import BatchedToolGRPOTrainer, EpisodeRewardFunction, train_grpo
 from medvistagym_trl.stages._guarded_trainer import NonFiniteError, whole_checkpoints
-from medvistagym_trl.stages._logprob_parity import ModelEngine, ScoringEngine
+from medvistagym_trl.stages._logprob_parity import ModelEngine, ScoringEngine, check_logprobs, choose_rows
 from medvistagym_trl.stages._optim import Float32Muon, newton_schulz
 from medvistagym_trl.stages._parity import ParityError
 from medvistagym_trl.stages._perception import (
@@ -45,8 +45,10 @@ __all__ = [
     "TokenBudget",
     "bound_engine",
     "build_untrained_model",
+    "check_logprobs",
     "check_trl_settings",
     "check_vllm",
+    "choose_rows",
     "cosine_schedule_with_warmup",
     "decoding_label",
     "decoding_temperatures",

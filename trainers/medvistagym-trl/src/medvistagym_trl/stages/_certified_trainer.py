@@ -16,6 +16,7 @@ from medvistagym_trl.stages._logprob_parity import (
     ModelEngine,
     ScoringEngine,
     check_logprobs,
+    choose_rows,
     fresh_image_fields,
     weights_fingerprint,
 )
@@ -45,6 +46,7 @@ class CertifiedTrainer(ImageFieldsTrainer):
     parity_images: Any = None
     scoring_engine: ScoringEngine | None = None
     _batch: BatchParity | None = None
+    batch_rows: Sequence[int] | None = None
     _completions: Sequence[Sequence[Mapping[str, Any]]] | None = None
     _lengths: list[int]
     _parity_seconds: float = 0.0
@@ -76,6 +78,10 @@ class CertifiedTrainer(ImageFieldsTrainer):
 
     def _generate_single_turn(self: Any, prompt_ids: Any, images: Any, fields: Any, *args: Any, **kwargs: Any) -> Any:
         rows = self._rows_of_turn(len(prompt_ids)) if self.parity.inputs else []
+        if self.batch_rows is not None:  # groups that are drawn again
+            rows = [self.batch_rows[row] for row in rows]
+            if self._batch is not None and self._completions is None:
+                self._batch.forget(rows)
         fields = self.turn_fields(prompt_ids, images, fields)
         written = self._write_turns(prompt_ids, images, fields, *args, **kwargs)
         if self.parity.inputs:
@@ -127,19 +133,25 @@ class CertifiedTrainer(ImageFieldsTrainer):
         return super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
 
     def _check_fully(self: Any, output: Any) -> None:
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            return  # no rank holds all weights: a forward pass of one row alone would wait for the others for ever
+        images = self.parity_images or [None] * len(output["prompt_ids"])
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        rows = choose_rows(images, self.parity.rows, self._gather_number if sharded else None)
+        if not rows:
+            return
         engine = self.scoring_engine or ModelEngine(self.model, self.processing_class, self.temperature)
         try:
             if self._batch is not None and self.parity_images is not None:
                 self._batch.check_pixels(self.parity_images, lambda: fresh_image_fields(self.processing_class))
-            ours, images = self._logprobs(output), self.parity_images or [None] * len(output["prompt_ids"])
+            ours = self._logprobs(output)
             half = ours.dtype != torch.float32 or self.model.dtype != torch.float32 or self.args.bf16 or self.args.fp16
-            found = check_logprobs(ours, output, images, engine, self.parity, half=half)
+            # An engine's bias on tokens that stand for images is not in the logits of sharded weights.
+            found = check_logprobs(ours, output, images, engine, self.parity, half=half or sharded, rows=rows)
         except ParityMismatch as mismatch:
             raise self._refused(mismatch, output) from None
         for name, value in found.items():
             self._metrics["train"][f"parity/{name}"].append(value)
+        if sharded:  # each rank has weights of its own
+            return
         prints = self.accelerator.gather(weights_fingerprint(self.model)).view(-1, 2).tolist()
         for rank, (value, scale) in enumerate(prints):
             if abs(value - prints[0][0]) > 1e-7 * scale:
@@ -147,6 +159,11 @@ class CertifiedTrainer(ImageFieldsTrainer):
                     f"step {self.state.global_step + 1}: rank {rank} holds other weights than rank 0: they were not "
                     "synchronised, and what it generates and learns belongs to another policy"
                 )
+
+    def _gather_number(self: Any, number: int) -> list[int]:
+        """A number of each rank."""
+        gathered: list[int] = self.accelerator.gather(torch.tensor([number], device=self.accelerator.device)).tolist()
+        return gathered
 
     def _logprobs(self: Any, output: Any) -> torch.Tensor:
         """Log-probabilities of the completions of a batch, computed as for the loss."""

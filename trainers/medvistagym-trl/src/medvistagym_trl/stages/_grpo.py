@@ -22,6 +22,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core.environment import Episode
+from medvistagym_trl._ranks import rank_count
 from medvistagym_trl._recipe import Recipe, RecipeError
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
@@ -30,15 +31,15 @@ from medvistagym_trl.stages._exploring_turns import ExploringTrainer, ExploringT
 from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
+from medvistagym_trl.stages._redrawn_groups import REWARD_ROUNDING, RedrawnGroupsTrainer
 from medvistagym_trl.stages._trl_config import make_grpo_config
 from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
 
-_REWARD_ROUNDING = 1e-6
-"""Rewards that differ by no more are equal: sums of the same terms in another order, in float32."""
 
-
-class BatchedToolGRPOTrainer(ExploringTrainer, VllmTrainer, CertifiedTrainer, GuardedTrainer, GRPOTrainer):  # type: ignore[misc]  # TRL's is untyped
+class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
+    ExploringTrainer, VllmTrainer, CertifiedTrainer, GuardedTrainer, RedrawnGroupsTrainer, GRPOTrainer
+):
     """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
 
     Attributes:
@@ -74,7 +75,7 @@ class BatchedToolGRPOTrainer(ExploringTrainer, VllmTrainer, CertifiedTrainer, Gu
         try:
             return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *args, **kwargs)
         finally:
-            self._tool_seconds = time.perf_counter() - start - (sum(self._generation_seconds) - written)
+            self._tool_seconds += time.perf_counter() - start - (sum(self._generation_seconds) - written)
             self.unbatched_calls += calls.unbatched_calls
             self._tool_calls = None
             for adapter in adapters:
@@ -181,7 +182,7 @@ def _differs_in_group(rewards: torch.Tensor, group: int) -> torch.Tensor:
     counts = ~grouped.isnan()
     largest = grouped.where(counts, -torch.inf).amax(1)
     smallest = grouped.where(counts, torch.inf).amin(1)
-    return (largest - smallest > _REWARD_ROUNDING).any(1).repeat_interleave(group)
+    return (largest - smallest > REWARD_ROUNDING).any(1).repeat_interleave(group)
 
 
 def _drop_equal_groups(
@@ -254,13 +255,18 @@ class EpisodeRewardFunction:
 
         It looked, and did not get to read: to score that as an answer left out would teach it not to look.
         """
-        episodes = [each.adapter.finish(chat) for chat, each in zip(completions, environments, strict=True)]
-        explored = [each.adapter.explored for each in environments]
-        own = [episode for episode, drawn in zip(episodes, explored, strict=True) if not drawn]
-        for name, value in self._record(own or episodes).items():
+        values = self.values(completions, environments)
+        own = [each.adapter.episode for each in environments if not each.adapter.explored]
+        for name, value in self._record(own or [each.adapter.episode for each in environments]).items():
             log_metric(name, value)
+        explored = [each.adapter.explored for each in environments]
         if any(explored):
             log_metric("explored", sum(explored) / len(explored))
+        return values
+
+    def values(self, completions: Sequence[Any], environments: Sequence[ToolEnvironment]) -> list[float | None]:
+        """The rewards alone; the same when asked again."""
+        episodes = [each.adapter.finish(chat) for chat, each in zip(completions, environments, strict=True)]
         lost = [each.adapter.lost_result for each in environments]
         return [
             None if dropped else float(episode.score.total) - self._penalty(episode)
@@ -299,6 +305,7 @@ def train_grpo(
     folder: Path,
     record: Record,
     penalty: Penalty = lambda _: 0.0,
+    redraw_cases: Sequence[int] = (),
     callbacks: Sequence[TrainerCallback] = (),
     trainer_class: Callable[..., BatchedToolGRPOTrainer] = BatchedToolGRPOTrainer,
 ) -> BatchedToolGRPOTrainer:
@@ -313,12 +320,14 @@ def train_grpo(
         folder: For checkpoints; a whole one that it holds is gone on from.
         record: Takes the finished episodes of every batch.
         penalty: What an episode loses of its reward.
+        redraw_cases: Cases that replace those of groups that are drawn again, in order.
         callbacks: Told of every logged step.
         trainer_class: Makes the trainer.
 
     Raises:
         NonFiniteError: A loss or gradient was no number.
-        RecipeError: Rollouts are to be sampled in parts where weights are sharded or vLLM samples.
+        RecipeError: Rollouts are to be sampled in parts where weights are sharded or vLLM samples, or groups to be drawn again
+            in one of several processes.
         ParityError: What is trained on is not what the policy read.
         KeyboardInterrupt: SIGINT or SIGTERM came; the last step is saved.
     """
@@ -345,7 +354,13 @@ def train_grpo(
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     trainer.parity = recipe.grpo.parity
-    trainer.drops_zero_variance = recipe.grpo.zero_variance == "drop"
+    trainer.drops_zero_variance = recipe.grpo.zero_variance != "keep"
+    if recipe.grpo.zero_variance == "redraw":
+        if rank_count() > 1:
+            raise RecipeError(
+                "the recipe: grpo.zero_variance redraw is for one process, which has whole groups; drop is for several"
+            )
+        trainer.redraws, trainer.redraw_cases = recipe.grpo.redraws, redraw_cases or cases
     trainer.generation_parts = recipe.grpo.generation_parts
     if recipe.grpo.exploration:
         trainer.exploring = ExploringTurns(context, model, recipe.grpo.exploration, recipe.seed)

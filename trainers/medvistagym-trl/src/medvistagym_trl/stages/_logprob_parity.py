@@ -7,7 +7,7 @@ its images through a fresh processor. What is cached wrongly, placed wrongly or 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import PIL.Image
@@ -71,6 +71,26 @@ def fresh_image_fields(processor: Any) -> ImageFields:
     return ImageFields(processor, type(images).from_dict(images.to_dict()))
 
 
+def choose_rows(
+    images: Sequence[Sequence[PIL.Image.Image] | None], most: int, gather: Callable[[int], Sequence[int]] | None = None
+) -> list[int]:
+    """Rows whose log-probabilities are checked: those with most images.
+
+    Args:
+        images: The images of each row.
+        most: How many rows.
+        gather: For weights that ranks share, gathers a number from all of them: each forward pass waits for every rank, so all
+            check as many rows, and rows with images or rows without; none where only some ranks have images.
+    """
+    rows = sorted(range(len(images)), key=lambda row: -len(images[row] or ()))
+    if gather is not None:
+        counts = gather(sum(bool(images[row]) for row in rows))
+        if min(counts) < max(counts) and not min(counts):
+            return []
+        most = min(most, min(counts) or most)
+    return sorted(rows[:most])
+
+
 def check_logprobs(
     ours: torch.Tensor,
     output: Mapping[str, Any],
@@ -79,6 +99,7 @@ def check_logprobs(
     recipe: ParityRecipe,
     *,
     half: bool,
+    rows: Sequence[int] | None = None,
 ) -> dict[str, float]:
     """Compare the log-probabilities of some rows of a batch.
 
@@ -89,6 +110,7 @@ def check_logprobs(
         engine: Scores the rows on its own.
         recipe: How many rows, and how far they may differ.
         half: Whether one of the two computes in half precision.
+        rows: Which rows; those of `choose_rows` if None.
 
     Returns:
         `logprob_difference`: the largest mean difference of a row between trainer and engine, in nats a token;
@@ -99,8 +121,7 @@ def check_logprobs(
         ParityMismatch: They differ by more than the bound, or the canary changes nothing.
     """
     bound = recipe.max_logprob_difference or (HALF_BOUND if half else FLOAT32_BOUND)
-    most = sorted(range(len(ours)), key=lambda row: -len(images[row] or ()))
-    rows = sorted(most[: recipe.rows])
+    rows = choose_rows(images, recipe.rows) if rows is None else rows
     found = {"logprob_difference": 0.0}
     masks = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
     for row in rows:
@@ -114,9 +135,11 @@ def check_logprobs(
             difference = float((mine - theirs).abs().mean())
             found["logprob_difference"] = max(found["logprob_difference"], difference)
             _refuse_beyond(row, difference, bound, "of the trainer and of an engine that reads it alone")
-        if shown and len(mine):
+        if shown:  # also of a row without a token to compare: ranks that share weights take as many passes
             canary = [PIL.ImageOps.invert(image.convert("RGB")) for image in shown]
-            change = float((engine.score(prompt + completion, len(prompt), canary)[mask] - theirs).abs().max())
+            changed = engine.score(prompt + completion, len(prompt), canary)[mask]
+        if shown and len(mine):
+            change = float((changed - theirs).abs().max())
             found["canary_difference"] = max(found.get("canary_difference", 0.0), change)
             if change == 0:
                 raise ParityMismatch(

@@ -127,6 +127,11 @@ class BatchParity:
                     raise ParityMismatch(row, "a later turn was not shown the images of the turns before it")
             self._rows[row] = now
 
+    def forget(self, rows: Sequence[int]) -> None:
+        """Forget rows that are played again."""
+        for row in rows:
+            self._rows.pop(row, None)
+
     def check_rollouts(
         self,
         prompt_ids: Sequence[Sequence[int]],
