@@ -25,6 +25,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     SegmentationStorage,
     UltrasoundImageStorage,
+    VLWholeSlideMicroscopyImageStorage,
 )
 
 Elements = dict[str, Any]
@@ -119,6 +120,22 @@ def parts(second_uid: str, offsets: tuple[int, int]) -> list[Elements]:
         }
         for k, (uid, offset) in enumerate(zip(("1.1", second_uid), offsets, strict=True))
     ]  # fmt: skip
+
+
+def slide(places: tuple[tuple[int, int], ...] = (), **changes: int) -> Elements:
+    """Four tiles of a slide; where they lie is told, or follows from their order."""
+    groups = [
+        item(PlanePositionSlideSequence=[
+            item(ColumnPositionInTotalImagePixelMatrix=left, RowPositionInTotalImagePixelMatrix=top)
+        ])
+        for left, top in places
+    ]  # fmt: skip
+    told = {"PerFrameFunctionalGroupsSequence": groups} if groups else {}
+    stored = np.stack([RAMP.astype(np.uint8) + k for k in range(4)])
+    return {
+        "SOPClassUID": VLWholeSlideMicroscopyImageStorage, "Modality": "SM", "stored": stored,
+        "TotalPixelMatrixColumns": 16, "TotalPixelMatrixRows": 16, **changes, **told,
+    }  # fmt: skip
 
 
 def vector(keyword: str) -> Example:
@@ -401,6 +418,14 @@ EXAMPLES: dict[str, Example] = {
     "PhysicalDeltaX": regions("PhysicalDeltaX", 0.1, 0.2),
     "PhysicalDeltaY": regions("PhysicalDeltaY", 0.1, 0.2),
     "ConversionType": one("ConversionType", "WSD"),
+    "TotalPixelMatrixColumns": Example([slide(TotalPixelMatrixColumns=16)], [slide(TotalPixelMatrixColumns=14)]),
+    "TotalPixelMatrixRows": Example([slide(TotalPixelMatrixRows=16)], [slide(TotalPixelMatrixRows=13)]),
+    **dict.fromkeys(
+        (
+            "PlanePositionSlideSequence", "ColumnPositionInTotalImagePixelMatrix", "RowPositionInTotalImagePixelMatrix",
+        ),
+        Example([slide()], [slide(places=((9, 9), (1, 9), (9, 1), (1, 1)))]),
+    ),
     "DoseUnits": two("DoseUnits", "GY", "RELATIVE", DOSE),
     "DoseType": one("DoseType", "EFFECTIVE", DOSE),
     "DoseGridScaling": two("DoseGridScaling", "0.5", "0.25", DOSE),

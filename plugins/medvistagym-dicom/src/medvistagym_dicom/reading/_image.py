@@ -23,6 +23,7 @@ from medvistagym_dicom.reading._patient_geometry import (
     unit_normal,
 )
 from medvistagym_dicom.reading._pixel_spacing import Calibration, frame_spacing, read_calibration
+from medvistagym_dicom.reading._tiles import assemble_tiles, is_tiled
 from medvistagym_dicom.reading._units import is_segmentation
 from medvistagym_dicom.reading._voi_lut import default_window, voi_lut, voi_lut_items, voi_windows
 from medvistagym_dicom.reading._volumes import VolumePlan
@@ -66,7 +67,8 @@ def build_image(plan: VolumePlan, decoded: DecodedObject, *, overlays: bool) -> 
     spacing, geometry = _geometry(plan, frames)
     attributes |= geometry | _series_attributes(plan, frames, failures)
     window, windows, told = _display(middle, physical, is_colour=is_colour)
-    values = physical.values if len(frames) > 1 else physical.values[0]
+    values = assemble_tiles(physical.values, frames) if is_tiled(frames) else physical.values
+    values = values if len(values) > 1 else values[0]
     image = Image(
         pixels=values, unit=physical.unit, spacing=spacing, modality=modality(middle.dataset),
         photometric="RGB" if is_colour else _grey_photometric(frames[0]),

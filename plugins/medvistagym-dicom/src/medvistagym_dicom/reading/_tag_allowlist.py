@@ -68,6 +68,10 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "RegionLocationMaxY1", "PhysicalUnitsXDirection", "PhysicalUnitsYDirection", "PhysicalDeltaX", "PhysicalDeltaY",
     ),
     "SC Image": ("ConversionType",),
+    "Whole Slide Microscopy": (
+        "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "PlanePositionSlideSequence",
+        "ColumnPositionInTotalImagePixelMatrix", "RowPositionInTotalImagePixelMatrix",
+    ),
     "RT Dose": ("DoseUnits", "DoseType", "DoseGridScaling", "GridFrameOffsetVector"),
     "Segmentation Image": (
         "SegmentationType", "SegmentationFractionalType", "MaximumFractionalValue", "SegmentIdentificationSequence",

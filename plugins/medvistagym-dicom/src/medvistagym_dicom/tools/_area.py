@@ -73,7 +73,7 @@ def area(image: Image, points: Polygon | None = None, ellipse: Box | None = None
         "unit": physical_unit(source),
     }
     if is_mm:
-        text = f"area {size:.1f} mm2{scale.note}, perimeter {perimeter:.1f} mm"
+        text = f"area {size:.{2 * scale.decimals - 1}f} mm2{scale.note}, perimeter {perimeter:.{scale.decimals}f} mm"
     else:
         text = f"area {data['area_px']:.1f} pixels{scale.note}"
     if not data["pixels"]:

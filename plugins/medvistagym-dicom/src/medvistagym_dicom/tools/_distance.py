@@ -36,7 +36,7 @@ def distance(image: Image, from_point: Point, to_point: Point) -> tuple[str, dic
         "distance_px": math.hypot(x1 - x0, y1 - y0) if is_mm else length,
         "angle_deg": angle,
     }
-    text = f"{length:.1f} {scale.unit}{scale.note}, {angle:.0f} degrees to the rows"
+    text = f"{length:.{scale.decimals}f} {scale.unit}{scale.note}, {angle:.0f} degrees to the rows"
     return f"{text}; a pixel is {max(scale.down, scale.across):.2g} mm" if is_mm else text, data
 
 

@@ -50,6 +50,6 @@ def _format_measurement(image: Image, data: dict[str, Any], scale: Scale) -> str
     if data["width_mm"] is None:
         text += f", {data['width_px']} x {data['height_px']} pixels{scale.note}"
     else:
-        text += f", {data['width_mm']:.1f} x {data['height_mm']:.1f} mm{scale.note}"
+        text += f", {data['width_mm']:.{scale.decimals}f} x {data['height_mm']:.{scale.decimals}f} mm{scale.note}"
     text += "" if data["unit"] else f"; the values are {format_unit(image)}"
     return text + format_left_out(data)

@@ -9,6 +9,7 @@ from medvistagym_core.imaging import Image
 from medvistagym_dicom.tools._grid_points import PixelPoint
 
 Spacing = tuple[float, float]
+_FINE_MM = 0.05
 _LOCATIONS = {
     "detector": " at the detector",
     "film": " on the film",
@@ -30,6 +31,12 @@ class Scale(NamedTuple):
     across: float
     unit: Literal["mm", "pixel widths", "pixels"]
     note: str
+
+    @property
+    def decimals(self) -> int:
+        """Of a length: one in millimetres, and as many more as a pixel needs that is smaller, as of a microscope."""
+        side = min(self.down, self.across)
+        return 1 if side >= _FINE_MM else math.ceil(-math.log10(side))
 
 
 def scale_at(image: Image, points: list[PixelPoint]) -> Scale:
