@@ -7,6 +7,7 @@ elsewhere: a child renders it as transformers would, and one that exceeds a limi
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -132,7 +133,7 @@ class _Renderer:
             try:
                 return self._ask(request)
             except BaseException:  # an answer that comes later would be taken for that to the next request
-                self._end()
+                self.end()
                 raise
 
     def _ask(self, request: tuple[str, Any]) -> tuple[str, str]:
@@ -141,22 +142,26 @@ class _Renderer:
         try:
             connection.send_bytes(json.dumps(request).encode())
             if not connection.poll(_ANSWER_S):
-                self._end()
+                self.end()
                 return "costly", f"the chat template was not rendered within {_ANSWER_S:g} s"
             status, text = json.loads(connection.recv_bytes())
         except (EOFError, OSError):  # ended by a limit
-            self._end()
+            self.end()
             return (
                 "costly",
                 f"the chat template takes more than {MAX_SECONDS} s or {MAX_BYTES >> 20} MiB for a conversation",
             )
         return str(status), str(text)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the child, or let go of it where it is that of the process that this one was forked from."""
         if self._child is not None:
             process, connection = self._child
             self._child = None
             connection.close()
+            if self.owner != os.getpid():
+                process.returncode = 0
+                return
             process.kill()
             process.wait()
 
@@ -181,8 +186,15 @@ _renderers: list[_Renderer] = []
 def _renderer() -> _Renderer:
     """That of this process: a forked one must not share its parent's."""
     if not _renderers or _renderers[-1].owner != os.getpid():
-        _renderers[:] = [_Renderer()]
+        _end_renderer()
+        _renderers.append(_Renderer())
     return _renderers[0]
+
+
+@atexit.register
+def _end_renderer() -> None:
+    while _renderers:
+        _renderers.pop().end()
 
 
 # -- the child's side
