@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.connections, self.requests, self.chunked, self.cut, self.hang_up_after = 0, 0, False, False, 10**9
+        self.drips = False
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -50,6 +52,12 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(len(REPLY)))
             self.end_headers()
+            if self.server.drips:
+                with contextlib.suppress(OSError):  # the client has gone
+                    for byte in REPLY:
+                        self.wfile.write(bytes([byte]))
+                        time.sleep(0.1)
+                return
             self.wfile.write(REPLY[:30] if self.server.cut else REPLY)
         # A server may close an idle connection without a word.
         self.close_connection = self.server.cut or self.served >= self.server.hang_up_after
@@ -95,6 +103,15 @@ def test_an_answer_that_breaks_off_is_no_answer(server: Server) -> None:
     client = ChatCompletionsClient(server.url, retries=1, backoff_s=0)
     with pytest.raises(EndpointError, match=r"the connection broke \(IncompleteRead\) \(given up after 2 tries\)"):
         ask(client)
+
+
+def test_an_answer_that_drips_is_given_up_when_its_time_is_over(server: Server) -> None:
+    server.drips = True
+    client = ChatCompletionsClient(server.url, retries=0, timeout_s=0.5)
+    began = time.monotonic()
+    with pytest.raises(EndpointError, match=r"no answer within 0.5 s"):
+        ask(client)
+    assert time.monotonic() - began < 0.1 * len(REPLY) / 2
 
 
 def test_threads_have_a_connection_each(server: Server) -> None:

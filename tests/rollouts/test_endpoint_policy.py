@@ -376,6 +376,21 @@ def test_a_proxy_is_asked_with_its_password(fake, monkeypatch):
     assert base64.b64decode(fake.proxy_logins[0].removeprefix("Basic ")) == b"me:p@ss"
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://[::1"])
+def test_a_proxy_that_is_none_is_said(monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(ValueError, match="HTTP_PROXY"):
+        ChatCompletionsClient("http://model.invalid/v1")
+
+
+def test_a_key_that_no_header_holds_is_refused(monkeypatch):
+    monkeypatch.setenv("MEDVISTAGYM_API_KEY", "sk-\u2713")
+    with pytest.raises(ValueError, match="MEDVISTAGYM_API_KEY"):
+        ChatCompletionsClient("http://model.invalid/v1")
+
+
 ARGUMENTS = '{"image": 0, "center": 1, "width": 10}'
 
 

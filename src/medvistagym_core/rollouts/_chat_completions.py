@@ -120,7 +120,7 @@ class ChatCompletionsClient:
         concurrency: Most requests at once.
 
     Raises:
-        ValueError: The URL is none, or carries a key; a number is out of range.
+        ValueError: The URL is none, or carries a key; a number is out of range; the key or a proxy cannot be used.
     """
 
     def __init__(
@@ -150,6 +150,8 @@ class ChatCompletionsClient:
         self._key_variable = key_variable
         self._stopped = threading.Event()
         headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "medvistagym-core"}
+        if not self._key.isascii():
+            raise ValueError(f"the key in {key_variable} holds characters that no key has")
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         self._connections = Connections(self.url, headers, concurrency, timeout_s, MAX_RESPONSE_BYTES)

@@ -38,6 +38,9 @@ class Connections:
         count: Connections that are kept open.
         timeout_s: Seconds that the server may be silent.
         max_bytes: Most bytes of a response, inflated.
+
+    Raises:
+        ValueError: The environment names a proxy that cannot be used.
     """
 
     def __init__(self, url: str, headers: Mapping[str, str], count: int, timeout_s: float, max_bytes: int) -> None:
@@ -48,14 +51,17 @@ class Connections:
         self._pool: urllib3.PoolManager
         if proxy is None:
             self._pool = urllib3.PoolManager(**settings)
-        else:
+            return
+        try:
             credentials = urllib3.util.parse_url(proxy).auth
-            login = (
-                None
-                if credentials is None
-                else urllib3.make_headers(proxy_basic_auth=urllib.parse.unquote(credentials))
+            login: dict[str, Any] = (
+                {} if credentials is None else {"proxy_basic_auth": urllib.parse.unquote(credentials)}
             )
-            self._pool = urllib3.ProxyManager(proxy, proxy_headers=login, **settings)
+            self._pool = urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(**login), **settings)
+        except (urllib3.exceptions.ProxySchemeUnknown, urllib3.exceptions.LocationParseError):
+            raise ValueError(
+                "the proxy that HTTP_PROXY or HTTPS_PROXY names is no URL such as http://proxy:3128"
+            ) from None
 
     def request(self, method: str, path: str, payload: bytes | None, deadline: float) -> HttpResponse:
         """Send a request, and read the response.
@@ -79,7 +85,8 @@ class Connections:
             )
             blocks: list[bytes] = []
             size = 0
-            for block in response.stream(_BLOCK_BYTES):
+            # What is there, since a whole block of a slow server may never come.
+            while block := response.read1(_BLOCK_BYTES):
                 blocks.append(block)
                 size += len(block)
                 if time.monotonic() > deadline:

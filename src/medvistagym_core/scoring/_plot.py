@@ -180,5 +180,5 @@ def _bar(label: str, number: Number, series: int = 0) -> _Bar:
 
 
 def _label(condition: ConditionReport, many: bool, protocol: str = "") -> str:
-    parts = [*([condition.policy] if many else []), condition.condition, *([protocol] if protocol else [])]
-    return ", ".join(parts)[:_SHORT]
+    name = ", ".join([*([condition.policy] if many else []), condition.condition])
+    return f"{name[: _SHORT - len(protocol)]}, {protocol}" if protocol else name[:_SHORT]

@@ -189,8 +189,8 @@ def _key(text: str) -> str:
     text = _SPACED_SYMBOL.sub("", text)
     text = _SPACED_LEVEL.sub(_join_level, text)
     text = _ROMAN.sub(lambda m: f"{m[1]} {_ROMAN_VALUES[m[2]]}{m[3]}", text)
-    text = _RANGE.sub(_range, _RANGE_WITH_UNITS.sub(r"\1 to ", text))
     text = _BOUND.sub(_bound, text)
+    text = _RANGE.sub(_range, _RANGE_WITH_UNITS.sub(r"\1 to ", text))
     return " ".join(map(american_spelling, text.split()))
 
 

@@ -36,8 +36,10 @@ _NONE_OF: Final = re.compile(
 _AMISS: Final = re.compile(r"abnormal|normal|patholog|disease|finding|lesion|change|problem|anomal|defect|difference")
 _FIGURES: Final = words(
     """doubt question questions longer other less more fewer matter wonder idea clue answer comment way image images
-    picture information data one uncertainty reason need clear definite convincing conclusive obvious"""
+    picture information data one uncertainty reason need clear definite convincing conclusive obvious
+    hesitation reservation reservations fail exception exceptions further prior comparison seeing knowing looking"""
 )
+_ARTICLES: Final = frozenset(("a", "an", "any", "the"))
 _MAX_NOUN_WORDS: Final = 10
 
 
@@ -71,6 +73,8 @@ def _says_none(text: str) -> bool:
     if match is None or _RULED_OUT.search(text):
         return False
     absent = _WORDS.findall(match[1])
+    while absent and absent[0] in _ARTICLES:
+        del absent[0]
     return (
         0 < len(absent) <= _MAX_NOUN_WORDS
         and absent[0] not in _FIGURES
