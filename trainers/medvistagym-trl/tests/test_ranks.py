@@ -208,6 +208,30 @@ def test_processes_of_one_training_need_the_name_of_one_folder(
     assert "need one run folder: name it with --out FOLDER" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("setting", "variable", "message"),
+    [
+        ("grpo.zero_variance=redraw", "WORLD_SIZE", "redraw is for one process"),
+        ("grpo.generation_parts=2", "ACCELERATE_USE_FSDP", "generation_parts 2 needs whole weights"),
+        ("grpo.generation_parts=2", "ACCELERATE_USE_DEEPSPEED", "generation_parts 2 needs whole weights"),
+    ],
+)
+def test_rollouts_that_these_processes_cannot_sample_are_refused_before_any_work(
+    setting: str,
+    variable: str,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from medvistagym_core.cli import main
+
+    monkeypatch.setenv(variable, "2" if variable == "WORLD_SIZE" else "true")
+    assert main(["train", "--run", str(tmp_path / "run"), "--set", setting]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_two_processes_that_are_killed_leave_a_run_that_goes_on(tmp_path: Path) -> None:
     run = tmp_path / "run"

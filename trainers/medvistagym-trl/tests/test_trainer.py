@@ -38,8 +38,8 @@ def test_the_hook_offers_the_trainer() -> None:
     (trainer,) = medvistagym_trainers()
     assert trainer.name == "trl"
     assert set(trainer.recipes()) == {
-        "chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "scoutvqa", "scoutvqa-explored", "vllm-colocate",
-        "vllm-server",
+        "chain", "checkpoint", "lora-24gb", "paper", "qlora-24gb", "realsmoke", "scoutvqa", "scoutvqa-explored",
+        "vllm-colocate", "vllm-server",
     }  # fmt: skip
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from medvistagym_core.tools import ToolCall
 from medvistagym_core.trajectories import TrajectoryReader
+from medvistagym_trl._recipe import RecipeError
 from medvistagym_trl.rollout import run_demonstration, with_random_first_call, write_demonstrations
 
 
@@ -23,6 +27,29 @@ def test_an_exploring_demonstrator_tries_a_tool_first_and_goes_on_whatever_came_
         assert (plain.calls, curious.calls) == (1, 2)
         assert curious.outcome.turns[0].calls[0].name == "shade"
         assert curious.grade.correct
+
+
+@pytest.mark.parametrize(
+    ("arguments", "calls", "message"),
+    [
+        ({"image": 0}, 3, "toy-train-0 makes more than the 2 calls that an episode may have"),
+        (
+            {"image": 0, "note": "x" * 100_000},
+            1,
+            "turn 1 of the script of toy-train-0 is refused: malformed_call: Your turn",
+        ),
+    ],
+)
+def test_a_script_that_shows_no_answer_is_refused_with_the_reason(
+    context: Any, arguments: dict[str, Any], calls: int, message: str
+) -> None:
+    def play(case: Any, rng: Any) -> Any:
+        for _ in range(calls):
+            yield ToolCall(name="mirror", arguments=arguments)
+        return case.answer.value
+
+    with pytest.raises(RecipeError, match=message):
+        run_demonstration(context, 0, play, 0)
 
 
 def test_demonstrations_are_kept_as_a_trajectory_file_and_replaced(

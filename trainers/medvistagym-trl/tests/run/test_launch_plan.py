@@ -51,6 +51,16 @@ def test_weights_that_do_not_fit_on_each_device_are_sharded() -> None:
     assert adapters["memory_bytes"]["vllm"] == round(0.3 * 80 * 2**30)
 
 
+def test_rollouts_that_several_devices_cannot_sample_are_refused() -> None:
+    with pytest.raises(RecipeError, match="redraw is for one process, which has whole groups, and 2 would train"):
+        plan("checkpoint", gpus=2, changes={"grpo.zero_variance": "redraw"})
+    parts = {"grpo.generation_parts": 2}
+    with pytest.raises(RecipeError, match="generation_parts 2 needs whole weights on every rank"):
+        plan("checkpoint", gpus=2, parallel="fsdp2", changes=parts)
+    assert plan("checkpoint", gpus=2, changes=parts)["parallel"] == "ddp"
+    assert plan("checkpoint", gpus=2)["parallel"] == "fsdp2"
+
+
 def test_a_server_has_devices_of_its_own_and_a_line_before_the_trainers() -> None:
     planned = plan("vllm-server", gpus=8)
     serve, train = map(shlex.split, planned["lines"])

@@ -171,6 +171,22 @@ def test_what_does_not_fit_a_card_is_told_with_the_nearest_that_does(registry: A
     assert changed.document["memory_bytes"]["peak"] == fit["peak"]
 
 
+@pytest.mark.parametrize("changes", [{"grpo.zero_variance": "redraw"}, {"grpo.generation_parts": 2}])
+def test_devices_that_would_be_refused_are_not_proposed(
+    registry: Any, large_checkpoint: Path, changes: dict[str, Any]
+) -> None:
+    # Its optimiser fits no device, however many there are, unless they share weights.
+    settings = {**TOY, "grpo.max_completion": 1024, "sft.parts": 8, "grpo.parts": 16}
+    plans = [
+        TrlTrainer().plan(registry, recipe="checkpoint", model=large_checkpoint, changes={**settings, **more})
+        for more in ({}, changes)
+    ]
+    assert plans[0].document["fit"]["gpus"] == 4
+    assert "as it is, it fits 4 such devices: --gpus 4" in plans[0].text
+    assert plans[1].document["fit"]["gpus"] is None
+    assert "--gpus" not in plans[1].text
+
+
 def test_keys_and_values_that_do_not_fit_are_sampled_in_parts(registry: Any, large_checkpoint: Path) -> None:
     changes = {**TOY, "model.lora.rank": 32, "grpo.completions": 512, "sft.parts": 8}
     changes |= {"grpo.parts": 512, "grpo.max_completion": 4096}

@@ -10,9 +10,17 @@ import torch
 from medvistagym_core.environment import make_task
 from medvistagym_trl._recipe import RecipeError, check_recipe
 from medvistagym_trl.rollout import training_cases
-from medvistagym_trl.stages import ExploringTurns, forget_worse_stems, train_grpo
+from medvistagym_trl.stages import BatchedToolGRPOTrainer, ExploringTurns, forget_worse_stems, train_grpo
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+
+class KeepsScored(BatchedToolGRPOTrainer):
+    """Keeps the batch that is learnt from."""
+
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        self.scored = super()._generate_and_score_completions(inputs)
+        return self.scored
 
 
 def test_a_drawn_turn_begins_with_the_call_of_any_tool(context: Any, model: Any) -> None:
@@ -40,19 +48,23 @@ def test_only_a_stem_that_did_better_than_its_group_is_learnt_from() -> None:
 def test_a_policy_that_never_calls_tries_tools(context: Any, make_model: Any, recipe: Any, tmp_path: Any) -> None:
     """Episodes that were begun for it are left out of what is counted; the policy goes on with the turn."""
     seen: list[int] = []
-    trainer = train_grpo(
-        make_model(),
+    model = make_model()
+    trainer: Any = train_grpo(
+        model,
         context,
         recipe.with_overrides({"grpo.exploration": 0.5, "grpo.steps": 1}),
         cases=training_cases(context, 0, 2),
         completion=96,
         folder=tmp_path,
         record=lambda episodes: seen.append(len(episodes)) or {},
-        callbacks=[],
+        trainer_class=KeepsScored,
     )
+    stems = ExploringTurns(context.schemas, model, 0.5, recipe.seed).draw(0, 0, 8)
+    for row, stem in stems.items():
+        assert trainer.scored["completion_ids"][row, : len(stem)].tolist() == stem
     metrics = [line for line in trainer.state.log_history if "explored" in line]
     explored = metrics[0]["explored"]
-    assert 0 < explored < 1
+    assert 0 < explored == len(stems) / 8 < 1
     assert seen == [round(8 * (1 - explored))]
     assert trainer.unbatched_calls == 0
 
@@ -61,3 +73,9 @@ def test_a_checkpoint_is_not_made_to_explore(recipe: Any, registry: Any) -> None
     large = recipe.with_overrides({"grpo.exploration": 0.1, "episode.compact": False})
     with pytest.raises(RecipeError, match="draws calls for a tiny model"):
         check_recipe(large, [make_task(registry, "toy", {})])
+
+
+def test_exploring_needs_the_log_probabilities_of_transformers(recipe: Any, registry: Any) -> None:
+    engine = recipe.with_overrides({"grpo.exploration": 0.1, "trl.grpo.use_vllm": True})
+    with pytest.raises(RecipeError, match="log-probabilities of vLLM lack the tokens that were drawn"):
+        check_recipe(engine, [make_task(registry, "toy", {})])

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from medvistagym_core.environment import make_task
 from medvistagym_core.plugins import Registry
-from medvistagym_trl._recipe import RecipeError, load_recipe
+from medvistagym_trl._recipe import RecipeError, check_recipe, check_rollouts, load_recipe
 from medvistagym_trl.model import load_model
 from medvistagym_trl.rollout import make_rollout_context
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
@@ -106,6 +107,18 @@ def test_images_go_with_their_rows() -> None:
         list(cut_turn([[1], [2]], None, {"other": [1, 2, 3]}, 1))
 
 
-def test_parts_do_not_go_with_an_engine_of_its_own(recipe: Any) -> None:
+def test_parts_split_the_rollouts_of_a_step_evenly(recipe: Any) -> None:
     with pytest.raises(RecipeError, match="cannot be split evenly with generation_parts 3"):
         recipe.with_overrides({"grpo.generation_parts": 3})
+
+
+def test_parts_are_for_transformers_with_whole_weights(recipe: Any, registry: Any) -> None:
+    parts = recipe.with_overrides({"grpo.generation_parts": 2})
+    vllm = {"trl.grpo.use_vllm": True}
+    with pytest.raises(RecipeError, match="generation_parts 2 is for transformers"):
+        check_recipe(parts.with_overrides(vllm), [make_task(registry, "toy", {})])
+    with pytest.raises(RecipeError, match="generation_parts 2 needs whole weights on every rank"):
+        check_rollouts(parts, ranks=2, sharded=True)
+    check_rollouts(parts, ranks=2)
+    check_rollouts(recipe.with_overrides(vllm), ranks=2, sharded=True)
+    check_rollouts(parts.with_overrides({**vllm, "grpo.steps": 0}), ranks=2, sharded=True)  # no rollouts are sampled

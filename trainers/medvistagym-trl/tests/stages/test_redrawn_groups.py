@@ -67,6 +67,14 @@ def test_other_cases_take_the_rows_of_a_group_that_earned_the_same(recipe: Any, 
     assert log["parity/rows"] == 8
     assert log["parity/logprob_difference"] < 1e-4
     assert trainer.scored["advantages"].abs().sum() > 0
+    # So are TRL's metrics: of the rows that are learnt from, one of which calls a tool.
+    written = (trainer.scored["tool_mask"] * trainer.scored["completion_mask"]).sum(1).float()
+    for name, value in (("mean", written.mean()), ("min", written.min()), ("max", written.max())):
+        assert log[f"completions/{name}_length"] == float(value)
+        assert log[f"completions/{name}_terminated_length"] == float(value)
+    assert log["completions/clipped_ratio"] == 0.0
+    assert log["tools/call_frequency"] == 1 / 8
+    assert log["tools/failure_frequency"] == 0.0
     prompts = [trainer.processing_class.tokenizer.decode(ids) for ids in trainer.scored["prompt_ids"]]
     assert len(set(prompts)) == 1  # the question is the same in all cases; its picture is not
     assert trainer.unbatched_calls == 0
@@ -80,6 +88,36 @@ def test_a_group_that_stays_equal_counts_nothing(recipe: Any, context: Any, tmp_
     mask = trainer.scored["tool_mask"]
     assert mask[:4].sum() == 0
     assert mask[4:].sum() > 0
+
+
+def test_metrics_of_replaced_rollouts_are_those_of_trl(recipe: Any, context: Any, tmp_path: Path) -> None:
+    class Compares(Scripted):
+        equal = False
+
+        def _write_turns(self, *args: Any, **kwargs: Any) -> Any:
+            turns, rest = super()._write_turns(*args, **kwargs)
+            if self._completions is None:
+                # A tool that there is not, and a turn that does not end.
+                write = self.processing_class.tokenizer
+                turns[1] = write(CALL.replace("mirror", "nothing") + "<|im_end|>")["input_ids"]
+                turns[2] = write("<answer>dark")["input_ids"]
+            return turns, rest
+
+        def _generate(self, prompts: Any) -> Any:
+            rollouts = super()._generate(prompts)
+            self.computed = self._completion_metrics(rollouts)
+            return rollouts
+
+    settings = recipe.with_overrides({"grpo.steps": 1})
+    trainer: Any = train_grpo(
+        build_untrained_model(settings.model, context, 0), context, settings, cases=[0, 1], completion=128,
+        folder=tmp_path, record=lambda _: {}, trainer_class=type("Unequal", (Compares,), {"stubborn": 0}),
+    )  # fmt: skip
+    (log,) = [line for line in trainer.state.log_history if "loss" in line]
+    names = {name for name in log if name.startswith(("completions/", "tools/"))}
+    assert trainer.computed == pytest.approx({name: log[name] for name in names})
+    assert log["tools/failure_frequency"] == 0.5
+    assert log["completions/clipped_ratio"] == 1 / 8
 
 
 def test_it_is_for_one_process(recipe: Any, context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

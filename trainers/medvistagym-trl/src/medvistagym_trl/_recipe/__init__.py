@@ -3,7 +3,7 @@
 May use pydantic, yaml and the core; imports neither torch nor TRL, so that a wrong setting is refused at once.
 """
 
-from medvistagym_trl._recipe._checks import check_recipe
+from medvistagym_trl._recipe._checks import check_recipe, check_rollouts
 from medvistagym_trl._recipe._conversation_format import (
     ConversationFormat,
     read_conversation_format,
@@ -47,6 +47,7 @@ __all__ = [
     "ValidationRecipe",
     "WatchRecipe",
     "check_recipe",
+    "check_rollouts",
     "dump_recipe",
     "load_recipe",
     "read_conversation_format",

@@ -38,6 +38,7 @@ def check_recipe(recipe: Recipe, tasks: Sequence[Task]) -> None:
             "the recipe: grpo.exploration draws calls for a tiny model in the native format; a checkpoint reads what a tool "
             "says of itself, and tries it at a higher grpo.temperature"
         )
+    check_rollouts(recipe)
     if recipe.sft.epochs is not None and not recipe.sft.data:
         raise RecipeError(
             f"the recipe {recipe.name} learns from trajectories (sft.epochs counts passes over them): give them with "
@@ -46,6 +47,42 @@ def check_recipe(recipe: Recipe, tasks: Sequence[Task]) -> None:
     for task in tasks:
         _check_splits(recipe, task)
         _check_source(recipe, task)
+
+
+def check_rollouts(recipe: Recipe, *, ranks: int = 1, sharded: bool = False) -> None:
+    """Refuse ways of sampling rollouts that the engine or the processes of a training cannot follow.
+
+    Args:
+        recipe: The recipe.
+        ranks: Processes that train together.
+        sharded: Whether each of them has a share of the weights alone.
+
+    Raises:
+        RecipeError: The first setting of `grpo` that cannot be followed.
+    """
+    grpo, vllm = recipe.grpo, recipe.trl.grpo.get("use_vllm")
+    if not (grpo.steps or grpo.tail.steps):
+        return
+    if grpo.exploration and vllm:
+        raise RecipeError(
+            "the recipe: grpo.exploration begins turns that transformers goes on with; the log-probabilities of vLLM lack "
+            "the tokens that were drawn: set trl.grpo.use_vllm=false, or grpo.exploration=0"
+        )
+    if grpo.generation_parts > 1 and vllm:
+        raise RecipeError(
+            f"the recipe: grpo.generation_parts {grpo.generation_parts} is for transformers, which keep the keys and values "
+            "of all rollouts; vLLM (trl.grpo.use_vllm) keeps those that it has room for: set it to 1"
+        )
+    if grpo.generation_parts > 1 and sharded:
+        raise RecipeError(
+            f"the recipe: grpo.generation_parts {grpo.generation_parts} needs whole weights on every rank; ranks that share "
+            "weights would wait for each other: set it to 1, or use --parallel ddp"
+        )
+    if grpo.zero_variance == "redraw" and ranks > 1:
+        raise RecipeError(
+            f"the recipe: grpo.zero_variance redraw is for one process, which has whole groups, and {ranks} would train: set "
+            "it to drop"
+        )
 
 
 def _check_model(recipe: Recipe) -> None:

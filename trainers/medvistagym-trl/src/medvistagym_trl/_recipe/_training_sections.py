@@ -279,7 +279,8 @@ class GrpoRecipe(Section):
         "keep",
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
         "loss and their divergence (beta) is learnt from; dropped, they count nothing; drawn again, other cases are played in "
-        "their place, and groups that are equal even then are dropped (one process).",
+        "their place, and groups that are equal even then are dropped (one process). Metrics of the step are of the episodes "
+        "that are learnt from, its seconds and tokens of all that were played.",
     )
     redraws: int = Field(
         2, ge=1, description="How often a group is drawn again at most, where zero_variance is redraw."

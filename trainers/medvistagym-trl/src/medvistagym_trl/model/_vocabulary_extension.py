@@ -2,7 +2,7 @@
 
 A tiny model's tokenizer is made for one toolbox and one task. Anything else falls back to bytes, which the model never learnt
 to read or write. So whole texts of what came later (a tool's schema, the stem of its calls, a question) get tokens of their
-own. A new token begins with the mean weights of the known tokens of its kind: a new tool is then about as likely as an average
+own. A new token begins with the mean weights of the older tokens of its kind: a new tool is then about as likely as an average
 tool where the policy is undecided, and reinforcement learning tries it, without any demonstration.
 """
 
@@ -36,9 +36,9 @@ def extend_vocabulary(
         The texts that are new; empty where the model knows all.
     """
     tokenizer = loaded.tokenizer
-    known: dict[str, int] = tokenizer.get_vocab()
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
     wanted = whole_texts(schemas, frequent_texts(corpus), words)
-    new = {text: alone for text, alone in wanted.items() if text not in known}
+    new = {text: alone for text, alone in wanted.items() if text not in vocabulary}
     if not new:
         return []
     added: dict[str, int] = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}

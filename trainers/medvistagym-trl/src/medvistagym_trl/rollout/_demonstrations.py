@@ -31,7 +31,7 @@ def run_demonstration(context: RolloutContext, index: int, factory: Demonstratio
         seed: Of the script's choices.
 
     Raises:
-        RecipeError: The script makes more calls than an episode may have.
+        RecipeError: The script makes more calls than an episode may have, or a turn that an episode refuses.
     """
     episode = context.make_episode(index)
     script = factory(episode.case, np.random.default_rng([seed, index]))
@@ -40,10 +40,7 @@ def run_demonstration(context: RolloutContext, index: int, factory: Demonstratio
         while not episode.done:
             calls = episode.submit_turn(context.config.protocol.format_turn(calls=[call]))
             if not calls:
-                raise RecipeError(
-                    f"the script of {episode.case.id} makes more than the {context.config.limits.max_calls} calls that an "
-                    "episode may have, so that it shows no answer: set episode.max_calls higher"
-                )
+                raise RecipeError(_refusal(episode, context.config.limits.max_calls))
             results = context.executor.run([(episode.store, calls)])[0]
             episode.submit_results(results)
             call = script.send(results[0])
@@ -51,6 +48,17 @@ def run_demonstration(context: RolloutContext, index: int, factory: Demonstratio
         if not episode.done:
             episode.submit_turn(context.config.protocol.format_turn(answer=stop.value))
     return episode
+
+
+def _refusal(episode: Episode, max_calls: int) -> str:
+    """Why nothing of the last turn of a script was run."""
+    step = episode.steps[-1]
+    if step.turn.error is None and episode.calls > max_calls:
+        return (
+            f"the script of {episode.case.id} makes more than the {max_calls} calls that an episode may have, so that it "
+            "shows no answer: set episode.max_calls higher"
+        )
+    return f"turn {episode.turns} of the script of {episode.case.id} is refused: {step.turn.error or step.results[-1].error}"
 
 
 def with_early_abstention(script: ToolScript, share: float, abstention: str, rng: np.random.Generator) -> ToolScript:

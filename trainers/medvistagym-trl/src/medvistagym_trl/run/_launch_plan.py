@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from medvistagym_core.tools import closest_match
 from medvistagym_trl._parallel import SHARDED, Parallel, launch_command
-from medvistagym_trl._recipe import Recipe, RecipeError
+from medvistagym_trl._recipe import Recipe, RecipeError, check_rollouts
 from medvistagym_trl.model import ModelSize
 from medvistagym_trl.run._memory import MemoryEstimate
 from medvistagym_trl.stages import TOOL_CALL_PARSERS, vllm_mode
@@ -59,7 +59,8 @@ def plan_launch(
         arguments: Those of `medvistagym train`, without the ones that only plan.
 
     Raises:
-        RecipeError: The batch cannot be split over the devices, or a server is left without one.
+        RecipeError: The batch cannot be split over the devices, a server is left without one, or the recipe samples rollouts
+            in a way that several devices cannot follow.
     """
     grpo = recipe.trl.grpo
     engine = (vllm_mode(recipe) if recipe.grpo.steps else None) or "transformers"
@@ -70,9 +71,11 @@ def plan_launch(
     utilization = float(grpo.get("vllm_gpu_memory_utilization", 0.3))
     reserved = utilization * device_gib * 2**30 if engine == "colocate" else 0.0
     usable = USABLE * device_gib * 2**30
-    options: list[Parallel] = [parallel] if parallel else ["ddp", *(SHARDED[:1] if trainers > 1 else ())]
+    shardable = trainers > 1 and not (recipe.grpo.steps and recipe.grpo.generation_parts > 1)
+    options: list[Parallel] = [parallel] if parallel else ["ddp", *(SHARDED[:1] if shardable else ())]
     devices = [(each, _device(memory, size, each, trainers, engine, reserved)) for each in options]
     chosen, device = next(((each, parts_) for each, parts_ in devices if sum(parts_.values()) <= usable), devices[-1])
+    check_rollouts(recipe, ranks=trainers, sharded=trainers > 1 and chosen in SHARDED)
     server = _server(size, tokens, gpus - trainers, device_gib) if engine == "server" else None
     timed = _timed_parts(recipe, engine)
     engines = 1 if engine == "server" else trainers

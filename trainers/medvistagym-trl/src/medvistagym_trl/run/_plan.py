@@ -128,9 +128,9 @@ def plan_run(
 def _devices_for(
     recipe: Recipe, size: ModelSize, memory: MemoryEstimate, tokens: dict[str, Any], device_gib: float
 ) -> int | None:
-    """The fewest devices, of some numbers of them, that share the weights of a recipe and hold it unchanged."""
+    """The fewest devices, of some numbers of them, that train a recipe unchanged; None where none of these numbers does."""
     for count in _DEVICE_COUNTS:
-        with contextlib.suppress(RecipeError):  # its batch cannot be split over so many
+        with contextlib.suppress(RecipeError):  # its batch or its rollouts cannot be split over so many
             launch = plan_launch(recipe, size, memory, tokens, gpus=count, device_gib=device_gib)
             if launch["fits"] and launch["trainers"] == count:
                 return count

@@ -23,7 +23,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core.environment import Episode
 from medvistagym_trl._ranks import rank_count
-from medvistagym_trl._recipe import Recipe, RecipeError
+from medvistagym_trl._recipe import Recipe, check_rollouts
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
@@ -91,7 +91,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         environments: Any = self.environments
         for environment in environments:
             environment.adapter.generation_seconds = self._generation_seconds
-        made = super()._generate(prompts)
+        rollouts = super()._generate(prompts)
         figures = {
             "seconds/generation": sum(self._generation_seconds),
             "seconds/tools": self._tool_seconds,
@@ -99,7 +99,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         }
         for name, value in figures.items():
             self._metrics["train"][name].append(float(value))
-        return made
+        return rollouts
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
         self._rewards = super()._calculate_rewards(*args, **kwargs)
@@ -136,9 +136,11 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         whole = fields if self.image_fields is None else {}
         ids = []
         for part in cut_turn(prompt_ids, images, whole, rows):
-            made = self.turn_fields(part.prompt_ids, part.images, dict(part.fields))
+            image_fields = self.turn_fields(part.prompt_ids, part.images, dict(part.fields))
             shows = has_tool_images and any(part.images or ())
-            ids += super()._write_turns(part.prompt_ids, part.images, made, *args, has_tool_images=shows, **kwargs)[0]
+            ids += super()._write_turns(
+                part.prompt_ids, part.images, image_fields, *args, has_tool_images=shows, **kwargs
+            )[0]
         return ids, None
 
     def _tokenize_prompts(self, prompts: Any) -> Any:
@@ -326,8 +328,7 @@ def train_grpo(
 
     Raises:
         NonFiniteError: A loss or gradient was no number.
-        RecipeError: Rollouts are to be sampled in parts where weights are sharded or vLLM samples, or groups to be drawn again
-            in one of several processes.
+        RecipeError: The engine or the processes cannot sample rollouts as the recipe says (`check_rollouts`).
         ParityError: What is trained on is not what the policy read.
         KeyboardInterrupt: SIGINT or SIGTERM came; the last step is saved.
     """
@@ -353,13 +354,11 @@ def train_grpo(
         callbacks=list(callbacks),
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    check_rollouts(recipe, ranks=rank_count(), sharded=sharded)
     trainer.parity = recipe.grpo.parity
     trainer.drops_zero_variance = recipe.grpo.zero_variance != "keep"
     if recipe.grpo.zero_variance == "redraw":
-        if rank_count() > 1:
-            raise RecipeError(
-                "the recipe: grpo.zero_variance redraw is for one process, which has whole groups; drop is for several"
-            )
         trainer.redraws, trainer.redraw_cases = recipe.grpo.redraws, redraw_cases or cases
     trainer.generation_parts = recipe.grpo.generation_parts
     if recipe.grpo.exploration:
@@ -371,12 +370,6 @@ def train_grpo(
     logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_no_unscored_row)
     whole = whole_checkpoints(folder)
     # Sharding replaces the parameters of the head after this point: the bias would stay whole, and the head's would not.
-    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    if trainer.generation_parts > 1 and (sharded or trainer.use_vllm):
-        raise RecipeError(
-            "the recipe: grpo.generation_parts is for transformers that sample with whole weights: ranks that share weights "
-            "would wait for each other, and vLLM keeps its own account; set it to 1"
-        )
     biased = trainer.use_vllm and not sharded
     with bias_logits(model.model, model.suppressed_tokens) if biased else nullcontext():
         train_interruptibly(trainer, str(whole[-1]) if whole else None)

@@ -7,14 +7,16 @@ from typing import Any, Final
 
 REWARD_ROUNDING: Final = 1e-6
 """Rewards that differ by no more are equal: sums of the same terms in another order, in float32."""
+_METRICS: Final = ("completions/", "tools/")
+"""How the names of metrics begin that TRL's `_generate` logs of the rollouts that it is given."""
 
 
 class RedrawnGroupsTrainer:
     """Mixed into TRL's `GRPOTrainer`, next to it: what is played again takes the rows of what it replaces.
 
     From a group whose episodes all earned the same nothing is learnt. Its case is replaced by another one and played by the
-    same policy, before anything of the batch is padded, scored or learnt from; so a batch is as if it had been dealt so. For
-    one process, which has whole groups.
+    same policy, before anything of the batch is padded, scored or learnt from; so a batch is as if it had been dealt so, and
+    TRL's metrics of completions and calls are of the episodes that are learnt from. For one process, which has whole groups.
 
     Attributes:
         redraws: How often a group is replaced at most; 0 for never.
@@ -27,19 +29,22 @@ class RedrawnGroupsTrainer:
     batch_rows: Sequence[int] | None = None
 
     def _generate(self: Any, prompts: Any) -> Any:
-        made = super()._generate(prompts)  # type: ignore[misc]
+        rollouts = super()._generate(prompts)  # type: ignore[misc]
         replaced: set[int] = set()
-        for time in range(self.redraws):
-            groups = self._equal_groups(made[3])
+        for attempt in range(self.redraws):
+            groups = self._equal_groups(rollouts[3])
             if not groups:
                 break
             replaced |= set(groups)
             rows = [group * self.num_generations + k for group in groups for k in range(self.num_generations)]
-            made = _with_rows(made, rows, self._play_again(prompts, rows, time))
+            rollouts = _replace_rows(rollouts, rows, self._play_again(prompts, rows, attempt))
+        if replaced:
+            for name, value in self._completion_metrics(rollouts).items():
+                self._metrics["train"][name][-1] = value
         if self.redraws:
             share = len(replaced) * self.num_generations / len(prompts)
             self._metrics["train"]["groups/redrawn"].append(share)
-        return made
+        return rollouts
 
     def _equal_groups(self: Any, completions: Sequence[Any]) -> list[int]:
         """The groups of the batch whose episodes all earned the same."""
@@ -51,17 +56,39 @@ class RedrawnGroupsTrainer:
                 equal.append(group)
         return equal
 
-    def _play_again(self: Any, prompts: Any, rows: Sequence[int], time: int) -> Any:
-        """Other cases in the place of some rows; what TRL makes of them."""
+    def _completion_metrics(self: Any, rollouts: tuple[Any, ...]) -> dict[str, float]:
+        """The metrics that TRL's `_generate` logs of a batch, by the same names."""
+        _, ids, masks, chats = rollouts[:4]
+        lengths = [len(row) for row in ids] if masks is None else [sum(mask) for mask in masks]
+        ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+        ended = [length for length, row in zip(lengths, ids, strict=True) if row[-1] in ends]
+        metrics = {"completions/clipped_ratio": 1 - len(ended) / len(lengths)}
+        for name, values in (("length", lengths), ("terminated_length", ended or [0])):
+            metrics[f"completions/mean_{name}"] = sum(values) / len(values)
+            metrics[f"completions/min_{name}"] = float(min(values))
+            metrics[f"completions/max_{name}"] = float(max(values))
+        if self.tools:
+            calls = sum(_count_calls(chat, self.max_tool_calling_iterations) for chat in chats)
+            # A toolbox's methods return content blocks; a text is TRL's own, of a tool that there is not.
+            failures = sum(
+                each["role"] == "tool" and isinstance(each["content"], str) for chat in chats for each in chat
+            )
+            metrics["tools/call_frequency"] = calls / len(chats)
+            metrics["tools/failure_frequency"] = failures / calls if calls else 0.0
+        return metrics
+
+    def _play_again(self: Any, prompts: Any, rows: Sequence[int], attempt: int) -> Any:
+        """Other cases in the place of some rows; what TRL's `_generate` gives for them, without its metrics."""
         size, groups = self.num_generations, len(prompts) // self.num_generations
-        again = []
+        replacements = []
         for row in rows:
-            place = (self.state.global_step * groups + row // size) * self.redraws + time
-            shown = self.environments[row].reset(index=self.redraw_cases[place % len(self.redraw_cases)])
+            place = (self.state.global_step * groups + row // size) * self.redraws + attempt
+            observation = self.environments[row].reset(index=self.redraw_cases[place % len(self.redraw_cases)])
             *before, question = prompts[row]
-            again.append([*before, {**question, "content": [{"type": "text", "text": ""}, *shown]}])
+            replacements.append([*before, {**question, "content": [{"type": "text", "text": ""}, *observation]}])
         names = ("environments", "_batch_environments", "_sync_tool_dicts", "_async_tool_dicts")
         whole, seconds = {name: getattr(self, name) for name in names}, self._generation_seconds
+        logged = {name: len(values) for name, values in self._metrics["train"].items() if name.startswith(_METRICS)}
         self._generation_seconds = []
         self.batch_rows = rows
         try:
@@ -69,19 +96,27 @@ class RedrawnGroupsTrainer:
                 setattr(self, name, [values[row] for row in rows])
             for environment in self.environments:
                 environment.adapter.generation_seconds = self._generation_seconds
-            return super()._generate(again)  # type: ignore[misc]
+            return super()._generate(replacements)  # type: ignore[misc]
         finally:
+            for name, count in logged.items():
+                del self._metrics["train"][name][count:]
             for name, values in whole.items():
                 setattr(self, name, values)
             self.batch_rows = None
             self._generation_seconds = [*seconds, *self._generation_seconds]
 
 
-def _with_rows(made: tuple[Any, ...], rows: Sequence[int], again: tuple[Any, ...]) -> tuple[Any, ...]:
-    """What TRL's `_generate` made, with some rows of what it made later; its parts are lists of rows, None or a dict."""
-    count = len(made[0])
+def _count_calls(chat: Sequence[Any], turns: int) -> int:
+    """Calls of a completion that TRL's tool loop has made: those of its first turns."""
+    written = [message for message in chat if message["role"] == "assistant"]
+    return sum(len(message.get("tool_calls") or ()) for message in written[:turns])
+
+
+def _replace_rows(rollouts: tuple[Any, ...], rows: Sequence[int], replacements: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What TRL's `_generate` gave, with some rows of what it gave later; its parts are lists of rows, None or a dict."""
+    count = len(rollouts[0])
     spliced: list[Any] = []
-    for first, second in zip(made, again, strict=True):
+    for first, second in zip(rollouts, replacements, strict=True):
         if isinstance(first, dict) or (first is None and second is None):
             spliced.append(first)
             continue
