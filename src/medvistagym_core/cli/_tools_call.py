@@ -145,11 +145,11 @@ def _call(options: argparse.Namespace) -> int:
     _warn_of_modality(tool, images)
     arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
     try:
-        made = make_executor(options.registry, options.executor, options.toolbox)
+        executor = make_executor(options.registry, options.executor, options.toolbox)
     except UsageError as error:
         raise _with_own_flag(error, tool, "executor") from None
     with (
-        contextlib.closing(made) as executor,
+        contextlib.closing(executor),
         elapsed_time(f"running {tool.name}"),
     ):
         ((result,),) = executor.run([(ImageStore(images), [ToolCall(name=tool.name, arguments=arguments)])])

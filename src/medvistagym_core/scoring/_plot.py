@@ -87,9 +87,9 @@ def _draw(axes: Axes, panel: _Panel) -> None:
     if len(panel.series) > 1:
         from matplotlib.patches import Patch
 
-        shown = [Patch(color=_COLOURS[k % len(_COLOURS)], label=name) for k, name in enumerate(panel.series)]
+        patches = [Patch(color=_COLOURS[k % len(_COLOURS)], label=name) for k, name in enumerate(panel.series)]
         axes.legend(
-            handles=shown, loc="upper center", bbox_to_anchor=(0.5, -0.9 / len(panel.bars)), ncols=3, fontsize=8
+            handles=patches, loc="upper center", bbox_to_anchor=(0.5, -0.9 / len(panel.bars)), ncols=3, fontsize=8
         )
 
 
@@ -113,15 +113,15 @@ def _breakdowns(report: EvaluationReport) -> Iterator[_Panel]:
     for task, split in tasks:
         conditions = [each for each in report.conditions if (each.task, each.split) == (task, split)]
         name = next((protocol.protocol for each in conditions for protocol in each.protocols), "")
-        found: dict[str, dict[str, list[tuple[int, Number]]]] = {}
+        numbers: dict[str, dict[str, list[tuple[int, Number]]]] = {}
         for series, condition in enumerate(conditions):
             for protocol in condition.protocols:
                 for breakdown in protocol.breakdowns if protocol.protocol == name else ():
                     for number in breakdown.numbers:
                         if number.value is not None:
-                            found.setdefault(breakdown.by, {}).setdefault(number.name, []).append((series, number))
+                            numbers.setdefault(breakdown.by, {}).setdefault(number.name, []).append((series, number))
         drawn: list[object] = []
-        for by, values in found.items():
+        for by, values in numbers.items():
             if len(values) < 2 or values in drawn:
                 continue
             drawn.append(values)

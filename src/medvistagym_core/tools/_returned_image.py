@@ -160,8 +160,8 @@ def _is_name(value: Any, longest: int) -> bool:
 
 
 def _with_encodable_text(image: Image) -> Image:
-    told = (image.unit, image.modality or "", *image.attributes, *image.attributes.values())
-    if "".join(told).isascii():  # as nearly always
+    texts = (image.unit, image.modality or "", *image.attributes, *image.attributes.values())
+    if "".join(texts).isascii():  # as nearly always
         return image
     words: dict[str, Any] = {"unit": image.unit, "modality": image.modality, "attributes": image.attributes}
     clean = {

@@ -67,8 +67,8 @@ class _ReferenceBundle:
 
         transforms: Any = monai.transforms  # its names are not all exported
         config, network = self._bundle.config, self._bundle.network
-        made = [getattr(transforms, f"{step.transform}d")(keys="image", **step.options) for step in config.steps]
-        preprocessing = transforms.Compose(made)
+        steps = [getattr(transforms, f"{step.transform}d")(keys="image", **step.options) for step in config.steps]
+        preprocessing = transforms.Compose(steps)
         data: Any = preprocessing({"image": bundle_input(config, image)})
         x = data["image"].as_tensor().float()[None]
         inferer: Any = SimpleInferer()
