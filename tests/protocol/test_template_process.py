@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -12,6 +16,7 @@ from medvistagym_core.protocol import (
     ChatTemplateError,
     CostlyTemplateError,
     SpecialTokens,
+    _template_process,
     inspect_chat_template,
     render_chat,
 )
@@ -83,6 +88,60 @@ def test_words_that_a_template_waits_for_cost_their_conversation_alone(what: str
             render_chat(checkpoint, [{"role": "user", "content": "boom"}])
         assert "\n" not in str(refused.value)
         assert render_chat(checkpoint, [{"role": "user", "content": "quiet"}]) == "<|user|>quiet"
+
+
+@pytest.fixture
+def renderer(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A renderer of this test's own."""
+    own = _template_process._Renderer()
+    monkeypatch.setattr(_template_process, "_RENDERER", own)
+    yield own
+    own._end()
+
+
+def test_a_renderer_that_somebody_ends_is_started_again(renderer: Any) -> None:
+    checkpoint = Checkpoint(ROLES)
+    for _ in range(2):
+        assert render_chat(checkpoint, [{"role": "user", "content": "a"}]) == "<|user|>a"
+        os.kill(renderer._child[0].pid, signal.SIGKILL)
+
+
+def test_a_renderer_that_ends_again_is_not_called_costly_rendering(
+    renderer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = _template_process._start_child
+
+    def start_and_kill() -> Any:
+        child = start()
+        child[0].kill()
+        return child
+
+    monkeypatch.setattr(_template_process, "_start_child", start_and_kill)
+    with pytest.raises(CostlyTemplateError, match=r"not rendered: its renderer ended twice \(SIGKILL\)"):
+        render_chat(Checkpoint(ROLES), [{"role": "user", "content": "a"}])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_forked_process_has_a_renderer_of_its_own_and_complains_of_nothing() -> None:
+    code = """
+import os, threading, time
+from medvistagym_core.protocol import _template_process as process
+assert process.render_template("{{ a }}", {"a": 1}) == "1"
+mine = process._RENDERER._child[0].pid
+slow = "{% for a in range(999) %}" * 2 + "{% endfor %}" * 2
+threading.Thread(target=process.render_template, args=(slow, {}), daemon=True).start()
+while not process._RENDERER._lock.locked():
+    time.sleep(0.001)
+if (child := os.fork()) == 0:
+    assert process.render_template("{{ a }}", {"a": 2}) == "2"
+    assert process._RENDERER._child[0].pid != mine
+    raise SystemExit
+assert os.waitpid(child, 0)[1] == 0
+assert process.render_template("{{ a }}", {"a": 3}) == "3"
+assert process._RENDERER._child[0].pid == mine
+"""
+    ended = subprocess.run([sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_template_that_fails_says_so() -> None:

@@ -1,5 +1,6 @@
 from ._base import CallRequest as CallRequest
 from ._base import Executor as Executor
+from ._fork import register_fork_reset as register_fork_reset
 from ._image_store import ImageStore as ImageStore
 from ._image_store import StoredImage as StoredImage
 from ._local import LocalExecutor as LocalExecutor

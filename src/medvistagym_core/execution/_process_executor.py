@@ -66,9 +66,14 @@ class ProcessExecutor:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def run(self, requests: Sequence[CallRequest]) -> list[list[ToolResult]]:
-        """The results of every call, as `requests` are nested; images are in the stores, their handles in the results."""
-        runner = ProcessRunner(self._threads.open_stream(), self._processes, self._references)
+    def run(self, requests: Sequence[CallRequest], *, max_timeout_s: float | None = None) -> list[list[ToolResult]]:
+        """The results of every call, as `requests` are nested; images are in the stores, their handles in the results.
+
+        Args:
+            requests: Calls, each group with the store of its images.
+            max_timeout_s: Seconds for a call whose tool may take longer; None for the tool's own limit.
+        """
+        runner = ProcessRunner(self._threads.open_stream(), self._processes, self._references, max_timeout_s)
         return schedule_calls(requests, self.toolbox, runner, self._cache, self._result_filter)
 
 
@@ -80,10 +85,12 @@ class ProcessRunner:
         stream: JobStream[Any],
         processes: WorkerProcessPool,
         references: Mapping[str, ToolReference],
+        max_timeout_s: float | None = None,
     ) -> None:
         self._stream = stream
         self._processes = processes
         self._references = references
+        self._max_timeout_s = max_timeout_s
 
     def submit(self, items: list[WorkItem]) -> None:
         by_tool: dict[str, list[WorkItem]] = {}
@@ -105,7 +112,10 @@ class ProcessRunner:
         self._stream.abandon()
 
     def _make_job(self, items: list[WorkItem]) -> _ProcessJob:
-        return _ProcessJob(self._processes, self._references[items[0].tool.name], items)
+        tool = items[0].tool
+        limits = [limit for limit in (tool.timeout_s, self._max_timeout_s) if limit is not None]
+        timeout_s = min(limits, default=None)
+        return _ProcessJob(self._processes, self._references[tool.name], items, timeout_s)
 
 
 class _ProcessJob:
@@ -113,10 +123,13 @@ class _ProcessJob:
 
     deadline = None
 
-    def __init__(self, processes: WorkerProcessPool, reference: ToolReference, items: Sequence[WorkItem]) -> None:
+    def __init__(
+        self, processes: WorkerProcessPool, reference: ToolReference, items: Sequence[WorkItem], timeout_s: float | None
+    ) -> None:
         self._processes = processes
         self._reference = reference
         self.items = items
+        self._timeout_s = timeout_s
 
     def expire(self) -> bool:
         """It is the process that ends a call."""
@@ -144,14 +157,14 @@ class _ProcessJob:
         rest = calls[len(results) :]
         try:
             with self._processes.acquire(self._reference.python) as process:
-                for result in process.results(tool.name, self._reference, rest, tool.timeout_s, together=batch):
+                for result in process.results(tool.name, self._reference, rest, self._timeout_s, together=batch):
                     results.append(result)  # noqa: PERF402 those before a crash count
         except WorkerExitedError as exited:
             if batch:
                 return False
             results.append(ToolResult(error=ToolError("tool_failed", f"{tool.name} {exited}.")))
         except WorkerTimeoutError:
-            late = ToolError("timeout", f"{tool.name} took longer than {tool.timeout_s:g} s and was given up.")
+            late = ToolError("timeout", f"{tool.name} took longer than {self._timeout_s:g} s and was given up.")
             results += [ToolResult(error=late)] * (len(rest) if batch else 1)
         except ToolError as error:
             results += [ToolResult(error=error)] * (len(calls) - len(results))

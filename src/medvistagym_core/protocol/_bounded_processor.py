@@ -6,6 +6,7 @@ tokenizes, and looks at images, as it does with the checkpoint's own.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,29 @@ from medvistagym_core.protocol._template_process import render_template
 _RENDERED: Final = "rendered_chat"
 _WRITES_RENDERED: Final = f"{{{{ messages[0]['{_RENDERED}'] }}}}"
 _REASONING_KEYS: Final = ("reasoning_content", "thinking", "reasoning")
+_OPTIONS: Final = (
+    "add_special_tokens",
+    "audio_kwargs",
+    "common_kwargs",
+    "images_kwargs",
+    "load_audio_from_video",
+    "max_length",
+    "pad_to_multiple_of",
+    "padding",
+    "padding_side",
+    "processor_kwargs",
+    "return_attention_mask",
+    "return_dict",
+    "return_mm_token_type_ids",
+    "return_offsets_mapping",
+    "return_tensors",
+    "return_token_type_ids",
+    "text_kwargs",
+    "tokenizer_kwargs",
+    "truncation",
+    "videos_kwargs",
+)
+"""Options of transformers, whatever words a template is made of."""
 _UNSUPPORTED: Final = ("continue_final_message", "return_assistant_tokens_mask", "sanitize_control_tokens")
 
 
@@ -54,13 +78,17 @@ class BoundedChatTemplate:
             ChatTemplateError: The template fails.
             CostlyTemplateError: It exceeds a limit.
             NotImplementedError: An option is asked for that needs the template itself.
+            TypeError: A tool is a function, not a schema.
         """
-        source = resolve_template(self.chat_template, chat_template)
+        source = _select_template(self, chat_template, tools)
         options = {"tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}
         if source in self.trusted_templates:
             return self._apply_template(conversation, chat_template=source, tokenize=tokenize, **options, **kwargs)
         if asked := [name for name in _UNSUPPORTED if kwargs.pop(name, False)]:
             raise NotImplementedError(f"{asked[0]} needs the chat template itself, which is rendered elsewhere")
+        if function := next(filter(callable, tools or ()), None):
+            name = getattr(function, "__name__", type(function).__name__)
+            raise TypeError(f"the tool {name} is a function; give its JSON schema (transformers.utils.get_json_schema)")
         is_single = not conversation or isinstance(conversation[0], Mapping)
         chats = [conversation] if is_single else conversation
         variables = {**_special_tokens(self), **kwargs, **options}
@@ -71,7 +99,7 @@ class BoundedChatTemplate:
             [{**message, _RENDERED: text} if k == 0 else message for k, message in enumerate(chat)]
             for chat, text in zip(chats, rendered, strict=True)
         ]
-        others = {name: value for name, value in kwargs.items() if not _names(source, name)}
+        others = {name: value for name, value in kwargs.items() if name in _OPTIONS or not _names(source, name)}
         return self._apply_template(
             marked[0] if is_single else marked, chat_template=_WRITES_RENDERED, tokenize=True, **others
         )
@@ -90,11 +118,25 @@ def load_bounded_processor(folder: str | Path) -> Any:
 
     auto: Any = AutoProcessor
     processor = auto.from_pretrained(folder, local_files_only=True)
-    kind = type(processor)
+    kind: Any = type(processor)
     if issubclass(kind, BoundedChatTemplate):
         return processor
-    bounded: Any = type(kind.__name__, (BoundedChatTemplate, kind), {"__module__": kind.__module__})
-    return bounded.from_pretrained(folder, local_files_only=True)
+    return _bind(kind).from_pretrained(folder, local_files_only=True)
+
+
+@functools.cache
+def _bind(kind: Any) -> Any:
+    """A class of the same name with a bounded template. It is in no module, so its objects are pickled by the class bound."""
+
+    def reduce(self: Any) -> tuple[Any, ...]:
+        return _new, (kind,), self.__getstate__()
+
+    return type(kind.__name__, (BoundedChatTemplate, kind), {"__module__": kind.__module__, "__reduce__": reduce})
+
+
+def _new(kind: type) -> Any:
+    bounded = _bind(kind)
+    return bounded.__new__(bounded)
 
 
 def render_messages(processor: Any, messages: Sequence[Mapping[str, Any]], tools: Any, *, generation: bool) -> str:
@@ -114,17 +156,21 @@ def render_messages(processor: Any, messages: Sequence[Mapping[str, Any]], tools
     template = getattr(processor, "chat_template", None)
     if isinstance(processor, BoundedChatTemplate) or not isinstance(template, str | Mapping) or not template:
         return str(processor.apply_chat_template(list(messages), tokenize=False, **options))
-    source = resolve_template(template, "tool_use" if tools and "tool_use" in template else None)
+    source = _select_template(processor, None, tools)
     return render_template(source, {**_special_tokens(processor), **options, "messages": _normalize(messages)})
 
 
-def resolve_template(template: Any, name: str | None) -> str:
-    """The template of a name, or the template itself that is given in its place.
+def _select_template(processor: Any, name: str | None, tools: Any) -> str:
+    """The template of a name, or the template itself that is given in its place; without either, as transformers selects it.
 
     Raises:
         ValueError: There is none.
     """
+    template = processor.chat_template
     if isinstance(template, Mapping):
+        is_tokenizer = not hasattr(processor, "tokenizer")  # processors keep to the default one
+        if name is None and tools is not None and is_tokenizer and "tool_use" in template:
+            name = "tool_use"
         source = template.get(name or "default", name)
     else:
         source = name or template

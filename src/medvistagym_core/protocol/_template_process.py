@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +29,9 @@ MAX_CHARS: Final = 4_000_000
 MAX_SOURCE_CHARS: Final = 1_000_000
 """Of the template itself; the longest published ones have some 30,000."""
 _ANSWER_S: Final = 60.0  # of a machine that has much else to do
+_END_S: Final = 5.0
+_OUT_OF_MEMORY: Final = 77
+"""The child's exit code when its memory does not suffice."""
 
 
 class ChatTemplateError(ValueError):
@@ -35,7 +39,7 @@ class ChatTemplateError(ValueError):
 
 
 class CostlyTemplateError(ValueError):
-    """A chat template that takes more time or memory than rendering may."""
+    """A chat template that takes more time or memory than rendering may, or whose renderer ends again and again."""
 
 
 def render_template(source: str, variables: Mapping[str, Any]) -> str:
@@ -53,7 +57,7 @@ def render_template(source: str, variables: Mapping[str, Any]) -> str:
         raise CostlyTemplateError(
             f"the chat template has {len(source)} characters; at most {MAX_SOURCE_CHARS} are read"
         )
-    status, text = _renderer().ask((source, _as_plain_values(variables)))
+    status, text = _RENDERER.ask((source, _as_plain_values(variables)))
     if status == "rendered":
         return text
     raise (CostlyTemplateError if status == "costly" else ChatTemplateError)(text)
@@ -120,20 +124,32 @@ def _as_plain_values(value: Any) -> Any:
 
 
 class _Renderer:
-    """The child, started when it is first asked, and again after it was ended."""
+    """The child, started when it is first asked, and again after it ended; a forked process starts its own."""
 
     def __init__(self) -> None:
-        self.owner = os.getpid()
         self._lock = threading.Lock()
         self._child: tuple[subprocess.Popen[bytes], Connection] | None = None
+
+    def reset_after_fork(self) -> None:
+        """Leave the child to the process that this one was forked from, a thread of which may hold the lock."""
+        if self._child is not None:
+            process, connection = self._child
+            connection.close()
+            process.returncode = 0  # it is no child of this process, which cannot wait for it
+        self._lock, self._child = threading.Lock(), None
 
     def ask(self, request: tuple[str, Any]) -> tuple[str, str]:
         """Whether a template was "rendered", "failed" or was too "costly", and its text or what is wrong."""
         with self._lock:
             try:
-                return self._ask(request)
+                try:
+                    return self._ask(request)
+                except _EndedError:  # perhaps it was ended by somebody else
+                    return self._ask(request)
+            except _EndedError as ended:
+                return "costly", f"the chat template was not rendered: its renderer ended twice ({ended})"
             except BaseException:  # an answer that comes later would be taken for that to the next request
-                self.end()
+                self._end()
                 raise
 
     def _ask(self, request: tuple[str, Any]) -> tuple[str, str]:
@@ -142,28 +158,46 @@ class _Renderer:
         try:
             connection.send_bytes(json.dumps(request).encode())
             if not connection.poll(_ANSWER_S):
-                self.end()
+                self._end()
                 return "costly", f"the chat template was not rendered within {_ANSWER_S:g} s"
             status, text = json.loads(connection.recv_bytes())
-        except (EOFError, OSError):  # ended by a limit
-            self.end()
+        except (EOFError, OSError):
+            code = self._end(_END_S)
+            if code not in (_OUT_OF_MEMORY, -signal.SIGXCPU):
+                raise _EndedError(_describe_exit(code)) from None
             return (
                 "costly",
                 f"the chat template takes more than {MAX_SECONDS} s or {MAX_BYTES >> 20} MiB for a conversation",
             )
         return str(status), str(text)
 
-    def end(self) -> None:
-        """End the child, or let go of it where it is that of the process that this one was forked from."""
-        if self._child is not None:
-            process, connection = self._child
-            self._child = None
-            connection.close()
-            if self.owner != os.getpid():
-                process.returncode = 0
-                return
-            process.kill()
-            process.wait()
+    def close(self) -> None:
+        """End the child, with the process that asked it."""
+        with self._lock:
+            self._end()
+
+    def _end(self, wait_s: float = 0.0) -> int | None:
+        """End the child unless it does so within a time; its exit code, or None without one."""
+        if self._child is None:
+            return None
+        process, connection = self._child
+        self._child = None
+        connection.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(wait_s)
+        process.kill()
+        return process.wait()
+
+
+class _EndedError(Exception):
+    """The child ended, and by none of the limits."""
+
+
+def _describe_exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"
 
 
 def _start_child() -> tuple[subprocess.Popen[bytes], Connection]:
@@ -180,21 +214,10 @@ def _start_child() -> tuple[subprocess.Popen[bytes], Connection]:
     return process, here
 
 
-_renderers: list[_Renderer] = []
-
-
-def _renderer() -> _Renderer:
-    """That of this process: a forked one must not share its parent's."""
-    if not _renderers or _renderers[-1].owner != os.getpid():
-        _end_renderer()
-        _renderers.append(_Renderer())
-    return _renderers[0]
-
-
-@atexit.register
-def _end_renderer() -> None:
-    while _renderers:
-        _renderers.pop().end()
+_RENDERER: Final = _Renderer()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_RENDERER.reset_after_fork)
+atexit.register(_RENDERER.close)
 
 
 # -- the child's side
@@ -203,11 +226,15 @@ def _end_renderer() -> None:
 def _main(descriptor: int) -> None:
     connection = Connection(descriptor)
     _limit_memory()
-    with contextlib.suppress(EOFError):
+    try:
         while True:
             source, variables = json.loads(connection.recv_bytes())
             _limit_processor_time()
             connection.send_bytes(json.dumps(_render(source, variables)).encode())
+    except EOFError:
+        return
+    except MemoryError:
+        os._exit(_OUT_OF_MEMORY)  # an orderly end takes memory
 
 
 def _render(source: str, variables: dict[str, Any]) -> tuple[str, str]:
@@ -222,7 +249,7 @@ def _render(source: str, variables: dict[str, Any]) -> tuple[str, str]:
     except _PowerError:
         return "costly", "the chat template raises numbers to powers (**), which none needs"
     except MemoryError:
-        sys.exit(1)
+        raise  # it is no failure of the template; `_main` ends
     except ModuleNotFoundError:
         return "failed", "chat templates are rendered by Jinja: pip install jinja2"
     except Exception as error:  # noqa: BLE001 - a template may fail in any way

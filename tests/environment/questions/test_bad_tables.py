@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from medvistagym_core.environment import QuestionTask
 from medvistagym_core.environment.questions import open_source
+from medvistagym_core.environment.questions._parquet_pages import PageError, measure_pages
 
 from .tables import ROWS, write_jsonl, write_pictures, write_table
 
@@ -152,9 +156,6 @@ def test_a_hub_name_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="child processes are found in /proc")
 def test_a_table_whose_reader_crashes_is_called_damaged_and_can_be_read_again(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     table = tmp_path / "q.parquet"
     rows = {"question": [f"q{k}" for k in range(3000)], "answer": ["yes"] * 3000, "image": [b"x"] * 3000}
     pq.write_table(pa.table(rows), table)
@@ -170,6 +171,73 @@ def test_a_table_whose_reader_crashes_is_called_damaged_and_can_be_read_again(tm
     assert [row.values["question"] for row in source.rows()] == rows["question"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="child processes are found in /proc")
+def test_reading_does_not_go_on_elsewhere_after_the_reader_crashed(tmp_path: Path) -> None:
+    before = set(_children())
+    source, _ = open_source(_write_parquet(tmp_path / "q.parquet", 3000))
+    (reader,) = set(_children()) - before
+    first = source.rows()
+    assert next(first).values["question"] == "q0"
+    os.kill(reader, signal.SIGABRT)
+    with pytest.raises(ValueError, match="its reader crashed"):
+        source.cell(0, "answer")
+    second = source.rows()  # of another reader, which counts its iterators anew
+    assert next(second).values["question"] == "q0"
+    with pytest.raises(ValueError, match=r"the reader of q\.parquet ended; read its rows again from the first"):
+        list(first)
+    assert len(list(second)) == 2999
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_table_can_be_read_after_a_fork_while_a_thread_reads_it(tmp_path: Path) -> None:
+    source, _ = open_source(_write_parquet(tmp_path / "q.parquet", 50_000))
+    begun, ended = threading.Event(), threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            source.cell(0, "answer")
+            begun.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    begun.wait()
+    try:
+        if (child := os.fork()) == 0:
+            status = 1
+            try:
+                signal.alarm(20)  # ends it where it waits for a lock that nobody holds
+                status = int(source.cell(7, "question") != "q7")
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+    finally:
+        ended.set()
+        thread.join()
+    assert source.cell(7, "question") == "q7"
+
+
+def test_pages_are_counted_before_they_are_all_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = _write_parquet(tmp_path / "q.parquet", 700)
+    metadata = pq.ParquetFile(table).metadata
+    column = metadata.row_group(0).column(0)
+    data = bytearray(table.read_bytes())
+    begin = column.data_page_offset if column.dictionary_page_offset is None else column.dictionary_page_offset
+    header = bytes([0x15, 0, 0x15, 0, 0x15, 0, 0])  # a page of no bytes
+    data[begin : begin + 6 * len(header)] = header * 5 + bytes([0xFF]) * len(header)  # and then what is none
+    table.write_bytes(bytes(data))
+    with pytest.raises(PageError, match="damaged"):
+        measure_pages(table, metadata)
+    monkeypatch.setattr("medvistagym_core.environment.questions._parquet_pages._MAX_PAGES", 5)
+    with pytest.raises(PageError, match="has more than 5 pages"):
+        measure_pages(table, metadata)
+
+
+def _write_parquet(path: Path, rows: int) -> Path:
+    columns = {"question": [f"q{k}" for k in range(rows)], "answer": ["yes"] * rows}
+    pq.write_table(pa.table(columns), path, compression="none")
+    return path
+
+
 def _children() -> list[int]:
     tasks = Path(f"/proc/{os.getpid()}/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text("ascii").split()]
@@ -177,9 +245,6 @@ def _children() -> list[int]:
 
 @pytest.mark.parametrize("damage", ["rows", "page", "outside"])
 def test_a_parquet_file_that_lies_about_its_parts_is_refused(damage: str, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     table = tmp_path / "q.parquet"
     pq.write_table(pa.table({"question": ["q"] * 700, "answer": ["yes"] * 700}), table, compression="none")
     data = bytearray(table.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import signal
@@ -13,9 +14,13 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from mcp import types
 
+from medvistagym_core.imaging import Image
 from medvistagym_core.tools import ToolError
-from medvistagym_mcp.client._pictures import close_reader, decode_picture
+from medvistagym_mcp.client._pictures import close_reader
+from medvistagym_mcp.client._pictures import decode_picture as decode_before
+from medvistagym_mcp.client._results import to_tool_result
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +28,10 @@ def own_process() -> Iterator[None]:
     close_reader()
     yield
     close_reader()
+
+
+def decode_picture(tool: str, data: bytes) -> Image:
+    return decode_before(tool, data, time.monotonic() + 60)
 
 
 def encoded(pixels: np.ndarray, form: str = "png") -> bytes:
@@ -61,6 +70,18 @@ def test_a_decoder_that_is_ended_costs_one_picture() -> None:
     ending.join()
     time.sleep(0.1)
     assert decode_picture("work", picture).shape == (4, 4)
+
+
+def test_all_pictures_of_a_result_have_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode_picture("work", encoded(np.zeros((4, 4), np.uint8)))  # so that its process is there
+    with pytest.raises(ToolError, match="work returned images that take more than 60 s to read"):
+        decode_before("work", encoded(np.zeros((4, 4), np.uint8)), time.monotonic())
+    monkeypatch.setattr("medvistagym_mcp.client._results.READ_S", 0.05)
+    data = base64.b64encode(encoded(np.zeros((3000, 3000), np.uint8))).decode()
+    answer = types.CallToolResult(content=[types.ImageContent(data=data, mime_type="image/png")] * 64)
+    with pytest.raises(ToolError, match="work returned images that take more than") as late:
+        to_tool_result("work", answer)
+    assert late.value.code == "timeout"
 
 
 def children() -> set[int]:

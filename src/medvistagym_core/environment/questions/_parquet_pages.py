@@ -42,7 +42,7 @@ def measure_pages(path: Path, metadata: pq.FileMetaData) -> list[dict[str, Colum
     """The pages of each column of each row group, by the column's path.
 
     Raises:
-        PageError: A page lies outside of the file, or is none.
+        PageError: A page lies outside of the file, or is none; or there are too many.
     """
     size = path.stat().st_size
     groups: list[dict[str, ColumnPages]] = []
@@ -58,19 +58,19 @@ def measure_pages(path: Path, metadata: pq.FileMetaData) -> list[dict[str, Colum
                     begin = column.dictionary_page_offset
                 if begin < 0 or stored < 0 or begin + stored > size:
                     raise PageError("has pages outside of itself")
-                sizes = _page_sizes(file, begin, begin + stored)
+                sizes = _page_sizes(file, begin, begin + stored, _MAX_PAGES - count)
                 count += len(sizes)
-                if count > _MAX_PAGES:
-                    raise PageError(f"has more than {_MAX_PAGES:,} pages")
                 columns[column.path_in_schema] = ColumnPages(max(sizes, default=0), sum(sizes), stored)
             groups.append(columns)
     return groups
 
 
-def _page_sizes(file: IO[bytes], at: int, end: int) -> list[int]:
-    """Uncompressed bytes of the pages between two places."""
-    sizes = []
+def _page_sizes(file: IO[bytes], at: int, end: int, most: int) -> list[int]:
+    """Uncompressed bytes of the pages between two places, of which there may be so many."""
+    sizes: list[int] = []
     while at < end:
+        if len(sizes) >= most:
+            raise PageError(f"has more than {_MAX_PAGES:,} pages")
         fields, length = _read_header(file, at, end)
         uncompressed, compressed = fields.get(_UNCOMPRESSED_SIZE, -1), fields.get(_COMPRESSED_SIZE, -1)
         if uncompressed < 0 or compressed < 0:

@@ -7,6 +7,8 @@ whose end costs one sentence. Requests and answers follow each other: rows come 
 from __future__ import annotations
 
 import contextlib
+import importlib
+import itertools
 import os
 import signal
 import subprocess
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from medvistagym_core.environment.questions._source import QuestionSource, SourceRow
+from medvistagym_core.execution import register_fork_reset
 
 Kind = Literal["parquet", "saved"]
 _ANSWER_S: Final = 600.0  # copying the pictures of a large file from a slow disk takes minutes
@@ -44,19 +47,38 @@ class ProcessSource:
         self.label, self._kind, self._arguments = label, kind, tuple(arguments)
         self._lock = threading.RLock()
         self._child: _Child | None = None
+        register_fork_reset(self)
         self.columns: Sequence[str] = self._ask("columns")
 
     def rows(self) -> Iterator[SourceRow]:
-        begun = self._ask("rows")
-        while chunk := self._ask("next", begun):
+        """Every row, in order.
+
+        Raises:
+            ValueError: One cannot be read; or the reader ended since the first, and with it the place that was reached.
+        """
+        with self._lock:
+            number, child = self._ask("rows"), self._child
+        while True:
+            with self._lock:
+                if self._child is not child:  # another one's iterators have the same numbers
+                    raise ValueError(f"the reader of {self.label} ended; read its rows again from the first")
+                chunk = self._ask("next", number)
+            if not chunk:
+                return
             yield from chunk
 
     def cell(self, row: int, column: str) -> Any:
         return self._ask("cell", row, column)
 
+    def reset_after_fork(self) -> None:
+        """Leave the child to the process that this one was forked from, a thread of which may hold the lock."""
+        if self._child is not None:
+            self._child.let_go()
+        self._lock, self._child = threading.RLock(), None
+
     def _ask(self, *request: Any) -> Any:
         with self._lock:
-            if self._child is None or self._child.owner != os.getpid():
+            if self._child is None:
                 self._child = _Child(self._kind)
                 self._send(("open", *self._arguments))
             return self._send(request)
@@ -86,7 +108,6 @@ class ProcessSource:
 
 class _Child:
     def __init__(self, kind: Kind) -> None:
-        self.owner = os.getpid()
         here, there = Pipe()
         with there:
             self._process = subprocess.Popen(
@@ -99,7 +120,7 @@ class _Child:
                 start_new_session=True,  # Ctrl-C is for the parent
             )
         self._connection: Connection = here
-        weakref.finalize(self, _let_go, here, self._process, self.owner)
+        self.let_go = weakref.finalize(self, _let_go, here, self._process, os.getpid())
 
     def ask(self, request: tuple[Any, ...]) -> tuple[str, Any]:
         self._connection.send(request)
@@ -139,6 +160,7 @@ def _main(descriptor: int, kind: Kind) -> None:
     connection = Connection(descriptor)
     source: QuestionSource | None = None
     chunks: dict[int, Iterator[list[SourceRow]]] = {}
+    numbers = itertools.count()
     while True:
         try:
             name, *arguments = connection.recv()
@@ -147,17 +169,19 @@ def _main(descriptor: int, kind: Kind) -> None:
         try:
             answer: Any = None
             if name == "open":
+                with contextlib.suppress(ImportError):  # opening says what is not installed
+                    importlib.import_module("pyarrow.parquet" if kind == "parquet" else "datasets")
+                _limit_memory()  # beyond what the libraries take
                 source = _open(kind, *arguments)
-                _limit_memory()
             elif source is None:
                 raise ValueError("it could not be opened")
             elif name == "columns":
                 answer = source.columns
             elif name == "rows":
-                answer = len(chunks)
+                answer = next(numbers)
                 chunks[answer] = _in_chunks(source.rows())
             elif name == "next":
-                answer = next(chunks[arguments[0]], [])
+                answer = _next_chunk(chunks, *arguments)
             else:
                 answer = source.cell(*arguments)
             connection.send(("value", answer))
@@ -189,6 +213,14 @@ def _in_chunks(rows: Iterator[SourceRow]) -> Iterator[list[SourceRow]]:
             chunk, chars = [], 0
     if chunk:
         yield chunk
+
+
+def _next_chunk(chunks: dict[int, Iterator[list[SourceRow]]], number: int) -> list[SourceRow]:
+    """The next rows of an iterator, which is dropped at its end or when it fails."""
+    rows = chunks.pop(number)
+    if chunk := next(rows, []):
+        chunks[number] = rows
+    return chunk
 
 
 def _limit_memory() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import time
 from typing import Any, Final, get_args
 
 from mcp import types
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools import ErrorCode, ToolError, ToolResult
-from medvistagym_mcp.client._pictures import MAX_IMAGE_BYTES, decode_picture
+from medvistagym_mcp.client._pictures import MAX_IMAGE_BYTES, READ_S, decode_picture
 
 MAX_TEXT: Final = 200_000
 MAX_IMAGES: Final = 64
@@ -32,15 +33,16 @@ def to_tool_result(tool: str, answer: types.CallToolResult) -> ToolResult:
     """
     texts: list[str] = []
     images: list[Image] = []
+    deadline = time.monotonic() + READ_S
     for block in answer.content:
         if isinstance(block, types.TextContent):
             texts.append(block.text)
         elif isinstance(block, types.ImageContent):
-            images.append(_image(tool, block.data))
+            images.append(_image(tool, block.data, deadline))
         elif isinstance(block, types.EmbeddedResource) and isinstance(block.resource, types.TextResourceContents):
             texts.append(block.resource.text)
         elif isinstance(block, types.EmbeddedResource) and (block.resource.mime_type or "").startswith("image/"):
-            images.append(_image(tool, getattr(block.resource, "blob", "")))
+            images.append(_image(tool, getattr(block.resource, "blob", ""), deadline))
         elif isinstance(block, types.ResourceLink):
             texts.append(f"[{block.name}: {block.uri}]")
         else:
@@ -73,11 +75,11 @@ def _to_tool_error(tool: str, message: str, data: Any) -> ToolError:
     return ToolError("tool_failed", f"{tool} failed: {message}{'' if message[-1] in '.!?' else '.'}")
 
 
-def _image(tool: str, text: str) -> Image:
+def _image(tool: str, text: str, deadline: float) -> Image:
     if len(text) > MAX_IMAGE_BYTES * 4 // 3:
         raise ToolError("tool_failed", f"{tool} returned an image of more than {MAX_IMAGE_BYTES >> 20} MiB.")
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ToolError("tool_failed", f"{tool} returned an image that cannot be read.") from error
-    return decode_picture(tool, data)
+    return decode_picture(tool, data, deadline)
