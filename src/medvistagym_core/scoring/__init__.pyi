@@ -8,6 +8,8 @@ from ._document import ProtocolReport as ProtocolReport
 from ._document import RetainedShare as RetainedShare
 from ._document import ToolReliance as ToolReliance
 from ._figures import PLOT_FORMATS as PLOT_FORMATS
+from ._figures import new_figure as new_figure
+from ._figures import save_figure as save_figure
 from ._flips import write_flips as write_flips
 from ._item import QuestionKind as QuestionKind
 from ._item import ScoredItem as ScoredItem

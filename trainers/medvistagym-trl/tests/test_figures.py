@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from medvistagym_trl._figures import new_figure, save_figure, smooth
+from medvistagym_core.scoring import new_figure, save_figure
+from medvistagym_trl._figures import smooth
 
 
 def test_a_figure_that_cannot_be_drawn_leaves_the_earlier_one_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "curve.png"
-    figure = new_figure((2, 1))
+    figure = new_figure(2, 1)
     save_figure(figure, path, dpi=20)
     earlier = path.read_bytes()
     assert earlier.startswith(b"\x89PNG")

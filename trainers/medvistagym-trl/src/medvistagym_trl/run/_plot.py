@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvistagym_core.scoring import new_figure, save_figure
 from medvistagym_core.trajectories import OVERALL, Results
-from medvistagym_trl._figures import new_figure, save_figure, smooth
+from medvistagym_trl._figures import smooth
 
 
 def plot_results(results: Results, metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -18,7 +19,7 @@ def plot_results(results: Results, metrics: Sequence[Mapping[str, Any]], path: P
         metrics: Lines of `metrics.jsonl`.
         path: PNG to write.
     """
-    figure = new_figure((12, 7.5))
+    figure = new_figure(12, 7.5)
     top, bottom = figure.subplots(2, 2)
     _bars(top[0], results)
     _families(top[1], results)

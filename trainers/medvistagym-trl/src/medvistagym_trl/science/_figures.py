@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from medvistagym_trl._figures import new_figure, save_figure, smooth
+from medvistagym_core.scoring import new_figure, save_figure
+from medvistagym_trl._figures import smooth
 from medvistagym_trl.science._report import FINAL, Study
 from medvistagym_trl.science._statistics import Share, families_of
 from medvistagym_trl.science._study import StudyError
@@ -28,7 +29,7 @@ def plot_policies(study: Study, path: Path) -> None:
     with mpl.rc_context({"font.size": 13}):
         titles = [title for title in study.titles if study.share(title) is not None]
         families = families_of([study.policies[FINAL, study.decodings[0]]])
-        figure = new_figure((9, 0.46 * (len(titles) + len(families)) + 2.4))
+        figure = new_figure(9, 0.46 * (len(titles) + len(families)) + 2.4)
         top, bottom = figure.subplots(2, 1, height_ratios=[len(titles), len(families) + 1], sharex=True)
         _bars(top, {title: _some(study.share(title)) for title in titles}, strong=FINAL)
         top.set_title(f"{study.recipe.task}, held-out studies, {study.decodings[0]}")
@@ -54,7 +55,7 @@ def plot_trajectory_counts(study: Study, path: Path) -> None:
     if len(points) < 2:
         raise StudyError("the curve needs two finished trainings with different numbers of trajectories (--curve)")
     with mpl.rc_context({"font.size": 13}):
-        figure = new_figure((8, 5))
+        figure = new_figure(8, 5)
         axes = figure.subplots()
         sizes = [point.trajectories for point in points]
         for label, colour, shares in (
@@ -100,7 +101,7 @@ def plot_tool_use(runs: Path | Sequence[Path], path: Path, *, phase: str = "grpo
             raise StudyError(f"{run} has no steps of {phase} in its metrics.jsonl")
         steps |= more
     with mpl.rc_context({"font.size": 13}):
-        figure = new_figure((8, 8))
+        figure = new_figure(8, 8)
         top, bottom = figure.subplots(2, 1, sharex=True)
         _curves(top, steps, lambda name: name.removesuffix("/accuracy") if name.endswith("/accuracy") else None, 100)
         top.set(ylim=(0, 102), ylabel="right answers, %", title="by family, sampled while learning")
