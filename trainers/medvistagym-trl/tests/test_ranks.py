@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -261,9 +262,9 @@ def test_two_processes_that_are_killed_leave_a_run_that_goes_on(tmp_path: Path) 
             time.sleep(0.1)
     finally:
         # Ranks are in groups of their own: whoever began from this command is ended, all at once.
-        for pid in descendants(processes.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for process in [psutil.Process(processes.pid), *psutil.Process(processes.pid).children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         processes.wait()
     assert not (run / "results.json").exists()
     again = [*train, "--run", str(run), "--resume", "--gpus", "2"]
@@ -272,16 +273,3 @@ def test_two_processes_that_are_killed_leave_a_run_that_goes_on(tmp_path: Path) 
     lines = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     assert [line["step"] for line in lines if line["phase"] == "grpo"] == [1, 2, 3, 4]
     assert json.loads((run / "results.json").read_text())["rows"]
-
-
-def descendants(pid: int) -> list[int]:
-    """A process and all that it has started, as /proc tells."""
-    parents: dict[int, list[int]] = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parent = int(status.read_text().rpartition(")")[2].split()[1])
-            parents.setdefault(parent, []).append(int(status.parent.name))
-    found = [pid]
-    for each in found:
-        found += parents.get(each, [])
-    return found
