@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def as_pixel_array(pixels: Any, photometric: str | None, *, are_frames: bool) -> np.ndarray:
-    """A read-only view of pixels, checked.
+    """Pixels, checked, as an array that is read-only: themselves, or a view of them.
 
     Args:
         pixels: Anything that speaks DLPack or the array protocol.
@@ -43,6 +43,8 @@ def as_pixel_array(pixels: Any, photometric: str | None, *, are_frames: bool) ->
         )
     if pixels.size == 0:
         raise ValueError(f"an image needs at least one pixel, not the shape {pixels.shape}")
+    if not pixels.flags.writeable:  # such as a part of another image's
+        return pixels
     view: np.ndarray = pixels.view()
     view.flags.writeable = False
     return view
