@@ -172,13 +172,13 @@ class Episode:
     @property
     def messages(self) -> list[Message]:
         """The conversation so far, as chat messages with RGB Pillow images."""
-        return self._messages_with_pictures(self._conversation().messages)
+        return list(self._conversation().messages)
 
     @property
     def new_messages(self) -> list[Message]:
         """The messages since the policy's last turn: what it has not read yet."""
         transcript = self._conversation()
-        return self._messages_with_pictures(transcript.messages[transcript.first_new :])
+        return transcript.messages[transcript.first_new :]
 
     @property
     def new_blocks(self) -> list[Block]:
@@ -209,7 +209,7 @@ class Episode:
             rendered=tuple(self.rendered(handle) for handle in range(len(self.store))),
             results=last.results if last else (),
             error=last.turn.error if last else None,
-            conversation=tuple(self._conversation().messages),
+            messages=tuple(self._conversation().messages),
             num_turns=len(self.steps),
             policy_state=self.policy_state,
         )
@@ -390,7 +390,7 @@ class Episode:
         """The transcript so far."""
         if self._transcript is None:
             settings = self.settings
-            self._transcript = MessageLog(settings.prompt, self.initial_blocks, settings.style)
+            self._transcript = MessageLog(settings.prompt, self.initial_blocks, settings.style, self._with_pictures)
         self._transcript.extend(self.steps[:-1] if self._pending else self.steps)
         return self._transcript
 
@@ -405,9 +405,6 @@ class Episode:
                 for call, blocks in zip(step.calls, step.result_blocks, strict=not self._pending)
             ]
         return self._ready
-
-    def _messages_with_pictures(self, messages: Sequence[Message]) -> list[Message]:
-        return [{**message, "content": self._with_pictures(message["content"])} for message in messages]
 
     def _with_pictures(self, blocks: Sequence[Block]) -> list[Block]:
         pictures = {b["image"]: self.rendered(b["image"]).pil for b in blocks if b["type"] == "image"}

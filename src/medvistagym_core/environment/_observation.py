@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
 from typing import Any
 
 from medvistagym_core.imaging import Image, RenderedImage
-from medvistagym_core.protocol import Message, with_images
+from medvistagym_core.protocol import Message
 from medvistagym_core.tools import ToolError, ToolResult
 
 
@@ -24,7 +23,7 @@ class Observation:
         rendered: What is shown of each of them; the pictures of `messages` are their `pil`.
         results: What the last turn's calls gave.
         error: Why the last turn could not be used, if so.
-        conversation: The conversation so far, as chat messages whose image blocks hold handles.
+        messages: The conversation so far, as chat messages.
         num_turns: Number of turns taken.
         policy_state: The policy's own notes on this episode; kept as long as the episode.
     """
@@ -37,11 +36,6 @@ class Observation:
     rendered: tuple[RenderedImage, ...]
     results: tuple[ToolResult, ...]
     error: ToolError | None
-    conversation: tuple[Message, ...]
+    messages: tuple[Message, ...]
     num_turns: int
     policy_state: dict[str, Any] = dataclasses.field(repr=False)
-
-    @cached_property
-    def messages(self) -> tuple[Message, ...]:
-        """The conversation so far, as chat messages with RGB Pillow images: the `pil` of what was rendered."""
-        return tuple(with_images(self.conversation, [picture.pil for picture in self.rendered]))

@@ -88,7 +88,7 @@ def schedule_calls(
             finished = runner.wait() if running else []
             if not finished:
                 return state.results_with_repairs()
-            touched: set[int] = set()
+            touched = frozenset[int]()
             for item in finished:
                 for call, result in zip(running.pop(item), item.results, strict=True):
                     if isinstance(result.error, OutOfMemoryToolError) and not call.alone and not state.single_call:
@@ -141,6 +141,7 @@ class _State:
         self._cache = cache
         self.results: list[list[Any]] = [[None] * len(calls) for _, calls in requests]
         self.single_call = len(requests) == 1 and len(requests[0][1]) == 1
+        self._longest = max(map(len, self.results), default=0)
         self._started = [[False] * len(calls) for _, calls in requests]
         self._stored = [0] * len(requests)  # calls before the first whose result is not in the store
         self._computed: dict[Hashable, ToolResult] = {}
@@ -182,15 +183,19 @@ class _State:
                 started[position] = True
                 self._stored[request] = position + 1
 
-    def deliver(self, call: _Distinct, result: ToolResult) -> set[int]:
-        """Hand out the result of a call; the requests in which there is more to do now: images to store or calls to begin."""
+    def deliver(self, call: _Distinct, result: ToolResult) -> frozenset[int]:
+        """Hand out the result of a call; the requests in which there may be more to do now: images to store, calls to begin."""
         if call.key is not None:
             self._waiting.pop(call.key, None)
             self._computed[call.key] = result
             self._cache.put(call.key, result)
-        for nth, (request, position) in enumerate(call.places):
-            self.results[request][position] = result.as_cache_hit() if nth else result
-        return {request for request, _ in call.places if result.images or len(self.results[request]) > 1}
+        request, position = call.places[0]
+        self.results[request][position] = result
+        for request, position in call.places[1:]:
+            self.results[request][position] = result.as_cache_hit()
+        if not result.images and self._longest == 1:
+            return frozenset()
+        return frozenset(request for request, _ in call.places)
 
     def _start_call(
         self, call: ToolCall, store: ImageStore, place: tuple[int, int], *, wait: bool

@@ -24,7 +24,8 @@ from medvistagym_core.tools import (
 
 TOOL_CALL_TAGS: Final = ("<tool_call>", "</tool_call>")
 TOOL_CALL_EXAMPLE: Final = '<tool_call>{"name": ..., "arguments": {...}}</tool_call>'
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_SPACES: Final = " \t\r\n"  # JSON's own
+_SPACE: Final = re.compile(rf"[{_SPACES}]*")
 _FENCE: Final = re.compile(r"```[a-zA-Z_]*(.*)```", re.DOTALL)
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input")
 _BESIDE_KEYS: Final = frozenset(("id", "type"))
@@ -37,30 +38,30 @@ class MalformedCallError(Exception):
 
 def parse_tagged_calls(text: str, begin: int) -> tuple[list[ToolCall], int]:
     """The calls whose text begins at `begin`, and the place after their closing tag."""
-    whole = _parse_whole(text, begin)
-    if whole is not None:
-        (body, end), repairs = whole, list[str]()
-        bodies = [body]
-    else:
-        end = text.find(TOOL_CALL_TAGS[1], begin)
-        if end < 0:
-            raise MalformedCallError(f"Close the call with </tool_call>: {TOOL_CALL_EXAMPLE}.")
-        bodies, repairs = _parse_repaired(text[begin:end].strip())
-        if not bodies:
-            raise MalformedCallError(_not_json(text[begin:end])) from None
-    if (repairs or text.find("\\u", begin, end) >= 0) and not _encodable(bodies):
-        raise MalformedCallError("The call holds an invalid \\u escape; write plain characters.")
-    return [call for body in bodies for call in _calls(body, repairs)], end + len(TOOL_CALL_TAGS[1])
-
-
-def _parse_whole(text: str, begin: int) -> tuple[Any, int] | None:
-    """The JSON value at `begin`, whatever tags its texts hold, and where its closing tag begins; None where there is none."""
+    end = text.find(TOOL_CALL_TAGS[1], begin)
+    if end < 0:
+        raise MalformedCallError(f"Close the call with </tool_call>: {TOOL_CALL_EXAMPLE}.")
+    written = text[begin:end].strip(_SPACES)
+    repairs: list[str] = []
     try:
-        body, end = JSON_DECODER.raw_decode(text, _skip_space(text, begin))
-    except (ValueError, RecursionError):
-        return None
-    end = _skip_space(text, end)
-    return (body, end) if text.startswith(TOOL_CALL_TAGS[1], end) else None
+        body, length = JSON_DECODER.raw_decode(written)
+        if length < len(written):
+            raise json.JSONDecodeError("Extra data", written, _skip_space(written, length))
+        bodies = [body]
+    except (ValueError, RecursionError) as error:
+        bodies, repairs = _parse_repaired(written.strip())
+        if not bodies:  # perhaps the first closing tag stands in a text of the call
+            whole = _parse_beyond(text, begin)
+            if whole is None:
+                raise MalformedCallError(_not_json(written, error)) from None
+            bodies, end = [whole[0]], whole[1]
+            written = text[begin:end]
+    if ("\\u" in written or repairs) and not _encodable(bodies):
+        raise MalformedCallError("The call holds an invalid \\u escape; write plain characters.")
+    calls = _calls(bodies[0], repairs)
+    for body in bodies[1:]:
+        calls += _calls(body, repairs)
+    return calls, end + len(TOOL_CALL_TAGS[1])
 
 
 def _parse_repaired(written: str) -> tuple[list[Any], list[str]]:
@@ -102,26 +103,30 @@ def _parse_values(text: str) -> list[Any]:
     return values
 
 
-def _not_json(written: str) -> str:
-    """What is wrong with a text that should be JSON, as one sentence."""
+def _parse_beyond(text: str, begin: int) -> tuple[Any, int] | None:
+    """The JSON value at `begin`, whatever tags its texts hold, and where its closing tag begins; None where there is none."""
+    try:
+        body, end = JSON_DECODER.raw_decode(text, _skip_space(text, begin))
+    except (ValueError, RecursionError):
+        return None
+    end = _skip_space(text, end)
+    return (body, end) if text.startswith(TOOL_CALL_TAGS[1], end) else None
+
+
+def _not_json(written: str, error: Exception) -> str:
     if not written.strip():
         return f"The call is empty; write {TOOL_CALL_EXAMPLE}."
-    reason = "it is too deep or too long"
-    try:
-        JSON_DECODER.decode(written)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":
-            extra = _quoted(written[error.pos : error.pos + 24])
-            return f"Put one JSON object between <tool_call> and </tool_call>, and no {extra} after it."
+    if not isinstance(error, json.JSONDecodeError):
+        message = str(error)
+        reason = message if type(error) is ValueError and len(message) < 60 else "it is too deep or too long"
+    elif error.msg == "Extra data":
+        extra = _quoted(written[error.pos : error.pos + 24])
+        return f"Put one JSON object between <tool_call> and </tool_call>, and no {extra} after it."
+    else:
         where = written[max(error.pos - 12, 0) : error.pos + 12]
         reason = f"{error.msg.lower().removesuffix(' starting at')} near {_quoted(where)}"
         if any(quote in where for quote in "“”‘’„"):
             reason += ", where plain double quotes belong"
-    except ValueError as error:
-        if type(error) is ValueError and len(str(error)) < 60:
-            reason = str(error)
-    except RecursionError:
-        pass
     return f"The call is not JSON ({reason}); write {TOOL_CALL_EXAMPLE}."
 
 
@@ -250,7 +255,7 @@ def dumps(value: Any) -> str:
 
 
 def _skip_space(text: str, at: int) -> int:
-    space = _SPACE.match(text, at) if text[at : at + 1].isspace() else None
+    space = _SPACE.match(text, at)
     return space.end() if space else at
 
 

@@ -168,9 +168,11 @@ class EndpointPolicy:
     def _act(self, observation: Observation) -> Turn:
         named = repr((self._seed, observation.seed, observation.num_turns)).encode()
         seed = int.from_bytes(hashlib.sha256(named).digest()[:4], "big") >> 1
-        pictures = observation.rendered
+        shown = {id(rendered.pil): rendered for rendered in observation.rendered}
         messages = list(
-            to_openai_messages(observation.conversation, lambda handle: self._pictures.get(pictures[handle]))
+            to_openai_messages(
+                observation.messages, lambda picture: self._pictures.get(picture, shown.get(id(picture)))
+            )
         )
         return self._to_turn(self._endpoint.complete({**self._body, "messages": messages, "seed": seed}))
 
@@ -197,29 +199,34 @@ class PictureUrls:
 
     def __init__(self, max_chars: int = _MAX_URL_CHARS) -> None:
         # By identity, with the picture itself so that no other one can have it.
-        self._urls: cachetools.LRUCache[int, tuple[RenderedImage, str]] = cachetools.LRUCache(
+        self._urls: cachetools.LRUCache[int, tuple[Any, str]] = cachetools.LRUCache(
             max_chars, lambda entry: len(entry[1])
         )
         self._lock = threading.Lock()
 
-    def get(self, picture: RenderedImage) -> str:
-        """The PNG file of a picture as a data URL; one whose colours are all grey is sent in grey."""
+    def get(self, picture: Any, rendered: RenderedImage | None = None) -> str:
+        """The PNG file of a Pillow image as a data URL; one that is grey is sent in grey.
+
+        Args:
+            picture: The image, in RGB.
+            rendered: What it was made of, whose file the record of the episode has as well; None where that is not known.
+        """
         with self._lock:
             found = self._urls.get(id(picture))
         if found is not None:
             return found[1]
-        url = f"data:image/png;base64,{base64.b64encode(_png(picture)).decode()}"
+        url = f"data:image/png;base64,{base64.b64encode(_png(picture, rendered)).decode()}"
         with self._lock, contextlib.suppress(ValueError):  # larger than all that is kept
             self._urls[id(picture)] = picture, url
         return url
 
 
-def to_openai_messages(messages: Sequence[Message], picture_url: Callable[[int], str]) -> Iterator[Message]:
+def to_openai_messages(messages: Sequence[Message], picture_url: Callable[[Any], str]) -> Iterator[Message]:
     """A conversation as the chat completions API takes it.
 
     Args:
-        messages: Messages whose image blocks hold handles.
-        picture_url: Gives the picture of a handle as the API takes it.
+        messages: Messages with Pillow images in their image blocks.
+        picture_url: Gives a picture as the API takes it.
     """
     calls, due = 0, 0
     images: list[Block] = []
@@ -251,14 +258,17 @@ def to_openai_messages(messages: Sequence[Message], picture_url: Callable[[int],
         yield {"role": "user", "content": images}
 
 
-def _png(picture: RenderedImage) -> bytes:
-    """The PNG file of a picture, which its record has as well; of one channel where all three are the same."""
-    pixels = picture.pixels
-    if pixels.ndim == 3:
-        first = pixels[..., 0]
-        if bool((first == pixels[..., 1]).all()) and bool((first == pixels[..., 2]).all()):
-            return encode_png(first)
-    return picture.png
+def _png(picture: Any, rendered: RenderedImage | None) -> bytes:
+    """The PNG file of an RGB picture, of one channel where all three are the same."""
+    import numpy as np
+
+    if rendered is not None and rendered.pixels.ndim == 2:
+        return rendered.png
+    values = np.asarray(picture)
+    first = values[..., 0]
+    if bool((first == values[..., 1]).all()) and bool((first == values[..., 2]).all()):
+        return encode_png(first)
+    return encode_png(values) if rendered is None else rendered.png
 
 
 def _call(function: dict[str, Any], number: int) -> dict[str, Any]:
@@ -266,7 +276,7 @@ def _call(function: dict[str, Any], number: int) -> dict[str, Any]:
     return {"id": f"call_{number}", "type": "function", "function": {"name": function["name"], "arguments": arguments}}
 
 
-def _to_openai_part(block: Block, picture_url: Callable[[int], str]) -> dict[str, Any]:
+def _to_openai_part(block: Block, picture_url: Callable[[Any], str]) -> dict[str, Any]:
     if block["type"] != "image":
         return {"type": "text", "text": block["text"]}
     return {"type": "image_url", "image_url": {"url": picture_url(block["image"])}}

@@ -70,16 +70,18 @@ def find_control_mark(text: str) -> str | None:
 
     Narrower than what is escaped in others' words: a tag that no published chat model uses is a policy's to write.
     """
-    marks = [mark for pattern, part in _MARKS if part in text and (mark := pattern.search(text)) is not None]
-    if not marks:
+    first: re.Match[str] | None = None
+    for pattern, needs in _MARKS:
+        match = pattern.search(text) if needs in text else None
+        if match is not None and (first is None or match.start() < first.start()):
+            first = match
+    if first is None:
         return None
-    first = min(marks, key=re.Match.start)
     beginning = text[first.start() : first.start() + 64]
     end = next((k for k, character in enumerate(beginning[2:], 3) if character in ">]"), 16)
     return beginning[:end]
 
 
-# What each looks for, and a part of every text that has it.
 _MARKS: Final = ((_BAR, "<|"), (_BAR, "<｜"), (_NAMED, "<"), (_BRACKET, "["), (_TITLE, ">>"), (_BARRED_TAG, "|<"))
 
 
