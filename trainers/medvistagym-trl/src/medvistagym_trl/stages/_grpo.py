@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core.environment import Episode
+from medvistagym_core.protocol import TEMPLATE_ERRORS
 from medvistagym_trl._ranks import rank_count
 from medvistagym_trl._recipe import Recipe, check_rollouts
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
@@ -35,6 +36,9 @@ from medvistagym_trl.stages._redrawn_groups import REWARD_ROUNDING, RedrawnGroup
 from medvistagym_trl.stages._trl_config import make_grpo_config
 from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
+
+_log: Final = logging.getLogger(__name__)
+_NOT_RENDERED: Final = "This text cannot be rendered."
 
 
 class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
@@ -84,7 +88,17 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
     def _get_tool_suffix_ids(self, tool_messages: Any) -> Any:
         if self._tool_calls is not None:
             self._tool_calls.flush_unserved()
-        return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+        try:
+            return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+        except TEMPLATE_ERRORS as error:
+            adapter = None if self._tool_calls is None else self._tool_calls.adapter_of(tool_messages[-1])
+            if adapter is None:
+                raise
+            _log.warning("a rollout counts nothing: %s", error)
+            adapter.refuse_rendering(str(error))
+            # TRL takes back results that do not fit into the completion, and ends their rollout alone.
+            room: Any = self.max_completion_length
+            return [self._tokenizer.pad_token_id] * (room + 1)
 
     def _generate(self, prompts: Any) -> Any:
         self._generation_seconds, self._tool_seconds, self._written_tokens = [], 0.0, 0
@@ -151,7 +165,15 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         tokenized = {}
         for key, row in rows.items():
             self._batch_environments = [environments[row]]
-            tokenized[key] = self._tokenize_once([prompts[row]])
+            try:
+                tokenized[key] = self._tokenize_once([prompts[row]])
+            except TEMPLATE_ERRORS as error:
+                tokenized[key] = self._tokenize_once([_without_texts(prompts[row])])
+                _log.warning("a group of rollouts counts nothing: %s", error)
+                own: Any = self.environments
+                for environment, its in zip(own, keys, strict=True):
+                    if its == key:
+                        environment.adapter.refuse_rendering(str(error))
         self._batch_environments = environments
         parts = [tokenized[key] for key in keys]
         ids = [part[0][0] for part in parts]
@@ -203,6 +225,26 @@ def _drop_equal_groups(
     output[name] = output[name] * differs[:, None].to(output[name].dtype)
     counted = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
     output["num_items_in_batch"] = gather(counted.sum()).sum()
+
+
+def _without_texts(prompt: Any) -> Any:
+    """A prompt with its images, and one sentence in place of each text that is not the system prompt."""
+    return [
+        message
+        if message["role"] == "system"
+        else {
+            **message,
+            "content": [
+                {"type": "text", "text": _NOT_RENDERED} if block["type"] == "text" and block["text"] else block
+                for block in _as_blocks(message["content"])
+            ],
+        }
+        for message in prompt
+    ]
+
+
+def _as_blocks(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _prompt_key(prompt: Any) -> Any:

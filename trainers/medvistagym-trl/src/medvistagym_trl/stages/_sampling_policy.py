@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from medvistagym_core.environment import Observation
-from medvistagym_core.protocol import ActionFormat
+from medvistagym_core.protocol import TEMPLATE_ERRORS, ActionFormat, render_chat
 from medvistagym_core.trajectories import SamplingParams
 from medvistagym_trl.model import LoadedModel, apply_chat_template_batch, parse_turn
 from medvistagym_trl.rollout import to_protocol_message
@@ -51,10 +51,36 @@ class SamplingPolicy:
 
     @torch.no_grad()
     def act(self, observations: Sequence[Observation]) -> Sequence[str | Exception]:
-        """One turn for each observation, in the protocol of records, whatever format the model wrote it in."""
-        model, tokenizer, ends = self._loaded.model, self._loaded.tokenizer, self._loaded.end_of_turn
+        """One turn for each observation, in the protocol of records, whatever format the model wrote it in.
+
+        An exception for one on which the chat template fails or costs too much.
+        """
         conversations = [list(observation.messages) for observation in observations]
-        batch = apply_chat_template_batch(self._loaded.processor, conversations, self._schemas, generation=True)
+        try:
+            batch = self._encode(conversations)
+        except TEMPLATE_ERRORS:
+            refused = [self._refusal(conversation) for conversation in conversations]
+            batch = self._encode([each for each, error in zip(conversations, refused, strict=True) if error is None])
+            written = iter(self._write(batch))
+            return [next(written) if error is None else error for error in refused]
+        return self._write(batch)
+
+    def _encode(self, conversations: Sequence[Any]) -> dict[str, torch.Tensor]:
+        if not conversations:
+            return {}
+        return apply_chat_template_batch(self._loaded.processor, conversations, self._schemas, generation=True)
+
+    def _refusal(self, conversation: Any) -> Exception | None:
+        try:
+            render_chat(self._loaded.processor, conversation, self._schemas, generation=True)
+        except TEMPLATE_ERRORS as error:
+            return error
+        return None
+
+    def _write(self, batch: dict[str, torch.Tensor]) -> list[str]:
+        if not batch:
+            return []
+        model, tokenizer, ends = self._loaded.model, self._loaded.tokenizer, self._loaded.end_of_turn
         batch = {key: value.to(model.device) for key, value in batch.items()}
         sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
         if self._temperature is not None:
