@@ -93,7 +93,9 @@ def validation_callbacks(
         was_training = model.model.training
         try:
             with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-                rows = evaluate(context, model, phase, settings, temperature, seed=rules.seed, keep=path)
+                rows = evaluate(
+                    context, model, phase, settings, temperature, seed=rules.seed, keep=path, engine=setup.engine
+                )
         finally:
             context.close()
             model.model.train(was_training)
