@@ -336,6 +336,7 @@ class Episode:
                 options=case.options,
                 abstention=self.abstention,
                 graders=self.settings.graders,
+                question=case.question,
             )
         turns = tuple(step.turn for step in steps)
         return EpisodeOutcome(turns, tuple(step.results for step in steps), self._grade, self._has_information)

@@ -42,6 +42,10 @@ class CostlyTemplateError(ValueError):
     """A chat template that takes more time or memory than rendering may, or whose renderer ends again and again."""
 
 
+TEMPLATE_ERRORS: Final = (ChatTemplateError, CostlyTemplateError)
+"""What rendering a conversation may raise: of that conversation, unless the template does so on every one."""
+
+
 def render_template(source: str, variables: Mapping[str, Any]) -> str:
     """What a chat template makes of variables, as transformers renders it.
 

@@ -7,13 +7,14 @@ processor returns lists, and the parity certificate (`CertifiedTrainer`).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core.environment import Episode
+from medvistagym_core.protocol import TEMPLATE_ERRORS
 from medvistagym_trl._ranks import rank_count
 from medvistagym_trl._recipe import Recipe, check_rollouts
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
@@ -32,9 +34,13 @@ from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._redrawn_groups import REWARD_ROUNDING, RedrawnGroupsTrainer
+from medvistagym_trl.stages._sampling_engine import SamplingEngine
 from medvistagym_trl.stages._trl_config import make_grpo_config
 from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
+
+_log: Final = logging.getLogger(__name__)
+_NOT_RENDERED: Final = "This text cannot be rendered."
 
 
 class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
@@ -47,18 +53,32 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             TRL's loop has changed.
         drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss.
         generation_parts: In how many parts, one after the other, the rows of a step are sampled.
+
+    Args:
+        *args: TRL's.
+        engine: Samples in place of an engine that TRL would make, of which a process has room for one.
+        **kwargs: TRL's.
     """
 
     drops_zero_variance: bool = False
     generation_parts: int = 1
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, engine: SamplingEngine | None = None, **kwargs: Any) -> None:
         self.unbatched_calls = 0
         self._tool_calls: BatchedToolCalls | None = None
         self._generation_seconds: list[float] = []
         self._tool_seconds, self._written_tokens = 0.0, 0
         self._rewards: Any = None
-        super().__init__(*args, **kwargs)
+        if engine is None:
+            super().__init__(*args, **kwargs)
+        else:
+            settings: Any = kwargs["args"]
+            without_engine: Any = copy.copy(settings)  # else TRL would make one
+            without_engine.use_vllm, without_engine.generation_kwargs = False, None
+            super().__init__(*args, **{**kwargs, "args": without_engine})
+            without_engine.use_vllm, without_engine.generation_kwargs = True, settings.generation_kwargs
+            self.use_vllm, self._last_loaded_step = True, -1
+            self.vllm_generation = engine.attach(self)
         self._env_tools = {
             name: [getattr(tool, "__json_schema__", tool) for tool in tools] for name, tools in self._env_tools.items()
         }
@@ -84,7 +104,17 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
     def _get_tool_suffix_ids(self, tool_messages: Any) -> Any:
         if self._tool_calls is not None:
             self._tool_calls.flush_unserved()
-        return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+        try:
+            return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+        except TEMPLATE_ERRORS as error:
+            adapter = None if self._tool_calls is None else self._tool_calls.adapter_of(tool_messages[-1])
+            if adapter is None:
+                raise
+            _log.warning("a rollout counts nothing: %s", error)
+            adapter.refuse_rendering(str(error))
+            # TRL takes back results that do not fit into the completion, and ends their rollout alone.
+            room: Any = self.max_completion_length
+            return [self._tokenizer.pad_token_id] * (room + 1)
 
     def _generate(self, prompts: Any) -> Any:
         self._generation_seconds, self._tool_seconds, self._written_tokens = [], 0.0, 0
@@ -151,7 +181,15 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         tokenized = {}
         for key, row in rows.items():
             self._batch_environments = [environments[row]]
-            tokenized[key] = self._tokenize_once([prompts[row]])
+            try:
+                tokenized[key] = self._tokenize_once([prompts[row]])
+            except TEMPLATE_ERRORS as error:
+                tokenized[key] = self._tokenize_once([_without_texts(prompts[row])])
+                _log.warning("a group of rollouts counts nothing: %s", error)
+                own: Any = self.environments
+                for environment, its in zip(own, keys, strict=True):
+                    if its == key:
+                        environment.adapter.refuse_rendering(str(error))
         self._batch_environments = environments
         parts = [tokenized[key] for key in keys]
         ids = [part[0][0] for part in parts]
@@ -203,6 +241,26 @@ def _drop_equal_groups(
     output[name] = output[name] * differs[:, None].to(output[name].dtype)
     counted = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
     output["num_items_in_batch"] = gather(counted.sum()).sum()
+
+
+def _without_texts(prompt: Any) -> Any:
+    """A prompt with its images, and one sentence in place of each text that is not the system prompt."""
+    return [
+        message
+        if message["role"] == "system"
+        else {
+            **message,
+            "content": [
+                {"type": "text", "text": _NOT_RENDERED} if block["type"] == "text" and block["text"] else block
+                for block in _as_blocks(message["content"])
+            ],
+        }
+        for message in prompt
+    ]
+
+
+def _as_blocks(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _prompt_key(prompt: Any) -> Any:
@@ -309,6 +367,7 @@ def train_grpo(
     penalty: Penalty = lambda _: 0.0,
     redraw_cases: Sequence[int] = (),
     callbacks: Sequence[TrainerCallback] = (),
+    engine: SamplingEngine | None = None,
     trainer_class: Callable[..., BatchedToolGRPOTrainer] = BatchedToolGRPOTrainer,
 ) -> BatchedToolGRPOTrainer:
     """Train a model by GRPO, in place.
@@ -324,6 +383,7 @@ def train_grpo(
         penalty: What an episode loses of its reward.
         redraw_cases: Cases that replace those of groups that are drawn again, in order.
         callbacks: Told of every logged step.
+        engine: The engine of the recipe, where it is used outside of GRPO too; else TRL makes one.
         trainer_class: Makes the trainer.
 
     Raises:
@@ -352,6 +412,7 @@ def train_grpo(
         environment_factory=make_environment_class(context),
         reward_funcs=[EpisodeRewardFunction(record, penalty)],
         callbacks=list(callbacks),
+        **({} if engine is None else {"engine": engine}),
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
