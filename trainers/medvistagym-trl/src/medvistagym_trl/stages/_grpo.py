@@ -69,6 +69,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         self._generation_seconds: list[float] = []
         self._tool_seconds, self._written_tokens = 0.0, 0
         self._rewards: Any = None
+        self._unrendered: set[int] = set()
         if engine is None:
             super().__init__(*args, **kwargs)
         else:
@@ -121,7 +122,10 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         environments: Any = self.environments
         for environment in environments:
             environment.adapter.generation_seconds = self._generation_seconds
+        self._unrendered.clear()
         rollouts = super()._generate(prompts)
+        for row in self._unrendered:
+            prompts[row] = _without_texts(prompts[row])  # TRL renders them again
         figures = {
             "seconds/generation": sum(self._generation_seconds),
             "seconds/tools": self._tool_seconds,
@@ -187,9 +191,10 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
                 tokenized[key] = self._tokenize_once([_without_texts(prompts[row])])
                 _log.warning("a group of rollouts counts nothing: %s", error)
                 own: Any = self.environments
-                for environment, its in zip(own, keys, strict=True):
+                for place, its in enumerate(keys):
                     if its == key:
-                        environment.adapter.refuse_rendering(str(error))
+                        own[place].adapter.refuse_rendering(str(error))
+                        self._unrendered.add(place if self.batch_rows is None else self.batch_rows[place])
         self._batch_environments = environments
         parts = [tokenized[key] for key in keys]
         ids = [part[0][0] for part in parts]
