@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import inspect
 
     from pydantic import BaseModel, ValidationError
-    from pydantic_core import SchemaValidator
 
 
 class Arguments(Protocol):
@@ -169,7 +168,7 @@ class SignatureArguments:
         return normalize_schema(self.model.model_json_schema())
 
     @cached_property
-    def _validator(self) -> SchemaValidator:
+    def _validator(self) -> Any:  # pydantic's own: that of a model alone, or with its plugins around it
         return self.model.__pydantic_validator__
 
     def validate(self, tool: str, text: str | bytes) -> dict[str, Any]:
