@@ -200,7 +200,8 @@ def _device(
     """Bytes of one device that trains, by part, in the step that takes most."""
     share = trainers if parallel in SHARDED else 1
     gathered = 2 * memory.weights / max(1, size.language.layers) if share > 1 else 0.0  # a layer, and the next one
-    learning = memory.activations + memory.pictures
+    activations = memory.activations - (memory.copies if share > 1 else 0)
+    learning = activations + memory.pictures
     generation = memory.generation / trainers if engine == "transformers" else 0.0
     kept = {
         "weights": memory.weights / share,
@@ -212,7 +213,7 @@ def _device(
     if generation > learning + gradients:
         kept["generation"] = generation
     else:
-        kept |= {"gradients": gradients, "activations": memory.activations, "pictures": memory.pictures}
+        kept |= {"gradients": gradients, "activations": activations, "pictures": memory.pictures}
     kept |= {"vllm": reserved, "context": CONTEXT}
     return {name: value for name, value in kept.items() if value}
 

@@ -27,6 +27,7 @@ class MemoryEstimate:
         optimiser: States of AdamW.
         reference: A second copy of the weights, which a divergence (`grpo.beta`) is measured against.
         activations: What the backward pass needs of one part of a step.
+        copies: Of these, weights in the type that layers compute in; processes that share weights gather them so instead.
         pictures: Pixels of the images of that part.
         generation: Keys and values of the completions that are sampled at once.
         disk: Checkpoints of the stages, and of the one under way.
@@ -40,6 +41,7 @@ class MemoryEstimate:
     optimiser: int
     reference: int
     activations: int
+    copies: int
     pictures: int
     generation: int
     disk: int
@@ -132,6 +134,7 @@ def estimate_memory(
         optimiser=states,
         reference=size.all * _FLOAT32 if grpo.steps and grpo.beta and not adapters else 0,
         activations=round(held),
+        copies=round(copies),
         pictures=patches * _PATCH_VALUES * _FLOAT32,
         generation=generation,
         accumulates=max(sft.parts if parts["sft"] else 1, grpo.parts if parts["grpo"] else 1) > 1,
