@@ -60,7 +60,7 @@ def count_activations(path: str | Path, recipe: ModelRecipe, *, half: bool) -> L
 def count_activations_of(config: Any, recipe: ModelRecipe, *, half: bool) -> LanguageActivations | None:
     """Count them of a model's configuration."""
     kept = recipe.model_copy(update={"path": None, "gradient_checkpointing": False, "quantization": "none"})
-    kind: Hashable = type(config)
+    kind: Any = type(config)
     return _count(kind, json.dumps(config.to_dict(), default=str), kept.model_dump_json(), half)
 
 
