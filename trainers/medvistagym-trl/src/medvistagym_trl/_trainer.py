@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_trl._libraries import configure_libraries
-from medvistagym_trl._ranks import join_ranks, leave_ranks, rank, rank_count, wait_for_ranks, weights_are_sharded
+from medvistagym_trl._ranks import join_ranks, leave_ranks, rank, rank_count, wait_for_ranks
 
 if TYPE_CHECKING:
     from medvistagym_core.environment import EpisodeConfig, Task
@@ -132,7 +132,7 @@ class TrlTrainer:
         else:
             resolved = _resolve(recipe, changes, tools, model, quick)
         resolved, task = _check(resolved, registry, quick=quick)
-        check_rollouts(resolved, ranks=rank_count(), sharded=weights_are_sharded())
+        check_rollouts(resolved, ranks=rank_count())
         configure_libraries()
         from medvistagym_trl.rollout import make_toolbox
         from medvistagym_trl.run import BaselineProcess, TrainingPipeline, check_run
