@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools._errors import ToolError, wrap_exception
-from medvistagym_core.tools._json_value import encodable_text, to_json_value
+from medvistagym_core.tools._json_value import copy_json_value, encodable_text, to_json_value
 from medvistagym_core.tools._returned_image import check_image
 
 MAX_PARTS: Final = 256
@@ -71,7 +71,7 @@ class ToolResult:
 
     def as_cache_hit(self) -> ToolResult:
         """The result as that of a later identical call, with facts of its own to change."""
-        data = None if self.data is None else to_json_value(self.data)
+        data = None if self.data is None else {name: copy_json_value(part) for name, part in self.data.items()}
         return ToolResult(
             self.images,
             self.text,
