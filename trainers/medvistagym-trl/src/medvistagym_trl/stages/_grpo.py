@@ -7,6 +7,7 @@ processor returns lists, and the parity certificate (`CertifiedTrainer`).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import time
@@ -33,6 +34,7 @@ from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._redrawn_groups import REWARD_ROUNDING, RedrawnGroupsTrainer
+from medvistagym_trl.stages._sampling_engine import SamplingEngine
 from medvistagym_trl.stages._trl_config import make_grpo_config
 from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
@@ -51,19 +53,33 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             TRL's loop has changed.
         drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss.
         generation_parts: In how many parts, one after the other, the rows of a step are sampled.
+
+    Args:
+        *args: TRL's.
+        engine: Samples in place of an engine that TRL would make, of which a process has room for one.
+        **kwargs: TRL's.
     """
 
     drops_zero_variance: bool = False
     generation_parts: int = 1
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, engine: SamplingEngine | None = None, **kwargs: Any) -> None:
         self.unbatched_calls = 0
         self._tool_calls: BatchedToolCalls | None = None
         self._generation_seconds: list[float] = []
         self._tool_seconds, self._written_tokens = 0.0, 0
         self._rewards: Any = None
         self._unrendered: set[int] = set()
-        super().__init__(*args, **kwargs)
+        if engine is None:
+            super().__init__(*args, **kwargs)
+        else:
+            settings: Any = kwargs["args"]
+            without_engine: Any = copy.copy(settings)  # else TRL would make one
+            without_engine.use_vllm, without_engine.generation_kwargs = False, None
+            super().__init__(*args, **{**kwargs, "args": without_engine})
+            without_engine.use_vllm, without_engine.generation_kwargs = True, settings.generation_kwargs
+            self.use_vllm, self._last_loaded_step = True, -1
+            self.vllm_generation = engine.attach(self)
         self._env_tools = {
             name: [getattr(tool, "__json_schema__", tool) for tool in tools] for name, tools in self._env_tools.items()
         }
@@ -356,6 +372,7 @@ def train_grpo(
     penalty: Penalty = lambda _: 0.0,
     redraw_cases: Sequence[int] = (),
     callbacks: Sequence[TrainerCallback] = (),
+    engine: SamplingEngine | None = None,
     trainer_class: Callable[..., BatchedToolGRPOTrainer] = BatchedToolGRPOTrainer,
 ) -> BatchedToolGRPOTrainer:
     """Train a model by GRPO, in place.
@@ -371,6 +388,7 @@ def train_grpo(
         penalty: What an episode loses of its reward.
         redraw_cases: Cases that replace those of groups that are drawn again, in order.
         callbacks: Told of every logged step.
+        engine: The engine of the recipe, where it is used outside of GRPO too; else TRL makes one.
         trainer_class: Makes the trainer.
 
     Raises:
@@ -399,6 +417,7 @@ def train_grpo(
         environment_factory=make_environment_class(context),
         reward_funcs=[EpisodeRewardFunction(record, penalty)],
         callbacks=list(callbacks),
+        **({} if engine is None else {"engine": engine}),
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
