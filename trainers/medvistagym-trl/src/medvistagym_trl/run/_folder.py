@@ -231,8 +231,8 @@ class RunFolder:
 
 
 def _stage(phase: str) -> str:
-    """The stage that metrics are of: those of its validations stand under a name of their own."""
-    return phase.removesuffix(VALIDATION)
+    """The stage that metrics are of: those of its validations and of its engine stand under names of their own."""
+    return phase.removesuffix(VALIDATION).removesuffix("-engine")
 
 
 def _lock(folder: Path, name: str) -> IO[bytes]:

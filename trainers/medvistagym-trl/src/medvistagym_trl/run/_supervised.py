@@ -84,6 +84,7 @@ def _explore(setup: RunSetup) -> None:
         temperature=rules.temperature,
         max_tokens=recipe.evaluation.max_tokens,
         seed=recipe.seed,
+        engine=setup.engine,
     )
     path.unlink(missing_ok=True)
     played = kept = cases = 0
@@ -164,6 +165,7 @@ def _play(setup: RunSetup, number: int, phase: str, model: LoadedModel, path: Pa
         max_tokens=setup.recipe.evaluation.max_tokens,
         seed=setup.recipe.seed + number,
         name=phase,
+        engine=setup.engine,
     )
     first = SELF_SAMPLING_CASES + (number - 1) * rules.cases
     with TrajectoryWriter(path, context.toolbox) as writer:

@@ -143,7 +143,9 @@ def _play(
     was_training = model.model.training
     try:
         with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-            return evaluate(context, model, phase, settings, temperature, seed=setup.recipe.seed, keep=path)
+            return evaluate(
+                context, model, phase, settings, temperature, seed=setup.recipe.seed, keep=path, engine=setup.engine
+            )
     finally:
         context.close()
         model.model.train(was_training)
