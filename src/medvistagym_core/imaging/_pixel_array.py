@@ -43,11 +43,11 @@ def as_pixel_array(pixels: Any, photometric: str | None, *, are_frames: bool) ->
         )
     if pixels.size == 0:
         raise ValueError(f"an image needs at least one pixel, not the shape {pixels.shape}")
-    if not pixels.flags.writeable:  # such as a part of another image's
-        return pixels
-    view: np.ndarray = pixels.view()
-    view.flags.writeable = False
-    return view
+    checked: np.ndarray = pixels
+    if checked.flags.writeable:  # unlike a part of another image's
+        checked = checked.view()
+        checked.flags.writeable = False
+    return checked
 
 
 def _ends_in_channels(shape: tuple[int, ...]) -> bool:

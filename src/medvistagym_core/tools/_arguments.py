@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import inspect
 
     from pydantic import BaseModel, ValidationError
-    from pydantic_core import SchemaValidator
 
 
 class Arguments(Protocol):
@@ -169,8 +168,9 @@ class SignatureArguments:
         return normalize_schema(self.model.model_json_schema())
 
     @cached_property
-    def _validator(self) -> SchemaValidator:
-        return self.model.__pydantic_validator__
+    def _validate_json(self) -> Callable[[str | bytes], BaseModel]:
+        """The model's `model_validate_json` without the checks of its options, which take as long as the work."""
+        return self.model.__pydantic_validator__.validate_json
 
     def validate(self, tool: str, text: str | bytes) -> dict[str, Any]:
         """The arguments that a JSON text holds, defaults filled in.
@@ -179,7 +179,7 @@ class SignatureArguments:
             ToolError: `bad_arguments`, naming the argument and what is accepted.
         """
         try:
-            values = self._validator.validate_json(text)
+            values = self._validate_json(text)
         except ValueError as error:  # pydantic's ValidationError, whose import nothing else here waits for
             raise from_validation_error(tool, self.model, cast("ValidationError", error), self.images) from None
         return dict(vars(values))
