@@ -43,11 +43,11 @@ def as_pixel_array(pixels: Any, photometric: str | None, *, are_frames: bool) ->
         )
     if pixels.size == 0:
         raise ValueError(f"an image needs at least one pixel, not the shape {pixels.shape}")
-    checked: np.ndarray = pixels
-    if checked.flags.writeable:  # unlike a part of another image's
-        checked = checked.view()
-        checked.flags.writeable = False
-    return checked
+    array: np.ndarray = pixels
+    if array.flags.writeable:  # those of another image, or a part of them, are not
+        array = array.view()
+        array.flags.writeable = False
+    return array
 
 
 def _ends_in_channels(shape: tuple[int, ...]) -> bool:

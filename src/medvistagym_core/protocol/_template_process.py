@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Final
 
-MAX_SECONDS: Final = 4
+MAX_SECONDS: Final = 3
 """Processor time of one rendering."""
 MAX_BYTES: Final = 256 * 2**20
 MAX_CHARS: Final = 4_000_000

@@ -77,8 +77,11 @@ class PictureProcess:
     def _ask(self, picture: Path | ArchiveMember | bytes, packed: bytes, label: str) -> Decoded:
         if self._child is None or not self._child.alive:
             self._close()
-            folder = tempfile.mkdtemp(prefix="medvistagym-")
-            self._child = ChildProcess(__name__, folder)
+            try:
+                folder = tempfile.mkdtemp(prefix="medvistagym-")
+                self._child = ChildProcess(__name__, folder)
+            except OSError as error:
+                return Decoded([], f"{label}: no process can be started to read it: {error.strerror}")
             weakref.finalize(self._child, _remove, folder, os.getpid())
         try:
             answer: Decoded = self._child.ask((picture, packed, label), MAX_SECONDS)

@@ -36,7 +36,7 @@ LOOPS = (
 )
 ENDS = [
     pytest.param(FAILS, "no such word", id="fails"),
-    pytest.param(LOOPS, "takes more than 4 s", id="loops", marks=pytest.mark.slow),
+    pytest.param(LOOPS, "takes more than 3 s", id="loops", marks=pytest.mark.slow),
 ]
 
 
