@@ -18,7 +18,7 @@ from medvistagym_trl.model import ModelSize, StackSize
 from medvistagym_trl.run import estimate_memory
 from medvistagym_trl.run._launch_plan import plan_launch, read_rates, render_launch
 
-TOKENS = {"longest_episode": 4096, "turn": 256}
+TOKENS = {"longest_episode": 4096, "longest_evaluation": 4000, "turn": 256}
 EIGHT = ModelSize(
     family="qwen3_vl",
     parameters={"language": 8_000_000_000, "vision": 600_000_000, "projector": 100_000_000},
@@ -51,14 +51,11 @@ def test_weights_that_do_not_fit_on_each_device_are_sharded() -> None:
     assert adapters["memory_bytes"]["vllm"] == round(0.3 * 80 * 2**30)
 
 
-def test_rollouts_that_several_devices_cannot_sample_are_refused() -> None:
-    with pytest.raises(RecipeError, match="redraw is for one process, which has whole groups, and 2 would train"):
-        plan("checkpoint", gpus=2, changes={"grpo.zero_variance": "redraw"})
-    parts = {"grpo.generation_parts": 2}
-    with pytest.raises(RecipeError, match="generation_parts 2 needs whole weights on every rank"):
-        plan("checkpoint", gpus=2, parallel="fsdp2", changes=parts)
-    assert plan("checkpoint", gpus=2, changes=parts)["parallel"] == "ddp"
-    assert plan("checkpoint", gpus=2)["parallel"] == "fsdp2"
+def test_rollouts_in_parts_and_played_again_go_with_weights_that_are_shared() -> None:
+    changes = {"grpo.generation_parts": 2, "grpo.zero_variance": "redraw"}
+    assert plan("checkpoint", gpus=2, changes=changes)["parallel"] == "fsdp2"
+    with pytest.raises(RecipeError, match="redraw gives each of 4 processes other rows to play again"):
+        plan("vllm-server", gpus=8, changes={"grpo.zero_variance": "redraw"})
 
 
 def test_a_server_has_devices_of_its_own_and_a_line_before_the_trainers() -> None:
@@ -80,6 +77,15 @@ def test_vllm_shares_the_devices_of_the_trainer_unless_a_recipe_says_server() ->
     assert (planned["engine"], planned["trainers"]) == ("colocate", 2)
     assert planned["memory_bytes"]["vllm"] > 0
     assert any("trl.grpo.vllm_max_model_length=4096" in line for line in planned["lines"])
+
+
+def test_an_engine_reads_evaluations_that_are_longer_than_the_episodes_of_training() -> None:
+    longer = {**TOKENS, "longest_evaluation": 5000}
+    for name, option in (("vllm-colocate", "vllm_max_model_length=5000"), ("vllm-server", "--max-model-len 5000")):
+        recipe = load_recipe(name).with_overrides({"model.path": "checkpoint"})
+        memory = estimate_memory(EIGHT, recipe, conversation=4096, completion=2048, image_tokens=1024, half=True)
+        planned = plan_launch(recipe, EIGHT, memory, longer, gpus=2)
+        assert any(option in line for line in planned["lines"])
 
 
 def test_only_parts_that_a_step_has_are_asked_for() -> None:

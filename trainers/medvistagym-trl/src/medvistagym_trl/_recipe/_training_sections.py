@@ -261,7 +261,7 @@ class GrpoRecipe(Section):
         1,
         ge=1,
         description="Parts that a step's rollouts are sampled in, one after the other, to save memory for keys and values. "
-        "Where transformers samples, and no weights are sharded.",
+        "Where transformers samples.",
     )
     group: int = Field(8, ge=2, description="Rollouts of one case, the group that is compared.")
     lr: float = Field(2e-4, gt=0, description="Learning rate of AdamW.")
@@ -291,7 +291,7 @@ class GrpoRecipe(Section):
         "keep",
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
         "loss and their divergence (beta) is learnt from; dropped, they count nothing; drawn again, other cases are played in "
-        "their place, and groups that are equal even then are dropped (one process). Metrics of the step are of the episodes "
+        "their place, and groups that are equal even then are dropped. Metrics of the step are of the episodes "
         "that are learnt from, its seconds and tokens of all that were played.",
     )
     redraws: int = Field(

@@ -25,7 +25,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from medvistagym_core.environment import Episode
 from medvistagym_core.protocol import TEMPLATE_ERRORS
 from medvistagym_trl._ranks import rank_count
-from medvistagym_trl._recipe import Recipe, check_rollouts
+from medvistagym_trl._recipe import Recipe, check_rollouts, engine_is_shared
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
@@ -35,6 +35,7 @@ from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkp
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._redrawn_groups import REWARD_ROUNDING, RedrawnGroupsTrainer
 from medvistagym_trl.stages._sampling_engine import SamplingEngine
+from medvistagym_trl.stages._shared_engine import SharedEngineTrainer
 from medvistagym_trl.stages._trl_config import make_grpo_config
 from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
@@ -44,7 +45,13 @@ _NOT_RENDERED: Final = "This text cannot be rendered."
 
 
 class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
-    ExploringTrainer, VllmTrainer, CertifiedTrainer, GuardedTrainer, RedrawnGroupsTrainer, GRPOTrainer
+    ExploringTrainer,
+    SharedEngineTrainer,
+    VllmTrainer,
+    CertifiedTrainer,
+    GuardedTrainer,
+    RedrawnGroupsTrainer,
+    GRPOTrainer,
 ):
     """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
 
@@ -94,7 +101,9 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             adapter.tool_calls = calls
         start, written = time.perf_counter(), sum(self._generation_seconds)
         try:
-            return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *args, **kwargs)
+            finished = super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *args, **kwargs)
+            self._wait_for_writers()
+            return finished
         finally:
             self._tool_seconds += time.perf_counter() - start - (sum(self._generation_seconds) - written)
             self.unbatched_calls += calls.unbatched_calls
@@ -197,6 +206,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
                         self._unrendered.add(place if self.batch_rows is None else self.batch_rows[place])
         self._batch_environments = environments
         parts = [tokenized[key] for key in keys]
+        self.spare_row = min(parts, key=lambda part: (not part[1], len(part[0][0])))
         ids = [part[0][0] for part in parts]
         images = [part[1][0] if part[1] else None for part in parts]
         fields = {name: _joined([part[2][name] for part in parts]) for name in parts[0][2]}
@@ -421,12 +431,13 @@ def train_grpo(
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    check_rollouts(recipe, ranks=rank_count(), sharded=sharded)
+    check_rollouts(recipe, ranks=rank_count())
     trainer.parity = recipe.grpo.parity
     trainer.drops_zero_variance = recipe.grpo.zero_variance != "keep"
     if recipe.grpo.zero_variance == "redraw":
         trainer.redraws, trainer.redraw_cases = recipe.grpo.redraws, redraw_cases or cases
     trainer.generation_parts = recipe.grpo.generation_parts
+    trainer.shares_engine = rank_count() > 1 and (sharded or engine_is_shared(recipe))
     if recipe.grpo.exploration:
         trainer.exploring = ExploringTurns(context.schemas, model, recipe.grpo.exploration, recipe.seed)
     fields = ImageFields(model.processor)
