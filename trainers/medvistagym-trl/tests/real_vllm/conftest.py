@@ -117,7 +117,7 @@ def _wait_for(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
 
 @pytest.fixture
 def train(toy: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Trains the taught checkpoint by GRPO through vLLM, that of the run or one of TRL's own; gives the trainer and the episodes."""
+    """Trains the taught checkpoint by GRPO through vLLM, the run's engine or one of TRL's own; gives trainer and episodes."""
     from medvistagym_trl.model import load_model
     from medvistagym_trl.stages import SamplingEngine, train_grpo
 
