@@ -1,5 +1,7 @@
 """GRPO on the toy task with set turns, in as many processes as it is started in: `torchrun ranks_worker.py FOLDER STEPS STOP`.
 
+With a fourth argument, `redraw`, groups whose episodes all earned the same are played again.
+
 What a row writes depends on nothing but its place in the whole batch and what it has read, so that any number of processes
 plays the same episodes. Rank 0 leaves the weights and the log in the folder.
 """
@@ -35,6 +37,8 @@ TURNS = (
     "<answer>unclear</answer>",
     "<answer>dark</answer>",
 )
+BATCH, GROUP = 24, 8
+"""Rows of a step and of a group where groups are played again."""
 
 
 class Scripted(BatchedToolGRPOTrainer):
@@ -52,6 +56,26 @@ class Scripted(BatchedToolGRPOTrainer):
         return [processor.tokenizer(f"{turn}<|im_end|>")["input_ids"] for turn in turns], None
 
 
+GIVEN_UP = "<answer>unclear</answer>"
+STUBBORN = {1: 1, 2: 2}
+"""How often the groups of a batch are played again until their episodes differ. Of two ranks, both have rows of the group 1."""
+
+
+class Stubborn(Scripted):
+    """Gives up in whole groups until they have been played again; the second time is for rows of one rank alone."""
+
+    def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._completions is not None:
+            return super()._write_turns(prompt_ids, *args, **kwargs)
+        self.again = 0 if self.batch_rows is None else self.again + 1
+        mine = BATCH // rank_count()
+        rows = [rank() * mine + row for row in self.batch_rows or range(mine)]
+        equal = [self.again < STUBBORN.get(row // GROUP, 0) for row in rows]
+        turns = [GIVEN_UP if each else TURNS[row % len(TURNS)] for each, row in zip(equal, rows, strict=True)]
+        processor: Any = self.processing_class
+        return [processor.tokenizer(f"{turn}<|im_end|>")["input_ids"] for turn in turns], None
+
+
 class Stop(TrainerCallback):
     """Sends SIGTERM to the last process alone after a step that is not the last; keeps the model and the log."""
 
@@ -64,19 +88,23 @@ class Stop(TrainerCallback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def train(folder: Path, steps: int, stop: int) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+def train(
+    folder: Path, steps: int, stop: int, redraw: str = ""
+) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
     """Weights and log of a training of `steps` steps that is stopped after step `stop`, or goes on with one that was."""
-    recipe = toy_recipe().with_overrides(
-        {"grpo.completions": 16, "grpo.steps": steps, "grpo.save_every": 100, "grpo.parity.logprobs_every": 1}
-    )
+    changes = {"grpo.completions": 16, "grpo.steps": steps, "grpo.save_every": 100, "grpo.parity.logprobs_every": 1}
+    if redraw:
+        changes |= {"grpo.completions": BATCH, "grpo.group": GROUP, "grpo.zero_variance": redraw}
+    recipe = toy_recipe().with_overrides(changes)
     context = make_rollout_context(recipe, ToyTask(), Toolbox({"mirror": mirror, "shade": shade}), Registry())
     model = build_untrained_model(recipe.model, context, 0)
     callback = Stop(stop)
     interrupted = False
     try:
         train_grpo(
-            model, context, recipe, cases=range(4 * steps), completion=128, folder=folder / "steps",
-            record=episode_metrics, callbacks=[callback], trainer_class=Scripted,
+            model, context, recipe, cases=range((3 if redraw else 4) * steps), completion=128, folder=folder / "steps",
+            record=episode_metrics, callbacks=[callback], trainer_class=Stubborn if redraw else Scripted,
+            redraw_cases=range(100, 160),
         )  # fmt: skip
     except KeyboardInterrupt:
         interrupted = True
@@ -87,7 +115,7 @@ def train(folder: Path, steps: int, stop: int) -> tuple[dict[str, torch.Tensor],
 if __name__ == "__main__":
     join_ranks()
     place = Path(sys.argv[1])
-    weights, log = train(place, int(sys.argv[2]), int(sys.argv[3]))
+    weights, log = train(place, int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
     if rank() == 0:
         torch.save(weights, place / "weights.pt")
         (place / "log.json").write_text(json.dumps(log))

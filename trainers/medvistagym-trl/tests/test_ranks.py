@@ -41,13 +41,13 @@ def launch(count: int, *command: Any, timeout: int = 500) -> subprocess.Complete
     return done
 
 
-def train_alone(folder: Path, steps: int, stop: int) -> Any:
+def train_alone(folder: Path, steps: int, stop: int, *more: str) -> Any:
     spec = importlib.util.spec_from_file_location("ranks_worker", WORKER)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.train(folder, steps, stop)
+    return module.train(folder, steps, stop, *more)
 
 
 @pytest.mark.slow
@@ -67,6 +67,27 @@ def test_two_processes_train_as_one_and_one_goes_on_where_they_stopped(tmp_path:
     assert not all(torch.equal(weight, moved[name]) for name, weight in resumed.items())
     for name, weight in whole.items():
         torch.testing.assert_close(resumed[name], weight, **CLOSE)
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_groups_again_that_one_would(tmp_path: Path) -> None:
+    whole, log = train_alone(tmp_path / "one", 2, 2, "redraw")
+    two = tmp_path / "two"
+    two.mkdir()
+    launch(2, WORKER, two, 2, 2, "redraw")
+    ranks = json.loads((two / "log.json").read_text())
+    names = {name for name in log[0] if name.startswith(("completions/", "tools/", "groups/"))}
+    assert len(names) > 10
+    for mine, theirs in zip(log[:2], ranks[:2], strict=True):
+        for name in {*SAME, *names, "num_tokens"}:
+            assert mine[name] == pytest.approx(theirs[name], rel=1e-6, abs=1e-6), name
+        assert mine["groups/redrawn"] == pytest.approx(2 / 3)
+        assert mine["groups/zero_variance"] == 0
+        assert mine["loss"] == pytest.approx(theirs["loss"], abs=1e-5)
+        assert mine["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
+    moved = torch.load(two / "weights.pt", weights_only=True)
+    for name, weight in whole.items():
+        torch.testing.assert_close(moved[name], weight, **CLOSE)
 
 
 @pytest.mark.slow
@@ -171,6 +192,11 @@ def test_a_model_that_fsdp2_shards_over_two_processes_has_the_gradients_of_the_w
     launch(2, WORKER.with_name("fsdp_worker.py"))
 
 
+@pytest.mark.slow
+def test_ranks_that_share_weights_write_unequal_numbers_of_turns(tmp_path: Path) -> None:
+    launch(2, WORKER.with_name("fsdp_turns_worker.py"), tmp_path, timeout=200)
+
+
 def test_the_batch_of_a_step_does_not_depend_on_the_number_of_processes(
     recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,27 +235,18 @@ def test_processes_of_one_training_need_the_name_of_one_folder(
     assert "need one run folder: name it with --out FOLDER" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("setting", "variable", "message"),
-    [
-        ("grpo.zero_variance=redraw", "WORLD_SIZE", "redraw is for one process"),
-        ("grpo.generation_parts=2", "ACCELERATE_USE_FSDP", "generation_parts 2 needs whole weights"),
-        ("grpo.generation_parts=2", "ACCELERATE_USE_DEEPSPEED", "generation_parts 2 needs whole weights"),
-    ],
-)
-def test_rollouts_that_these_processes_cannot_sample_are_refused_before_any_work(
-    setting: str,
-    variable: str,
-    message: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+def test_groups_are_not_drawn_again_where_all_processes_ask_one_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medvistagym_core.cli import main
 
-    monkeypatch.setenv(variable, "2" if variable == "WORLD_SIZE" else "true")
-    assert main(["train", "--run", str(tmp_path / "run"), "--set", setting]) == 2
-    assert message in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    settings = [
+        *("--set", "grpo.zero_variance=redraw", "--set", "trl.grpo.use_vllm=true", "--set"),
+        "trl.grpo.vllm_mode=server",
+    ]
+    assert main(["train", "--run", str(tmp_path / "run"), *settings]) == 2
+    assert "redraw gives each of 2 processes other rows" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -51,14 +51,11 @@ def test_weights_that_do_not_fit_on_each_device_are_sharded() -> None:
     assert adapters["memory_bytes"]["vllm"] == round(0.3 * 80 * 2**30)
 
 
-def test_rollouts_that_several_devices_cannot_sample_are_refused() -> None:
-    with pytest.raises(RecipeError, match="redraw is for one process, which has whole groups, and 2 would train"):
-        plan("checkpoint", gpus=2, changes={"grpo.zero_variance": "redraw"})
-    parts = {"grpo.generation_parts": 2}
-    with pytest.raises(RecipeError, match="generation_parts 2 needs whole weights on every rank"):
-        plan("checkpoint", gpus=2, parallel="fsdp2", changes=parts)
-    assert plan("checkpoint", gpus=2, changes=parts)["parallel"] == "ddp"
-    assert plan("checkpoint", gpus=2)["parallel"] == "fsdp2"
+def test_rollouts_in_parts_and_played_again_go_with_weights_that_are_shared() -> None:
+    changes = {"grpo.generation_parts": 2, "grpo.zero_variance": "redraw"}
+    assert plan("checkpoint", gpus=2, changes=changes)["parallel"] == "fsdp2"
+    with pytest.raises(RecipeError, match="redraw gives each of 4 processes other rows to play again"):
+        plan("vllm-server", gpus=8, changes={"grpo.zero_variance": "redraw"})
 
 
 def test_a_server_has_devices_of_its_own_and_a_line_before_the_trainers() -> None:

@@ -112,13 +112,20 @@ def test_parts_split_the_rollouts_of_a_step_evenly(recipe: Any) -> None:
         recipe.with_overrides({"grpo.generation_parts": 3})
 
 
-def test_parts_are_for_transformers_with_whole_weights(recipe: Any, registry: Any) -> None:
+def test_parts_are_for_transformers(recipe: Any, registry: Any) -> None:
     parts = recipe.with_overrides({"grpo.generation_parts": 2})
     vllm = {"trl.grpo.use_vllm": True}
     with pytest.raises(RecipeError, match="generation_parts 2 is for transformers"):
         check_recipe(parts.with_overrides(vllm), [make_task(registry, "toy", {})])
-    with pytest.raises(RecipeError, match="generation_parts 2 needs whole weights on every rank"):
-        check_rollouts(parts, ranks=2, sharded=True)
     check_rollouts(parts, ranks=2)
-    check_rollouts(recipe.with_overrides(vllm), ranks=2, sharded=True)
-    check_rollouts(parts.with_overrides({**vllm, "grpo.steps": 0}), ranks=2, sharded=True)  # no rollouts are sampled
+    check_rollouts(recipe.with_overrides(vllm), ranks=2)
+    check_rollouts(parts.with_overrides({**vllm, "grpo.steps": 0}), ranks=2)  # no rollouts are sampled
+
+
+def test_groups_are_drawn_again_by_engines_that_each_process_has(recipe: Any) -> None:
+    redraw = {"grpo.zero_variance": "redraw", "trl.grpo.use_vllm": True}
+    check_rollouts(recipe.with_overrides(redraw), ranks=2)
+    for shared in ({"trl.grpo.vllm_mode": "server"}, {"trl.grpo.vllm_tensor_parallel_size": 2}):
+        with pytest.raises(RecipeError, match="set it to drop, or give each process an engine of its own"):
+            check_rollouts(recipe.with_overrides({**redraw, **shared}), ranks=2)
+        check_rollouts(recipe.with_overrides({**redraw, **shared}))

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from medvistagym_trl._recipe import RecipeError
 from medvistagym_trl.run import episode_metrics
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
 
@@ -118,9 +117,3 @@ def test_metrics_of_replaced_rollouts_are_those_of_trl(recipe: Any, context: Any
     assert trainer.computed == pytest.approx({name: log[name] for name in names})
     assert log["tools/failure_frequency"] == 0.5
     assert log["completions/clipped_ratio"] == 1 / 8
-
-
-def test_it_is_for_one_process(recipe: Any, context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medvistagym_trl.stages._grpo.rank_count", lambda: 2)
-    with pytest.raises(RecipeError, match="redraw is for one process"):
-        train(recipe, context, tmp_path, 1)

@@ -37,9 +37,7 @@ def load_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # Ray prints what befalls workers on stdout
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault(
-        "RAY_worker_niceness", "0"
-    )  # 15 unless said: tools would wait for a trainer on the same cores
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else 15: tools would wait for a trainer on the same cores
     try:
         import ray
     except ModuleNotFoundError as error:

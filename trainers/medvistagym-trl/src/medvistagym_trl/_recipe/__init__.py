@@ -3,7 +3,7 @@
 May use pydantic, yaml and the core; imports neither torch nor TRL, so that a wrong setting is refused at once.
 """
 
-from medvistagym_trl._recipe._checks import check_recipe, check_rollouts
+from medvistagym_trl._recipe._checks import check_recipe, check_rollouts, engine_is_shared
 from medvistagym_trl._recipe._conversation_format import (
     ConversationFormat,
     read_conversation_format,
@@ -49,6 +49,7 @@ __all__ = [
     "check_recipe",
     "check_rollouts",
     "dump_recipe",
+    "engine_is_shared",
     "load_recipe",
     "read_conversation_format",
     "recipe_names",

@@ -49,13 +49,12 @@ def check_recipe(recipe: Recipe, tasks: Sequence[Task]) -> None:
         _check_source(recipe, task)
 
 
-def check_rollouts(recipe: Recipe, *, ranks: int = 1, sharded: bool = False) -> None:
+def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
     """Refuse ways of sampling rollouts that the engine or the processes of a training cannot follow.
 
     Args:
         recipe: The recipe.
         ranks: Processes that train together.
-        sharded: Whether each of them has a share of the weights alone.
 
     Raises:
         RecipeError: The first setting of `grpo` that cannot be followed.
@@ -73,16 +72,19 @@ def check_rollouts(recipe: Recipe, *, ranks: int = 1, sharded: bool = False) -> 
             f"the recipe: grpo.generation_parts {grpo.generation_parts} is for transformers, which keep the keys and values "
             "of all rollouts; vLLM (trl.grpo.use_vllm) keeps those that it has room for: set it to 1"
         )
-    if grpo.generation_parts > 1 and sharded:
+    if grpo.zero_variance == "redraw" and ranks > 1 and engine_is_shared(recipe):
         raise RecipeError(
-            f"the recipe: grpo.generation_parts {grpo.generation_parts} needs whole weights on every rank; ranks that share "
-            "weights would wait for each other: set it to 1, or use --parallel ddp"
+            f"the recipe: grpo.zero_variance redraw gives each of {ranks} processes other rows to play again, and one engine "
+            "of vLLM takes those of all of them at once, group by group: set it to drop, or give each process an engine of its "
+            "own (trl.grpo.vllm_mode=colocate, trl.grpo.vllm_tensor_parallel_size=1)"
         )
-    if grpo.zero_variance == "redraw" and ranks > 1:
-        raise RecipeError(
-            f"the recipe: grpo.zero_variance redraw is for one process, which has whole groups, and {ranks} would train: set "
-            "it to drop"
-        )
+
+
+def engine_is_shared(recipe: Recipe) -> bool:
+    """Whether all processes of a training ask one engine of vLLM at once: a server, or one that is split over devices."""
+    settings = recipe.trl.grpo
+    split = int(settings.get("vllm_tensor_parallel_size", 1)) > 1
+    return bool(settings.get("use_vllm")) and (settings.get("vllm_mode") == "server" or split)
 
 
 def _check_model(recipe: Recipe) -> None:

@@ -3,6 +3,7 @@
 May use the recipe and the core; imports torch and transformers, so it is imported by what trains and never to list.
 """
 
+from medvistagym_trl.model._activations import LanguageActivations, count_activations, count_activations_of
 from medvistagym_trl.model._adapters import (
     add_adapters,
     cast_trained_to_float32,
@@ -55,6 +56,7 @@ __all__ = [
     "ActionFormat",
     "Conversation",
     "ImageFields",
+    "LanguageActivations",
     "LoadedModel",
     "ModelSize",
     "NonFiniteWeightsError",
@@ -74,6 +76,8 @@ __all__ = [
     "cast_trained_to_float32",
     "chat_message",
     "check_finite",
+    "count_activations",
+    "count_activations_of",
     "count_parameters",
     "describe_supported_models",
     "encode_for_training",

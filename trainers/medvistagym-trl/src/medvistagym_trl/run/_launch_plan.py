@@ -71,11 +71,10 @@ def plan_launch(
     utilization = float(grpo.get("vllm_gpu_memory_utilization", 0.3))
     reserved = utilization * device_gib * 2**30 if engine == "colocate" else 0.0
     usable = USABLE * device_gib * 2**30
-    shardable = trainers > 1 and not (recipe.grpo.steps and recipe.grpo.generation_parts > 1)
-    options: list[Parallel] = [parallel] if parallel else ["ddp", *(SHARDED[:1] if shardable else ())]
+    options: list[Parallel] = [parallel] if parallel else ["ddp", *(SHARDED[:1] if trainers > 1 else ())]
     devices = [(each, _device(memory, size, each, trainers, engine, reserved)) for each in options]
     chosen, device = next(((each, parts_) for each, parts_ in devices if sum(parts_.values()) <= usable), devices[-1])
-    check_rollouts(recipe, ranks=trainers, sharded=trainers > 1 and chosen in SHARDED)
+    check_rollouts(recipe, ranks=trainers)
     server = _server(size, tokens, gpus - trainers, device_gib) if engine == "server" else None
     timed = _timed_parts(recipe, engine)
     engines = 1 if engine == "server" else trainers
@@ -201,7 +200,8 @@ def _device(
     """Bytes of one device that trains, by part, in the step that takes most."""
     share = trainers if parallel in SHARDED else 1
     gathered = 2 * memory.weights / max(1, size.language.layers) if share > 1 else 0.0  # a layer, and the next one
-    learning = memory.activations + memory.pictures
+    activations = memory.activations - (memory.copies if share > 1 else 0)
+    learning = activations + memory.pictures
     generation = memory.generation / trainers if engine == "transformers" else 0.0
     kept = {
         "weights": memory.weights / share,
@@ -213,7 +213,7 @@ def _device(
     if generation > learning + gradients:
         kept["generation"] = generation
     else:
-        kept |= {"gradients": gradients, "activations": memory.activations, "pictures": memory.pictures}
+        kept |= {"gradients": gradients, "activations": activations, "pictures": memory.pictures}
     kept |= {"vllm": reserved, "context": CONTEXT}
     return {name: value for name, value in kept.items() if value}
 

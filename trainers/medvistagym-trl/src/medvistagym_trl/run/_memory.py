@@ -6,7 +6,7 @@ import dataclasses
 from typing import Final
 
 from medvistagym_trl._recipe import Recipe
-from medvistagym_trl.model import ModelSize, StackSize
+from medvistagym_trl.model import LanguageActivations, ModelSize, StackSize
 
 _QUANTISED_BYTES: Final = {"none": 0.0, "8bit": 1.0, "4bit": 0.5 + 8 / 64 / 8 + 32 / 256 / 64 / 8}
 """Bytes of a weight: nf4 with a constant of 8 bits for 64 weights, and one of 32 bits for 256 of those (bitsandbytes)."""
@@ -27,6 +27,7 @@ class MemoryEstimate:
         optimiser: States of AdamW.
         reference: A second copy of the weights, which a divergence (`grpo.beta`) is measured against.
         activations: What the backward pass needs of one part of a step.
+        copies: Of these, weights in the type that layers compute in; processes that share weights gather them so instead.
         pictures: Pixels of the images of that part.
         generation: Keys and values of the completions that are sampled at once.
         disk: Checkpoints of the stages, and of the one under way.
@@ -40,6 +41,7 @@ class MemoryEstimate:
     optimiser: int
     reference: int
     activations: int
+    copies: int
     pictures: int
     generation: int
     disk: int
@@ -59,7 +61,14 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    size: ModelSize, recipe: Recipe, *, conversation: int, completion: int, image_tokens: int, half: bool
+    size: ModelSize,
+    recipe: Recipe,
+    *,
+    conversation: int,
+    completion: int,
+    image_tokens: int,
+    half: bool,
+    activations: LanguageActivations | None = None,
 ) -> MemoryEstimate:
     """Estimate what a run takes.
 
@@ -70,6 +79,7 @@ def estimate_memory(
         completion: Of these, those after the prompt.
         image_tokens: Of these, those that stand for images.
         half: Whether layers compute in bfloat16, as on CUDA, or in float32.
+        activations: Of the language tower, as `count_activations` counts them; None takes its layers for those of Qwen3-VL.
     """
     model, grpo, sft = recipe.model, recipe.grpo, recipe.sft
     adapters = bool(model.lora.rank)
@@ -85,21 +95,21 @@ def estimate_memory(
     rows = max(parts.values())
     tokens, patches = rows * conversation, rows * image_tokens * _PATCHES
     # GRPO computes logits of the completion alone, SFT of all that it reads.
-    logits = max(parts["sft"] * conversation, parts["grpo"] * completion) * size.vocabulary * _LOGIT_COPIES * _FLOAT32
-    stacks = [(size.language, _LANGUAGE, tokens)]
-    if "vision" not in model.frozen if not adapters else "vision" in model.lora.towers:
-        stacks.append((size.vision, _VISION, patches))
-    if adapters:  # a norm that is not trained does not keep what it has normalised
-        stacks = [(stack, dataclasses.replace(kept, hidden=kept.hidden - 2), count) for stack, kept, count in stacks]
-    layers = [_layer_bytes(stack, kinds, count, number) for stack, kinds, count in stacks]
-    if adapters and number != _FLOAT32 and not half:  # inputs of adapters are copied to float32
-        layers[0] += tokens * _FLOAT32 * (5 * size.language.hidden + size.language.heads + size.language.intermediate)
-    if model.gradient_checkpointing:
-        inputs = sum(stack.layers * stack.hidden * count for stack, _, count in stacks) * number
-        activations = inputs + max(logits, *layers)
+    logits = max(parts["sft"] * conversation, parts["grpo"] * completion) * size.vocabulary
+    logits *= _LOGIT_COPIES * _FLOAT32
+    vision_trained = "vision" not in model.frozen if not adapters else "vision" in model.lora.towers
+    towers = [
+        _language(size.language, activations, tokens, number, adapters=adapters, copied=not half),
+        _formula(size.vision, _VISION, patches if vision_trained else 0, number, adapters=adapters),
+    ]
+    layers = [layer for tower in towers for layer in tower.layers]
+    copies = sum(tower.copies for tower in towers)
+    ends = sum(tower.ends for tower in towers)
+    if model.gradient_checkpointing:  # copies of weights last for the forward pass, and those of one layer for its own
+        held = sum(tower.inputs for tower in towers) + max(logits + copies, *layers)
     else:
-        activations = logits + sum(each * stack.layers for each, (stack, _, _) in zip(layers, stacks, strict=True))
-    activations += _ENDS * size.language.hidden * tokens * number
+        held = logits + copies + sum(layers)
+    held += ends
     generation = (
         2
         * size.language.layers
@@ -123,7 +133,8 @@ def estimate_memory(
         gradients=masters,
         optimiser=states,
         reference=size.all * _FLOAT32 if grpo.steps and grpo.beta and not adapters else 0,
-        activations=round(activations),
+        activations=round(held),
+        copies=round(copies),
         pictures=patches * _PATCH_VALUES * _FLOAT32,
         generation=generation,
         accumulates=max(sft.parts if parts["sft"] else 1, grpo.parts if parts["grpo"] else 1) > 1,
@@ -132,6 +143,8 @@ def estimate_memory(
             f"every conversation takes {conversation} tokens, of which {image_tokens} stand for images",
             f"a part holds {rows} conversations",
             f"layers compute in {number} bytes a number, with an attention kernel that keeps no matrix of scores",
+            "language layers keep "
+            + ("what Qwen3-VL's would" if activations is None else "what their forward pass was seen to keep"),
             f"gradients are float32, and the two states of AdamW take {state_bytes:.3g} bytes each",
             f"{-(-grpo.completions // grpo.generation_parts)} completions are sampled at once, with their keys and values kept",
             "while a checkpoint is written, the one before it is still there",
@@ -144,9 +157,19 @@ _PATCHES: Final = 4
 _PATCH_VALUES: Final = 3 * 2 * 16 * 16
 """Numbers of a patch: three channels, two frames, 16 x 16 pixels."""
 _LOGIT_COPIES: Final = 3
-"""Logits, their logarithms, and the gradient of one of them, in float32."""
+"""The logarithms of the softmax, their gradient, and that of the logits, in float32 whatever layers compute in."""
 _ENDS: Final = 3
 """Embeddings and the last norm, in widths of the residual stream."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tower:
+    """Bytes that the backward pass needs of the tokens of a part: of each layer, of what layers are given, and besides."""
+
+    layers: tuple[float, ...]
+    inputs: float
+    ends: float = 0.0
+    copies: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,8 +189,35 @@ _VISION: Final = _Kept(hidden=5, heads=6, kv_heads=0, intermediate=2)
 """Of a tower with a plain MLP, whose queries, keys and values are of one width."""
 
 
-def _layer_bytes(stack: StackSize, kept: _Kept, tokens: int, number: int) -> float:
-    """What the backward pass through one layer needs."""
-    widths = kept.hidden * stack.hidden + kept.heads * stack.heads
+def _language(
+    stack: StackSize, counted: LanguageActivations | None, tokens: int, number: int, *, adapters: bool, copied: bool
+) -> _Tower:
+    """The language tower.
+
+    Args:
+        stack: Its sizes.
+        counted: What was counted of it.
+        tokens: Of a part of a step.
+        number: Bytes of a number that layers compute with.
+        adapters: Whether adapters are trained in place of its weights.
+        copied: Whether inputs of adapters are copied to float32 where layers compute in less.
+    """
+    if counted is not None:
+        layers = tuple(tokens * each for each in counted.layers)
+        return _Tower(layers, tokens * counted.inputs, tokens * counted.ends, counted.copies)
+    tower = _formula(stack, _LANGUAGE, tokens, number, adapters=adapters)
+    widths = 5 * stack.hidden + stack.heads + stack.intermediate
+    copies = tokens * _FLOAT32 * widths if adapters and number != _FLOAT32 and copied else 0
+    return _Tower(
+        tuple(each + copies for each in tower.layers), tower.inputs, ends=_ENDS * stack.hidden * tokens * number
+    )
+
+
+def _formula(stack: StackSize, kept: _Kept, tokens: int, number: int, *, adapters: bool) -> _Tower:
+    """A tower whose layers are all alike, from its widths."""
+    hidden = kept.hidden - 2 if adapters else kept.hidden  # a norm that is not trained does not keep what it normalised
+    widths = hidden * stack.hidden + kept.heads * stack.heads
     widths += kept.kv_heads * stack.kv_heads + kept.intermediate * stack.intermediate
-    return float(tokens * number * widths)
+    return _Tower(
+        (float(tokens * number * widths),) * stack.layers, float(stack.layers * stack.hidden * tokens * number)
+    )

@@ -34,7 +34,7 @@ from medvistagym_trl.run._supervised import (
     run_sft,
     run_syntax_only_baseline,
 )
-from medvistagym_trl.run._validation import forget_best
+from medvistagym_trl.run._validation import forget_best, validation_notes
 from medvistagym_trl.stages import (
     build_untrained_model,
     decoding_temperatures,
@@ -285,6 +285,7 @@ class TrainingPipeline:
             "The training reward uses the generator's knowledge of which call is informative."
             if self.setup.context.config.reward.uses_privileged_information
             else "The training reward uses the answer alone, not which call is informative.",
+            *validation_notes(recipe, self.run_folder.metrics()),
             "Wall seconds: "
             + ", ".join(f"{phase} {seconds:.0f}" for phase, seconds in self.run_folder.seconds.items())
             + ".",

@@ -13,7 +13,14 @@ from medvistagym_core.rollouts import LaunchRequest, TrainingPlan
 from medvistagym_core.tools import Toolbox
 from medvistagym_trl._parallel import check_parallel
 from medvistagym_trl._recipe import Recipe, RecipeError
-from medvistagym_trl.model import ModelSize, load_processor, measure_model_size, model_size
+from medvistagym_trl.model import (
+    ModelSize,
+    count_activations,
+    count_activations_of,
+    load_processor,
+    measure_model_size,
+    model_size,
+)
 from medvistagym_trl.rollout import RolloutContext, make_rollout_context
 from medvistagym_trl.run._fit import nearest_fit, render_fit
 from medvistagym_trl.run._launch_plan import CONTEXT, DEVICE_GIB, USABLE, plan_launch, read_rates, render_launch
@@ -46,13 +53,16 @@ def plan_run(
     notes = check_run(recipe, task, toolbox, registry, elsewhere=launch is not None)
     context = make_rollout_context(recipe, task, toolbox, registry)
     try:
-        size, budget = _measure(recipe, context)
+        size, budget, config = _measure(recipe, context)
         kept = len(open_data(context, recipe.sft, recipe.sft.data)) if recipe.sft.data else None
     finally:
         context.close()
     grpo = recipe.grpo
     completion = grpo.max_completion or budget.completion(recipe.episode.max_calls, grpo.max_turn_tokens)
     conversation = budget.prompt + completion
+
+    # A model of that size is trained on a GPU, wherever it is planned.
+    half = torch.cuda.is_available() or launch is not None or size.all >= _GPU_PARAMETERS
 
     def estimate(of: Recipe) -> MemoryEstimate:
         same = of.model == recipe.model or of.model.path is None
@@ -62,8 +72,10 @@ def plan_run(
             conversation=conversation,
             completion=completion,
             image_tokens=min(conversation, budget.images(recipe.episode.max_calls)),
-            # A model of that size is trained on a GPU, wherever it is planned.
-            half=torch.cuda.is_available() or launch is not None or size.all >= _GPU_PARAMETERS,
+            half=half,
+            activations=count_activations_of(config, of.model, half=half)
+            if of.model.path is None
+            else count_activations(of.model.path, of.model, half=half),
         )
 
     memory = estimate(recipe)
@@ -143,13 +155,14 @@ def _device_gib() -> float:
     return torch.cuda.get_device_properties(0).total_memory / 2**30 if torch.cuda.is_available() else DEVICE_GIB
 
 
-def _measure(recipe: Recipe, context: RolloutContext) -> tuple[ModelSize, TokenBudget]:
+def _measure(recipe: Recipe, context: RolloutContext) -> tuple[ModelSize, TokenBudget, Any]:
+    """Sizes of the model, tokens of its episodes, and the configuration of one that is built for the run."""
     if recipe.model.path is None:
         tiny = build_untrained_model(recipe.model, context, recipe.seed)
-        return model_size(tiny.model, recipe.model), measure_tokens(context, tiny.processor)
+        return model_size(tiny.model, recipe.model), measure_tokens(context, tiny.processor), tiny.model.config
     size = measure_model_size(recipe.model.path, recipe.model)
     processor, _ = load_processor(recipe.model.path, context.schemas, recipe.model, recipe.episode.action_format)
-    return size, measure_tokens(context, processor)
+    return size, measure_tokens(context, processor), None
 
 
 def _steps(recipe: Recipe, kept: int | None) -> dict[str, dict[str, int]]:

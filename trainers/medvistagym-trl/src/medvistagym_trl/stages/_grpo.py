@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,8 +23,9 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core.environment import Episode
+from medvistagym_core.protocol import TEMPLATE_ERRORS
 from medvistagym_trl._ranks import rank_count
-from medvistagym_trl._recipe import Recipe, check_rollouts
+from medvistagym_trl._recipe import Recipe, check_rollouts, engine_is_shared
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
@@ -34,13 +35,23 @@ from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkp
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._redrawn_groups import REWARD_ROUNDING, RedrawnGroupsTrainer
 from medvistagym_trl.stages._sampling_engine import SamplingEngine
+from medvistagym_trl.stages._shared_engine import SharedEngineTrainer
 from medvistagym_trl.stages._trl_config import make_grpo_config
 from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
 
+_log: Final = logging.getLogger(__name__)
+_NOT_RENDERED: Final = "This text cannot be rendered."
+
 
 class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
-    ExploringTrainer, VllmTrainer, CertifiedTrainer, GuardedTrainer, RedrawnGroupsTrainer, GRPOTrainer
+    ExploringTrainer,
+    SharedEngineTrainer,
+    VllmTrainer,
+    CertifiedTrainer,
+    GuardedTrainer,
+    RedrawnGroupsTrainer,
+    GRPOTrainer,
 ):
     """`GRPOTrainer` whose tools run together over the batch, with exact schemas in the prompt.
 
@@ -65,6 +76,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         self._generation_seconds: list[float] = []
         self._tool_seconds, self._written_tokens = 0.0, 0
         self._rewards: Any = None
+        self._unrendered: set[int] = set()
         if engine is None:
             super().__init__(*args, **kwargs)
         else:
@@ -89,7 +101,9 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             adapter.tool_calls = calls
         start, written = time.perf_counter(), sum(self._generation_seconds)
         try:
-            return super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *args, **kwargs)
+            finished = super()._tool_call_loop(prompts, prompt_ids, completion_ids, completions, *args, **kwargs)
+            self._wait_for_writers()
+            return finished
         finally:
             self._tool_seconds += time.perf_counter() - start - (sum(self._generation_seconds) - written)
             self.unbatched_calls += calls.unbatched_calls
@@ -100,14 +114,27 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
     def _get_tool_suffix_ids(self, tool_messages: Any) -> Any:
         if self._tool_calls is not None:
             self._tool_calls.flush_unserved()
-        return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+        try:
+            return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+        except TEMPLATE_ERRORS as error:
+            adapter = None if self._tool_calls is None else self._tool_calls.adapter_of(tool_messages[-1])
+            if adapter is None:
+                raise
+            _log.warning("a rollout counts nothing: %s", error)
+            adapter.refuse_rendering(str(error))
+            # TRL takes back results that do not fit into the completion, and ends their rollout alone.
+            room: Any = self.max_completion_length
+            return [self._tokenizer.pad_token_id] * (room + 1)
 
     def _generate(self, prompts: Any) -> Any:
         self._generation_seconds, self._tool_seconds, self._written_tokens = [], 0.0, 0
         environments: Any = self.environments
         for environment in environments:
             environment.adapter.generation_seconds = self._generation_seconds
+        self._unrendered.clear()
         rollouts = super()._generate(prompts)
+        for row in self._unrendered:
+            prompts[row] = _without_texts(prompts[row])  # TRL renders them again
         figures = {
             "seconds/generation": sum(self._generation_seconds),
             "seconds/tools": self._tool_seconds,
@@ -167,9 +194,19 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         tokenized = {}
         for key, row in rows.items():
             self._batch_environments = [environments[row]]
-            tokenized[key] = self._tokenize_once([prompts[row]])
+            try:
+                tokenized[key] = self._tokenize_once([prompts[row]])
+            except TEMPLATE_ERRORS as error:
+                tokenized[key] = self._tokenize_once([_without_texts(prompts[row])])
+                _log.warning("a group of rollouts counts nothing: %s", error)
+                own: Any = self.environments
+                for place, its in enumerate(keys):
+                    if its == key:
+                        own[place].adapter.refuse_rendering(str(error))
+                        self._unrendered.add(place if self.batch_rows is None else self.batch_rows[place])
         self._batch_environments = environments
         parts = [tokenized[key] for key in keys]
+        self.spare_row = min(parts, key=lambda part: (not part[1], len(part[0][0])))
         ids = [part[0][0] for part in parts]
         images = [part[1][0] if part[1] else None for part in parts]
         fields = {name: _joined([part[2][name] for part in parts]) for name in parts[0][2]}
@@ -219,6 +256,26 @@ def _drop_equal_groups(
     output[name] = output[name] * differs[:, None].to(output[name].dtype)
     counted = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
     output["num_items_in_batch"] = gather(counted.sum()).sum()
+
+
+def _without_texts(prompt: Any) -> Any:
+    """A prompt with its images, and one sentence in place of each text that is not the system prompt."""
+    return [
+        message
+        if message["role"] == "system"
+        else {
+            **message,
+            "content": [
+                {"type": "text", "text": _NOT_RENDERED} if block["type"] == "text" and block["text"] else block
+                for block in _as_blocks(message["content"])
+            ],
+        }
+        for message in prompt
+    ]
+
+
+def _as_blocks(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _prompt_key(prompt: Any) -> Any:
@@ -374,12 +431,13 @@ def train_grpo(
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    check_rollouts(recipe, ranks=rank_count(), sharded=sharded)
+    check_rollouts(recipe, ranks=rank_count())
     trainer.parity = recipe.grpo.parity
     trainer.drops_zero_variance = recipe.grpo.zero_variance != "keep"
     if recipe.grpo.zero_variance == "redraw":
         trainer.redraws, trainer.redraw_cases = recipe.grpo.redraws, redraw_cases or cases
     trainer.generation_parts = recipe.grpo.generation_parts
+    trainer.shares_engine = rank_count() > 1 and (sharded or engine_is_shared(recipe))
     if recipe.grpo.exploration:
         trainer.exploring = ExploringTurns(context.schemas, model, recipe.grpo.exploration, recipe.seed)
     fields = ImageFields(model.processor)

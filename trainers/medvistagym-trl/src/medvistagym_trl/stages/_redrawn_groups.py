@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import torch
+
+from medvistagym_trl._ranks import gather_from_ranks
+
 REWARD_ROUNDING: Final = 1e-6
 """Rewards that differ by no more are equal: sums of the same terms in another order, in float32."""
 _METRICS: Final = ("completions/", "tools/")
@@ -16,7 +20,8 @@ class RedrawnGroupsTrainer:
 
     From a group whose episodes all earned the same nothing is learnt. Its case is replaced by another one and played by the
     same policy, before anything of the batch is padded, scored or learnt from; so a batch is as if it had been dealt so, and
-    TRL's metrics of completions and calls are of the episodes that are learnt from. For one process, which has whole groups.
+    TRL's metrics of completions and calls are of the episodes that are learnt from. Several ranks choose the same groups and
+    cases as one would: they tell each other the rewards, and each plays those rows of a group again that are its own.
 
     Attributes:
         redraws: How often a group is replaced at most; 0 for never.
@@ -30,25 +35,35 @@ class RedrawnGroupsTrainer:
 
     def _generate(self: Any, prompts: Any) -> Any:
         rollouts = super()._generate(prompts)  # type: ignore[misc]
+        size, first = self.num_generations, self.accelerator.process_index * len(prompts)
         replaced: set[int] = set()
         for attempt in range(self.redraws):
             groups = self._equal_groups(rollouts[3])
             if not groups:
                 break
             replaced |= set(groups)
-            rows = [group * self.num_generations + k for group in groups for k in range(self.num_generations)]
-            rollouts = _replace_rows(rollouts, rows, self._play_again(prompts, rows, attempt))
+            counted = self.state.num_input_tokens_seen
+            mine = [row - first for group in groups for row in range(group * size, (group + 1) * size)]
+            rows = [row for row in mine if 0 <= row < len(prompts)]
+            if rows:
+                rollouts = _replace_rows(rollouts, rows, self._play_again(prompts, rows, attempt))
+            else:
+                self._wait_for_writers()
+            played = sum(gather_from_ranks([self.state.num_input_tokens_seen - counted]))
+            self.state.num_input_tokens_seen = counted + played
+            self._metrics["train"]["num_tokens"] = [counted + played]
         if replaced:
             for name, value in self._completion_metrics(rollouts).items():
                 self._metrics["train"][name][-1] = value
         if self.redraws:
-            share = len(replaced) * self.num_generations / len(prompts)
+            share = len(replaced) * size / (len(prompts) * self.accelerator.num_processes)
             self._metrics["train"]["groups/redrawn"].append(share)
         return rollouts
 
     def _equal_groups(self: Any, completions: Sequence[Any]) -> list[int]:
-        """The groups of the batch whose episodes all earned the same."""
-        rewards, size = self.reward_funcs[0].values(completions, self.environments), self.num_generations
+        """The groups of all ranks' batch whose episodes all earned the same."""
+        rewards = gather_from_ranks(self.reward_funcs[0].values(completions, self.environments))
+        size = self.num_generations
         equal = []
         for group in range(len(rewards) // size):
             counted = [value for value in rewards[group * size : (group + 1) * size] if value is not None]
@@ -59,41 +74,51 @@ class RedrawnGroupsTrainer:
     def _completion_metrics(self: Any, rollouts: tuple[Any, ...]) -> dict[str, float]:
         """The metrics that TRL's `_generate` logs of a batch, by the same names."""
         _, ids, masks, chats = rollouts[:4]
-        lengths = [len(row) for row in ids] if masks is None else [sum(mask) for mask in masks]
         ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
-        ended = [length for length, row in zip(lengths, ids, strict=True) if row[-1] in ends]
+        facts = gather_from_ranks(
+            [
+                (
+                    len(row) if masks is None else sum(masks[place]),
+                    row[-1] in ends,
+                    _count_calls(chat, self.max_tool_calling_iterations),
+                    # A toolbox's methods return content blocks; a text is TRL's own, of a tool that there is not.
+                    sum(each["role"] == "tool" and isinstance(each["content"], str) for each in chat),
+                )
+                for place, (row, chat) in enumerate(zip(ids, chats, strict=True))
+            ]
+        )
+        lengths = [length for length, *_ in facts]
+        ended = [length for length, end, *_ in facts if end]
         metrics = {"completions/clipped_ratio": 1 - len(ended) / len(lengths)}
         for name, values in (("length", lengths), ("terminated_length", ended or [0])):
             metrics[f"completions/mean_{name}"] = sum(values) / len(values)
             metrics[f"completions/min_{name}"] = float(min(values))
             metrics[f"completions/max_{name}"] = float(max(values))
         if self.tools:
-            calls = sum(_count_calls(chat, self.max_tool_calling_iterations) for chat in chats)
-            # A toolbox's methods return content blocks; a text is TRL's own, of a tool that there is not.
-            failures = sum(
-                each["role"] == "tool" and isinstance(each["content"], str) for chat in chats for each in chat
-            )
-            metrics["tools/call_frequency"] = calls / len(chats)
+            calls, failures = (sum(fact[place] for fact in facts) for place in (2, 3))
+            metrics["tools/call_frequency"] = calls / len(facts)
             metrics["tools/failure_frequency"] = failures / calls if calls else 0.0
         return metrics
 
     def _play_again(self: Any, prompts: Any, rows: Sequence[int], attempt: int) -> Any:
         """Other cases in the place of some rows; what TRL's `_generate` gives for them, without its metrics."""
-        size, groups = self.num_generations, len(prompts) // self.num_generations
+        size, first = self.num_generations, self.accelerator.process_index * len(prompts)
+        groups = len(prompts) * self.accelerator.num_processes // size
         replacements = []
         for row in rows:
-            place = (self.state.global_step * groups + row // size) * self.redraws + attempt
+            place = (self.state.global_step * groups + (first + row) // size) * self.redraws + attempt
             observation = self.environments[row].reset(index=self.redraw_cases[place % len(self.redraw_cases)])
             *before, question = prompts[row]
             replacements.append([*before, {**question, "content": [{"type": "text", "text": ""}, *observation]}])
-        names = ("environments", "_batch_environments", "_sync_tool_dicts", "_async_tool_dicts")
+        names = ("environments", "_batch_environments", "_sync_tool_dicts", "_async_tool_dicts", "accelerator")
         whole, seconds = {name: getattr(self, name) for name in names}, self._generation_seconds
         logged = {name: len(values) for name, values in self._metrics["train"].items() if name.startswith(_METRICS)}
         self._generation_seconds = []
         self.batch_rows = rows
         try:
-            for name, values in whole.items():
-                setattr(self, name, [values[row] for row in rows])
+            for name in names[:-1]:
+                setattr(self, name, [whole[name][row] for row in rows])
+            self.accelerator = _AloneAccelerator(whole["accelerator"])  # other ranks may have no rows to play again
             for environment in self.environments:
                 environment.adapter.generation_seconds = self._generation_seconds
             return super()._generate(replacements)  # type: ignore[misc]
@@ -104,6 +129,19 @@ class RedrawnGroupsTrainer:
                 setattr(self, name, values)
             self.batch_rows = None
             self._generation_seconds = [*seconds, *self._generation_seconds]
+
+
+class _AloneAccelerator:
+    """accelerate's `Accelerator`, but for a batch that this rank alone has: nothing is gathered."""
+
+    def __init__(self, accelerator: Any) -> None:
+        self._accelerator = accelerator
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._accelerator, name)
+
+    def gather(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
 
 
 def _count_calls(chat: Sequence[Any], turns: int) -> int:

@@ -10,7 +10,7 @@ import PIL.Image
 import torch
 
 from medvistagym_core.environment import Observation
-from medvistagym_core.protocol import ActionFormat
+from medvistagym_core.protocol import TEMPLATE_ERRORS, ActionFormat, render_chat
 from medvistagym_core.trajectories import SamplingParams
 from medvistagym_trl.model import LoadedModel, apply_chat_template_batch, parse_turn
 from medvistagym_trl.rollout import to_protocol_message
@@ -59,9 +59,32 @@ class SamplingPolicy:
 
     @torch.no_grad()
     def act(self, observations: Sequence[Observation]) -> Sequence[str | Exception]:
-        """One turn for each observation, in the protocol of records, whatever format the model wrote it in."""
+        """One turn for each observation, in the protocol of records, whatever format the model wrote it in.
+
+        An exception for one on which the chat template fails or costs too much.
+        """
         conversations = [list(observation.messages) for observation in observations]
-        batch = apply_chat_template_batch(self._loaded.processor, conversations, self._schemas, generation=True)
+        try:
+            batch = self._encode(conversations)
+        except TEMPLATE_ERRORS:
+            refused = [self._refusal(conversation) for conversation in conversations]
+        else:
+            return self._write(conversations, batch)
+        accepted = [each for each, error in zip(conversations, refused, strict=True) if error is None]
+        written = iter(self._write(accepted, self._encode(accepted)) if accepted else [])
+        return [next(written) if error is None else error for error in refused]
+
+    def _encode(self, conversations: Sequence[Any]) -> dict[str, torch.Tensor]:
+        return apply_chat_template_batch(self._loaded.processor, conversations, self._schemas, generation=True)
+
+    def _refusal(self, conversation: Any) -> Exception | None:
+        try:
+            render_chat(self._loaded.processor, conversation, self._schemas, generation=True)
+        except TEMPLATE_ERRORS as error:
+            return error
+        return None
+
+    def _write(self, conversations: Sequence[list[Any]], batch: dict[str, torch.Tensor]) -> list[str]:
         self._loaded.model.eval()
         rows = zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist(), strict=True)
         prompts = [[token for token, kept in zip(row, mask, strict=True) if kept] for row, mask in rows]
