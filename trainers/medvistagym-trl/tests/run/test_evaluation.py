@@ -70,6 +70,11 @@ def test_a_run_gives_its_table_under_several_protocols_and_without_each_tool(
     assert pipeline.report().rows == results.rows
 
 
+def test_protocols_are_named_as_on_the_command_line(recipe: Any) -> None:
+    named = recipe.with_overrides({"evaluation.protocols": "strict, llava-med"})
+    assert named.evaluation.protocols == ("strict", "llava-med")
+
+
 def test_a_protocol_that_there_is_not_is_refused(recipe: Any) -> None:
     with pytest.raises(
         RecipeError, match=r"evaluation\.protocols: .*no scoring protocol 'strickt'; the nearest is 'strict'"
