@@ -240,7 +240,9 @@ class Registry:
         if name is None and len(self._trainers) == 1:
             return next(iter(self._trainers.values()))
         if name is None and not self._trainers:
-            message = "no plugin that trains is loaded: pip install 'medvistagym-core[train]', or from a clone: make install"
+            message = (
+                "no plugin that trains is loaded: pip install 'medvistagym-core[train]', or from a clone: make install"
+            )
             silent = self._silent_reasons()
             raise SelectionError(f"{message}. Plugins that are not loaded: {'; '.join(silent)}." if silent else message)
         if name not in self._trainers:
