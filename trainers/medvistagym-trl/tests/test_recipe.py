@@ -246,3 +246,19 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("medvistagym: ")]
     assert said in error
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "recipe"),
+    [
+        ([], "scoutvqa-explored"),
+        (["--seed", "1", "--tools", "zoom"], "scoutvqa-explored"),
+        (["scoutvqa"], "scoutvqa"),
+        (["--task", "scoutvqa_chain"], "scoutvqa"),
+    ],
+)
+def test_the_embedded_run_is_that_of_exploration_unless_another_recipe_or_task_is_named(
+    options: list[str], recipe: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--dry-run", *options]) == 0
+    assert capsys.readouterr().out.startswith(f"recipe {recipe} on ")

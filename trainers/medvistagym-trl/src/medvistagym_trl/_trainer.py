@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from medvistagym_trl.run import RunFolder
 
 DEFAULT: Final = "scoutvqa-explored"
-DEFAULT_OF_CHECKPOINT: Final = "scoutvqa"
-"""For a model that is given: only the tiny one, which perception warms up, can explore."""
+DEFAULT_OF_OTHERS: Final = "scoutvqa"
+"""For a model, a task or trajectories of somebody's own: exploration needs the tiny model, which perception warms up."""
 QUICK_OVERRIDES: Final[Mapping[str, Any]] = {
     "perception.steps": 12,
     "sft.epochs": None,
@@ -247,8 +247,8 @@ def _resolve(
     """The recipe of a new run, every change made."""
     from medvistagym_trl._recipe import load_recipe
 
-    given = model is not None or (changes or {}).get("model.path") is not None
-    resolved = load_recipe(recipe or (DEFAULT_OF_CHECKPOINT if given else DEFAULT))
+    is_own = model is None and {"model.path", "task", "sft.data"}.isdisjoint(changes or {})
+    resolved = load_recipe(recipe or (DEFAULT if is_own else DEFAULT_OF_OTHERS))
     checkpoint = model is not None or resolved.model.path is not None
     resolved = resolved.with_overrides({**(_quick(resolved, checkpoint) if quick else {}), **(changes or {})})
     if tools is not None:
