@@ -117,11 +117,13 @@ def _wait_for(server: subprocess.Popen[bytes], address: str, log: Path) -> None:
 
 @pytest.fixture
 def train(toy: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Trains the taught checkpoint by GRPO through vLLM; gives the trainer and the episodes that were played."""
+    """Trains the taught checkpoint by GRPO through vLLM, the run's engine or one of TRL's own; gives trainer and episodes."""
     from medvistagym_trl.model import load_model
-    from medvistagym_trl.stages import train_grpo
+    from medvistagym_trl.stages import SamplingEngine, train_grpo
 
-    def run(fields: dict[str, Any], cases: Sequence[int] = (0, 1, 2, 3), **changes: Any) -> tuple[Any, list[Any]]:
+    def run(
+        fields: dict[str, Any], cases: Sequence[int] = (0, 1, 2, 3), *, trls_own: bool = False, **changes: Any
+    ) -> tuple[Any, list[Any]]:
         settings = {f"grpo.{name}": value for name, value in changes.items() if name != "lora"}
         recipe = toy.recipe.with_overrides(
             {
@@ -140,7 +142,11 @@ def train(toy: Any, tmp_path: Path) -> Callable[..., Any]:
 
         folder = tmp_path / "grpo"
         shutil.rmtree(folder, ignore_errors=True)
-        trainer = train_grpo(model, toy.context, recipe, cases=cases, completion=400, folder=folder, record=record)
+        engine = SamplingEngine(recipe, lambda _: 4096, tmp_path / "parity", lambda phase, line: None)
+        trainer = train_grpo(
+            model, toy.context, recipe, cases=cases, completion=400, folder=folder, record=record,
+            engine=None if trls_own else engine,
+        )  # fmt: skip
         return trainer, episodes
 
     return run

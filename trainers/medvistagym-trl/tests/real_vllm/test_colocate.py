@@ -37,6 +37,10 @@ def test_a_training_with_pictures_of_tools_is_certified(train: Callable[..., Any
     assert_certified(*train(COLOCATE))
 
 
+def test_a_training_whose_engine_trl_makes_is_certified(train: Callable[..., Any], assert_certified: Any) -> None:
+    assert_certified(*train(COLOCATE, trls_own=True))
+
+
 def test_adapters_reach_the_engine_merged(train: Callable[..., Any], assert_certified: Any) -> None:
     trainer, episodes = train(COLOCATE, lora=4, lr=1e-2)
     assert_certified(trainer, episodes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medvistagym_core.scoring import EvaluationReport
+from medvistagym_core.scoring import EvaluationReport, evaluate_run
 from medvistagym_core.trajectories import TrajectoryReader
 from medvistagym_trl._recipe import RecipeError
 from medvistagym_trl.run import RunFolder, TrainingPipeline
@@ -61,11 +61,18 @@ def test_a_run_gives_its_table_under_several_protocols_and_without_each_tool(
     text = (folder / "results.txt").read_text("utf-8")
     assert text.count("llava-med") == len(rows)
     assert "| toy | SFT + GRPO, without shade, T = 0.5 | llava-med |" in (folder / "README.md").read_text("utf-8")
+    later = evaluate_run(folder, ["medvlthinker"])  # `medvistagym score RUN`: other protocols, the same names
+    assert {f"{name}, {how}" for name, how in rows} <= {each.report.condition for each in later}
     # Going on plays nothing again: the same answers are scored.
     monkeypatch.setattr("medvistagym_trl.run._pipeline.evaluate", None)
     for stage in stages.values():
         stage()
     assert pipeline.report().rows == results.rows
+
+
+def test_protocols_are_named_as_on_the_command_line(recipe: Any) -> None:
+    named = recipe.with_overrides({"evaluation.protocols": "strict, llava-med"})
+    assert named.evaluation.protocols == ("strict", "llava-med")
 
 
 def test_a_protocol_that_there_is_not_is_refused(recipe: Any) -> None:

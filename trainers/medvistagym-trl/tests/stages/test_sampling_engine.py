@@ -143,6 +143,17 @@ def test_each_policy_is_played_by_its_own_weights_in_one_engine(
     assert [line["step"] for _, line in through.logged] == [1, 2]
 
 
+def test_one_process_plays_alone_once_all_have_made_it(
+    through: Any, engines: list[Engine], make_model: Any, context: Any
+) -> None:
+    """To make it waits for all processes; to hand it weights and to ask it does not."""
+    model = make_model()
+    through.engine.prepare(model)
+    assert [engine.synchronised for engine in engines] == [0]
+    SamplingPolicy(model, context.rendered_schemas, context.config.protocol, temperature=None, engine=through.engine)
+    assert [engine.synchronised for engine in engines] == [1]
+
+
 def test_weights_that_do_not_reach_it_end_the_evaluation(
     through: Any, engines: list[Engine], make_model: Any, context: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

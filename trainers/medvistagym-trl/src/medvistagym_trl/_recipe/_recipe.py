@@ -101,6 +101,12 @@ class EvaluationRecipe(Section):
         "besides, into scores.json and results.txt; nothing is played again for them.",
     )
 
+    @field_validator("protocols", mode="before")
+    @classmethod
+    def _split(cls, names: Any) -> Any:
+        """Names separated by commas, as `eval --protocol` takes them."""
+        return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
     @field_validator("protocols")
     @classmethod
     def _are_protocols(cls, names: tuple[str, ...]) -> tuple[str, ...]:

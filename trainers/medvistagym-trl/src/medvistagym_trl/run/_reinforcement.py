@@ -41,6 +41,8 @@ def run_grpo_tail(setup: RunSetup, before: str) -> None:
     grpo = setup.recipe.grpo
     tail, model = grpo.tail, setup.load_to_train(before)
     candidates = training_cases(setup.context, TAIL_CASES, tail.candidates)
+    if setup.engine is not None:
+        setup.engine.prepare(model)
     rates = on_first_rank(lambda: _pass_rates(setup, model, candidates))
     chosen = [case for case, rate in rates.items() if tail.min_pass_rate <= rate <= tail.max_pass_rate]
     setup.folder.print_progress(

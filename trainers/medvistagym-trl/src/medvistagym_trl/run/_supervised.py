@@ -142,6 +142,8 @@ def run_self_sampling(setup: RunSetup, number: int, before: str) -> None:
     rules, model = recipe.self_sampling, setup.load_to_train(before)
     phase = f"self_sampling_{number}"
     path = setup.trajectories(f"{phase}.jsonl")
+    if setup.engine is not None:
+        setup.engine.prepare(model)
     on_first_rank(lambda: _play(setup, number, phase, model, path))
     data = open_data(context, recipe, (str(path),), model)
     setup.folder.print_progress(str(data.report))

@@ -101,15 +101,20 @@ class SamplingEngine:
         generation.structured_outputs_regex = trainer.args.vllm_structured_outputs_regex
         return generation
 
+    def prepare(self, model: LoadedModel) -> None:
+        """Make the engine, if there is none yet: of several processes all together, before one of them plays alone."""
+        from accelerate import Accelerator  # type: ignore[import-untyped]
+
+        accelerator = None if self._generation is not None else Accelerator(cpu=not torch.cuda.is_available())
+        self._open(model.model, model.processor, accelerator)
+
     def load(self, model: LoadedModel) -> None:
         """Hand a model's weights to the engine, which forgets what earlier weights computed.
 
         Of several processes that share a server, each calls it, and none asks before all have.
         """
-        from accelerate import Accelerator  # type: ignore[import-untyped]
-
-        accelerator = None if self._generation is not None else Accelerator(cpu=not torch.cuda.is_available())
-        generation = self._open(model.model, model.processor, accelerator)
+        self.prepare(model)
+        generation = self._generation
         generation.sync_weights()
         drop_features(generation)
         self._model, self._certified = model, not self._recipe.grpo.parity.logprobs_every

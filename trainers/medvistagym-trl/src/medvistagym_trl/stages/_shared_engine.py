@@ -53,9 +53,10 @@ class SharedEngineTrainer:
         ids, images, fields = self.spare_row
         fields = self.turn_fields(ids, images, fields)
         reads_images = bool(images and any(images))
-        settings = self.generation_config
+        settings = getattr(self, "generation_config", None)  # TRL makes none where an engine of its own samples
         self.generation_config = copy.copy(settings)
-        self.generation_config.max_new_tokens = 1
+        if settings is not None:
+            self.generation_config.max_new_tokens = 1
         try:
             while _tell_ranks(writes=False, reads_images=reads_images):
                 super()._write_turns(ids, images, fields, num_generations=1)  # type: ignore[misc]
