@@ -7,6 +7,7 @@ billion pixels in the memory of one. It is refused where it is returned, in a se
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ _MAX_ATTRIBUTE: Final = 4096
 _PHOTOMETRIC: Final = ("MONOCHROME1", "MONOCHROME2", "RGB")
 _FUNCTIONS: Final = ("linear", "linear_exact", "sigmoid")
 _MAX_COORDINATE: Final = 1e9
+_USABLE_DETAILS: Final[weakref.WeakSet[Image]] = weakref.WeakSet()
+"""Images behind others, with none behind them, that were checked: they do not change, and many results share one."""
 
 
 def check_image(tool: str, image: Any) -> Image:
@@ -55,8 +58,14 @@ def _fault(image: Image, depth: int = 0) -> str | None:
         return f"with more than {_MAX_DETAILS} images behind it, each the detail of the one before"
     if type(image.detail) is not Image:
         return f"whose detail is {type(image.detail).__name__}"
+    if image.detail in _USABLE_DETAILS:
+        return None
     wrong = _fault(image.detail, depth + 1)
-    return None if wrong is None else f"whose detail is an image {wrong}"
+    if wrong is not None:
+        return f"whose detail is an image {wrong}"
+    if image.detail.detail is None:
+        _USABLE_DETAILS.add(image.detail)
+    return None
 
 
 def _pixels_fault(image: Image) -> str | None:
@@ -131,7 +140,7 @@ def _words_fault(image: Image) -> str | None:
     if image.modality is not None and not _is_name(image.modality, _MAX_NAME):
         return f"whose modality is {image.modality!r:.80}, not a word"
     attributes: Any = image.attributes
-    if not isinstance(attributes, Mapping) or len(attributes) > _MAX_ATTRIBUTES:
+    if not (type(attributes) is dict or isinstance(attributes, Mapping)) or len(attributes) > _MAX_ATTRIBUTES:
         return f"whose attributes are not a mapping of at most {_MAX_ATTRIBUTES} texts"
     for name, value in attributes.items():
         if not _is_name(name, _MAX_NAME) or not _is_name(value, _MAX_ATTRIBUTE):
