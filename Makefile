@@ -53,7 +53,7 @@ test-slow: $(INSTALLED)
 
 # What hostile files, texts, tools and clients can do, with what each costs; on one core in a quarter of an hour.
 # ATTACK_MUTATIONS is the number of DICOM files that are guided by coverage: 100,000 unless it says otherwise.
-ATTACKS := tests/attacks tests/protocol/test_special_tokens.py tests/protocol/test_cost.py tests/environment/grading/test_cost.py \
+ATTACKS := tests/attacks tests/environment/questions/test_picture_process.py tests/protocol/test_special_tokens.py tests/protocol/test_cost.py tests/environment/grading/test_cost.py \
 	tests/tools/test_result.py tests/rollouts/test_sample_faults.py plugins/medvistagym-dicom/tests/reading/test_bombs.py \
 	plugins/medvistagym-dicom/tests/reading/test_fuzz.py plugins/medvistagym-mcp/tests/client/test_validation.py \
 	plugins/medvistagym-mcp/tests/server/test_connections.py plugins/medvistagym-mcp/tests/server/test_stdio.py \

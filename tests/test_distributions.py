@@ -337,5 +337,5 @@ def test_tools_work_with_the_oldest_versions_that_they_allow(archives: Path, sca
 @pytest.mark.e2e
 def test_what_is_not_installed_says_what_to_install(tools: Place) -> None:
     refused = tools.run("medvistagym", "train", code=2).stderr
-    assert "pip install medvistagym-trl" in refused
+    assert "pip install 'medvistagym-core[train]'" in refused
     assert "Traceback" not in refused

@@ -361,3 +361,24 @@ def test_long_work_tells_for_how_long_it_runs(monkeypatch):
             pass
     assert "\rreading a\\x1b[2Jstudy: 0 s" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+# -- what a newcomer tries first
+
+
+def test_help_and_version_are_words_too(run) -> None:
+    assert run("help").out == run("--help").out
+    assert run("help", "images", "list").out == run("images", "list", "--help").out
+    assert run("version").out == run("--version").out
+
+
+def test_a_flag_before_the_tool_is_told_its_place(run, ct) -> None:
+    said = run("tools", "call", "--box", "0,0,500,500", "zoom", ct)
+    assert said.code == 2
+    assert "the tool's name comes first, and then its flags: tools call NAME ... --box" in said.err
+
+
+def test_the_package_is_the_command_where_the_script_is_not_on_the_path() -> None:
+    command = [sys.executable, "-m", "medvistagym_core", "version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("medvistagym ")

@@ -100,5 +100,5 @@ def test_the_lock_round_trips_and_names_every_difference(registry):
 def test_missing_tasks_and_trainers_are_named():
     with pytest.raises(SelectionError, match="no task matches 'x'"):
         Registry().task("x")
-    with pytest.raises(SelectionError, match="pip install medvistagym-trl"):
+    with pytest.raises(SelectionError, match=r"pip install 'medvistagym-core\[train\]', or from a clone"):
         Registry().trainer()

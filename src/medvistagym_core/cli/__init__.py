@@ -138,10 +138,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments and arguments[0] == "help":
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print_text(_overview())
         return 0 if arguments else 2
-    if arguments[0] == "--version":
+    if arguments[0] in ("version", "--version"):
         from medvistagym_core.tools import core_version
 
         print_text(f"medvistagym {core_version()}")

@@ -61,8 +61,10 @@ class ToolArgumentParser(CommandParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse as argparse does, with the tool's flags added first."""
-        if self.get_default("execute") is not _call or not args or args[0].startswith("-"):
+        if self.get_default("execute") is not _call or not args or args[0] in ("-h", "--help", "--"):
             return super().parse_known_args(args, namespace)
+        if args[0].startswith("-"):
+            self.error(f"the tool's name comes first, and then its flags: tools call NAME ... {args[0]} ...")
         from medvistagym_core.cli._schema_flags import join_numbers
 
         self.add_tool_flags(list(args))

@@ -197,9 +197,12 @@ class Registry:
                 f" The plugin {meant[0].name} is not loaded ({meant[0].state}: {meant[0].reason}); {meant[0].fix}."
             )
         elif silent:
-            reasons = "; ".join(f"{r.name} ({r.state}: {r.reason})" for r in silent)
-            message += f" Plugins that are not loaded: {reasons}."
+            message += f" Plugins that are not loaded: {'; '.join(self._silent_reasons())}."
         return message
+
+    def _silent_reasons(self) -> list[str]:
+        """The plugins that are not loaded, each with the reason."""
+        return [f"{r.name} ({r.state}: {r.reason})" for r in self.reports if r.state != "loaded"]
 
     # -- tasks and trainers
 
@@ -237,7 +240,11 @@ class Registry:
         if name is None and len(self._trainers) == 1:
             return next(iter(self._trainers.values()))
         if name is None and not self._trainers:
-            raise SelectionError(self._not_found_message("trainer", "any", []) + " pip install medvistagym-trl")
+            message = (
+                "no plugin that trains is loaded: pip install 'medvistagym-core[train]', or from a clone: make install"
+            )
+            silent = self._silent_reasons()
+            raise SelectionError(f"{message}. Plugins that are not loaded: {'; '.join(silent)}." if silent else message)
         if name not in self._trainers:
             raise SelectionError(self._not_found_message("trainer", str(name), sorted(self._trainers)))
         return self._trainers[name]

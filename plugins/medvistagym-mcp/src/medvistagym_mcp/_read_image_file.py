@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from medvistagym_core.execution import limit_memory
 from medvistagym_core.imaging import Image
 from medvistagym_core.plugins import PluginWarning, Registry
 from medvistagym_core.tools import tool
@@ -32,7 +33,7 @@ def read_image_file(
         plugins: Which plugins are loaded; all when left out.
     """
     registry = _registry(plugins)
-    _limit_memory(memory_bytes)
+    limit_memory(memory_bytes)
     place = Path(path)
     if place.is_file():
         _check_pixels(place, max_pixels)
@@ -62,7 +63,7 @@ def read_picture_file(path: str, max_pixels: int, memory_bytes: int) -> Image:
     import numpy as np
     import PIL.Image
 
-    _limit_memory(memory_bytes)
+    limit_memory(memory_bytes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
         with PIL.Image.open(path, formats=_PICTURE_FORMATS) as picture:
@@ -96,20 +97,6 @@ def _is_dicom(place: Path) -> bool:
 @functools.cache
 def _registry(plugins: str | None) -> Registry:
     return Registry.discover(plugins)
-
-
-def _limit_memory(more: int) -> None:
-    """Let this process allocate `more` bytes beyond what it has; Linux keeps to it, other systems have no such limit."""
-    import resource
-
-    try:
-        status = Path("/proc/self/status").read_text("ascii")
-    except OSError:
-        return
-    (kibibytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = int(kibibytes) * 1024 + more
-    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def _check_pixels(place: Path, max_pixels: int) -> None:

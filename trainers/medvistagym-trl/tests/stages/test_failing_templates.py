@@ -115,6 +115,7 @@ def test_a_result_costs_its_rollout(recipe: Any, task: Any, tmp_path: Path, word
     assert all(says in each.reason for each in episodes if each.termination == "policy_failed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "says"), ENDS)
 def test_a_question_costs_its_group(recipe: Any, task: Any, tmp_path: Path, words: str, says: str) -> None:
     CALLS[:] = [1] * 10**6  # `guess` says another word
