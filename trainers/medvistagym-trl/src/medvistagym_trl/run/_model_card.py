@@ -92,6 +92,8 @@ def _scores(scores: EvaluationReport) -> list[str]:
     for condition in scores.conditions:
         for protocol in condition.protocols:
             mean = protocol.mean
+            if not mean.questions:  # a protocol of other benchmarks
+                continue
             value = "-" if mean.value is None else f"{mean.value:.3f}"
             interval = "" if mean.low is None or mean.high is None else f"{mean.low:.3f} to {mean.high:.3f}"
             rows.append(

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from medvistagym_core.scoring import new_figure, save_figure
 from medvistagym_core.trajectories import OVERALL, Results
 from medvistagym_trl._figures import smooth
+
+_SHORT_NAME: Final = 18
+"""Characters of a name of which four fit into a row of a legend."""
+_MOST_LEVEL: Final = 5
+"""Most policies whose names fit beside each other."""
 
 
 def plot_results(results: Results, metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -43,9 +48,14 @@ def _bars(axes: Any, results: Results) -> None:
         heights = [row.accuracy for _, row in bars]
         errors = [[row.accuracy - row.low for _, row in bars], [row.high - row.accuracy for _, row in bars]]
         axes.bar([at for at, _ in bars], heights, width, yerr=errors, capsize=3, label=decoding)
-    axes.set_xticks([at + width * (len(decodings) - 1) / 2 for at in range(len(policies))], policies)
+    many = len(policies) > _MOST_LEVEL
+    axes.set_xticks(
+        [at + width * (len(decodings) - 1) / 2 for at in range(len(policies))],
+        [policy.replace(", without", ",\nwithout") for policy in policies],
+        **({"rotation": 30, "ha": "right", "fontsize": 8} if many else {}),
+    )
     axes.set(title=f"{results.task}, {results.split} split, 95 % intervals")
-    _scale_accuracy(axes, len(decodings))
+    _scale_accuracy(axes, decodings)
 
 
 def _families(axes: Any, results: Results) -> None:
@@ -62,14 +72,16 @@ def _families(axes: Any, results: Results) -> None:
         axes.bar([at for at, _ in bars], [accuracy for _, accuracy in bars], width, label=policy)
     axes.set_xticks([at + width * (len(policies) - 1) / 2 for at in range(len(families))], families)
     axes.set(title=f"by family, {first}")
-    _scale_accuracy(axes, len(policies))
+    _scale_accuracy(axes, policies)
 
 
-def _scale_accuracy(axes: Any, bars: int) -> None:
-    """Accuracy from 0 to 1, with the legend in a row above the highest bar."""
-    axes.set(ylim=(0, 1.12), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1], ylabel="accuracy")
-    if bars:
-        axes.legend(fontsize=8, ncols=bars, loc="upper left")
+def _scale_accuracy(axes: Any, names: Sequence[str]) -> None:
+    """Accuracy from 0 to 1, with the legend of some names in rows above the highest bar."""
+    columns = min(max(1, len(names)), 4 if max(map(len, names), default=0) <= _SHORT_NAME else 2)
+    rows = -(-len(names) // columns)
+    axes.set(ylim=(0, 1.04 + 0.1 * rows), yticks=[0, 0.2, 0.4, 0.6, 0.8, 1], ylabel="accuracy")
+    if names:
+        axes.legend(fontsize=8, ncols=columns, loc="upper left")
 
 
 def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], what: str, title: str) -> None:
