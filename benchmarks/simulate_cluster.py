@@ -6,8 +6,8 @@ GRPO whose tool runs in as many (`training_step.py`), and prints predicted and m
 
 What no machine without a GPU can measure is published by others or yours to give. `--generation` is tokens a second of a GPU:
 one of the rates of `PUBLISHED`, which were measured by others on text; a number; or a run folder, whose `metrics.jsonl` says it
-of your own model and engine, and says `--learning-s` too. `--learning-s`, `--tool-s` and `--network-gbit-s` have defaults that
-were measured nowhere.
+of your own model and engine, and says `--learning-s` too. `--learning-s`, `--tool-s` and `--network-gbit-s` are assumptions
+that were measured nowhere; the last table says what becomes of the step in the range of each (`ASSUMED`).
 
 The model: each trainer (a GPU) generates a turn of all its rollouts, prepares their calls in one thread (`call_s` each; new
 images are written at `bytes_per_s`), asks the pool's one store of shared results (`lookup_s` a call), and sends batches, two at
@@ -57,6 +57,39 @@ PUBLISHED = {
         6220, "Llama-3-8B, 256 tokens read and 256 written: 24.3 requests/s", "github.com/vllm-project/vllm, pull request 7117",
     ),
 }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Assumption:
+    """A default that was measured nowhere, and the range in which it is thought to lie."""
+
+    option: str
+    unit: str
+    values: tuple[float, ...]  # the default is the one in the middle
+    why: str
+
+    def describe(self) -> str:
+        low, default, high = self.values[0], self.values[len(self.values) // 2], self.values[-1]
+        return (
+            f"an assumption, measured nowhere: {default:g} {self.unit}, in a range of {low:g} to {high:g} ({self.why})"
+        )
+
+    def of(self, load: Load, value: float) -> Load:
+        """The load with another value."""
+        if self.option == "learning_s":
+            return dataclasses.replace(load, learning_s=value)
+        if self.option == "tool_s":
+            return dataclasses.replace(load, tool_s=value)
+        return dataclasses.replace(load, network_bytes_per_s=value * 1e9 / 8)
+
+
+ASSUMED = (
+    Assumption(
+        "learning_s", "s", (5.0, 20.0, 60.0), "whole steps of 25 to 30 s on 8 A100 are published, generation included"
+    ),
+    Assumption("tool_s", "s a call", (0.015, 0.03, 0.06, 0.12, 0.24), "a segmenter on part of a GPU"),
+    Assumption("network_gbit_s", "Gbit/s", (10.0, 25.0, 100.0), "common network cards"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,17 +366,40 @@ def report(costs: Costs, load: Load) -> None:
             print(f"{trainers:>5} {workers:>8} {step.seconds:>8.1f} {alone:>8.1f}  {name}{note} ({busy})")
 
 
+def report_assumptions(costs: Costs, load: Load, trainers: int = 64) -> None:
+    """What becomes of a step, and of the workers that are enough, in the range of each assumption."""
+    load = dataclasses.replace(load, trainers=trainers)
+    workers = enough_workers(costs, load)
+    print(f"{'assumed':>15} {'value':>8} {f'step s, {workers} workers':>20} {'enough':>7}  {trainers} GPUs")
+    for assumption in ASSUMED:
+        for value in assumption.values:
+            asked = assumption.of(load, value)
+            step = simulate(costs, dataclasses.replace(asked, workers=workers))
+            name = max(step.busy, key=step.busy.__getitem__)
+            print(
+                f"{assumption.option:>15} {value:>8g} {step.seconds:>20.0f} {enough_workers(costs, asked):>7}  "
+                f"{name} {step.busy[name]:.0%}"
+            )
+
+
 def main() -> None:
+    assumed = {assumption.option: assumption.describe() for assumption in ASSUMED}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="play the same calls in 1, 2 and 4 workers")
     parser.add_argument(
         "--generation", default="a100", help=f"{', '.join(PUBLISHED)}, tokens a second, or a run folder"
     )
     parser.add_argument("--tokens", type=int, default=150, help="that a rollout writes in a turn")
-    parser.add_argument("--learning-s", type=float)
-    parser.add_argument("--tool-s", type=float, default=Load.tool_s, help="a call")
+    parser.add_argument(
+        "--learning-s",
+        type=float,
+        help=f"from the last answer to the next step; a run says its own, else {assumed['learning_s']}",
+    )
+    parser.add_argument("--tool-s", type=float, default=Load.tool_s, help=f"seconds of a call: {assumed['tool_s']}")
     parser.add_argument("--image-mib", type=float, default=0.5, help="of a group's image; a CT volume has about 150")
-    parser.add_argument("--network-gbit-s", type=float, default=25.0, help="of a node with workers")
+    parser.add_argument(
+        "--network-gbit-s", type=float, default=25.0, help=f"of a node with workers: {assumed['network_gbit_s']}"
+    )
     options = parser.parse_args()
 
     import workers
@@ -376,6 +432,7 @@ def main() -> None:
     )
     report(costs, load)
     report_rates(costs, load, options.tokens)
+    report_assumptions(costs, load)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ benchmarks/results.json, beside what other benchmarks wrote there.
 - `startup.list`: a fresh process lists 20 tools (ours `medvistagym tools list`, theirs `llm tools list` or lines of Python).
 - `startup.discover`: the first discovery of the 20 plugins in a process that has imported the library, but none of them.
 - `startup.torch`: listing beside `import torch`, where the environment that runs this script has torch.
+- `startup.installed`: `medvistagym tools list` with whatever plugins that environment has, beside the same.
 
 stevedore and pluggy load modules and check nothing; ours and llm's plugins describe tools with schemas besides. All of them
 see the same distributions on their path. One thread.
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from rows import RESULTS, ROOT, compare, environment, merge
@@ -132,7 +134,11 @@ def main() -> None:
         rows += beside("startup.discover", finding, options.rounds)
         if subprocess.run([sys.executable, "-c", "import torch"], capture_output=True, check=False).returncode == 0:
             heavy = timed([sys.executable, "-c", "import torch"], variables)
-            rows += beside("startup.torch", {OURS: listing[OURS], "import torch": heavy}, max(3, options.rounds // 3))
+            rounds = max(3, options.rounds // 3)
+            rows += beside("startup.torch", {OURS: listing[OURS], "import torch": heavy}, rounds)
+            own = timed(whole(Path(sys.executable), OURS), {**variables, "PYTHONPATH": ""}, expected="window")
+            installed = len(entry_points(group="medvistagym"))
+            rows += compare("startup.installed", installed, "ms", own, {"import torch": heavy}, rounds)
     merge(rows, options.out)
 
 
@@ -152,14 +158,16 @@ def whole(python: Path, name: str) -> list[str]:
     return commands.get(name, [str(python), "-c", f"{imports}\n{find}\nprint(sorted(found))"])
 
 
-def timed(argv, variables):
-    """A function that runs the command and returns milliseconds."""
+def timed(argv, variables, expected="tool_"):
+    """A function that runs the command, which prints what is expected unless it imports torch, and returns milliseconds."""
 
     def run() -> float:
         began = time.perf_counter()
         done = subprocess.run(argv, capture_output=True, text=True, env=variables, check=True)
         taken = (time.perf_counter() - began) * 1000
-        assert "import torch" in argv or done.stdout.count("tool_") >= PLUGINS, done.stdout
+        assert "import torch" in argv or done.stdout.count(expected) >= (PLUGINS if expected == "tool_" else 1), (
+            done.stdout
+        )
         return taken
 
     return run

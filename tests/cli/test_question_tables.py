@@ -120,6 +120,7 @@ def test_replay_finds_the_table_again(run: Run, table: Path) -> None:
         ),
         (("--task-file", "mine.jsonl", *COLUMN, "--strict"), "mine.jsonl: 2 of 12 rows cannot be used: line 11"),
         (("--task-file", "none.jsonl"), "none.jsonl: there is no such file or folder"),
+        (("--task-file", "none"), "none: there is no such file or folder"),
         (("--task-file", "mine.jsonl", *COLUMN, "--task", "scoutvqa"), "one of them, not both"),
         ((), "name a task with --task NAME, or a question table with --task-file FILE"),
         (("--task", "scoutvqa", "--task-arg", "path=x"), "the task scoutvqa takes no arguments"),

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from medvistagym_core.plugins import Environment, scan_environment
+from medvistagym_core.plugins import Environment, discover, scan_environment
 
 POINT = "[medvistagym]\nprobe = probe_plugin\n"
 MODULE = '''
@@ -248,3 +250,159 @@ def test_every_command_lives_in_such_an_environment(tmp_path: Path) -> None:
     assert run("tasks", "list").returncode == 0
     played = run("eval", "--task", "scoutvqa", "--policy", "random", "--cases", "2", "--json")
     assert json.loads(played.stdout)["rows"][-1]["n"] == 2, played.stderr
+
+
+BESIDE_THE_PLUGIN: dict[str, dict[str, Any]] = {
+    "a byte-order mark before the name": {"metadata": "\ufeffName: probe-plugin\nVersion: 1.0\n"},
+    "UTF-16": {"metadata": "Metadata-Version: 2.1\nName: probe-plugin\nVersion: 1.0\n".encode("utf-16")},
+    "old Mac line ends": {"metadata": "Metadata-Version: 2.1\rName: probe-plugin\rVersion: 1.0\r"},
+    "a description that reads like fields": {
+        "metadata": "Name: probe-plugin\nVersion: 1.0\nDescription: a\n        Requires-Dist: medvistagym-core>=99\n\tName: b\n"
+    },
+    "a second name": {"metadata": "Name: probe-plugin\nVersion: 1.0\nName: two\nVersion: 2\n"},
+    "a requirement for another Python": {
+        "metadata": "Name: probe-plugin\nVersion: 1.0\nRequires-Dist: medvistagym-core>=99; python_version < '3'\n"
+    },
+    "a requirement of an extra": {
+        "metadata": "Name: probe-plugin\nVersion: 1.0\nRequires-Dist: medvistagym-core>=99; extra == 'x'\n"
+    },
+    "a requirement by address": {
+        "metadata": "Name: probe-plugin\nVersion: 1.0\nRequires-Dist: medvistagym-core @ file:///core.whl\n"
+    },
+    "a copy of its folder": {"folder": "probe_plugin-1.0 (1).dist-info"},
+    "a folder without a version": {"folder": "probe_plugin.dist-info"},
+    "an object": {"points": "[medvistagym]\nprobe = probe_plugin : plugin [gpu]\n"},
+    "the same line twice": {"points": POINT + "probe = probe_plugin\n"},
+}
+
+
+@pytest.mark.parametrize("what", BESIDE_THE_PLUGIN)
+def test_a_plugin_loads_whatever_its_installer_wrote(site: Site, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.delitem(sys.modules, "probe_plugin", raising=False)
+    (site.folder / "probe_plugin.py").write_text(f"{MODULE}\nimport sys\nplugin = sys.modules[__name__]\n")
+    if what == "a copy of its folder":
+        site.install()
+    site.install(**BESIDE_THE_PLUGIN[what])
+    (plugin,) = (each for each in discover(["probe"]) if each.report.state != "disabled")
+    report = plugin.report
+    assert (report.name, report.distribution, report.version, report.state) == (
+        "probe",
+        "probe-plugin",
+        "1.0",
+        "loaded",
+    )
+    assert report.tools == ("probe",)
+    assert report.faults == ()
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "medvistagym-core>=99",
+        "medvistagym-core (>=99)",
+        "MedVistaGym.Core ~= 99.0",
+        "medvistagym_core[x,y]>=99",
+        "medvistagym-core>=99; python_version >= '3.8'",
+        "medvistagym-core>=99 ; sys_platform != 'amiga' and python_version > '3'",
+    ],
+)
+def test_a_requirement_on_a_later_core_is_read_in_every_spelling(site: Site, requirement: str) -> None:
+    site.install(metadata=f"Name: probe-plugin\nVersion: 1.0\nRequires-Dist: {requirement}\n")
+    (plugin,) = (each for each in discover(["probe"]) if each.report.state != "disabled")
+    assert plugin.report.state == "incompatible"
+    assert "99" in plugin.report.reason
+
+
+def test_names_with_dashes_in_a_folder_are_not_taken_for_versions(site: Site) -> None:
+    for name in ("probe-a", "probe-b"):
+        metadata = f"Name: {name}\nVersion: 1.0\n"
+        site.install(name, folder=f"{name}-1.0.dist-info", points=f"[medvistagym]\n{name} = m\n", metadata=metadata)
+    environment = scan_environment()
+    assert {"probe-a", "probe-b"} <= {plugin.point.name for plugin in environment.plugins}
+    assert environment.faults == ()
+
+
+@pytest.mark.parametrize("group", ["MedVistaGym", "medvistagym.plugins", "medvistagym_plugin", "medvistagym-core"])
+def test_a_group_that_is_nearly_the_right_one_is_told(site: Site, group: str) -> None:
+    info = site.install(points=f"[{group}]\nprobe = probe_plugin\nprobe_too = probe_plugin\n")
+    environment = scan_environment()
+    assert not probes(environment)
+    (fault,) = environment.faults
+    assert fault == f"{info / 'entry_points.txt'} has a group {group}; plugins are found in the group medvistagym alone"
+
+
+@pytest.mark.parametrize("name", ["my plugin", "a:b", "a,b", "*", "[x]"])
+def test_a_name_that_cannot_be_asked_for_is_told(site: Site, name: str) -> None:
+    site.install(points=f"[medvistagym]\n{name} = probe_plugin\n")
+    ((_, _, _, sentence),) = [line for line in scan_environment().broken if line[1] == "probe-plugin"]
+    assert "the NAME of a plugin has no blanks, commas, colons or brackets" in sentence
+
+
+@pytest.mark.parametrize("kind", ["zip", "egg", "zipped egg", "develop"])
+def test_a_plugin_is_found_in_whatever_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.delitem(sys.modules, "probe_plugin", raising=False)
+    info = {"zip": "probe_plugin-1.0.dist-info", "develop": "probe_plugin.egg-info"}.get(kind, "EGG-INFO")
+    metadata = "METADATA" if kind == "zip" else "PKG-INFO"
+    files = {f"{info}/{metadata}": "Name: probe-plugin\nVersion: 1.0\n", f"{info}/entry_points.txt": POINT}
+    files["probe_plugin.py"] = MODULE
+    place = tmp_path / {"zip": "all.zip", "develop": "src"}.get(kind, "probe_plugin-1.0-py3.11.egg")
+    if "zip" in kind:
+        with zipfile.ZipFile(place, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    else:
+        for name, content in files.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(content)
+    monkeypatch.syspath_prepend(str(place))
+    (plugin,) = (each for each in discover(["probe"]) if each.report.state != "disabled")
+    assert (plugin.report.state, plugin.report.version, plugin.report.tools) == ("loaded", "1.0", ("probe",))
+
+
+HEAD = MODULE.partition("@hookimpl")[0]
+SAYS_NOTHING = {
+    "no hooks": (HEAD, "it offers nothing: "),
+    "a hook without its mark": (MODULE.replace("@hookimpl\n", ""), "medvistagym_tools is not marked with @hookimpl"),
+    "a misspelt one without its mark": (
+        HEAD + "def medvistagym_tool():\n    return [probe]\n",
+        "medvistagym_tool is not marked with @hookimpl",
+    ),
+    "no return": (MODULE.replace("return [probe]", "[probe]"), "returns a list, not None; is its return missing?"),
+    "a mapping that is none": (
+        MODULE + "\n@hookimpl\ndef medvistagym_rewards():\n    pass\n",
+        "medvistagym_rewards returns a mapping of names, not None",
+    ),
+    "an async hook": (
+        MODULE.replace("def medvistagym_tools", "async def medvistagym_tools"),
+        "medvistagym_tools is a plain function, not an async one",
+    ),
+    "an argument": (MODULE.replace("tools()", "tools(config)"), "Argument(s) {'config'} are declared in the hookimpl"),
+    "a misspelt hook": (MODULE.replace("medvistagym_tools", "medvistagym_tool"), "unknown hook 'medvistagym_tool'"),
+    "one tool": (MODULE.replace("return [probe]", "return probe"), "medvistagym_tools returns a list, not Tool"),
+    "null bytes": ("\0" + MODULE, "source code string cannot contain null bytes"),
+    "a group of exceptions": ("raise ExceptionGroup('several', [ValueError('one')])", "ExceptionGroup: several"),
+    "endless recursion": ("def f():\n    f()\nf()\n", "RecursionError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SAYS_NOTHING)
+def test_a_plugin_that_offers_nothing_says_why(site: Site, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.delitem(sys.modules, "probe_plugin", raising=False)
+    source, says = SAYS_NOTHING[what]
+    (site.folder / "probe_plugin.py").write_text(source)
+    site.install()
+    (plugin,) = (each for each in discover(["probe"]) if each.report.state != "disabled")
+    assert any(says in sentence for sentence in (*plugin.report.faults, plugin.report.reason)), plugin.report
+
+
+def test_a_plugin_that_goes_elsewhere_takes_nobody_along(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delitem(sys.modules, "probe_plugin", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (site.folder / "probe_plugin.py").write_text(f"import os\nos.chdir('/')\n{MODULE}")
+    site.install()
+    assert "loaded" in [plugin.report.state for plugin in discover(["probe"])]
+    assert Path.cwd() == tmp_path

@@ -23,14 +23,14 @@ from medvistagym_core.protocol import (
 
 ROLES = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}"
 COSTLY = {
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}": "takes more than 4 s",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}": "takes more than 3 s",
     "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}": "more than 4000000 characters",
     "{% set n = namespace(s='x' * 1000) %}{% for a in range(60) %}{% set n.s = n.s ~ n.s %}{% endfor %}": "or 256 MiB",
     "{{ 'x' * 9999999999 }}": "or 256 MiB",
     "{{ '%9999999999d' % 1 }}": "or 256 MiB",
     "{{ 9 ** 9 ** 9 }}": "raises numbers to powers",
-    "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}": "takes more than 4 s",
-    "{{ lipsum(n=99999) }}": "takes more than 4 s|more than 4000000 characters",
+    "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}": "takes more than 3 s",
+    "{{ lipsum(n=99999) }}": "takes more than 3 s|more than 4000000 characters",
     "{# " + "x" * 1_000_000 + " #}": "at most 1000000 are read",
 }
 

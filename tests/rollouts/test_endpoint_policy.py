@@ -184,6 +184,23 @@ def hang_up(body):
         b'{"choices": [{"message": {"role": "assistant", "content": null, "tool_calls": 7}}]}',
         b'{"choices": [{"message": {"role": "assistant", "content": [7]}}]}',
         b'{"choices": [{"message": {"role": "assistant", "content": "<answer>\\ud800</answer>"}}]}',
+        b'{"choices": [{"message": {"content": ""}, "finish_reason": "error"}]}',
+        b'{"choices": [{"message": {"content": "<answer>b"}, "finish_reason": "abort"}]}',
+        b'{"choices": [{"message": {"content": "<answer>b"}, "finish_reason": "insufficient_system_resource"}]}',
+        b'{"choices": [{"message": {"content": ""}, "error": {"code": 502, "message": "no provider"}}]}',
+        b'{"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}',
+        b'{"error": {"code": 429, "message": "too many"}}',
+        b'data: {"choices": [{"delta": {"content": "a"}}]}',
+        b'{"choices": {"0": {"message": {"content": "a"}}}}',
+        b'{"choices": [{"text": "<answer>b</answer>"}]}',
+        b'{"choices": [{"delta": {"content": "<answer>b</answer>"}}]}',
+        b'{"choices": [null]}',
+        b'{"choices": [{"message": null}]}',
+        b'{"choices": [{"message": {"content": {"answer": "bright"}}}]}',
+        b'{"choices": [{"message": {"content": true}}]}',
+        b'{"choices": [{"message": {"content": null, "tool_calls": {"name": "window"}}}]}',
+        b"null",
+        b"\xff\xfe{}",
     ],
 )
 def test_what_may_pass_is_tried_again(fake, task, toolbox, trouble):
@@ -217,6 +234,15 @@ def test_a_model_that_was_cut_off_before_it_wrote_anything_has_taken_a_turn(fake
     [
         (b'{"choices": [{"message": {"content": null}}]}', "its content is null, and it calls nothing"),
         (b'{"choices": [{"message": {"content": "\\udc00"}}]}', "half of a character"),
+        (b'{"choices": [{"message": {"content": ""}, "finish_reason": "error"}]}', "it broke off its answer (error)"),
+        (
+            b'{"choices": [{"message": {"content": ""}, "error": {"message": "no provider"}}]}',
+            "it broke off its answer (no provider)",
+        ),
+        (
+            b'{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}',
+            "its content filter held the answer back",
+        ),
     ],
 )
 def test_an_endpoint_that_returns_nonsense_is_an_error_and_no_wrong_answer(fake, task, toolbox, trouble, words):
@@ -408,6 +434,45 @@ ARGUMENTS = '{"image": 0, "center": 1, "width": 10}'
             (),
             id="texts in a list",
         ),
+        *(
+            pytest.param(message, (), id=name)
+            for name, message in {
+                "Anthropic": {
+                    "content": [
+                        {"type": "text", "text": "I look."},
+                        {"type": "tool_use", "id": "toolu_1", "name": "window", "input": json.loads(ARGUMENTS)},
+                    ]
+                },
+                "Ollama": {
+                    "content": "",
+                    "tool_calls": [{"function": {"index": 0, "name": "window", "arguments": json.loads(ARGUMENTS)}}],
+                },
+                "Gemini": {
+                    "content": None,
+                    "tool_calls": [
+                        {
+                            "id": "",
+                            "type": "function",
+                            "extra_content": {"google": {"thought_signature": "x"}},
+                            "function": {"name": "window", "arguments": ARGUMENTS},
+                        }
+                    ],
+                },
+                "without an id or a type": {"tool_calls": [{"function": {"name": "window", "arguments": ARGUMENTS}}]},
+                "without a wrapper": {"tool_calls": [{"name": "window", "arguments": ARGUMENTS}]},
+                "an empty list beside the older field": {
+                    "tool_calls": [],
+                    "function_call": {"name": "window", "arguments": ARGUMENTS},
+                },
+                "blanks around the arguments": {
+                    "tool_calls": [{"function": {"name": "window", "arguments": f"\n{ARGUMENTS}\n"}}]
+                },
+                "reasoning as a part": {
+                    "content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}],
+                    "tool_calls": [{"function": {"name": "window", "arguments": ARGUMENTS}}],
+                },
+            }.items()
+        ),
     ],
 )
 def test_a_call_is_read_as_servers_write_it(fake, task, toolbox, message, repairs):
@@ -417,6 +482,36 @@ def test_a_call_is_read_as_servers_write_it(fake, task, toolbox, message, repair
     assert call.error is None
     assert (call.name, call.arguments) == ("window", json.loads(ARGUMENTS))
     assert set(call.repairs) <= set(repairs)
+
+
+ANSWERED = "<answer>bright</answer>"
+
+
+@pytest.mark.parametrize(
+    ("message", "reasoning"),
+    [
+        ({"content": ANSWERED, "reasoning_content": "Hm."}, "Hm."),
+        ({"content": ANSWERED, "reasoning": "Hm."}, "Hm."),
+        ({"content": f"<think>Hm.</think>{ANSWERED}", "reasoning_content": "Hm."}, "Hm."),
+        ({"content": f"<think>\nHm.\n</think>\n\n{ANSWERED}", "reasoning": "Hm.\n"}, "Hm."),
+        ({"content": f"Hm.</think>{ANSWERED}"}, "Hm."),
+        ({"content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": ANSWERED}]}, "Hm."),
+        ({"content": [{"type": "reasoning", "text": "Hm."}, {"type": "output_text", "text": ANSWERED}]}, "Hm."),
+        ({"content": ["<answer>bright", "</answer>"]}, None),
+        ({"content": [{"type": "text", "text": None}, {"type": "text", "text": ANSWERED}]}, None),
+        ({"content": ANSWERED, "reasoning": None, "reasoning_details": [{"text": "Hm."}]}, None),
+        ({"content": ANSWERED, "reasoning": {"summary": "Hm."}}, None),
+        ({"content": ANSWERED, "tool_calls": []}, None),
+        ({"content": ANSWERED, "role": "model", "annotations": [], "audio": None}, None),
+    ],
+)
+def test_an_answer_is_read_as_servers_write_it(fake, task, toolbox, message, reasoning):
+    fake.script = [{"role": "assistant", **message}]
+    (t,) = play(fake, task, toolbox)
+    (turn,) = t.turns
+    assert (turn.error, t.outcome.answer) == (None, "bright")
+    assert TextProtocol().parse(turn.text).reasoning == reasoning
+    assert ("Hm." in turn.text) is (reasoning is not None)
 
 
 def test_a_refusal_is_on_record(fake, task, toolbox):

@@ -34,7 +34,7 @@ def test_exact_letter_or_text(response, right):
 def test_open_questions_are_left_out_and_counted():
     scores = score([choice("B"), item("lung", "lung", "open")], ["medvlthinker"])["medvlthinker"]
     assert value_of(scores, "accuracy").total == 1
-    assert "1 questions are left out: medvlthinker scores closed questions and choices" in scores.notes[0]
+    assert "a question is left out: medvlthinker scores closed questions and choices" in scores.notes[0]
 
 
 def test_a_closed_question_without_options_is_matched_by_its_text():

@@ -22,7 +22,7 @@ SHAREABLE: Final = frozenset(
 )  # fmt: skip
 """Licences under which anyone may hand pictures on."""
 _RECORDS: Final = ("recipe.yaml", "toolbox.lock.json", "metrics.jsonl")
-_SCORES: Final = ("results.json", "results.txt", "results.png", "scores.json")
+_SCORES: Final = ("results.json", "results.txt", "results.png", "scores.json", "scores.md")
 _FINAL: Final = ("grpo_tail", "grpo", "sft")
 _WEIGHTS: Final = ("config.json", "adapter_config.json")
 _PICTURES: Final = frozenset(

@@ -95,14 +95,14 @@ def find_tasks(options: argparse.Namespace, registry: Registry, *, name: str | N
         UsageError: None was, or both kinds were.
         SelectionError: There is none of a name.
     """
-    from medvistagym_core.environment import make_task
+    from medvistagym_core.environment import looks_like_table, make_task
 
     named = name if name is not None else getattr(options, "task", None)
     if (named is None) == (options.task_file is None):
         given = "one of them, not both" if named is not None else "one of them"
         raise UsageError(f"name a task with --task NAME, or a question table with --task-file FILE: {given}")
     references = [options.task_file] if named is None else [part.strip() for part in named.split(",") if part.strip()]
-    if options.task_file is not None and options.task_file in registry.tasks:
+    if options.task_file in registry.tasks or (named is None and not looks_like_table(options.task_file)):
         references = [f"./{options.task_file}"]
     if not references:
         raise UsageError("--task names no task")
@@ -170,7 +170,7 @@ def print_provenance(task: Task, split: str) -> Provenance | None:
     if not isinstance(task, HasProvenance):
         return None
     found = task.provenance(split)
-    facts = [f"{found.questions} questions", f"sha256 {found.checksum[:12]}"]
+    facts = [f"{found.questions} question{'s' * (found.questions != 1)}", f"sha256 {found.checksum[:12]}"]
     facts += [fact for fact in (found.revision, found.licence) if fact]
     print_stderr(f"{task.name} {split}: {', '.join(facts)}; {found.label}")
     if found.citation:

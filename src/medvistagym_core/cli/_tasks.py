@@ -155,7 +155,8 @@ def _show(options: argparse.Namespace) -> int:
         split = choose_split(task, options.split, task.splits[0])
         case = _case(task, split, options.index, options.seed)
     except (UsageError, ValueError) as error:
-        raise UsageError(f"{error}{_arguments_hint(arguments)}") from error
+        hint = _arguments_hint(arguments) if options.task_file is None else ""  # a table's fault is no argument's
+        raise UsageError(f"{error}{hint}") from error
     files = []
     if options.out is not None:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -34,4 +34,5 @@ from ._task import MissingDataError as MissingDataError
 from ._task import Task as Task
 from .questions import QuestionTask as QuestionTask
 from .questions import TableArguments as TableArguments
+from .questions import looks_like_table as looks_like_table
 from .questions import make_task as make_task

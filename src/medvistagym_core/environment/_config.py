@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from medvistagym_core.environment._reward import Reward
 from medvistagym_core.environment.grading import GRADERS, Grader
@@ -41,6 +42,12 @@ class Limits:
             if value is not None and value < least:
                 raise ValueError(f"{field.name} is at least {least}, not {value}")
 
+    def exhausted(self, turns: int, tokens: int) -> Literal["turns", "tokens"] | None:
+        """What so many turns and tokens use up; None where there is more of both."""
+        if turns >= self.max_turns:
+            return "turns"
+        return "tokens" if self.max_tokens is not None and tokens >= self.max_tokens else None
+
     def exceeded_error(self, ended: str | None) -> ToolError:
         """Why a call was not run: the episode ended for want of "turns" or "tokens", or goes on and has no call left."""
         if ended == "tokens":
@@ -64,9 +71,9 @@ class EpisodeConfig:
         view_side: Longer side of the pictures shown, in pixels; None shows images at their own size.
         prompt: The system prompt, or None for none.
         style: How calls and results stand in messages: "tools" for chat templates that know tools, "text" for others.
-        terse: Whether images go without their number, options without a list and errors as their code alone, for policies
+        compact: Whether images go without their number, options without a list and errors as their code alone, for policies
             to whom every token counts.
-        tokens: Counts the tokens of what a policy wrote, such as its tokenizer; a rough count unless given.
+        count_tokens: Counts the tokens of what a policy wrote, such as its tokenizer; a rough count unless given.
     """
 
     protocol: ActionFormat = dataclasses.field(default_factory=TextProtocol)

@@ -241,8 +241,15 @@ class Episode:
                 f"the episode {self.id} waits for {len(self._pending)} results; call submit_results first"
             )
         turn = self._parse(written)
-        exhausted = self._exhausted_limit(turn)
-        calls, refused = self._split_by_budget(turn.calls, exhausted)
+        limits = self.settings.limits
+        if limits.max_tokens is not None:
+            self._tokens += self.settings.count_tokens(turn.text)
+        exhausted = limits.exhausted(len(self.steps) + 1, self._tokens)
+        calls, refused = turn.calls, tuple[ToolResult, ...]()
+        allowed = 0 if exhausted else max(limits.max_calls - self.calls, 0)
+        if len(calls) > allowed:
+            refused = (ToolResult(error=limits.exceeded_error(exhausted)),) * (len(calls) - allowed)
+            calls = calls[:allowed]
         self.calls += len(turn.calls) or (turn.error is not None)
         self.steps.append(Step(turn, self.settings, seconds, () if calls else refused))
         self._pending, self._refused, self._ready = calls, refused, None
@@ -329,6 +336,7 @@ class Episode:
                 options=case.options,
                 abstention=self.abstention,
                 graders=self.settings.graders,
+                question=case.question,
             )
         turns = tuple(step.turn for step in steps)
         return EpisodeOutcome(turns, tuple(step.results for step in steps), self._grade, self._has_information)
@@ -360,25 +368,7 @@ class Episode:
     def to_trajectory(self, policy: PolicyRecord = UNKNOWN_POLICY_RECORD) -> Trajectory:
         """The record of the episode; one that goes on is stopped."""
         self.stop()
-        outcome, reward = self.final
-        return build_trajectory(
-            episode_id=self.id,
-            case=self.case,
-            seed=self.seed,
-            sample=self.sample,
-            config=self.settings,
-            toolbox=self.toolbox,
-            policy=policy,
-            opening=self.initial_blocks,
-            steps=self.steps,
-            store=self.store,
-            rendered={handle: self.rendered(handle) for handle in range(len(self.store))},
-            outcome=outcome,
-            reward=reward,
-            termination=self.termination or "stopped",
-            reason=self.reason,
-            required_tool=self.needed,
-        )
+        return build_trajectory(self, policy)
 
     def rendered_images(self) -> dict[str, RenderedImage]:
         """The pictures of all images by hash, for `TrajectoryWriter.write`."""
@@ -386,26 +376,6 @@ class Episode:
         return {picture.sha256: picture for picture in pictures}
 
     # -- inside
-
-    def _exhausted_limit(self, turn: Turn) -> TerminationReason | None:
-        """What this turn, counted, uses up: turns or tokens; None where there is more of both."""
-        limits = self.settings.limits
-        if limits.max_tokens is not None:
-            self._tokens += self.settings.count_tokens(turn.text)
-        if len(self.steps) + 1 >= limits.max_turns:
-            return "turns"
-        return "tokens" if limits.max_tokens is not None and self._tokens >= limits.max_tokens else None
-
-    def _split_by_budget(
-        self, calls: tuple[ToolCall, ...], exhausted: TerminationReason | None
-    ) -> tuple[tuple[ToolCall, ...], tuple[ToolResult, ...]]:
-        """The first calls of a turn, which the budget allows, and the results of the others, which are not run."""
-        limits = self.settings.limits
-        allowed = 0 if exhausted else max(limits.max_calls - self.calls, 0)
-        if len(calls) <= allowed or not calls:
-            return calls, ()
-        refusal = ToolResult(error=limits.exceeded_error(exhausted))
-        return calls[:allowed], (refusal,) * (len(calls) - allowed)
 
     def _parse(self, written: str | Mapping[str, Any] | Turn) -> Turn:
         protocol, max_chars = self.settings.protocol, self.settings.limits.max_text

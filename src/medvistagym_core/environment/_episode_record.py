@@ -2,82 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.environment._config import EpisodeConfig
-from medvistagym_core.environment._reward import RewardBreakdown
-from medvistagym_core.environment._reward_terms import EpisodeOutcome
-from medvistagym_core.environment._step import Step
 from medvistagym_core.environment._task import Case
-from medvistagym_core.execution import ImageStore
-from medvistagym_core.imaging import RenderedImage
-from medvistagym_core.protocol import Block
-from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import (
     AnswerRecord,
     ImageRecord,
     OutcomeRecord,
     PolicyRecord,
-    TerminationReason,
     Trajectory,
     block_records,
     image_record,
 )
 
+if TYPE_CHECKING:
+    from medvistagym_core.environment._episode import Episode
+
 UNKNOWN_POLICY_RECORD: Final = PolicyRecord(name="unknown")
 
 
-def build_trajectory(
-    *,
-    episode_id: str,
-    case: Case,
-    seed: int,
-    sample: int,
-    config: EpisodeConfig,
-    toolbox: Toolbox,
-    policy: PolicyRecord,
-    opening: Sequence[Block],
-    steps: Sequence[Step],
-    store: ImageStore,
-    rendered: Mapping[int, RenderedImage],
-    outcome: EpisodeOutcome,
-    reward: RewardBreakdown,
-    termination: TerminationReason,
-    reason: str | None,
-    required_tool: str | None,
-) -> Trajectory:
-    """The record of an episode that is over.
-
-    Args:
-        episode_id: Name of the episode.
-        case: The case that was played.
-        seed: Seed it was dealt with.
-        sample: Number of the episode among those of the case.
-        config: How it was played.
-        toolbox: The tools that could be called.
-        policy: Who acted.
-        opening: The content blocks of the first observation.
-        steps: The turns and what came of them.
-        store: The images by handle.
-        rendered: What the policy saw of each image, by handle.
-        outcome: What the reward looked at.
-        reward: What it gave.
-        termination: Why the episode is over.
-        reason: More about that, where the policy failed.
-        required_tool: The tool that the case needs, where the task knows.
-    """
+def build_trajectory(episode: Episode, policy: PolicyRecord) -> Trajectory:
+    """The record of an episode that is over."""
+    case, config = episode.case, episode.settings
+    outcome, reward = episode.final
     return Trajectory(
-        id=episode_id,
+        id=episode.id,
         task=case.task,
         case=case.id,
         split=case.split,
         index=case.index,
         family=case.family,
-        seed=seed,
-        sample=sample,
+        seed=episode.seed,
+        sample=episode.sample,
         policy=policy,
-        toolbox=toolbox.lock_hash,
+        toolbox=episode.toolbox.lock_hash,
         think=config.protocol.think,
         style=config.style,
         max_turns=config.limits.max_turns,
@@ -86,19 +44,19 @@ def build_trajectory(
         max_calls_per_turn=config.protocol.max_calls_per_turn,
         view_side=config.view_side,
         prompt=config.prompt,
-        opening=block_records(opening),
-        turns=tuple(step.record(toolbox) for step in steps),
-        images=_image_records(steps, store, rendered),
+        opening=block_records(episode.initial_blocks),
+        turns=tuple(step.record(episode.toolbox) for step in episode.steps),
+        images=_image_records(episode),
         outcome=OutcomeRecord(
-            ended=termination,
-            answer=steps[-1].answer if steps else None,
+            ended=episode.termination or "stopped",
+            answer=episode.steps[-1].answer if episode.steps else None,
             expected=case.answer.value,
             key=_answer_record(case),
             correct=outcome.grade.correct,
             abstained=outcome.grade.abstained,
             informed=outcome.had_required_information,
-            needed=required_tool,
-            reason=reason,
+            needed=episode.needed,
+            reason=episode.reason,
         ),
         question=case.question,
         options=case.options,
@@ -122,15 +80,14 @@ def _answer_record(case: Case) -> AnswerRecord:
     )
 
 
-def _image_records(
-    steps: Sequence[Step], store: ImageStore, rendered: Mapping[int, RenderedImage]
-) -> tuple[ImageRecord, ...]:
+def _image_records(episode: Episode) -> tuple[ImageRecord, ...]:
     places = {
         handle: (turn, call)
-        for turn, step in enumerate(steps)
+        for turn, step in enumerate(episode.steps)
         for call, result in enumerate(step.results)
         for handle in result.handles
     }
     return tuple(
-        image_record(stored, rendered[handle], *places.get(handle, (None, None))) for handle, stored in enumerate(store)
+        image_record(stored, episode.rendered(handle), *places.get(handle, (None, None)))
+        for handle, stored in enumerate(episode.store)
     )

@@ -19,7 +19,7 @@ class MessageLog:
 
     Attributes:
         messages: The messages so far.
-        fresh: Position of the first message since the policy's last turn.
+        first_new: Position of the first message since the policy's last turn.
     """
 
     def __init__(

@@ -24,8 +24,8 @@ class Observation:
         results: What the last turn's calls gave.
         error: Why the last turn could not be used, if so.
         messages: The conversation so far, as chat messages.
-        turn: Number of turns taken.
-        memory: The policy's own notes on this episode; kept as long as the episode.
+        num_turns: Number of turns taken.
+        policy_state: The policy's own notes on this episode; kept as long as the episode.
     """
 
     id: str

@@ -1,5 +1,9 @@
 from ._base import CallRequest as CallRequest
 from ._base import Executor as Executor
+from ._child_process import ChildEndedError as ChildEndedError
+from ._child_process import ChildProcess as ChildProcess
+from ._child_process import answer_requests as answer_requests
+from ._child_process import limit_memory as limit_memory
 from ._fork import register_fork_reset as register_fork_reset
 from ._image_store import ImageStore as ImageStore
 from ._image_store import StoredImage as StoredImage

@@ -58,6 +58,8 @@ class ResultCache:
 
 def _retained_bytes(result: ToolResult) -> int:
     """The memory that a result keeps in use: a crop is a view and keeps the whole array that it was cut from."""
+    if not result.images:
+        return _ENTRY_OVERHEAD_BYTES + len(result.text)
     arrays: dict[int, int] = {}
     rendered = 0
     for image in result.images:

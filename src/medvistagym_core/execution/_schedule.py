@@ -88,7 +88,7 @@ def schedule_calls(
             finished = runner.wait() if running else []
             if not finished:
                 return state.results_with_repairs()
-            touched: set[int] = set()
+            touched = frozenset[int]()
             for item in finished:
                 for call, result in zip(running.pop(item), item.results, strict=True):
                     if isinstance(result.error, OutOfMemoryToolError) and not call.alone and not state.single_call:
@@ -141,6 +141,7 @@ class _State:
         self._cache = cache
         self.results: list[list[Any]] = [[None] * len(calls) for _, calls in requests]
         self.single_call = len(requests) == 1 and len(requests[0][1]) == 1
+        self._longest = max(map(len, self.results), default=0)
         self._started = [[False] * len(calls) for _, calls in requests]
         self._stored = [0] * len(requests)  # calls before the first whose result is not in the store
         self._computed: dict[Hashable, ToolResult] = {}
@@ -182,15 +183,19 @@ class _State:
                 started[position] = True
                 self._stored[request] = position + 1
 
-    def deliver(self, call: _Distinct, result: ToolResult) -> set[int]:
-        """Hand out the result of a call; the requests in which there is more to do now: images to store or calls to begin."""
+    def deliver(self, call: _Distinct, result: ToolResult) -> frozenset[int]:
+        """Hand out the result of a call; the requests in which there may be more to do now: images to store, calls to begin."""
         if call.key is not None:
             self._waiting.pop(call.key, None)
             self._computed[call.key] = result
             self._cache.put(call.key, result)
-        for nth, (request, position) in enumerate(call.places):
-            self.results[request][position] = result.as_cache_hit() if nth else result
-        return {request for request, _ in call.places if result.images or len(self.results[request]) > 1}
+        request, position = call.places[0]
+        self.results[request][position] = result
+        for request, position in call.places[1:]:
+            self.results[request][position] = result.as_cache_hit()
+        if not result.images and self._longest == 1:
+            return frozenset()
+        return frozenset(request for request, _ in call.places)
 
     def _start_call(
         self, call: ToolCall, store: ImageStore, place: tuple[int, int], *, wait: bool
@@ -218,8 +223,9 @@ class _State:
                 return None
             raise ToolError("bad_value", f"{call.name}: there is no image {images}; {_describe_handles(store)}.")
         self._started[request][position] = True
-        key = self._cache_key(tool, checked.sent, images)
-        if key is not None:
+        key: Hashable = None
+        if tool.deterministic:
+            key = self._cache_key(tool, checked.sent, images)
             computed = self._computed.get(key) or self._cache.get(key)
             if computed is not None:
                 return computed.as_cache_hit()
@@ -227,31 +233,30 @@ class _State:
                 self._waiting[key].places.append(place)
                 return None
         distinct = _Distinct(tool, arguments, key, [place])
-        if key is not None:
+        if tool.deterministic:
             self._waiting[key] = distinct
         self._groups.setdefault(_group_key(tool, images, place), []).append(distinct)
         return None
 
     def _find_tool(self, name: str) -> Tool:
-        tool = self._toolbox.get(name)
-        if tool is None:
+        try:
+            return self._toolbox[name]
+        except KeyError:
             suggestion = closest_match(name, list(self._toolbox))
             guess = f"; did you mean {suggestion}?" if suggestion else "."
             names = ", ".join(self._toolbox) or "none"
-            raise ToolError("unknown_tool", f"There is no tool {name[:64]}{guess} The tools are: {names}.")
-        return tool
+            sentence = f"There is no tool {name[:64]}{guess} The tools are: {names}."
+        raise ToolError("unknown_tool", sentence)
 
     def _cache_key(self, tool: Tool, sent: Mapping[str, Any], images: Sequence[Any]) -> Hashable:
         """What a deterministic result depends on; images by content, or by identity when results are not kept."""
-        if not tool.deterministic:
-            return None
         # Arguments as they were sent: their text tells all, while that of a checked value may leave something out.
         given = repr([item for item in sent.items() if item[0] not in tool.image_arguments])
         if self._cache.max_bytes:
             content = [image.cache_key if isinstance(image, Image) else image for image in images]
         else:
             content = [id(image) if isinstance(image, Image) else image for image in images]
-        return (tool.id, tool.spec.version, tool.device, given, *content)
+        return (tool.id, tool.version, tool.device, given, *content)
 
     def _store_images(
         self, store: ImageStore, call: ToolCall, place: tuple[int, int], result: ToolResult
@@ -263,10 +268,8 @@ class _State:
 
 def _group_key(tool: Tool, images: Sequence[Any], place: tuple[int, int]) -> Hashable:
     """Equal for calls that run as one item."""
-    if tool.batched and tool.ragged:
-        return (tool.name,)
     if tool.batched:
-        return tool.name, *_shapes(images)
+        return (tool.name,) if tool.ragged else (tool.name, *_shapes(images))
     if tool.light or not tool.concurrent:  # one after another, in one thread
         return (tool.name,)
     return tool.name, *place

@@ -19,9 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from medvistagym_core.imaging._buffer_pool import pooled_empty
 from medvistagym_core.imaging._fitting_window import refit_display
-from medvistagym_core.imaging._grayscale import finite_range, render_display, render_min_max, render_rounded
+from medvistagym_core.imaging._grayscale import finite_range
 from medvistagym_core.imaging._html import figure_html, notebook_png
 from medvistagym_core.imaging._interop import (
     dlpack_device,
@@ -37,13 +36,13 @@ from medvistagym_core.imaging._interop import (
 )
 from medvistagym_core.imaging._pixel_array import as_pixel_array
 from medvistagym_core.imaging._rendered import RenderedImage
-from medvistagym_core.imaging._resample import erode_mask, resize, resize_mask
+from medvistagym_core.imaging._resample import resize, resize_mask
 from medvistagym_core.imaging._slicing import slice_image
+from medvistagym_core.imaging._view import save_view, to_pil, view_image, view_shape
 from medvistagym_core.imaging._voi_lut import LookupTable, Window
 
 if TYPE_CHECKING:
     import numpy as np
-    import PIL.Image
 
     Resample = Callable[[np.ndarray, int, int], np.ndarray]
 
@@ -100,22 +99,25 @@ class Image:
     _provenance: tuple[Any, ...] | None = dataclasses.field(
         default=None, init=False
     )  # another image, and how it was made
-    _rendered: dict[int | None, RenderedImage] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        are_frames = self.frame is not None or (self.spacing is not None and len(self.spacing) == 3)
-        object.__setattr__(self, "pixels", as_pixel_array(self.pixels, self.photometric, are_frames=are_frames))
+        spacing = self.spacing
+        are_frames = self.frame is not None or (spacing is not None and len(spacing) == 3)
+        pixels = as_pixel_array(self.pixels, self.photometric, are_frames=are_frames)
+        if pixels is not self.pixels:
+            object.__setattr__(self, "pixels", pixels)
         if self.photometric is None:
             object.__setattr__(self, "photometric", "MONOCHROME2")  # type: ignore[unreachable]
         if not self.unit:
             object.__setattr__(self, "unit", "RGB" if self.photometric == "RGB" else "grey")
         if self.source_shape is None:
             object.__setattr__(self, "source_shape", self.shape)
-        if self.spacing is not None:
-            if len(self.spacing) != (3 if self.is_stack else 2) and len(self.spacing) != 2:
-                raise ValueError(f"spacing has one value an axis in mm, not {self.spacing}")
-            if not all(math.isfinite(s) and s > 0 for s in self.spacing):
-                raise ValueError(f"spacing is positive, in mm, not {self.spacing}")
+        if spacing is not None:
+            if len(spacing) != 2 and (len(spacing) != 3 or not self.is_stack):
+                raise ValueError(f"spacing has one value an axis in mm, not {spacing}")
+            for distance in spacing:
+                if not 0 < distance < math.inf:
+                    raise ValueError(f"spacing is positive, in mm, not {spacing}")
         if self.overlay is not None and tuple(self.overlay.shape) != self.shape:
             raise ValueError(f"the overlay has the image's shape {self.shape}, not {tuple(self.overlay.shape)}")
         if self.frame is not None and not 0 <= self.frame < self.frames:
@@ -208,8 +210,7 @@ class Image:
         return (*first, *reversed(steps)) if len(first) + len(steps) <= _MAX_PROVENANCE_STEPS else self.digest
 
     def __getstate__(self) -> dict[str, Any]:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {**fields, "_provenance": None, "_rendered": {}}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"_provenance": None}
 
     # -- to and from other libraries, parts, and how notebooks show it
 
@@ -236,8 +237,8 @@ class Image:
         if "pixels" in changes:
             changes = self._refitted(changes)
         new = dataclasses.replace(self, **changes)
-        provenance = (self, tuple(sorted(changes.items()))) if changes.keys() <= _VALUE_COMPARED_FIELDS else None
-        object.__setattr__(new, "_provenance", provenance)
+        if changes.keys() <= _VALUE_COMPARED_FIELDS:
+            object.__setattr__(new, "_provenance", (self, tuple(sorted(changes.items()))))
         return new
 
     def with_pixels(self, pixels: Any, **changes: Any) -> Image:
@@ -275,9 +276,9 @@ class Image:
     def with_window(self, window: Window | LookupTable) -> Image:
         """The same values, displayed otherwise."""
         detail = self.detail.replace(window=window) if self.detail is not None else None
-        new = dataclasses.replace(self, window=window, detail=detail)
-        object.__setattr__(new, "_provenance", (self, window))
-        return new
+        return self._derived(
+            (self, window), self.pixels, self.to_source, self.spacing, self.overlay, detail, window, self.value_range
+        )
 
     def crop(self, x0: int, y0: int, x1: int, y1: int) -> Image:
         """Columns `x0` to `x1` and rows `y0` to `y1` (exclusive), in pixels of this image.
@@ -292,11 +293,8 @@ class Image:
         overlay = None if self.overlay is None else self.overlay[y0:y1, x0:x1]
         a, b, c, d, e, f = self.to_source
         affine = (a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
-        new = dataclasses.replace(
-            self, pixels=pixels, value_range=self.display_range, overlay=overlay, to_source=affine, detail=None
-        )
-        object.__setattr__(new, "_provenance", (self, x0, y0, x1, y1))
-        return new
+        provenance = (self, x0, y0, x1, y1)
+        return self._derived(provenance, pixels, affine, self.spacing, overlay, None, self.window, self.display_range)
 
     def resized(self, height: int, width: int, resample: Resample | None = None) -> Image:
         """Resampled to `(height, width)`: area average where it shrinks, bilinear where it grows; float32 values.
@@ -323,12 +321,35 @@ class Image:
         wide, high = w / width, h / height
         affine = (a * wide, b * high, c, d * wide, e * high, f)
         pixels.flags.writeable = False
-        new = dataclasses.replace(
-            self, pixels=pixels, value_range=self.display_range, overlay=overlay, spacing=spacing, to_source=affine,
-            detail=self.detail or self,
-        )  # fmt: skip
         hashable = getattr(resample, "__hash__", None) is not None
-        object.__setattr__(new, "_provenance", (self, height, width, resample) if hashable else None)
+        provenance = (self, height, width, resample) if hashable else None
+        return self._derived(
+            provenance, pixels, affine, spacing, overlay, self.detail or self, self.window, self.display_range
+        )
+
+    def _derived(
+        self,
+        provenance: tuple[Any, ...] | None,
+        pixels: np.ndarray,
+        to_source: Affine,
+        spacing: tuple[float, ...] | None,
+        overlay: np.ndarray | None,
+        detail: Image | None,
+        window: Window | LookupTable | None,
+        value_range: tuple[float, float] | None,
+    ) -> Image:
+        """An image made of this one: what may differ is given, the rest is the same.
+
+        `provenance` is this image, and how the other is made of it (`cache_key`); None where its digest is to tell. The
+        constructor is called by name, which takes half the time of `dataclasses.replace`.
+        """
+        new = type(self)(
+            pixels=pixels, unit=self.unit, spacing=spacing, modality=self.modality, photometric=self.photometric,
+            window=window, value_range=value_range, windows=self.windows, overlay=overlay, to_source=to_source,
+            source_shape=self.source_shape, detail=detail, frame=self.frame, attributes=self.attributes,
+        )  # fmt: skip
+        if provenance is not None:
+            object.__setattr__(new, "_provenance", provenance)
         return new
 
     # -- places
@@ -350,55 +371,21 @@ class Image:
 
     # -- looking at it
 
-    def view_shape(self, side: int | None = None) -> tuple[int, ...]:
-        """The shape of `view`."""
-        h, w = self.shape
-        scale = 1.0 if side is None else side / max(h, w)
-        size = (h, w) if scale == 1 else (max(1, round(h * scale)), max(1, round(w * scale)))
-        return (*size, 3) if self.photometric == "RGB" else size
-
-    def view(self, side: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """The picture of it: uint8 `(H, W)`, or `(H, W, 3)` in colour.
-
-        Args:
-            side: Length of the longer side in pixels, reached by area averaging or bilinear interpolation of the values
-                before they are windowed; the image's own size when None.
-            out: Where to write it: uint8 of the picture's shape; a new array when None.
-        """
-        pixels = self.pixels[self.displayed_frame] if self.is_stack else self.pixels
-        overlay = self.overlay
-        height, width, *_ = self.view_shape(side)
-        if (height, width) != self.shape:
-            pixels = resize(pixels, height, width, stack=False)
-            overlay = None if overlay is None else resize_mask(overlay, height, width)
-        grey = _to_grayscale(self, pixels, out)
-        if overlay is not None and overlay.any():
-            inner = erode_mask(overlay)
-            grey[overlay] = 0
-            grey[inner if inner.any() else overlay] = 255
-        return grey
+    view_shape = view_shape
+    view = view_image
+    to_pil = to_pil
+    save = save_view
 
     def rendered(self, side: int | None = None) -> RenderedImage:
         """`view(side)`, made once for each image object: episodes of one case, and equal calls, share their images."""
-        if side not in self._rendered:
-            self._rendered[side] = RenderedImage(self.view(side))
-        return self._rendered[side]
+        by_side = self._rendered
+        if side not in by_side:
+            by_side[side] = RenderedImage(self.view(side))
+        return by_side[side]
 
-    def to_pil(self, side: int | None = None) -> PIL.Image.Image:
-        """`view` as a Pillow image."""
-        import PIL.Image
-
-        return PIL.Image.fromarray(self.view(side))
-
-    def save(self, path: str | Path, side: int | None = None) -> None:
-        """Write `view` to a picture file whose ending names the format; `write_image` keeps values.
-
-        Raises:
-            ValueError: The ending is not that of a picture.
-        """
-        from medvistagym_core.imaging._picture_files import write_picture
-
-        write_picture(self, Path(path), side)
+    @cached_property
+    def _rendered(self) -> dict[int | None, RenderedImage]:
+        return {}
 
     @classmethod
     def open(
@@ -432,19 +419,3 @@ class Image:
                 f"its {len(images)} pages differ in size or kind ({sizes}{more}); give one of them by page=0, 1, ..."
             )
         return images[0]
-
-
-def _to_grayscale(image: Image, pixels: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-    import numpy as np
-
-    grey = pooled_empty(pixels.shape, np.uint8) if out is None else out
-    window, inverted = image.window, image.photometric == "MONOCHROME1"
-    if window is not None:
-        render_display(pixels, grey, window, inverted=inverted)
-    elif image.pixels.dtype == np.uint8:
-        render_rounded(pixels, grey, inverted=inverted)
-    else:
-        limits = image.display_range
-        assert limits is not None  # since there is no window
-        render_min_max(pixels, grey, *limits, inverted=inverted)
-    return grey

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def as_pixel_array(pixels: Any, photometric: str | None, *, are_frames: bool) -> np.ndarray:
-    """A read-only view of pixels, checked.
+    """Pixels, checked, as an array that is read-only: themselves, or a view of them.
 
     Args:
         pixels: Anything that speaks DLPack or the array protocol.
@@ -43,9 +43,11 @@ def as_pixel_array(pixels: Any, photometric: str | None, *, are_frames: bool) ->
         )
     if pixels.size == 0:
         raise ValueError(f"an image needs at least one pixel, not the shape {pixels.shape}")
-    view: np.ndarray = pixels.view()
-    view.flags.writeable = False
-    return view
+    array: np.ndarray = pixels
+    if array.flags.writeable:  # those of another image, or a part of them, are not
+        array = array.view()
+        array.flags.writeable = False
+    return array
 
 
 def _ends_in_channels(shape: tuple[int, ...]) -> bool:

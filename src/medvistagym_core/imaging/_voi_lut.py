@@ -75,7 +75,7 @@ class LookupTable:
     Attributes:
         first: The value that the first entry is for, from -32768 to 65535.
         entries: The entry of that value and of each whole number after it: unsigned 16-bit numbers, little-endian.
-        top: The entry that is shown white; 0 is black. It is at least 1 and no entry is above it.
+        max_output: The entry that is shown white; 0 is black. It is at least 1 and no entry is above it.
         name: What the table is for.
     """
 

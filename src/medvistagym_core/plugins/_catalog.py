@@ -26,7 +26,7 @@ Line = Annotated[str, Field(min_length=2, max_length=160, pattern=r"^\S[^\n]*$")
 class CatalogTool(BaseModel):
     """A tool that a listed plugin brings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: Name = Field(description="The tool's bare name, as a policy calls it.")
     summary: Line = Field(description="One line: what the tool does.")
@@ -35,7 +35,7 @@ class CatalogTool(BaseModel):
 class CatalogEntry(BaseModel):
     """One known plugin, as its TOML file in `registry/` describes it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     distribution: Distribution = Field(description="The name to give to `pip install`, normalised (PEP 503).")
     plugin: Name = Field(description="The plugin's name: its entry point in the group `medvistagym`.")
@@ -102,7 +102,7 @@ class CatalogEntry(BaseModel):
 class Catalog(BaseModel):
     """All known plugins, in the order of their distributions' names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     version: Literal[1] = Field(default=1, description="The version of this file's form.")
     entries: tuple[CatalogEntry, ...] = Field(description="The known plugins, sorted by distribution.")

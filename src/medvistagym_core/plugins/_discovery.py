@@ -8,6 +8,7 @@ reads the entry points, loads each inside a guard and asks it for what it offers
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 import re
 import traceback
@@ -222,8 +223,13 @@ def _offer(point: PluginSource, report: PluginReport) -> LoadedPlugin:
     manager.add_hookspecs(HookSpecs)
     manager.register(point.load(), name=point.name)
     manager.check_pending()
-    offered = _call_hook(manager, "tools")
-    faults = [f"medvistagym_tools: {str(one)[:300]}" for one in offered if isinstance(one, Exception)]
+    faults = _forgotten(manager, point.name)
+    try:
+        offered = _call_hook(manager, "tools")
+    except _NoAnswerError as error:
+        offered = []
+        faults.append(str(error))
+    faults += [f"medvistagym_tools: {str(one)[:300]}" for one in offered if isinstance(one, Exception)]
     tools = _tools([one for one in offered if not isinstance(one, Exception)], report)
     contributions: dict[str, Any] = {"tools": tools}
     for kind in CONTRIBUTION_KINDS:
@@ -239,9 +245,33 @@ def _offer(point: PluginSource, report: PluginReport) -> LoadedPlugin:
         contributions[kind] = _without_faults(kind, offered, faults)
     if manager.hook.medvistagym_segmentation_tools.get_hookimpls():
         contributions[SEGMENTATION_TOOLS] = manager.hook.medvistagym_segmentation_tools
+    if not any(contributions.values()) and not faults:
+        faults.append(_NOTHING)
     names: dict[str, Any] = {kind: tuple(map(contribution_name, things)) for kind, things in contributions.items()
                              if kind in CONTRIBUTION_KINDS}  # fmt: skip
     return LoadedPlugin(dataclasses.replace(report, **names, faults=tuple(faults)), contributions)
+
+
+class _NoAnswerError(TypeError):
+    """A hook that returned None."""
+
+
+_NOTHING: Final = (
+    "it offers nothing: what it offers is returned by functions such as medvistagym_tools(), marked with @hookimpl"
+)
+
+
+def _forgotten(manager: pluggy.PluginManager, name: str) -> list[str]:
+    """Functions of a plugin that are named like hooks and are not marked as such, a sentence each."""
+    plugin = manager.get_plugin(name)
+    marked = {hook.name for hook in manager.get_hookcallers(plugin) or ()}
+    return [
+        f"{function} is not marked with @hookimpl, so that it is not asked"
+        for function in dir(plugin)
+        if function.startswith("medvistagym_")
+        and function not in marked
+        and inspect.isroutine(getattr(plugin, function))
+    ]
 
 
 def _without_faults(kind: str, offered: Any, faults: list[str]) -> Any:
@@ -277,7 +307,15 @@ def load_limit() -> float:
 def _call_hook(manager: pluggy.PluginManager, kind: str) -> Any:
     mapping = kind in BY_NAME
     contributed: Any = {} if mapping else []
-    for answer in getattr(manager.hook, f"medvistagym_{kind}")():
+    hook = getattr(manager.hook, f"medvistagym_{kind}")
+    answers = hook()
+    if len(answers) < len(hook.get_hookimpls()):  # pluggy leaves None out
+        kind_of = "mapping of names" if mapping else "list"
+        raise _NoAnswerError(f"medvistagym_{kind} returns a {kind_of}, not None; is its return missing?")
+    for answer in answers:
+        if inspect.iscoroutine(answer):
+            answer.close()
+            raise TypeError(f"medvistagym_{kind} is a plain function, not an async one")
         if mapping and not isinstance(answer, Mapping):
             raise TypeError(f"medvistagym_{kind} returns a mapping of names, not {type(answer).__name__}")
         if not mapping and (isinstance(answer, str | bytes) or not isinstance(answer, Iterable)):
@@ -329,6 +367,8 @@ def _failure(error: BaseException, point: PluginSource) -> dict[str, Any]:
             if missing == top
             else f"pip install what provides {missing}"
         )
+    elif isinstance(error, pluggy.PluginValidationError):
+        message = " ".join(str(error).split())[:300]  # what is wrong stands in its last line
     elif isinstance(error, SystemExit):
         message = f"it called sys.exit({error.code!r}) while it was loaded"
     elif isinstance(error, LoadTimeoutError):
@@ -341,22 +381,22 @@ def _failure(error: BaseException, point: PluginSource) -> dict[str, Any]:
     }
 
 
-_ON_CORE: Final = re.compile(r"medvistagym[-_.]+core\s*(?:\[[^\]]*\])?\s*\(?([^;()]*)\)?\s*(;.*)?", re.IGNORECASE)
+_ON_CORE: Final = re.compile(r"medvistagym[-_.]+core(?![\w.-])", re.IGNORECASE)
 
 
 def _incompatible(requires: Sequence[str]) -> str:
     """The requirement on the core that the installed core does not meet, or nothing."""
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.requirements import InvalidRequirement, Requirement
 
     for line in requires:
-        asked = _ON_CORE.fullmatch(line.strip())
-        if asked is None or asked[2]:
+        if _ON_CORE.match(line.strip()) is None:
             continue
-        specifier, version = asked[1].strip(), core_version()
         try:
-            met = SpecifierSet(specifier).contains(version, prereleases=True)
-        except InvalidSpecifier:
+            asked = Requirement(line)
+        except InvalidRequirement:
             continue
-        if not met:
-            return f"{CORE}{','.join(part.replace(' ', '') for part in specifier.split(','))}"
+        if asked.marker is not None and not asked.marker.evaluate({"extra": ""}):
+            continue
+        if not asked.specifier.contains(core_version(), prereleases=True):
+            return f"{CORE}{','.join(sorted(map(str, asked.specifier), reverse=True))}"
     return ""

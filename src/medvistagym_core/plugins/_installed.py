@@ -19,7 +19,12 @@ from typing import Any, Final
 from medvistagym_core.plugins._hooks import GROUP
 
 _VALUE: Final = re.compile(r"(?P<module>\w+(\.\w+)*)\s*(:\s*\w+(\.\w+)*\s*)?(\[.*\]\s*)?")
-_FOLDER: Final = re.compile(r"(?P<name>[^-]+)(-(?P<version>[^-]+))?.*\.(dist|egg)-info", re.IGNORECASE)
+# What stands behind the first dash is a version, or the folder's name does not tell where that of the distribution ends.
+_FOLDER: Final = re.compile(r"(?P<name>[^-]+)(-(?P<version>v?\d[^-]*)(-.*)?)?\.(dist|egg)-info", re.IGNORECASE)
+_NAME: Final = re.compile(r"[^\s,:*\[\]]+")
+_OTHER_GROUPS: Final = frozenset(
+    ("medvistagym", *(f"medvistagym{end}" for end in ("plugin", "plugins", "tools", "core")))
+)
 _MAX_CHARS: Final = 1_000_000
 _MAX_FAULTS: Final = 20
 
@@ -70,6 +75,9 @@ def scan_environment() -> Environment:
         text, encoding_fault = _read(distribution, "entry_points.txt")
         lines = list(parse_entry_points(text))
         ours = [line for line in lines if line.group == GROUP]
+        for line in {line.group: line for line in lines if line.is_misplaced}.values():
+            where = _where(distribution, "entry_points.txt")
+            faults.append(f"{where} has a group {line.group}; plugins are found in the group {GROUP} alone")
         if not ours:
             malformed = [line for line in lines if not line.valid]
             if malformed:
@@ -105,8 +113,14 @@ class EntryPointLine:
 
     @property
     def valid(self) -> bool:
-        """Whether it names a module, or an object in one."""
-        return bool(self.name) and _VALUE.fullmatch(self.value) is not None
+        """Whether it names a module, or an object in one; a plugin's name is also part of lists and of `PLUGIN:TOOL`."""
+        named = _NAME.fullmatch(self.name) is not None if self.group == GROUP else bool(self.name)
+        return named and _VALUE.fullmatch(self.value) is not None
+
+    @property
+    def is_misplaced(self) -> bool:
+        """Whether its group is nearly, but not, that of plugins."""
+        return self.group != GROUP and re.sub(r"[\W_]", "", self.group).lower() in _OTHER_GROUPS
 
     def fault(self, distribution: Distribution) -> str:
         """A sentence that says where it stands and what is wrong."""
@@ -114,6 +128,7 @@ class EntryPointLine:
         return (
             f"line {self.number} of {_where(distribution, 'entry_points.txt')} is no entry point: {line[:100]!r}; "
             "one is NAME = MODULE or NAME = MODULE:OBJECT"
+            + (", and the NAME of a plugin has no blanks, commas, colons or brackets" if self.group == GROUP else "")
         )
 
 
@@ -212,8 +227,10 @@ def _field(text: str, name: str) -> str:
 
 def _fields(text: str, name: str) -> Iterator[str]:
     """The values of a header, read without a parser of e-mail, which takes longer than everything else here."""
-    for line in text.replace("\r\n", "\n").partition("\n\n")[0].splitlines():
+    for line in text.removeprefix("\ufeff").replace("\r\n", "\n").partition("\n\n")[0].splitlines():
         key, colon, value = line.partition(":")
+        if line[:1].isspace():  # it goes on with the field before, such as a description
+            continue
         if colon and key.strip().lower() == name:
             yield value.strip()
 
@@ -224,6 +241,8 @@ def _read(distribution: Distribution, *files: str) -> tuple[str, str]:
         try:
             text = distribution.read_text(file)
         except UnicodeDecodeError as error:
+            if error.object[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                return error.object.decode("utf-16", "replace")[:_MAX_CHARS], "is not UTF-8, and was read as UTF-16"
             return error.object.decode("latin-1")[:_MAX_CHARS], "is not UTF-8, and was read as Latin-1"
         except Exception as error:  # noqa: BLE001 a folder in a file's place, a loop of links, a broken archive
             return "", f"cannot be read: {type(error).__name__}"

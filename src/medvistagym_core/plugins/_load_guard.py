@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def run_with_timeout(work: Callable[[], T], limit_s: float) -> T:
             outcome.append((None, error))
 
     thread = threading.Thread(target=run, name="medvistagym-load", daemon=True)
-    with _turn, _redirected_stdio():
+    with _turn, _redirected_stdio(), _kept_directory():
         thread.start()
         thread.join(limit_s)
         if not outcome:
@@ -88,6 +89,22 @@ def _redirected_stdio() -> Iterator[None]:
         stack.callback(setattr, sys, "stdin", stdin)
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         yield
+
+
+@contextlib.contextmanager
+def _kept_directory() -> Iterator[None]:
+    """Stay in the folder that relative paths of the command are meant for."""
+    try:
+        folder = Path.cwd()
+    except OSError:  # it was removed
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if Path.cwd() != folder:
+                os.chdir(folder)
 
 
 def _flush() -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json, field_validator
 class TaskReference(BaseModel):
     """A task by its name or its table, with the arguments it was given. `environment.make_task` makes it again."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     reference: str = Field(min_length=1, description="Name of an installed task, or a question table as it was named.")
     arguments: Json[dict[str, Any]] = Field(default_factory=dict, description="Arguments by name, as JSON text.")

@@ -23,6 +23,7 @@ from ._messages import with_images as with_images
 from ._special_tokens import SpecialTokens as SpecialTokens
 from ._special_tokens import UnsafeTokenizerError as UnsafeTokenizerError
 from ._system_prompt import system_prompt as system_prompt
+from ._template_process import TEMPLATE_ERRORS as TEMPLATE_ERRORS
 from ._template_process import ChatTemplateError as ChatTemplateError
 from ._template_process import CostlyTemplateError as CostlyTemplateError
 from ._text_protocol import ANSWER as ANSWER

@@ -24,7 +24,8 @@ from medvistagym_core.tools import (
 
 TOOL_CALL_TAGS: Final = ("<tool_call>", "</tool_call>")
 TOOL_CALL_EXAMPLE: Final = '<tool_call>{"name": ..., "arguments": {...}}</tool_call>'
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_SPACES: Final = " \t\r\n"  # JSON's own
+_SPACE: Final = re.compile(rf"[{_SPACES}]*")
 _FENCE: Final = re.compile(r"```[a-zA-Z_]*(.*)```", re.DOTALL)
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input")
 _BESIDE_KEYS: Final = frozenset(("id", "type"))
@@ -40,10 +41,13 @@ def parse_tagged_calls(text: str, begin: int) -> tuple[list[ToolCall], int]:
     end = text.find(TOOL_CALL_TAGS[1], begin)
     if end < 0:
         raise MalformedCallError(f"Close the call with </tool_call>: {TOOL_CALL_EXAMPLE}.")
-    written = text[begin:end]
+    written = text[begin:end].strip(_SPACES)
     repairs: list[str] = []
     try:
-        bodies = [JSON_DECODER.decode(written)]
+        body, length = JSON_DECODER.raw_decode(written)
+        if length < len(written):
+            raise json.JSONDecodeError("Extra data", written, _skip_space(written, length))
+        bodies = [body]
     except (ValueError, RecursionError) as error:
         bodies, repairs = _parse_repaired(written.strip())
         if not bodies:  # perhaps the first closing tag stands in a text of the call
@@ -54,7 +58,10 @@ def parse_tagged_calls(text: str, begin: int) -> tuple[list[ToolCall], int]:
             written = text[begin:end]
     if ("\\u" in written or repairs) and not _encodable(bodies):
         raise MalformedCallError("The call holds an invalid \\u escape; write plain characters.")
-    return [call for body in bodies for call in _calls(body, repairs)], end + len(TOOL_CALL_TAGS[1])
+    calls = _calls(bodies[0], repairs)
+    for body in bodies[1:]:
+        calls += _calls(body, repairs)
+    return calls, end + len(TOOL_CALL_TAGS[1])
 
 
 def _parse_repaired(written: str) -> tuple[list[Any], list[str]]:

@@ -34,15 +34,15 @@ class ChatTemplateReport:
     """What a chat template shows.
 
     Attributes:
-        hidden: Tools whose name or arguments it does not show.
-        shortened: Tools that it shows without their exact JSON Schema, so without bounds or descriptions.
-        blocks: Whether it takes content as a list of blocks; it takes text otherwise.
+        tools_not_rendered: Tools whose name or arguments it does not show.
+        schemas_abridged: Tools that it shows without their exact JSON Schema, so without bounds or descriptions.
+        accepts_content_blocks: Whether it takes content as a list of blocks; it takes text otherwise.
         system: Whether it takes a system message.
         images: Whether it shows images in a user's message.
         calls: Whether it shows the calls of an earlier turn.
         results: Whether it shows the text of a tool's result.
         result_images: Whether it shows images in a tool's result.
-        appends: Whether what is rendered stays unchanged when a tool's result follows (prefix-preserving).
+        prefix_preserving: Whether what is rendered stays unchanged when a tool's result follows (prefix-preserving).
         failures: What it raised, by what was tried.
     """
 

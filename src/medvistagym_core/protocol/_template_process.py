@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, Final
 
-MAX_SECONDS: Final = 4
+MAX_SECONDS: Final = 3
 """Processor time of one rendering."""
 MAX_BYTES: Final = 256 * 2**20
 MAX_CHARS: Final = 4_000_000
@@ -40,6 +40,10 @@ class ChatTemplateError(ValueError):
 
 class CostlyTemplateError(ValueError):
     """A chat template that takes more time or memory than rendering may, or whose renderer ends again and again."""
+
+
+TEMPLATE_ERRORS: Final = (ChatTemplateError, CostlyTemplateError)
+"""What rendering a conversation may raise: of that conversation, unless the template does so on every one."""
 
 
 def render_template(source: str, variables: Mapping[str, Any]) -> str:

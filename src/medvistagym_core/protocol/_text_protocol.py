@@ -186,7 +186,8 @@ class TextProtocol:
             if tag[0] == TOOL_CALL_TAGS[0]:
                 written, at = parse_tagged_calls(text, tag.end())
                 calls += written
-                tidy = tidy and not any(call.repairs for call in written)
+                for call in written:
+                    tidy = tidy and not call.repairs
             elif tag[0] == ANSWER[0]:
                 end = text.find(ANSWER[1], tag.end())
                 if end < 0:

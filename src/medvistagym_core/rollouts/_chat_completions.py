@@ -19,6 +19,7 @@ import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Final
 
+import pydantic_core
 import tenacity
 import urllib3.exceptions
 
@@ -33,6 +34,9 @@ _SURROGATE_MARKS: Final = (b"\\u", b"\xed")
 """Without one of these no text of JSON holds a surrogate: as an escape, or as the first of the bytes that UTF-8 has none of."""
 _WRITTEN: Final = ("content", "tool_calls", "function_call", "reasoning_content", "reasoning", "refusal")
 """What a model may have written, in the places that servers have for it; `reasoning` is vLLM's and OpenRouter's."""
+
+_BROKEN_OFF: Final = frozenset(("error", "abort", "aborted", "cancelled", "insufficient_system_resource"))
+"""Ends that are the server's and not the model's: those of OpenRouter, vLLM and SGLang, TGI, and DeepSeek."""
 
 
 class EndpointError(Exception):
@@ -217,7 +221,7 @@ class ChatCompletionsClient:
             raise EndpointError(f"{self.url}: stopped")
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
-        payload = None if body is None else json.dumps(body).encode()
+        payload = None if body is None else _encode(body)
         deadline = time.monotonic() + self._timeout_s
         try:
             response = self._connections.request(method, path, payload, deadline)
@@ -260,6 +264,14 @@ class ChatCompletionsClient:
         return text.replace(self._key, "***") if self._key else text
 
 
+def _encode(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON. Pictures are long texts, on which the standard library spends ten times as long."""
+    try:
+        return pydantic_core.to_json(body)
+    except pydantic_core.PydanticSerializationError:  # half of a character, which only an escape can write
+        return json.dumps(body).encode()
+
+
 def _parse_completion(raw: bytes) -> tuple[dict[str, Any], int]:
     """The message of an answer, and the tokens that it and its prompt took; 0 where the server does not say.
 
@@ -276,6 +288,7 @@ def _parse_completion(raw: bytes) -> tuple[dict[str, Any], int]:
         raise _RetryableError(_no_completion(raw)) from None
     if not isinstance(message, dict) or not _is_readable(message):
         raise _RetryableError(_no_completion(raw))
+    _refuse_unfinished(choice, message)
     if choice.get("finish_reason") != "length" and not any(message.get(part) is not None for part in _WRITTEN):
         raise _RetryableError(
             "it answered with a message that holds nothing (its content is null, and it calls nothing)"
@@ -288,6 +301,20 @@ def _parse_completion(raw: bytes) -> tuple[dict[str, Any], int]:
             "it answered with half of a character (a lone surrogate), which no text can hold"
         ) from None
     return message, tokens if isinstance(tokens, int) and tokens > 0 else 0
+
+
+def _refuse_unfinished(choice: Mapping[str, Any], message: Mapping[str, Any]) -> None:
+    """Take what a server broke off, or held back, for no turn of the model's.
+
+    Raises:
+        _RetryableError: The server did.
+    """
+    reason, error = choice.get("finish_reason"), choice.get("error")
+    if error or (isinstance(reason, str) and reason in _BROKEN_OFF):
+        words = _error_message(json.dumps({"error": error}).encode()) if error else ""
+        raise _RetryableError(f"it broke off its answer ({words or reason})")
+    if reason == "content_filter" and not any(message.get(part) for part in _WRITTEN):
+        raise _RetryableError("its content filter held the answer back")
 
 
 def _is_readable(message: Mapping[str, Any]) -> bool:

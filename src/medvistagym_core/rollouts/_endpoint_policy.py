@@ -178,9 +178,14 @@ class EndpointPolicy:
 
     def _to_turn(self, message: dict[str, Any]) -> Turn:
         """The turn that the endpoint's message is."""
+        if isinstance(message.get("content"), list):
+            message = _without_parts(message)
         if isinstance(message.get("function_call"), dict) and not message.get("tool_calls"):  # the API before `tools`
             message = {**message, "tool_calls": [message["function_call"]]}
         content = message.get("content") or message.get("refusal") or ""
+        if isinstance(content, str) and content.lstrip().startswith(THINK[0]) and THINK[1] in content:
+            # some servers give the reasoning twice
+            message = {key: value for key, value in message.items() if key not in ("reasoning_content", "reasoning")}
         if not isinstance(content, str):
             return self._protocol.parse_message(message)
         if message.get("tool_calls") and content.strip() and "<" not in content and self._protocol.think != "off":
@@ -188,6 +193,34 @@ class EndpointPolicy:
         elif content.count(TOOL_CALL_TAGS[0]) > content.count(TOOL_CALL_TAGS[1]) and "stop" in self._body:
             content += TOOL_CALL_TAGS[1]  # servers leave out the text that they stop at
         return self._protocol.parse_message({**message, "content": content})
+
+
+def _without_parts(message: dict[str, Any]) -> dict[str, Any]:
+    """A message whose content is a list of parts, with those that are calls, reasoning or a refusal where the API has them.
+
+    Servers that translate from other APIs leave them there: Anthropic's `tool_use` and `thinking`, Mistral's `thinking`.
+    """
+    texts, calls, thoughts = [], list(message.get("tool_calls") or ()), []
+    for part in message["content"]:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "tool_use":
+            calls.append({key: part.get(key) for key in ("id", "name")} | {"arguments": part.get("input")})
+        elif kind in ("thinking", "reasoning"):
+            thoughts.append(_part_text(part.get("thinking") or part.get("text")))
+        elif kind == "refusal":
+            texts.append({"type": "text", "text": part.get("refusal")})
+        else:
+            texts.append(part)
+    moved: dict[str, Any] = {"content": texts, "tool_calls": calls or None}
+    if thoughts and not (message.get("reasoning_content") or message.get("reasoning")):
+        moved["reasoning_content"] = "".join(thoughts)
+    return {**message, **moved}
+
+
+def _part_text(value: Any) -> str:
+    parts = value if isinstance(value, list) else [value]
+    texts = (part.get("text") if isinstance(part, dict) else part for part in parts)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 class PictureUrls:

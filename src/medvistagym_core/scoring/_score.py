@@ -131,7 +131,10 @@ def _row_notes(name: str, rows: Sequence[ItemScore]) -> list[str]:
                 f"of {benchmark}; each counts what a draw is expected to give."
             )
     excluded = Counter(row.reason for row in rows if row.verdict == "excluded")
-    notes += [f"{name}: {count} questions are left out: {reason}." for reason, count in excluded.items()]
+    notes += [
+        f"{name}: {f'{count} questions are' if count > 1 else 'a question is'} left out: {reason}."
+        for reason, count in excluded.items()
+    ]
     return notes
 
 

@@ -44,7 +44,8 @@ class StrictProtocol:
         right = Answer(gold, kind, aliases=item.aliases, tolerance=item.tolerance, unit=item.unit)
         measures = measure_text(item.gold, answer) if item.kind == "open" else None
         try:
-            given = grade(right, answer if item.response is not None else None, options=item.options)
+            text = answer if item.response is not None else None
+            given = grade(right, text, options=item.options, question=item.question)
         except ValueError as error:
             return ItemScore(item, "error", group=item.kind, answer=answer, reason=str(error), measures=measures)
         verdict, score = verdict_of(given.correct)

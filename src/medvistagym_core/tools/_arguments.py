@@ -167,6 +167,10 @@ class SignatureArguments:
         """The model's JSON Schema, without titles and null defaults."""
         return normalize_schema(self.model.model_json_schema())
 
+    @cached_property
+    def _validator(self) -> Any:  # pydantic's own: that of a model alone, or with its plugins around it
+        return self.model.__pydantic_validator__
+
     def validate(self, tool: str, text: str | bytes) -> dict[str, Any]:
         """The arguments that a JSON text holds, defaults filled in.
 
@@ -174,7 +178,7 @@ class SignatureArguments:
             ToolError: `bad_arguments`, naming the argument and what is accepted.
         """
         try:
-            values = self.model.model_validate_json(text)
+            values = self._validator.validate_json(text)
         except ValueError as error:  # pydantic's ValidationError, whose import nothing else here waits for
             raise from_validation_error(tool, self.model, cast("ValidationError", error), self.images) from None
         return dict(vars(values))

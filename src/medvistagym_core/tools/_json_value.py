@@ -26,6 +26,13 @@ def to_json_value(value: Any) -> Any:
     return _convert(value, 0, [MAX_VALUES])
 
 
+def copy_json_value(value: Any) -> Any:
+    """A copy of a JSON value that shares no list or object with it."""
+    if isinstance(value, dict):
+        return {name: copy_json_value(part) for name, part in value.items()}
+    return [copy_json_value(part) for part in value] if isinstance(value, list) else value
+
+
 def _convert(value: Any, depth: int, left: list[int]) -> Any:
     left[0] -= 1
     if left[0] < 0:

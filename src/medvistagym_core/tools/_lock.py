@@ -25,7 +25,7 @@ class LockMismatchError(ValueError):
 class ToolPin(BaseModel):
     """A tool as it was when a toolbox was locked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str = Field(description="Name in the toolbox.")
     id: str = Field(description="Canonical id, `plugin:name`.")
@@ -41,7 +41,7 @@ class ToolPin(BaseModel):
 class ToolboxLock(BaseModel):
     """Names, versions and schema hashes of a toolbox, saved beside checkpoints and trajectories."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     core: str = Field(description="Version of medvistagym-core.")
     tools: tuple[ToolPin, ...] = Field(description="The tools, in the order of the toolbox.")

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools._errors import ToolError, wrap_exception
-from medvistagym_core.tools._json_value import encodable_text, to_json_value
+from medvistagym_core.tools._json_value import copy_json_value, encodable_text, to_json_value
 from medvistagym_core.tools._returned_image import check_image
 
 MAX_PARTS: Final = 256
@@ -71,7 +71,7 @@ class ToolResult:
 
     def as_cache_hit(self) -> ToolResult:
         """The result as that of a later identical call, with facts of its own to change."""
-        data = None if self.data is None else to_json_value(self.data)
+        data = None if self.data is None else {name: copy_json_value(part) for name, part in self.data.items()}
         return ToolResult(
             self.images,
             self.text,
@@ -103,6 +103,10 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
     Raises:
         ToolError: `tool_failed`, since the tool returned nothing, or what no result can hold.
     """
+    if type(value) is str:
+        return ToolResult((), _cut(value), seconds=seconds)
+    if isinstance(value, Image):
+        return ToolResult((check_image(tool, value),), seconds=seconds)
     if isinstance(value, ToolResult):
         return _checked_result(tool, value, seconds)
     parts = value if isinstance(value, list | tuple) else (value,)
@@ -152,12 +156,21 @@ def check_result(tool: str, result: object, num_images: int) -> ToolResult:
 def _result_fault(result: Any, num_images: int) -> str | None:
     if not isinstance(result, ToolResult):
         return f"is {type(result).__name__}"
-    given: dict[str, Any] = {"error": result.error, "text": result.text, "data": result.data, "handles": result.handles}
-    for name, kinds in (("error", ToolError | None), ("text", str), ("data", dict | None), ("handles", tuple)):
-        if not isinstance(given[name], kinds):
-            return f"has {type(given[name]).__name__} for its {name}"
-    if not all(type(handle) is int and 0 <= handle < num_images for handle in result.handles):
-        return f"names the images {result.handles!r:.80}, of which there are {num_images}"
+    error: Any = result.error
+    text: Any = result.text
+    data: Any = result.data
+    handles: Any = result.handles
+    if error is not None and not isinstance(error, ToolError):
+        return f"has {type(error).__name__} for its error"
+    if not isinstance(text, str):
+        return f"has {type(text).__name__} for its text"
+    if data is not None and not isinstance(data, dict):
+        return f"has {type(data).__name__} for its data"
+    if not isinstance(handles, tuple):
+        return f"has {type(handles).__name__} for its handles"
+    for handle in handles:
+        if type(handle) is not int or not 0 <= handle < num_images:
+            return f"names the images {handles!r:.80}, of which there are {num_images}"
     if not _is_duration(result.seconds):
         return f"took {result.seconds!r:.40} seconds"
     return None

@@ -81,14 +81,12 @@ def _pixels_fault(image: Image) -> str | None:
 def _geometry_fault(image: Image) -> str | None:
     if image.spacing is not None and not _numbers(image.spacing, (2, 3)):
         return f"whose spacing is {image.spacing!r:.80}, not a number for each axis"
-    if (
-        not _numbers(image.to_source, (6,))
-        or not -_MAX_COORDINATE <= min(image.to_source) <= max(image.to_source) <= _MAX_COORDINATE
-    ):
-        return f"whose way back to its source is {image.to_source!r:.120}, not six numbers"
-    a, b, _, d, e, _ = image.to_source
+    affine = image.to_source
+    if not _numbers(affine, (6,)) or not -_MAX_COORDINATE <= min(affine) <= max(affine) <= _MAX_COORDINATE:
+        return f"whose way back to its source is {affine!r:.120}, not six numbers"
+    a, b, _, d, e, _ = affine
     if a * e - b * d == 0:
-        return f"whose way back to its source, {image.to_source!r:.120}, takes all of it to one line"
+        return f"whose way back to its source, {affine!r:.120}, takes all of it to one line"
     shape: Any = image.source_shape
     if not (isinstance(shape, tuple) and len(shape) == 2 and _is_side(shape[0]) and _is_side(shape[1])):
         return f"whose source has the shape {shape!r:.80}, not a height and a width"
@@ -96,25 +94,33 @@ def _geometry_fault(image: Image) -> str | None:
 
 
 def _display_fault(image: Image) -> str | None:
-    import numpy as np
-
-    if image.window is not None and type(image.window) not in (Window, LookupTable):
-        return f"whose window is {type(image.window).__name__}"
     windows: Any = image.windows
     if not isinstance(windows, tuple) or any(type(window) is not Window for window in windows):
         return "whose windows are not a tuple of windows"
-    for window in (image.window, *image.windows):
-        function: Any = window.function if isinstance(window, Window) else _FUNCTIONS[0]
-        if function not in _FUNCTIONS:
-            return f"with a window whose function is {function!r:.40}"
-        if isinstance(window, Window) and not _numbers((window.center, window.width), (2,)):
+    fault = None if image.window is None else _window_fault(image.window)
+    for window in windows:
+        fault = fault or _window_fault(window)
+    return fault or (None if image.overlay is None else _overlay_fault(image))
+
+
+def _window_fault(window: Any) -> str | None:
+    if type(window) is Window:
+        if window.function not in _FUNCTIONS:
+            return f"with a window whose function is {window.function!r:.40}"
+        if not (_is_number(window.center) and _is_number(window.width)):
             return f"with a window of {window.center!r:.40} and {window.width!r:.40}"
-        if window is not None and window.name is not None and not _is_name(window.name, _MAX_ATTRIBUTE):
-            return f"with a window called {window.name!r:.80}"
+    elif type(window) is not LookupTable:
+        return f"whose window is {type(window).__name__}"
+    if window.name is not None and not _is_name(window.name, _MAX_ATTRIBUTE):
+        return f"with a window called {window.name!r:.80}"
+    return None
+
+
+def _overlay_fault(image: Image) -> str | None:
+    import numpy as np
+
     overlay: Any = image.overlay
-    if overlay is not None and (
-        type(overlay) is not np.ndarray or overlay.dtype != bool or overlay.shape != image.shape
-    ):
+    if type(overlay) is not np.ndarray or overlay.dtype != bool or overlay.shape != image.shape:
         return "whose overlay is not an array of true and false in the shape of the image"
     return None
 
@@ -136,8 +142,8 @@ def _words_fault(image: Image) -> str | None:
 def _numbers(values: Any, lengths: tuple[int, ...]) -> bool:
     if not isinstance(values, tuple) or len(values) not in lengths:
         return False
-    for value in values:  # noqa: SIM110 - each image of each call comes here, and a loop takes half the time
-        if not _is_number(value):
+    for value in values:  # each image of each call comes here: nearly all are finite floats
+        if (type(value) is not float or not -math.inf < value < math.inf) and not _is_number(value):
             return False
     return True
 

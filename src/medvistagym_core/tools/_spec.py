@@ -35,7 +35,7 @@ class ToolCall:
 class ToolSpec(BaseModel):
     """What a tool says of itself: everything a prompt, a registry or a lock needs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str = Field(pattern=TOOL_NAME_PATTERN.pattern, description="Name a policy calls it by.")
     plugin: str = Field(default=LOCAL_PLUGIN, description="Plugin it comes from; `plugin:name` is its canonical id.")

@@ -103,6 +103,10 @@ class Tool:
     Attributes:
         name: The name a policy calls it by.
         device: Where a class is set up, in torch's spelling; a function has no device.
+        light: Whether it may run in the calling thread: it takes well under a millisecond and never waits.
+        ragged: Whether its kernel for several calls takes images of different shapes and types of value together.
+        deterministic: Whether equal arguments always give equal results.
+        timeout_s: Seconds after which a call is given up; None for none.
         image_arguments: The arguments that are images by handle, or lists of them.
     """
 
@@ -125,6 +129,10 @@ class Tool:
         self._maker = maker
         self.device = device
         self.name = options.name
+        self.light = options.light
+        self.ragged = options.ragged
+        self.deterministic = options.deterministic
+        self.timeout_s = options.timeout_s
         self.image_arguments = arguments.images
         self.__name__ = str(getattr(function, "__name__", options.name))
         self.__qualname__ = str(getattr(function, "__qualname__", options.name))
@@ -198,21 +206,6 @@ class Tool:
         return self._options.description
 
     @property
-    def deterministic(self) -> bool:
-        """Whether equal arguments always give equal results."""
-        return self._options.deterministic
-
-    @property
-    def timeout_s(self) -> float | None:
-        """Seconds after which a call is given up; None for none."""
-        return self._options.timeout_s
-
-    @property
-    def light(self) -> bool:
-        """Whether it may run in the calling thread: it takes well under a millisecond and never waits."""
-        return self._options.light
-
-    @property
     def concurrent(self) -> bool:
         """Whether several threads may call it at once: a function, or a class that says so."""
         return self._instances is None or self._options.concurrent
@@ -221,11 +214,6 @@ class Tool:
     def batched(self) -> bool:
         """Whether it has a kernel for several calls at once."""
         return self._batch is not None
-
-    @property
-    def ragged(self) -> bool:
-        """Whether that kernel takes images of different shapes and types of value together."""
-        return self._options.ragged
 
     @property
     def python(self) -> str | None:

@@ -46,11 +46,28 @@ def problem(row: Mapping[str, Any]) -> str:
         ({"answer": "liver", "option_a": "lung", "option_b": "liver", "option_c": None}, Answer("liver", "choice")),
         ({"answer_letter": "A", "A": "lung", "B": "liver"}, Answer("lung", "choice")),
         ({"answer": "None", "options": "['None', 'one']"}, Answer("None", "choice")),
+        ({"answer": "liver", "options": "['right lung' 'liver'\n 'spleen']"}, Answer("liver", "choice")),  # NumPy's
+        ({"answer": "B", "options": [{"key": "A", "text": "lung"}, {"key": "B", "text": "liver"}]}, Answer("liver", "choice")),
         ({"answer": "yes", "options": ["yes", "no"], "kind": "yes_no"}, Answer("yes", "yes_no")),
     ],
 )  # fmt: skip
 def test_an_answer_is_taken_for_what_it_is(row: Mapping[str, Any], answer: Answer) -> None:
     assert read({"question": "What?", **row}).answer == answer
+
+
+def test_an_answer_that_is_a_picture_is_the_option_as_it_is_shown() -> None:
+    marks = ["<image 1>", "<image 2>"]
+    question = read({"question": "Which?", "images": ["a.png", "b.png"], "options": marks, "answer": "B"})
+    assert (question.options, question.answer) == (("image 0", "image 1"), Answer("image 1", "choice"))
+
+
+def test_a_part_may_be_named_by_what_its_column_is_often_called() -> None:
+    table = read_table(
+        rows_source("mine", [{"scan": "a.png", "ask": "What?", "reply": "lung"}]),
+        columns={"image": "scan", "prompt": "ask", "answer": "reply"},
+    )
+    (question,) = table.splits["test"]
+    assert (question.question, question.answer.value, len(question.pictures)) == ("What?", "lung", 1)
 
 
 def test_the_text_of_an_option_counts_where_the_letter_beside_it_disagrees() -> None:
@@ -106,6 +123,9 @@ def test_tools_that_a_question_needs() -> None:
         ({"question": "q", "answer": "a", "kind": "choice"}, "its kind is 'choice' and it has no options"),
         ({"question": "q", "answer": "heart", "options": "lung; liver"}, "the answer 'heart' is none of the options (lung; li"),
         ({"question": "q", "answer": "E", "options": ["lung", "liver"]}, "the answer 'E' is none of the options (lung; liver)"),
+        ({"question": "q", "answer": 1, "options": ["lung", "liver"]}, "the answer '1' is none of the options (lung; liver); "),
+        ({"question": "q", "answer": "a", "options": "['Crohn's', 'a']"}, "the list \"['Crohn's', 'a']\" can be read n"),
+        ({"question": "q", "answer": "a", "options": [{"k": "a"}]}, "an option \"{'k': 'a'}\" has no text under one of "),
         ({"question": "q", "answer": "x", "option_a": "x", "option_b": "", "option_c": "y"}, "the option 'option_b' is empty"),
         ({"question": "q", "answer": "1", "tolerance": "much"}, "the tolerance 'much' is no number of at least 0"),
         ({"question": "q", "answer": "1", "image": 7}, "a picture is a path or bytes, not a int"),

@@ -481,6 +481,10 @@ EXAMPLES: dict[str, Example] = {
             ("MRArterialSpinLabelingSequence", "ASLContext", ("LABEL", "CONTROL")),
             ("CTReconstructionSequence", "ConvolutionKernel", ("B30f", "B70f")),
             ("CTXRayDetailsSequence", "KVP", (80.0, 140.0)),
+            ("ContrastBolusUsageSequence", "ContrastBolusAgentNumber", (1, 2)),
+            ("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered", ("NO", "YES")),
+            ("ContrastBolusUsageSequence", "ContrastBolusAgentDetected", ("NO", "YES")),
+            ("ContrastBolusUsageSequence", "ContrastBolusAgentPhase", ("PRE_CONTRAST", "POST_CONTRAST")),
         )
         for keyword in (macro, attribute) if keyword not in ("ConvolutionKernel", "KVP")
     },

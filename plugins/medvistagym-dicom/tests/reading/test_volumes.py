@@ -322,6 +322,8 @@ def enhanced(write: Write, frames: Sequence[dict[str, Any]], **elements: Any) ->
         ("MRVelocityEncodingSequence", "VelocityEncodingDirection", ([1.0, 0, 0], [0, 1.0, 0]), "velocity encoding"),
         ("MRArterialSpinLabelingSequence", "ASLContext", ("CONTROL", "LABEL"), "spin label"),
         ("CTReconstructionSequence", "ConvolutionKernel", ("B30f", "B70f"), "kernel"),
+        ("ContrastBolusUsageSequence", "ContrastBolusAgentAdministered", ("NO", "YES"), "contrast"),
+        ("ContrastBolusUsageSequence", "ContrastBolusAgentPhase", ("PRE_CONTRAST", "POST_CONTRAST"), "contrast"),
         ("CTXRayDetailsSequence", "KVP", (80.0, 140.0), "tube voltage"),
         ("FrameContentSequence", "FrameAcquisitionDateTime", ("20200101100000", "20200101100500"), "acquisition time"),
         ("FrameContentSequence", "FrameReferenceDateTime", ("20200101100000", "20200101100500"), "acquisition time"),

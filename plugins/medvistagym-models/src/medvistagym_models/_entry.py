@@ -36,7 +36,7 @@ class InputSettings(BaseModel):
     divided by `std`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     window: Annotated[Literal["file", "display", "full"] | tuple[float, float], BeforeValidator(_as_tuple)] = Field(
         default="file",
@@ -88,7 +88,7 @@ class InputSettings(BaseModel):
 class ModelEntry(BaseModel):
     """One model of models.toml. Paths are absolute once it is read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     name: str = Field(pattern="^[a-z][a-z0-9_]{0,63}$", description="Name of the tool.")
     path: Path | None = Field(

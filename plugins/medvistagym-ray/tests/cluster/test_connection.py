@@ -76,3 +76,12 @@ def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(RayUnavailableError, match=r"not installed: pip install 'medvistagym-core\[ray\]'"):
         load_ray()
+
+
+@pytest.mark.usefixtures("not_connected")
+def test_an_object_store_that_the_machine_cannot_hold() -> None:
+    with pytest.raises(
+        RayUnavailableError,
+        match=r"^an object store of 100000000 MiB leaves this machine's workers none of its \d+ MiB of memory: give it less",
+    ):
+        Connection("local", object_store_mib=100_000_000)

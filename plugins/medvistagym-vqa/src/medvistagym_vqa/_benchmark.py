@@ -17,7 +17,7 @@ from medvistagym_vqa._data_folder import DATA_VARIABLE, DataFolder, candidate_fo
 class BenchmarkArguments(BaseModel):
     """Arguments of every benchmark."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     path: Path | None = Field(
         default=None,

@@ -47,7 +47,7 @@ def test_show_prints_arguments_licence_and_counts(tmp_path: Path, capsys: pytest
     out, err = capsys.readouterr()
     assert "case 0 of 1 in test" in out
     assert "--task-arg unlinked=BOOLEAN" in out
-    assert "vqa_rad test: 1 questions, sha256 " in err
+    assert "vqa_rad test: 1 question, sha256 " in err
     assert "CC0-1.0" in err
     assert "cite: Lau et al." in err
     assert "VQA-RAD test has 451 questions: 251 yes/no; found 1: 1 yes/no" in err

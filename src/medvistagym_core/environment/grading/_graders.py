@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -44,6 +45,7 @@ def grade(
     options: Sequence[str] = (),
     abstention: str | None = None,
     graders: Mapping[str, Grader] = GRADERS,
+    question: str = "",
 ) -> Grade:
     """Compare what a policy answered with the right answer.
 
@@ -53,6 +55,7 @@ def grade(
         options: The case's options in the order shown, for "choice": the letter or the text of the right one counts.
         abstention: The task's word for "I cannot tell".
         graders: The answer kinds by name.
+        question: What was asked, where it is known; "yes_no" looks whether an answer takes back just that.
 
     Raises:
         ValueError: The right answer itself is no answer of its kind, or the kind is unknown.
@@ -60,6 +63,8 @@ def grade(
     grader = graders.get(answer.kind)
     if grader is None:
         raise ValueError(f"the answer kind {answer.kind!r} is not one of {', '.join(graders)}")
+    if grader is grade_yes_no:
+        grader = functools.partial(grade_yes_no, question=question)
     if answer.threshold is not None and not 0 < answer.threshold <= 1:
         raise ValueError(f"the threshold of an answer is above 0 and at most 1, not {answer.threshold}")
     if text is None:

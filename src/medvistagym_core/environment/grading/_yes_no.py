@@ -3,7 +3,8 @@
 A text says yes or no by that word, alone or at the head of a clause of its own ("Yes, there is a nodule"; "No - clear lungs"),
 when nothing behind it takes it back or weakens it. "No evidence of X", "no X is seen", "no X" and "without X" say no,
 unless X itself says that something is amiss, or is a figure of speech: "no abnormality" may be a yes, and "no doubt" is none.
-The question is not read.
+Behind a yes, what is not there beside it takes nothing back where a word says that it is beside it: "Yes, but no effusion",
+"Yes, a nodule without calcification". The question is read only to see that this is not what was asked for.
 """
 
 from __future__ import annotations
@@ -37,34 +38,115 @@ _AMISS: Final = re.compile(r"abnormal|normal|patholog|disease|finding|lesion|cha
 _FIGURES: Final = words(
     """doubt question questions longer other less more fewer matter wonder idea clue answer comment way image images
     picture information data one uncertainty reason need clear definite convincing conclusive obvious
-    hesitation reservation reservations fail exception exceptions further prior comparison seeing knowing looking"""
+    hesitation reservation reservations fail exception exceptions further prior comparison seeing knowing looking
+    certainty confidence proof chance basis support sense guess opinion conclusion consensus agreement conviction means"""
 )
 _ARTICLES: Final = frozenset(("a", "an", "any", "the"))
 _MAX_NOUN_WORDS: Final = 10
+_CLAUSES: Final = re.compile(
+    r"[.;,:!\n()\[\]。，！]|\s[-–—]\s|\b(?=(?:but|though|although|while|and|with)\s(?:there\s(?:is|are)\s)?no\s)|\b(?=without\s)"
+)
+_LEAD_COMMA: Final = re.compile(r"\b(however|also|additionally),\s")
+_ASIDE: Final = re.compile(
+    r"\s*(?P<lead>(?:but|however|though|although|while|and|with|also|additionally)\s)?(?:there\s(?:is|are)\s)?(?P<no>no|without)\s"
+    r"(?:(?:(?:radiographic|imaging|radiological)\s)?(?:evidence|signs?)\sof\s)?(?P<absent>[^\W\d_][\w\s'/-]{0,120})",
+)
+_TAIL: Final = re.compile(
+    r"\s(?:(?:is|are)\s)?(?:seen|noted|present|visible|identified|detected|evident|observed|demonstrated)\Z"
+)
+_BESIDE: Final = re.compile(r"\s(?:either|as\swell|too|though|however)\Z")
+_CERTAIN: Final = re.compile(
+    r"\s*(?:no|without)\s(?:a\s|any\s)?(?:doubt|question|hesitation|uncertainty|reservation)s?(?:\s(?:about|of)\sit)?\s*"
+)
+_OTHERS: Final = words("other additional associated accompanying concomitant further surrounding adjacent")
+_NO_NOUNS: Final = words(
+    "it this that these those them such one ones same sign signs evidence indication all any there"
+)
+_NEGATIVE_QUESTION: Final = words(
+    "no not without free clear absent absence normal negative unremarkable lack exclude excluded"
+)
+_STATED: Final = re.compile(
+    r"\s*(?:there\s(?:is|are)\s(?P<there>[^\W\d_][\w\s'/-]{0,120})|(?P<seen>[^\W\d_][\w\s'/-]{0,120}?)\s(?:is|are)\s(?:seen|present|visible))\s*"
+)
 
 
-def grade_yes_no(answer: Answer, text: str, options: Sequence[str]) -> Grade:
-    """Right when the text says the same of yes and no."""
+def grade_yes_no(answer: Answer, text: str, options: Sequence[str], question: str = "") -> Grade:
+    """Right when the text says the same of yes and no.
+
+    Args:
+        answer: The right answer.
+        text: What was answered.
+        options: Not looked at.
+        question: What was asked, where it is known.
+    """
     expected = parse_yes_no(answer.value)
     if expected is None:
         raise ValueError(f"the answer {answer.value!r} of a yes/no question is not yes or no")
-    return CORRECT if parse_yes_no(text) is expected else WRONG
+    return CORRECT if parse_yes_no(text, question) is expected else WRONG
 
 
-def parse_yes_no(text: str) -> bool | None:
-    """Whether a text says yes or no; None when it says neither, both, or not surely."""
+def parse_yes_no(text: str, question: str = "") -> bool | None:
+    """Whether a text says yes or no; None when it says neither, both, or not surely.
+
+    Args:
+        text: What was answered.
+        question: What was asked, where it is known: a yes that says that just this is not there says neither, as does a no
+            that says that it is there.
+    """
     text = fold_characters(unwrap_answer(text)).casefold().strip()
     head = _HEAD.match(text)
     word = head[1] if head else ""
     if head is None or (word not in _YES and word not in _NO):
         return False if _says_none(text) else None
-    rest = text[head.end() :]
+    asked = _stems(_WORDS.findall(fold_characters(question).casefold()))
+    clauses = _CLAUSES.split(_LEAD_COMMA.sub(r"\1 ", text[head.end() :]))
+    if word in _YES:
+        clauses = [clause for clause in clauses if not _is_aside(clause, asked)]
+    elif asked and any(_states(clause, asked) for clause in clauses):
+        return None
+    rest = " . ".join(clauses)
     others = set(_WORDS.findall(rest))
     if not others.isdisjoint(HEDGES) or "?" in text or "or" in others:
         return None
     if word in _NO:
         return None if others & _YES - {"y"} else False
     return None if not others.isdisjoint(NEGATIONS) or others & _NO or _RULED_OUT.search(rest) else True
+
+
+def _is_aside(clause: str, asked: frozenset[str]) -> bool:
+    """Whether a clause behind a yes says that something else is not there, or that there is no doubt."""
+    if _CERTAIN.fullmatch(clause):
+        return True
+    match = _ASIDE.fullmatch(clause.rstrip())
+    if match is None:
+        return False
+    noun = match["absent"]
+    beside = _BESIDE.search(noun)
+    noun = _TAIL.sub("", noun[: beside.start()] if beside else noun)
+    absent = [word for word in _WORDS.findall(noun) if word not in _ARTICLES]
+    is_other = bool(absent) and absent[0] in _OTHERS
+    if not (beside or match["lead"] or match["no"] == "without" or is_other) or not 0 < len(absent) <= _MAX_NOUN_WORDS:
+        return False
+    if not is_other and (absent[0] in _FIGURES or _AMISS.search(noun)):
+        return False
+    taken_back = NEGATIONS | HEDGES | _YES | _NO | _NO_NOUNS | {"but", "however", "except", "against", "contrary"}
+    if not taken_back.isdisjoint(absent) or _RULED_OUT.search(noun):
+        return False
+    return is_other or asked.isdisjoint(_stems(absent))
+
+
+def _states(clause: str, asked: frozenset[str]) -> bool:
+    """Whether a clause says that there is just what was asked for."""
+    match = _STATED.fullmatch(clause)
+    if match is None or not asked.isdisjoint(_NEGATIVE_QUESTION):
+        return False
+    stated = [word for word in _WORDS.findall(match["there"] or match["seen"]) if word not in _ARTICLES]
+    return bool(stated) and NEGATIONS.isdisjoint(stated) and _stems(stated) <= asked
+
+
+def _stems(terms: Sequence[str]) -> frozenset[str]:
+    """Words without the ending of a plural."""
+    return frozenset(term.removesuffix("s") if len(term) > 3 else term for term in terms)
 
 
 def _says_none(text: str) -> bool:

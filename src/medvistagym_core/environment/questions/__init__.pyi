@@ -10,6 +10,7 @@ from ._question import PictureCell as PictureCell
 from ._question import PictureFile as PictureFile
 from ._question import Question as Question
 from ._question import RowProblem as RowProblem
+from ._reference import looks_like_table as looks_like_table
 from ._reference import make_task as make_task
 from ._row import find_option as find_option
 from ._row import read_list as read_list

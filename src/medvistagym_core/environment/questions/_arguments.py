@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class TableArguments(BaseModel):
     """Arguments of a question table."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     columns: dict[str, str] = Field(
         default_factory=dict,

@@ -64,7 +64,8 @@ def map_columns(table: str, columns: Sequence[str], given: Mapping[str, str]) ->
     Args:
         table: What sentences call the table.
         columns: Its columns.
-        given: Columns by part, which are taken as they are; what they do not name is recognised.
+        given: Columns by part, which are taken as they are; what they do not name is recognised. A part goes by its own name
+            or by one of those of its column.
 
     Raises:
         ValueError: A part or a column that is named does not exist, or there is none for the question or the answer.
@@ -76,9 +77,8 @@ def map_columns(table: str, columns: Sequence[str], given: Mapping[str, str]) ->
     for name in columns:
         plain.setdefault(_plain(name), name)
     one: dict[str, str] = {}
+    given = {_part(name): column for name, column in given.items()}
     for part, column in given.items():
-        if part not in COLUMN_NAMES:
-            raise ValueError(_unknown("part of a question", part, COLUMN_NAMES))
         if column not in columns:
             raise ValueError(f"{table}: {_unknown('column', column, columns)}")
         one[part] = column
@@ -95,6 +95,18 @@ def map_columns(table: str, columns: Sequence[str], given: Mapping[str, str]) ->
     if "answer" not in one and not ("letter" in one and (options or "options" in one)):
         raise ValueError(_missing(table, columns, "answer"))
     return ColumnMap(one, pictures, options)
+
+
+def _part(name: str) -> str:
+    """The part of a question that a name means: its own, or one under which a column is recognised, such as "image".
+
+    Raises:
+        ValueError: There is none.
+    """
+    part = name if name in COLUMN_NAMES else next((part for part, names in COLUMN_NAMES.items() if name in names), None)
+    if part is None:
+        raise ValueError(_unknown("part of a question", name, COLUMN_NAMES))
+    return part
 
 
 def _pictures(

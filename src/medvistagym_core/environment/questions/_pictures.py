@@ -6,24 +6,23 @@ import base64
 import binascii
 import contextlib
 import os
-import tempfile
 import threading
 import zipfile
-import zlib
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from cachetools import LRUCache
 
-from medvistagym_core.imaging import Image, Reader, check_decoded_size
+from medvistagym_core.environment.questions._picture_decoding import DAMAGED_ARCHIVE, ArchiveMember
+from medvistagym_core.environment.questions._picture_process import PICTURE_PROCESS
+from medvistagym_core.imaging import Image, Reader
 
 MAX_PICTURE_BYTES: Final = 2**30
 """The largest file that is read as a picture."""
 MAX_RECENT_BYTES: Final = 64 * 2**20
 _MAX_SHOWN_CHARS: Final = 120
 _MAX_LISTED: Final = 5_000_000
-_COPY_BYTES: Final = 2**20
 
 
 class PictureFolder:
@@ -41,8 +40,6 @@ class PictureFolder:
     def __init__(self, roots: Iterable[Path], *, search: bool = False) -> None:
         self.roots = tuple(roots)
         self._search = search
-        self._archives: dict[tuple[int, int], zipfile.ZipFile] = {}
-        self._lock = threading.Lock()
         self._members: dict[int, Mapping[str, int]] = {}
         self._places: dict[str, tuple[int, str] | None] = {}
         self._problems: dict[str, str | None] = {}
@@ -54,9 +51,9 @@ class PictureFolder:
             if not zipfile.is_zipfile(root):
                 raise ValueError(f"{root.name} is neither a folder nor a zip archive")
             try:
-                with self._archive(number) as archive:
+                with zipfile.ZipFile(root) as archive:
                     entries = archive.infolist()
-            except (zipfile.BadZipFile, OSError, ValueError) as error:
+            except DAMAGED_ARCHIVE as error:
                 raise ValueError(f"{root.name} is a damaged zip archive: {error}") from None
             self._members[number] = {entry.filename: entry.file_size for entry in entries if not entry.is_dir()}
 
@@ -74,6 +71,8 @@ class PictureFolder:
         if place is None:
             return f"the picture {quoted} does not exist"
         number, inside = place
+        if number not in self._members and not ((file := self.roots[number] / inside).is_file() or file.is_dir()):
+            return f"the picture {quoted} is neither a file nor a folder"
         size = self._members[number][inside] if number in self._members else _size(self.roots[number] / inside)
         if size > MAX_PICTURE_BYTES:
             return f"the picture {quoted} is {size / 2**30:.1f} GiB; {MAX_PICTURE_BYTES // 2**30} GiB is the most"
@@ -89,22 +88,10 @@ class PictureFolder:
         if problem is not None:
             raise ValueError(problem)
         number, inside = self._find(path) or (0, path)
-        if number not in self._members:
-            return read_images(self.roots[number] / inside, readers, path)
-        with contextlib.ExitStack() as undo:
-            with self._lock:
-                try:
-                    file = undo.enter_context(_inflate_member(self._archive(number), inside))
-                except (
-                    RuntimeError,
-                    OSError,
-                    zipfile.BadZipFile,
-                    zlib.error,
-                    NotImplementedError,
-                    ValueError,
-                ) as error:
-                    raise ValueError(f"{path} in {self.roots[number].name} cannot be read: {error}") from None
-            return read_images(Path(file.name), readers, path)
+        root = self.roots[number]
+        return PICTURE_PROCESS.decode(
+            ArchiveMember(root, inside) if number in self._members else root / inside, readers, path
+        )
 
     def _find(self, path: str) -> tuple[int, str] | None:
         """The root of a path and its name within it."""
@@ -144,13 +131,6 @@ class PictureFolder:
                         raise ValueError(f"{root.name} holds more than {_MAX_LISTED:,} files; name a smaller folder")
         return self._listing
 
-    def _archive(self, number: int) -> zipfile.ZipFile:
-        """The open archive; each process has its own, since they share their place in a file otherwise."""
-        key = os.getpid(), number
-        if key not in self._archives or self._archives[key].fp is None:
-            self._archives[key] = zipfile.ZipFile(self.roots[number])
-        return self._archives[key]
-
     def __getstate__(self) -> dict[str, Any]:
         return {"roots": self.roots, "search": self._search}
 
@@ -178,66 +158,6 @@ class RecentPictures:
             with self._lock, contextlib.suppress(ValueError):  # larger than the whole cache
                 self._cache[key] = picture
         return picture
-
-
-@contextlib.contextmanager
-def _inflate_member(archive: zipfile.ZipFile, name: str) -> Iterator[IO[bytes]]:
-    """A temporary file with a member of an archive, which is inflated no further than it says.
-
-    Raises:
-        ValueError: It would grow out of proportion.
-        zipfile.BadZipFile: It is damaged.
-    """
-    entry = archive.getinfo(name)
-    check_decoded_size(entry.file_size, entry.compress_size, "it is compressed")
-    with archive.open(entry) as member:
-        block = member.read(_COPY_BYTES)
-        with tempfile.NamedTemporaryFile(prefix="medvistagym-", suffix=_suffix(block, name)) as file:
-            while block:
-                file.write(block)
-                block = member.read(_COPY_BYTES)
-            file.flush()
-            yield file
-
-
-def read_images(path: Path, readers: Sequence[Reader], label: str) -> list[Image]:
-    """The images of a file or folder, by the first reader that knows it, else as a raster image.
-
-    Args:
-        path: It exists.
-        readers: What reads DICOM and other files (`Registry.readers`).
-        label: What sentences call it.
-
-    Raises:
-        ValueError: It cannot be read.
-    """
-    try:
-        for reader in readers:
-            images = reader(path)
-            if images is not None:
-                return list(images)
-        if path.is_dir():
-            raise ValueError("no loaded plugin reads this folder")
-        if not readers and _is_dicom(path):
-            raise ValueError("DICOM is read by a plugin, and none is loaded: pip install medvistagym-dicom")
-        return [Image.open(path)]
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{label}: {_reason(error, path)}") from error
-
-
-def decode_picture(data: bytes, readers: Sequence[Reader], label: str) -> list[Image]:
-    """The images of a file's bytes.
-
-    Raises:
-        ValueError: They are no picture.
-    """
-    if not data:
-        raise ValueError(f"{label}: the picture is empty")
-    # Readers take paths, since some formats need the file's name or a look at several places of it.
-    with tempfile.NamedTemporaryFile(prefix="medvistagym-", suffix=_suffix(data, label)) as file:
-        file.write(data)
-        file.flush()
-        return read_images(Path(file.name), readers, label)
 
 
 def picture_bytes(cell: Any) -> list[bytes]:
@@ -283,21 +203,3 @@ def _files_below(root: Path) -> Iterable[str]:
         inside = Path(folder).relative_to(root).as_posix()
         for name in files:
             yield name if inside == "." else f"{inside}/{name}"
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def _suffix(data: bytes, label: str) -> str:
-    """The ending of a file's name, which some readers go by."""
-    if data[128:132] == b"DICM":
-        return ".dcm"
-    name = PurePosixPath(label.replace("\\", "/")).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else PurePosixPath(name).suffix[:10] if name.isprintable() else ""
-
-
-def _reason(error: Exception, path: Path) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.replace(f"{path.name}: ", "").replace(str(path), "the file").replace(path.name, "the file")

@@ -32,7 +32,7 @@ def make_task(
         arguments = {**reference.arguments, **(arguments or {})}
         reference = reference.reference
     text = str(reference)
-    if text in registry.tasks or not _looks_like_table(text):
+    if text in registry.tasks or not looks_like_table(text):
         task = registry.task(text)
         if isinstance(task, QuestionTask) and not task.readers:
             task = task.with_readers(registry.readers)
@@ -52,7 +52,8 @@ def make_task(
     return table.with_arguments(arguments) if arguments else table
 
 
-def _looks_like_table(text: str) -> bool:
+def looks_like_table(text: str) -> bool:
+    """Whether a reference is that of a table, if no task of its name is installed."""
     return "/" in text or "\\" in text or Path(text).suffix.lower() in _SUFFIXES or Path(text).is_dir()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import itertools
 import json
 import math
 import re
+import tokenize
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -22,6 +25,8 @@ _YES_NO: Final = frozenset(("yes", "no"))
 _OPTION_HEAD: Final = re.compile(r"\s*\(?\s*([A-Za-z])\s*(?:[:.)]|-(?=\s))\s*(?=\S)")
 _BARE_HEAD: Final = re.compile(r"\s*([A-Za-z])\s+(?=\S)")
 _IMAGE_MARK: Final = re.compile(r"<\s*image[\s_]*(\d{1,2})\s*>")
+_QUOTE: Final = re.compile("['\"]")
+_ADJACENT_TEXTS: Final = re.compile(r"['\"]\s+['\"]")
 _PLAIN_MARK: Final = re.compile(r"\s*<\s*image\s*>\s*")
 _BASE64_HEADS: Final = (
     "iVBORw0KGgo",
@@ -33,6 +38,7 @@ _BASE64_HEADS: Final = (
     "UklGR",
 )  # PNG, JPEG, GIF, TIFF, WebP
 _LIST_SEPARATORS: Final = ("\n", "|", ";", ",")
+_OPTION_TEXTS: Final = ("text", "value", "content", "option")
 _PHRASE_SEPARATORS: Final = _LIST_SEPARATORS[:3]  # a phrase may have a comma
 _MAX_LITERAL_CHARS: Final = 20_000
 _MAX_TEXT_CHARS: Final = 1_000_000
@@ -94,6 +100,8 @@ def read_row(
     options = strip_letters(_options(values, columns))
     answer = _answer(cell, options, graders)
     options = tuple(_with_handles(option, numbers) for option in options)
+    if answer.kind == "choice":  # the right option as it is shown
+        answer = dataclasses.replace(answer, value=_with_handles(answer.value, numbers))
     facets = {name: text for name in FACETS if (text := read_text(cell(name)))}
     facets |= {name: text for name in extra_facets if (text := read_text(values.get(name)))}
     split = read_text(cell("split"))
@@ -138,10 +146,12 @@ def read_list(value: Any, separators: Sequence[str] = _LIST_SEPARATORS) -> list[
             parsed = _literal(text)
             if isinstance(parsed, list | tuple | dict):
                 value = parsed
+            elif text.startswith("[") and text.endswith("]") and _QUOTE.search(text):
+                raise RowError(f"the list {_short(text)} can be read neither as JSON nor as Python; quote its texts")
     if isinstance(value, dict):
         value = [value[key] for key in sorted(value, key=str)]
     if isinstance(value, list | tuple):
-        return [read_text(item) for item in value]
+        return [read_text(_labelled_text(item) if isinstance(item, dict) else item) for item in value]
     text = "" if value is None else str(value)
     for separator in separators:
         if separator in text.strip():
@@ -198,7 +208,8 @@ def find_option(text: str, letter: str, options: Sequence[str]) -> int:
     if not text and by_letter >= 0:
         return by_letter
     given = text or letter
-    raise RowError(f"the answer {given!r} is none of the options ({'; '.join(options)})")
+    advice = "; write a place as its letter" if given.isdecimal() else ""
+    raise RowError(f"the answer {given!r} is none of the options ({'; '.join(options)}){advice}")
 
 
 def canonical_split(name: str) -> str:
@@ -330,15 +341,46 @@ def _float(value: Any, what: str) -> float | None:
 
 
 def _literal(text: str) -> Any:
-    """JSON or Python text of a list or dict; None when it is neither."""
+    """JSON or Python text of a list or dict, or the text of a NumPy array of texts; None when it is none of them."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(text)
+        return ast.literal_eval(_with_commas(text) if _ADJACENT_TEXTS.search(text) else text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return None
+
+
+def _with_commas(text: str) -> str:
+    """A list with commas between its texts: `['lung' 'liver']`, as NumPy writes one, is one text to Python."""
+    lines = text.splitlines(keepends=True)
+    starts = [0, *itertools.accumulate(map(len, lines))]
+    ends: list[int] = []
+    previous = None
+    try:
+        for token in tokenize.generate_tokens(iter([*lines, ""]).__next__):
+            if token.type == tokenize.STRING == previous:
+                ends.append(starts[token.start[0] - 1] + token.start[1])
+            if token.type not in (tokenize.NL, tokenize.NEWLINE):
+                previous = token.type
+    except (tokenize.TokenError, SyntaxError):  # as `literal_eval` will say
+        return text
+    for end in reversed(ends):
+        text = f"{text[:end]}, {text[end:]}"
+    return text
+
+
+def _labelled_text(option: Mapping[str, Any]) -> Any:
+    """The text of an option that stands beside its letter: `{"key": "A", "value": "lung"}`."""
+    texts = [option[name] for name in _OPTION_TEXTS if name in option]
+    if len(texts) != 1:
+        raise RowError(f"an option {_short(str(dict(option)))} has no text under one of {', '.join(_OPTION_TEXTS)}")
+    return texts[0]
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def _option_key(text: str) -> str:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import contextlib
 import importlib
 import itertools
-import os
-import signal
-import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
-from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from medvistagym_core.environment.questions._source import QuestionSource, SourceRow
-from medvistagym_core.execution import register_fork_reset
+from medvistagym_core.execution import (
+    ChildEndedError,
+    ChildProcess,
+    answer_requests,
+    limit_memory,
+    register_fork_reset,
+)
 
 Kind = Literal["parquet", "saved"]
 _ANSWER_S: Final = 600.0  # copying the pictures of a large file from a slow disk takes minutes
@@ -46,7 +46,7 @@ class ProcessSource:
     def __init__(self, kind: Kind, arguments: Sequence[Any], label: str) -> None:
         self.label, self._kind, self._arguments = label, kind, tuple(arguments)
         self._lock = threading.RLock()
-        self._child: _Child | None = None
+        self._child: ChildProcess | None = None
         register_fork_reset(self)
         self.columns: Sequence[str] = self._ask("columns")
 
@@ -79,7 +79,7 @@ class ProcessSource:
     def _ask(self, *request: Any) -> Any:
         with self._lock:
             if self._child is None:
-                self._child = _Child(self._kind)
+                self._child = ChildProcess(__name__, self._kind)
                 self._send(("open", *self._arguments))
             return self._send(request)
 
@@ -87,13 +87,12 @@ class ProcessSource:
         assert self._child is not None
         child = self._child
         try:
-            status, answer = child.ask(request)
-        except (EOFError, OSError):
+            status, answer = child.ask(request, _ANSWER_S)
+        except ChildEndedError as ended:
             self._child = None
-            raise ValueError(f"{self.label} is damaged: {child.end()} while it was read") from None
-        except BaseException:  # its answer would be taken for that to the next request
+            raise ValueError(f"{self.label} is damaged: its reader {ended} while it was read") from None
+        except BaseException:
             self._child = None
-            child.end()
             raise
         if status == "error":
             raise ValueError(answer)
@@ -106,92 +105,43 @@ class ProcessSource:
         self.__init__(**state)  # type: ignore[misc]
 
 
-class _Child:
+class _Reader:
+    """The table, in the child."""
+
     def __init__(self, kind: Kind) -> None:
-        here, there = Pipe()
-        with there:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(there.fileno()), kind],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(there.fileno(),),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
-                start_new_session=True,  # Ctrl-C is for the parent
-            )
-        self._connection: Connection = here
-        self.let_go = weakref.finalize(self, _let_go, here, self._process, os.getpid())
+        self._kind = kind
+        self._source: QuestionSource | None = None
+        self._chunks: dict[int, Iterator[list[SourceRow]]] = {}
+        self._numbers = itertools.count()
 
-    def ask(self, request: tuple[Any, ...]) -> tuple[str, Any]:
-        self._connection.send(request)
-        if not self._connection.poll(_ANSWER_S):
-            raise EOFError
-        status, answer = self._connection.recv()
-        return str(status), answer
-
-    def end(self) -> str:
-        """End it; how it ended."""
-        self._connection.close()
+    def answer(self, request: tuple[Any, ...]) -> tuple[str, Any]:
+        """A "value", or an "error" with a sentence."""
         try:
-            code = self._process.wait(2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return "its reader took too long"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"its reader crashed ({signal.Signals(-code).name})"
-        return "its reader ended"
-
-
-def _let_go(connection: Connection, process: subprocess.Popen[bytes], owner: int) -> None:
-    connection.close()
-    if owner != os.getpid():
-        process.returncode = 0  # it is no child of this process
-        return
-    try:
-        process.wait(2)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _main(descriptor: int, kind: Kind) -> None:
-    connection = Connection(descriptor)
-    source: QuestionSource | None = None
-    chunks: dict[int, Iterator[list[SourceRow]]] = {}
-    numbers = itertools.count()
-    while True:
-        try:
-            name, *arguments = connection.recv()
-        except EOFError:
-            return
-        try:
-            answer: Any = None
-            if name == "open":
-                with contextlib.suppress(ImportError):  # opening says what is not installed
-                    importlib.import_module("pyarrow.parquet" if kind == "parquet" else "datasets")
-                _limit_memory()  # beyond what the libraries take
-                source = _open(kind, *arguments)
-            elif source is None:
-                raise ValueError("it could not be opened")
-            elif name == "columns":
-                answer = source.columns
-            elif name == "rows":
-                answer = next(numbers)
-                chunks[answer] = _in_chunks(source.rows())
-            elif name == "next":
-                answer = _next_chunk(chunks, *arguments)
-            else:
-                answer = source.cell(*arguments)
-            connection.send(("value", answer))
-        except BrokenPipeError:
-            return
+            return "value", self._answer(*request)
         except MemoryError:
-            connection.send(("error", f"it takes more than {_MAX_BYTES >> 30} GiB to read"))
+            return "error", f"it takes more than {_MAX_BYTES >> 30} GiB to read"
         except Exception as error:  # noqa: BLE001 - of the library that reads it
             text = str(error).strip() or type(error).__name__
-            connection.send(("error", text if isinstance(error, ValueError) else f"it cannot be read: {text[:300]}"))
+            return "error", text if isinstance(error, ValueError) else f"it cannot be read: {text[:300]}"
+
+    def _answer(self, name: str, *arguments: Any) -> Any:
+        if name == "open":
+            with contextlib.suppress(ImportError):  # opening says what is not installed
+                importlib.import_module("pyarrow.parquet" if self._kind == "parquet" else "datasets")
+            limit_memory(_MAX_BYTES)  # beyond what the libraries take
+            self._source = _open(self._kind, *arguments)
+            return None
+        if self._source is None:
+            raise ValueError("it could not be opened")
+        if name == "columns":
+            return self._source.columns
+        if name == "rows":
+            number = next(self._numbers)
+            self._chunks[number] = _in_chunks(self._source.rows())
+            return number
+        if name == "next":
+            return _next_chunk(self._chunks, *arguments)
+        return self._source.cell(*arguments)
 
 
 def _open(kind: Kind, *arguments: Any) -> QuestionSource:
@@ -223,20 +173,6 @@ def _next_chunk(chunks: dict[int, Iterator[list[SourceRow]]], number: int) -> li
     return chunk
 
 
-def _limit_memory() -> None:
-    """Let this process allocate so much beyond what it has; Linux keeps to it, other systems have no such limit."""
-    try:
-        import resource
-
-        status = Path("/proc/self/status").read_text("ascii")
-    except (ImportError, OSError):
-        return
-    (kibibytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmData:"))
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = int(kibibytes) * 1024 + _MAX_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 if __name__ == "__main__":
-    _main(int(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]
+    _kind: Any = sys.argv[3]
+    answer_requests(_Reader(_kind).answer, sys.argv[1:3])

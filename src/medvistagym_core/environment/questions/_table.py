@@ -15,12 +15,8 @@ from typing import Any, Final
 from medvistagym_core.environment.grading import GRADERS, Grader
 from medvistagym_core.environment.questions._arrow import load_hub_dataset
 from medvistagym_core.environment.questions._columns import COLUMN_NAMES, ColumnMap, map_columns
-from medvistagym_core.environment.questions._pictures import (
-    PictureFolder,
-    RecentPictures,
-    decode_picture,
-    picture_bytes,
-)
+from medvistagym_core.environment.questions._picture_process import PICTURE_PROCESS
+from medvistagym_core.environment.questions._pictures import PictureFolder, RecentPictures, picture_bytes
 from medvistagym_core.environment.questions._question import (
     PictureCell,
     PictureFile,
@@ -122,7 +118,7 @@ class QuestionTable:
         for data in self._cell_bytes(reference):
             key = hashlib.sha256(data).digest(), readers
             name = f"the picture in {reference.column!r}"
-            images += self._recent.get(key, functools.partial(decode_picture, data, readers, name))
+            images += self._recent.get(key, functools.partial(PICTURE_PROCESS.decode, data, readers, name))
         return images
 
     def _cell_bytes(self, reference: PictureCell) -> list[bytes]:

@@ -190,7 +190,9 @@ class QuestionTask:
         notes = list(origin.warnings(table, split))
         if table.problems:
             examples = "; ".join(map(str, table.problems[:3]))
-            notes.append(f"{len(table.problems)} rows of {table.label} cannot be used and are left out: {examples}")
+            count = len(table.problems)
+            rows = f"{count} rows of {table.label}" if count > 1 else f"a row of {table.label}"
+            notes.append(f"{rows} cannot be used and {'are' if count > 1 else 'is'} left out: {examples}")
         return Provenance(
             label=table.label,
             questions=len(questions),

@@ -25,6 +25,12 @@ def rank_count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def weights_are_sharded() -> bool:
+    """Whether `accelerate launch` started this process so that it has a share of the weights alone (FSDP or DeepSpeed)."""
+    names = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    return any(os.environ.get(name, "false").lower() == "true" for name in names)
+
+
 def join_ranks() -> None:
     """Connect this process with the others, over gloo on CPUs and NCCL on CUDA devices."""
     import torch

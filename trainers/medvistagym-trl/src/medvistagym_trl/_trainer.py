@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from medvistagym_trl._recipe import Recipe
     from medvistagym_trl.run import RunFolder
 
-DEFAULT: Final = "scoutvqa"
+DEFAULT: Final = "scoutvqa-explored"
+DEFAULT_OF_CHECKPOINT: Final = "scoutvqa"
+"""For a model that is given: only the tiny one, which perception warms up, can explore."""
 QUICK_OVERRIDES: Final[Mapping[str, Any]] = {
     "perception.steps": 12,
     "sft.epochs": None,
@@ -245,7 +247,8 @@ def _resolve(
     """The recipe of a new run, every change made."""
     from medvistagym_trl._recipe import load_recipe
 
-    resolved = load_recipe(recipe or DEFAULT)
+    given = model is not None or (changes or {}).get("model.path") is not None
+    resolved = load_recipe(recipe or (DEFAULT_OF_CHECKPOINT if given else DEFAULT))
     checkpoint = model is not None or resolved.model.path is not None
     resolved = resolved.with_overrides({**(_quick(resolved, checkpoint) if quick else {}), **(changes or {})})
     if tools is not None:

@@ -147,6 +147,48 @@ def train(toy: Any, tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def play(toy: Any, tmp_path: Path) -> Callable[..., Any]:
+    """Evaluates the taught checkpoint through vLLM, sampled and greedily, then with other weights; gives what was certified."""
+    from medvistagym_trl.model import load_model
+    from medvistagym_trl.stages import SamplingEngine, evaluate
+
+    def run(fields: dict[str, Any]) -> list[Any]:
+        changes = {"trl.grpo": {"use_vllm": True, **fields}, "evaluation.n": 4, "evaluation.max_tokens": 64}
+        recipe = toy.recipe.with_overrides(changes)
+        logged: list[Any] = []
+        engine = SamplingEngine(recipe, lambda _: 4096, tmp_path / "parity", lambda phase, line: logged.append(line))
+        model = load_model(toy.folder, toy.context.schemas, recipe.model)
+
+        def evaluate_at(temperature: float | None) -> None:
+            keep = tmp_path / "rows.jsonl"
+            rules = recipe.evaluation
+            evaluate(toy.context, model, "it", rules, temperature, seed=0, keep=keep, engine=engine)
+
+        evaluate_at(1.0)
+        evaluate_at(None)
+        with torch.no_grad():
+            for weight in model.model.parameters():
+                weight.mul_(1.1)
+        evaluate_at(1.0)
+        return logged
+
+    return run
+
+
+@pytest.fixture
+def assert_played() -> Callable[[Sequence[Any]], None]:
+    """Each of three evaluations was by the weights that were to be played, and by a vLLM that saw the images."""
+
+    def check(logged: Sequence[Any]) -> None:
+        assert len(logged) == 3
+        for line in logged:
+            assert line["parity/engine_difference"] < 1e-4
+            assert line["parity/canary_difference"] > 0
+
+    return check
+
+
+@pytest.fixture
 def assert_certified() -> Callable[[Any, Sequence[Any]], None]:
     """Pictures of tools were read, and each of two steps has a certificate that names vLLM's own log-probabilities."""
 

@@ -42,6 +42,23 @@ def test_adapters_reach_the_engine_merged(train: Callable[..., Any], assert_cert
     assert_certified(trainer, episodes)
 
 
+def test_an_evaluation_goes_through_it(play: Callable[..., Any], assert_played: Any) -> None:
+    assert_played(play(COLOCATE))
+
+
+def test_an_evaluation_by_weights_that_do_not_reach_it_is_refused(
+    play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, calls = generation.VLLMGeneration.sync_weights, [None, None]
+    monkeypatch.setattr(
+        generation.VLLMGeneration, "sync_weights", lambda self: sync(self) if calls and not calls.pop() else None
+    )
+    with pytest.raises(
+        (ParityError, RuntimeError), match="of the model and of the vLLM that sampled in its place differ by"
+    ):
+        play(COLOCATE)
+
+
 def test_placeholders_that_are_expanded_twice_stop_the_run(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,10 @@ def test_a_training_with_pictures_of_tools_is_certified(
     assert_certified(*train(server))
 
 
+def test_an_evaluation_goes_through_it(play: Callable[..., Any], server: Any, assert_played: Any) -> None:
+    assert_played(play(server))
+
+
 def test_weights_that_do_not_reach_the_server_stop_the_run(
     train: Callable[..., Any], server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

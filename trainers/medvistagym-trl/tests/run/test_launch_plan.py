@@ -18,7 +18,7 @@ from medvistagym_trl.model import ModelSize, StackSize
 from medvistagym_trl.run import estimate_memory
 from medvistagym_trl.run._launch_plan import plan_launch, read_rates, render_launch
 
-TOKENS = {"longest_episode": 4096, "turn": 256}
+TOKENS = {"longest_episode": 4096, "longest_evaluation": 4000, "turn": 256}
 EIGHT = ModelSize(
     family="qwen3_vl",
     parameters={"language": 8_000_000_000, "vision": 600_000_000, "projector": 100_000_000},
@@ -77,6 +77,15 @@ def test_vllm_shares_the_devices_of_the_trainer_unless_a_recipe_says_server() ->
     assert (planned["engine"], planned["trainers"]) == ("colocate", 2)
     assert planned["memory_bytes"]["vllm"] > 0
     assert any("trl.grpo.vllm_max_model_length=4096" in line for line in planned["lines"])
+
+
+def test_an_engine_reads_evaluations_that_are_longer_than_the_episodes_of_training() -> None:
+    longer = {**TOKENS, "longest_evaluation": 5000}
+    for name, option in (("vllm-colocate", "vllm_max_model_length=5000"), ("vllm-server", "--max-model-len 5000")):
+        recipe = load_recipe(name).with_overrides({"model.path": "checkpoint"})
+        memory = estimate_memory(EIGHT, recipe, conversation=4096, completion=2048, image_tokens=1024, half=True)
+        planned = plan_launch(recipe, EIGHT, memory, longer, gpus=2)
+        assert any(option in line for line in planned["lines"])
 
 
 def test_only_parts_that_a_step_has_are_asked_for() -> None:

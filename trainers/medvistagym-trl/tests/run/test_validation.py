@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from medvistagym_trl._recipe import ValidationRecipe
+from medvistagym_core.trajectories import Results
+from medvistagym_trl import TrlTrainer
+from medvistagym_trl._recipe import ValidationRecipe, dump_recipe
 from medvistagym_trl.run import ValidationCallback
 
 
@@ -21,9 +25,9 @@ def train(
     callback = ValidationCallback(
         ValidationRecipe(every=2, **settings),
         lambda: {"accuracy": next(left)},
-        lambda step, accuracy: kept.append(step),
+        lambda step, metrics: kept.append(step),
         lambda step, metrics: logged.append((step, metrics["accuracy"])),
-        before,
+        [{"accuracy": accuracy} for accuracy in before],
     )
     control = SimpleNamespace(should_training_stop=False)
     step = 0
@@ -70,7 +74,7 @@ def test_a_stage_that_validates_its_start_keeps_it_until_something_is_better() -
     callback = ValidationCallback(
         ValidationRecipe(every=2, start=True),
         lambda: {"accuracy": next(left)},
-        lambda step, accuracy: kept.append(step),
+        lambda step, metrics: kept.append(step),
         lambda step, metrics: None,
     )
     control = SimpleNamespace(should_training_stop=False)
@@ -86,3 +90,53 @@ def test_a_start_is_not_validated_unasked_nor_where_a_stage_goes_on(start: bool,
         ValidationRecipe(every=2, start=start), lambda: pytest.fail("validated"), pytest.fail, pytest.fail
     )
     callback.on_train_begin(None, SimpleNamespace(global_step=step), SimpleNamespace(should_training_stop=False))
+
+
+def test_of_two_decodings_the_one_that_gains_less_decides() -> None:
+    """T = 1 becomes better while the greedy policy becomes worse, and only then do both become better."""
+    sampled, greedy = iter([0.4, 0.8, 0.5, 0.6]), iter([0.6, 0.5, 0.7, 0.65])
+    kept: list[int] = []
+    gains: list[float] = []
+    callback = ValidationCallback(
+        ValidationRecipe(every=2, start=True, decoding="both"),
+        lambda: {"accuracy": next(sampled), "greedy/accuracy": next(greedy)},
+        lambda step, metrics: kept.append(step),
+        lambda step, metrics: gains.append(metrics["gain"]),
+    )
+    control = SimpleNamespace(should_training_stop=False)
+    callback.on_train_begin(None, SimpleNamespace(global_step=0), control)
+    for step in (2, 4, 6):
+        callback.on_step_end(None, SimpleNamespace(global_step=step), control)
+    assert gains == pytest.approx([0.0, -0.1, 0.1, 0.05])
+    assert kept == [0, 4]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_run_whose_rl_gains_nothing_ends_with_its_sft_and_says_so(
+    recipe: Any, registry: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, run = tmp_path / "toy.yaml", tmp_path / "run"
+    file.write_text(dump_recipe(recipe), encoding="utf-8")
+    changes = {
+        "grpo.lr": 1e-12,  # too low to change an answer
+        "grpo.validation": {"every": 1, "n": 4, "start": True, "decoding": "both"},
+        "comparison.policies": [],
+        "evaluation.decodings": ["trained", "greedy"],
+    }
+    results = TrlTrainer().train(registry, run=run, recipe=file, changes=changes)
+    sft, grpo = ((run / "checkpoints" / name / "model.safetensors").read_bytes() for name in ("sft", "grpo"))
+    assert grpo == sft
+    rows = {(row.policy, row.decoding): row for row in results.rows if row.family == "overall"}
+    for decoding in ("T = 0.5", "greedy"):
+        assert rows["SFT + GRPO", decoding].correct == rows["SFT", decoding].correct
+    note = (
+        "GRPO: no step validated better than the policy that it began with, whose weights are kept "
+        "(3 validations on 4 validation cases)."
+    )
+    assert note in Results.load(run / "results.json").notes
+    assert note in (run / "results.txt").read_text("utf-8")
+    assert note in (run / "README.md").read_text("utf-8")
+    lines = [line for line in map(json.loads, (run / "metrics.jsonl").open()) if line["phase"] == "grpo-validation"]
+    assert [(line["step"], line["gain"], line["best"]) for line in lines] == [(0, 0, 1), (1, 0, 0), (2, 0, 0)]
+    assert {"greedy/accuracy", "hidden/accuracy", "greedy/plain/calls"} <= set(lines[0])
+    assert "grpo ends with the policy that it began with: no step validated better" in capsys.readouterr().err

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import pytest
+from pydantic import Field
 
+from medvistagym_core import Image, tool
 from medvistagym_core.rollouts import OraclePolicy, Policy, rollout
+from medvistagym_core.tools import Toolbox
 from medvistagym_trl.stages import ExploringPolicy
+from medvistagym_trl.stages._exploring_policy import spread_scales
 
 READER = {"temperature": 1.0, "max_tokens": 8, "seed": 0}
 
@@ -88,6 +93,30 @@ def test_the_reader_is_asked_about_what_came_last(context: Any, task: Any) -> No
             assert episode.outcome.answer == ("bright" if measured else "dark")
     shapes = {tuple(block["type"] for block in blocks) for blocks in reader.asked}
     assert shapes == {("image", "text"), ("text",)}
+
+
+def test_scales_are_spread_around_what_the_model_says() -> None:
+    @tool
+    def show(
+        image: Image, center: float, width: Annotated[float, Field(gt=0)], steps: Annotated[int, Field(ge=1)]
+    ) -> str:
+        """Show an image otherwise.
+
+        Args:
+            image: The image.
+            center: May be negative.
+            width: May not.
+            steps: Whole.
+        """
+        return ""
+
+    rng, aimed = np.random.default_rng(0), {"center": -700, "width": 20.0, "steps": 1}
+    spec = Toolbox({"show": show}).specs[0]
+    drawn = [spread_scales(aimed, spec, 2.0, rng) for _ in range(60)]
+    assert {each["center"] for each in drawn} == {-700}
+    assert {each["width"] for each in drawn} == {10.0, 20.0, 40.0}
+    assert {each["steps"] for each in drawn} == {1, 2}
+    assert aimed == {"center": -700, "width": 20.0, "steps": 1}
 
 
 def test_the_same_seed_tries_the_same(context: Any, task: Any) -> None:

@@ -228,7 +228,7 @@ def test_a_turn_is_read_alike_in_training_and_in_sampling(setting: Setting, trai
         return_dict=True, add_generation_prompt=True,
     )["input_ids"][0]  # fmt: skip
     prompt = list(prompt)
-    read_in_sampling = {policy._read(prompt, [1] * len(prompt), tokenizer(turn)["input_ids"]) for turn in setting.turns}
+    read_in_sampling = {policy._read(prompt, tokenizer(turn)["input_ids"]) for turn in setting.turns}
     assert read_in_sampling == read_in_training
     protocol = setting.context.config.protocol
     expected = [protocol.format_turn(calls=[call]) for call in CALLS]

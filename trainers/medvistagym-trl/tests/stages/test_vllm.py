@@ -17,11 +17,11 @@ import requests
 from medvistagym_trl._recipe import RecipeError, load_recipe
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, ModelEngine, ParityError, train_grpo
 from medvistagym_trl.stages._vllm import (
-    VllmTrainer,
     bias_logits,
     bound_engine,
     check_vllm,
     collapse_placeholders,
+    drop_features,
     generation_settings,
 )
 
@@ -36,6 +36,8 @@ TURNS = (
 
 class Engine:
     """What TRL calls of its vLLM engine in colocate mode."""
+
+    mode = "colocate"
 
     def __init__(self, trainer: Any, make_model: Any) -> None:
         self._trainer = trainer
@@ -138,6 +140,12 @@ def test_the_presets_sample_with_vllm_and_keep_it_from_writing_images(
     ):
         check_vllm(recipe)
     check_vllm(recipe.with_overrides({"trl.grpo.use_vllm": False}))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(
+        RecipeError, match=f"the recipe {name} samples with vLLM .*: give the folder of one with --model"
+    ):
+        check_vllm(recipe)
+    check_vllm(recipe.with_overrides({"model.path": "checkpoint"}))
 
 
 def test_an_engine_beside_the_trainer_plans_for_conversations_as_long_as_they_get() -> None:
@@ -159,15 +167,15 @@ def test_a_server_that_keeps_features_of_earlier_weights_stops_the_run(answer: s
                 raise requests.ReadTimeout("read timed out")
             return SimpleNamespace(status_code=404)
 
-    class Trainer(VllmTrainer):
-        vllm_mode = "server"
-        accelerator = SimpleNamespace(is_main_process=True)
-        vllm_generation = SimpleNamespace(vllm_client=SimpleNamespace(session=Session(), base_url="http://host:8000"))
-
+    generation = SimpleNamespace(
+        mode="server",
+        accelerator=SimpleNamespace(is_main_process=True),
+        vllm_client=SimpleNamespace(session=Session(), base_url="http://host:8000"),
+    )
     with pytest.raises(
         RuntimeError, match=r"http://host:8000 does not drop its image features \((HTTP 404|read timed out)\)"
     ):
-        Trainer()._drop_features()
+        drop_features(generation)
 
 
 @pytest.mark.parametrize("sharded", [False, True])

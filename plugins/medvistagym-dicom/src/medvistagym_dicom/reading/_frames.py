@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import Final, NamedTuple
 
 from medvistagym_dicom.reading._dataset import DicomDataset
-from medvistagym_dicom.reading._functional_groups import frame_number, functional_group
+from medvistagym_dicom.reading._functional_groups import frame_number, functional_group, functional_group_items
 from medvistagym_dicom.reading._patient_geometry import Vector, image_orientation, image_position
 from medvistagym_dicom.reading._pixel_format import PixelFormat
 from medvistagym_dicom.reading._tag_allowlist import MODULES
@@ -132,6 +132,19 @@ def _kernel(frame: Frame) -> Hashable:
     return (item.string("ConvolutionKernel") if item else "") or frame.dataset.string("ConvolutionKernel") or None
 
 
+def _contrast(frame: Frame) -> Hashable:
+    """Which agents were given and show, and in which phase (PS3.3 C.7.6.16.2.12)."""
+    agents = functional_group_items(frame.dataset, frame.index, "ContrastBolusUsageSequence")
+    usage = ("Administered", "Detected", "Phase")
+    return (
+        tuple(
+            (agent.number("ContrastBolusAgentNumber"), *(agent.string(f"ContrastBolusAgent{what}") for what in usage))
+            for agent in agents
+        )
+        or None
+    )
+
+
 def _dimension(number: int) -> Distinction:
     """An entry of the index that enhanced objects give each frame; of those that no other attribute explains."""
 
@@ -184,6 +197,7 @@ DISTINCTIONS: Final = (
     _of_macro("tube voltage", "CTXRayDetailsSequence", "KVP", 0.1),
     Distinction("kernel", ("ConvolutionKernel", "CTReconstructionSequence"), _kernel),
     Distinction("velocity encoding", ("MRVelocityEncodingSequence",), _velocity_encoding),
+    Distinction("contrast", ("ContrastBolusUsageSequence",), _contrast),
     Distinction("spin label", ("MRArterialSpinLabelingSequence",), _spin_label),
     Distinction("diffusion weighting", ("DiffusionBValue", "MRDiffusionSequence"), _diffusion),
     _of_vector("rotation", "RotationVector", is_time=True),

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medvistagym_dicom.reading._dataset import DicomDataset
 
 
 def functional_group(dataset: DicomDataset, frame: int, keyword: str) -> DicomDataset | None:
-    """Item of a functional group macro for one frame, its own or the shared one; None when there is none."""
+    """First item of a functional group macro for one frame, its own or the shared one; None when there is none."""
+    return next(iter(functional_group_items(dataset, frame, keyword)), None)
+
+
+def functional_group_items(dataset: DicomDataset, frame: int, keyword: str) -> Sequence[DicomDataset]:
+    """Items of a functional group macro for one frame, its own or the shared ones."""
     own = dataset.items("PerFrameFunctionalGroupsSequence")
     for group in (*own[frame : frame + 1], *dataset.items("SharedFunctionalGroupsSequence")[:1]):
-        for item in group.items(keyword)[:1]:
-            return item
-    return None
+        if items := group.items(keyword):
+            return items
+    return ()
 
 
 def frame_numbers(dataset: DicomDataset, frame: int, macro: str, keyword: str, count: int) -> tuple[float, ...] | None:

@@ -89,6 +89,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "DiffusionGradientDirectionSequence", "DiffusionGradientOrientation", "MRModifierSequence", "InversionTimes",
         "MRVelocityEncodingSequence", "VelocityEncodingDirection", "MRArterialSpinLabelingSequence", "ASLContext",
         "CTReconstructionSequence", "CTXRayDetailsSequence",
+        "ContrastBolusUsageSequence", "ContrastBolusAgentNumber", "ContrastBolusAgentAdministered",
+        "ContrastBolusAgentDetected", "ContrastBolusAgentPhase",
         "MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence", "FrameType",
     ),
     "Real World Value Mapping": (

@@ -20,6 +20,7 @@ _HTTP2_HELLO: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0
 _SETTINGS_FRAME: Final = 4
 _STORE_SHARE: Final = 0.25
 _MAX_STORE_MIB: Final = 4096
+_MOST_STORE_SHARE: Final = 0.9
 _INSTALL: Final = "pip install 'medvistagym-core[ray]', or from a clone: pip install ./plugins/medvistagym-ray"
 
 _lock = threading.Lock()
@@ -36,6 +37,7 @@ def load_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # Ray prints what befalls workers on stdout
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # else 15: tools would wait for a trainer on the same cores
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -106,7 +108,7 @@ def _connect(ray: Any, address: str | None, object_store_mib: int | None) -> Non
             "address": "local",
             "num_cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "include_dashboard": False,
-            "object_store_memory": (object_store_mib or _default_store_mib()) << 20,
+            "object_store_memory": _store_mib(object_store_mib) << 20,
         }
     else:
         options["address"] = address
@@ -149,10 +151,21 @@ def _probe(address: str) -> None:
 _START: Final = "start one with `ray start --head`, or leave out the address for a Ray of this program's own"
 
 
-def _default_store_mib() -> int:
+def _store_mib(asked: int | None) -> int:
+    """Memory of the object store, in MiB.
+
+    Raises:
+        RayUnavailableError: The machine has not so much.
+    """
     import psutil
 
-    return max(128, min(_MAX_STORE_MIB, int(psutil.virtual_memory().total * _STORE_SHARE) >> 20))
+    total = int(psutil.virtual_memory().total) >> 20
+    if asked is not None and asked > _MOST_STORE_SHARE * total:
+        raise RayUnavailableError(
+            f"an object store of {asked} MiB leaves this machine's workers none of its {total} MiB of memory: give it less "
+            "(limits: {object_store_mib: ...} in the placement file)"
+        )
+    return asked or max(128, min(_MAX_STORE_MIB, int(total * _STORE_SHARE)))
 
 
 def _sentence(address: str | None, error: BaseException, version: str) -> str:

@@ -89,9 +89,13 @@ class CallJournal:
             with self._lock:
                 self._end(noted)
                 noted = tuple(keys)
+                alone = not self._running
                 self._running.update(dict.fromkeys(noted, deadline))
                 self._write()
-                self._set_alarm()
+                if alone:
+                    signal.setitimer(signal.ITIMER_REAL, 0.0 if limit_s is None else max(1e-3, limit_s))
+                else:
+                    self._set_alarm()
 
         try:
             yield note

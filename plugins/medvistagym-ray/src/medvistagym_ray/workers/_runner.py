@@ -163,7 +163,7 @@ class RayRunner:
             if self._sent:
                 timeout = 0.0 if self._done else 0.002 if self._local_items else _LOOK_S
                 ready, _ = ray.wait(list(self._sent), num_returns=1, timeout=timeout)
-                if ready:
+                if ready and len(self._sent) > 1:
                     ready, _ = ray.wait(list(self._sent), num_returns=len(self._sent), timeout=0)
                 for ref in ready:
                     self._receive(ref)
@@ -326,7 +326,8 @@ class RayRunner:
         assert group is not None
         self._held[group][worker] -= 1
         try:
-            answer, bundle = ray.get([ref, bundle_ref])
+            answer = ray.get(ref)
+            bundle = ray.get(bundle_ref) if answer.keys else []
         except ray.exceptions.ActorDiedError as error:
             group.forget()
             raise _gone(part.remote.tool.name, error) from None

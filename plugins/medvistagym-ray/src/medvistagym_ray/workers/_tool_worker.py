@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import statistics
 import threading
-import time
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
@@ -33,14 +30,14 @@ from medvistagym_ray.workers._call_batch import (
     map_images,
     without_images,
 )
-from medvistagym_ray.workers._call_journal import CallJournal, NoteCalls
+from medvistagym_ray.workers._call_journal import CallJournal
+from medvistagym_ray.workers._call_runner import CallRunner
 from medvistagym_ray.workers._packed_image import PackedImage, pack_image, unpack_image
 
 LOAD_S: Final = 600.0
 """Seconds within which a tool is loaded and set up, a network of some GB included."""
 WAITING: Final = 16
 """Batches that a worker takes in before it runs them: with them, `WorkerStatus.queued` counts what waits."""
-_LATENCIES: Final = 512
 
 
 class WorkerIdentity(NamedTuple):
@@ -102,9 +99,7 @@ class ToolWorker:
         self._threads = ThreadPoolExecutor(settings.concurrency, "medvistagym-tool")
         self._tools: dict[str, Tool] = {}
         self._loading = threading.Lock()
-        self._counts = threading.Lock()
-        self._received = self._done = self._running = 0
-        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+        self._runner = CallRunner(self._journal)
 
     @ray.method(concurrency_group="run", num_returns=2)
     def run(self, batch: CallBatch, *bundles: Bundle) -> tuple[BatchAnswer, Bundle]:
@@ -114,8 +109,7 @@ class ToolWorker:
             batch: The calls.
             bundles: The images that they name, which Ray has brought to this machine.
         """
-        with self._counts:
-            self._received += len(batch.calls)
+        self._runner.receive(len(batch.calls))
         results = self._threads.submit(self._run, batch, bundles).result()
         return _answer(batch.tool.name, results)
 
@@ -131,19 +125,12 @@ class ToolWorker:
     @ray.method(concurrency_group="status")
     def status(self) -> WorkerStatus:
         """How it is; answered beside whatever runs."""
-        with self._counts:
-            latencies = sorted(self._latencies)
-            received, done, running = self._received, self._done, self._running
         return WorkerStatus(
             self._identity,
             self._node,
             os.getpid(),
             tuple(sorted(tool.name for tool in self._tools.values())),
-            received - done - running,
-            running,
-            done,
-            statistics.fmean(latencies) if latencies else 0.0,
-            latencies[int(0.95 * (len(latencies) - 1))] if latencies else 0.0,
+            *self._runner.counts(),
             int(psutil.Process().memory_info().rss),
             self._journal.process,
             self._settings,
@@ -165,8 +152,7 @@ class ToolWorker:
         try:
             tool = self._tool(batch.tool)
         except ToolError as error:
-            with self._counts:
-                self._done += len(batch.calls)
+            self._runner.refuse(len(batch.calls))
             return [ToolResult(error=error)] * len(batch.calls)
         unpacked: dict[ImageAt, Any] = {}
 
@@ -183,11 +169,7 @@ class ToolWorker:
         if self._journal.deaths or self._journal.late:
             results = [self._interrupted(tool, key) for key in keys]
             groups = self._without_suspects([[k for k in group if results[k] is None] for group in groups], keys)
-        with self._journal.running() as note:
-            for group in groups:
-                done = self._run_group(tool, [calls[k] for k in group], [keys[k] for k in group], note)
-                for k, result in zip(group, done, strict=True):
-                    results[k] = result
+        self._runner.run(tool, calls, keys, groups, results)
         self._journal.forget(keys)
         return [result for result in results if result is not None]
 
@@ -198,26 +180,6 @@ class ToolWorker:
             suspects = [k for k in group if keys[k] in self._journal.deaths]
             apart += [[k for k in group if k not in suspects], *([k] for k in suspects)]
         return [group for group in apart if group]
-
-    def _run_group(self, tool: Tool, calls: list[dict[str, Any]], keys: list[str], note: NoteCalls) -> list[ToolResult]:
-        """Results of calls that run together; what a tool throws beyond exceptions costs them one error each."""
-        with self._counts:
-            self._running += len(calls)
-        began = time.perf_counter()
-        note(keys, None if tool.timeout_s is None else tool.timeout_s * len(calls))
-        try:
-            results = tool.run_batch(calls)
-        except BaseException as error:  # noqa: BLE001 an exit or a cancellation
-            failed = ToolError("tool_failed", f"{tool.name} failed with {type(error).__name__}.")
-            results = [ToolResult(error=failed) for _ in calls]
-        share_s = (time.perf_counter() - began) / len(calls)
-        if len(calls) > 1:
-            results = [result.with_seconds(share_s) for result in results]
-        with self._counts:
-            self._running -= len(calls)
-            self._done += len(calls)
-            self._latencies.extend([share_s] * len(calls))
-        return results
 
     def _interrupted(self, tool: Tool, key: str) -> ToolResult | None:
         """The answer to a call that is not run again."""

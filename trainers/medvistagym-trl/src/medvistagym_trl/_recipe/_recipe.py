@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from medvistagym_core.tools import closest_match
 from medvistagym_trl._recipe._errors import RecipeError
@@ -91,6 +91,26 @@ class EvaluationRecipe(Section):
         min_length=1,
         description="How turns are drawn: at the temperature of training, at 1, greedily.",
     )
+    ablate: bool = Field(
+        False,
+        description="Whether the trained policy is evaluated once more without each of its tools, under the first decoding.",
+    )
+    protocols: tuple[str, ...] = Field(
+        (),
+        description="Scoring protocols, such as strict and llava-med, under which the answers of the evaluation are scored "
+        "besides, into scores.json and results.txt; nothing is played again for them.",
+    )
+
+    @field_validator("protocols")
+    @classmethod
+    def _are_protocols(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from medvistagym_core.scoring import find_protocol
+
+        for name in names:
+            find_protocol(name)
+        if len(set(names)) < len(names):
+            raise ValueError(f"a scoring protocol is named twice in {', '.join(names)}")
+        return names
 
 
 class TrlRecipe(Section):

@@ -37,11 +37,17 @@ class ValidationRecipe(Section):
     every: int = Field(0, ge=0, description="Steps between validations; 0 for none.")
     n: int = Field(128, ge=1, description="Cases.")
     split: str = Field("validation", description="Split of the cases.")
-    decoding: Literal["trained", "t1", "greedy"] = Field("greedy", description="How turns are drawn.")
+    decoding: Literal["trained", "t1", "greedy", "both"] = Field(
+        "greedy",
+        description="How turns are drawn: at the temperature of training, at 1, greedily; or both, at the temperature of "
+        "training and greedily. Validations are ranked by what they gain over the first one; of both decodings, the smaller "
+        "gain counts.",
+    )
     start: bool = Field(
         False,
         description="Validate before the first step as well, so that with `keep_best` a stage ends with no policy that "
-        "validates worse than the one it began with.",
+        "validates worse than the one it began with (with `decoding: both`, in neither decoding), and says so where it keeps "
+        "that one.",
     )
     keep_best: bool = Field(True, description="End with the weights of the best validation, not of the last step.")
     patience: int = Field(
@@ -96,6 +102,12 @@ class ExplorationRecipe(Section):
     cases: int = Field(256, ge=1, description="Training cases.")
     samples: int = Field(8, ge=1, description="Episodes of each case.")
     temperature: float = Field(1.0, gt=0, description="Temperature at which the model aims and reads.")
+    spread: float = Field(
+        1.0,
+        ge=1,
+        description="Aimed numbers that a tool's schema wants above 0, such as a width, are divided by this, kept or "
+        "multiplied by it, each as often; 1 leaves them as the model says them.",
+    )
 
 
 class SelfSamplingRecipe(Section):

@@ -77,6 +77,11 @@ class BatchedToolCalls:
                 unserved.append((self._adapters[row], message))
         self._execute(unserved)
 
+    def adapter_of(self, result: Mapping[str, Any]) -> EpisodeAdapter | None:
+        """The episode whose last message is this result; None when it is none's."""
+        rows = zip(self._adapters, self._completions, strict=True)
+        return next((adapter for adapter, chat in rows if chat and chat[-1] is result), None)
+
     def begin_turn(self) -> None:
         """The policy writes its next turn."""
         self._flushed = False

@@ -25,7 +25,8 @@ class EpisodeAdapter:
         context: The rules.
         tool_calls: The tool calls of the batch, while TRL's loop runs.
         generation_seconds: Seconds that each turn of the batch took to write, as far as it is measured.
-        lost_result: Whether the last result was taken back, since it did not fit into the completion.
+        lost_result: Whether the last result was taken back, since it did not fit into the completion; or a text of the episode
+            cannot be rendered. What was read then is not what was shown.
         explored: Whether the first turn began with a tool that was drawn at random.
     """
 
@@ -35,13 +36,14 @@ class EpisodeAdapter:
         self.generation_seconds: Sequence[float] = ()
         self.lost_result = self.explored = False
         self._answered = 0
+        self._unrendered: str | None = None
         self._episode: Episode | None = None
 
     def reset(self, index: int) -> Blocks:
         """Begin a training case; what the policy is shown."""
         self._episode = self.context.make_episode(index)
         self.lost_result = self.explored = False
-        self._answered = 0
+        self._answered, self._unrendered = 0, None
         return list(self._episode.messages[-1]["content"])
 
     @property
@@ -74,12 +76,21 @@ class EpisodeAdapter:
             {"type": "text", "text": ""}
         ]
 
+    def refuse_rendering(self, reason: str) -> None:
+        """Have the episode count nothing, since the chat template fails, or costs too much, on a text of it."""
+        self._unrendered = self._unrendered or reason
+
     def finish(self, chat: Sequence[Mapping[str, Any]]) -> Episode:
         """The finished episode; `chat` is the completion that TRL has of it.
 
         TRL takes back a result that does not fit into the completion, and ends the rollout there. Such an episode ends for want
-        of tokens, with the reason on record, and `lost_result` is set.
+        of tokens, with the reason on record, and `lost_result` is set. So is one with a text that could not be rendered, as a
+        failure of the policy.
         """
+        if self._unrendered is not None:
+            self.lost_result = True
+            self.episode.stop("policy_failed", self._unrendered)
+            return self.episode
         message = chat[-1] if chat else {}
         called = message.get("role") == "assistant" and bool(message.get("tool_calls"))
         kept = sum(each.get("role") == "tool" and each.get("name") in self.context.toolbox for each in chat)

@@ -15,7 +15,7 @@ from medvistagym_trl.run._plan import plan_run
 from medvistagym_trl.run._plot import plot_results
 from medvistagym_trl.run._preflight import check_run
 from medvistagym_trl.run._trajectory_log import TrainingTrajectoryLog
-from medvistagym_trl.run._validation import ValidationCallback
+from medvistagym_trl.run._validation import ValidationCallback, validation_notes
 
 __all__ = [
     "BaselineProcess",
@@ -36,4 +36,5 @@ __all__ = [
     "plan_run",
     "plot_results",
     "read_rates",
+    "validation_notes",
 ]

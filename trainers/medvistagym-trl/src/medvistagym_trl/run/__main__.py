@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     run = RunFolder.resume(folder, make_toolbox(recipe, registry), beside=True)
     try:
         task = mix_tasks([make_task(registry, name, recipe.task_arguments) for name in recipe.tasks])
-        TrainingPipeline(run, task, registry).run_baselines()
+        TrainingPipeline(run, task, registry, beside=True).run_baselines()
     except KeyboardInterrupt:
         return 130
     return 0

@@ -38,6 +38,8 @@ from medvistagym_trl.model import (
 
 _MAIN_LOCK: Final = ".lock"
 _BESIDE_LOCK: Final = ".baselines.lock"
+VALIDATION: Final = "-validation"
+"""What the metrics of a stage's validations stand under, after the stage's name."""
 
 
 class RunFolderError(SelectionError):
@@ -229,8 +231,8 @@ class RunFolder:
 
 
 def _stage(phase: str) -> str:
-    """The stage that metrics are of: those of its validations stand under a name of their own."""
-    return phase.removesuffix("-validation")
+    """The stage that metrics are of: those of its validations and of its engine stand under names of their own."""
+    return phase.removesuffix(VALIDATION).removesuffix("-engine")
 
 
 def _lock(folder: Path, name: str) -> IO[bytes]:

@@ -277,7 +277,7 @@ def _lines(
         )
         serve = [
             "vllm", "serve", str(recipe.model.path), "--tensor-parallel-size", str(devices),
-            "--max-model-len", str(tokens["longest_episode"]), "--weight-transfer-config", '{"backend": "nccl"}',
+            "--max-model-len", str(_conversation(tokens)), "--weight-transfer-config", '{"backend": "nccl"}',
             "--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1", "--enable-scale-out",
             "--limit-mm-per-prompt", json.dumps({"image": 4 * images, "video": 0}),
         ]  # fmt: skip
@@ -285,7 +285,7 @@ def _lines(
         serve += ["--enable-auto-tool-choice", "--tool-call-parser", parser] if parser else []
         lines.append(f"{environment} {shlex.join(serve)}")
     if engine == "colocate" and "vllm_max_model_length" not in recipe.trl.grpo:
-        changes.append(f"trl.grpo.vllm_max_model_length={tokens['longest_episode']}")
+        changes.append(f"trl.grpo.vllm_max_model_length={_conversation(tokens)}")
     train = [*arguments, *(word for change in changes for word in ("--set", change))]
     if "--out" not in train and "--run" not in train:
         train += ["--out", f"runs/{recipe.name}"]
@@ -296,6 +296,11 @@ def _lines(
         else ["medvistagym", "train", *train]
     )
     return [*lines, visible + shlex.join(command)]
+
+
+def _conversation(tokens: Mapping[str, Any]) -> int:
+    """Tokens of the longest conversation that the engine reads, of GRPO or of an evaluation."""
+    return int(max(tokens["longest_episode"], tokens["longest_evaluation"]))
 
 
 def _timed_parts(recipe: Recipe, engine: str) -> list[str]:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from medvistagym_core.scoring import EvaluationReport
 from medvistagym_core.tools import Toolbox
 from medvistagym_core.trajectories import OVERALL, Results
 from medvistagym_trl._recipe import Recipe
@@ -25,6 +26,7 @@ def model_card(
     results: Results,
     metrics: Sequence[Mapping[str, Any]],
     seconds: Mapping[str, float],
+    scores: EvaluationReport | None = None,
 ) -> str:
     """The card of a finished run, as Markdown with the front matter of the Hub.
 
@@ -34,6 +36,7 @@ def model_card(
         results: What it reached.
         metrics: Lines of `metrics.jsonl`.
         seconds: Wall time of each phase.
+        scores: Its answers under scoring protocols, where the recipe names any.
     """
     base = Path(recipe.model.path).name if recipe.model.path is not None else None
     lines = [
@@ -62,6 +65,7 @@ def model_card(
         "",
         *(f"- {note}" for note in results.notes),
         "",
+        *([] if scores is None else _scores(scores)),
         "## How it was trained",
         "",
         f"`recipe.yaml` is every setting, `metrics.jsonl` every step. {_stages(seconds)}",
@@ -72,7 +76,7 @@ def model_card(
         "",
         "## The parity certificate",
         "",
-        _certificate(metrics),
+        _certificate(metrics) + _played(metrics),
         "",
         "## What it must not be used for",
         "",
@@ -80,6 +84,28 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _scores(scores: EvaluationReport) -> list[str]:
+    """The mean score of each policy, decoding, task and protocol."""
+    rows = []
+    for condition in scores.conditions:
+        for protocol in condition.protocols:
+            mean = protocol.mean
+            value = "-" if mean.value is None else f"{mean.value:.3f}"
+            interval = "" if mean.low is None or mean.high is None else f"{mean.low:.3f} to {mean.high:.3f}"
+            rows.append(
+                f"| {condition.task} | {condition.condition} | {protocol.protocol} | {value} | {interval} | {mean.scored} of "
+                f"{mean.questions} |"
+            )
+    return [
+        "The same answers under scoring protocols; `scores.json` holds the numbers that each publishes, and what it counts.",
+        "",
+        "| task | policy, decoding | protocol | mean score | interval | questions scored |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *rows,
+        "",
+    ]
 
 
 def _stages(seconds: Mapping[str, float]) -> str:
@@ -121,3 +147,18 @@ def _certificate(metrics: Sequence[Mapping[str, Any]]) -> str:
     if differences:
         text += f" In {len(full)} full checks, {', '.join(differences)}."
     return text
+
+
+def _played(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """What was compared before vLLM played for the table, in a sentence; empty where transformers did."""
+    played = [
+        float(line["parity/engine_difference"])
+        for line in metrics
+        if str(line.get("phase", "")).endswith("-engine") and "parity/engine_difference" in line
+    ]
+    if not played:
+        return ""
+    return (
+        f" Evaluation, validation and self-sampling were played by vLLM; in {len(played)} checks, one whenever it was given "
+        f"weights to play, its log-probabilities differed from those of the model by at most {max(played):.2g}."
+    )

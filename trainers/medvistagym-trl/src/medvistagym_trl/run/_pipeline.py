@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import torch
 
 from medvistagym_core.environment import HasPerceptionItems, Task
 from medvistagym_core.plugins import Registry
+from medvistagym_core.scoring import EvaluationReport, format_markdown, format_report
 from medvistagym_core.trajectories import ResultRow, Results, format_table
 from medvistagym_trl._ranks import on_first_rank, wait_for_ranks
 from medvistagym_trl._recipe import read_conversation_format
@@ -22,6 +24,7 @@ from medvistagym_trl.run._folder import RunFolder, atomic_write_text
 from medvistagym_trl.run._model_card import model_card
 from medvistagym_trl.run._plot import plot_results
 from medvistagym_trl.run._reinforcement import run_grpo, run_grpo_tail
+from medvistagym_trl.run._scores import score_evaluation
 from medvistagym_trl.run._setup import final_phase, make_setup, supervised_phases
 from medvistagym_trl.run._supervised import (
     explores,
@@ -31,7 +34,7 @@ from medvistagym_trl.run._supervised import (
     run_sft,
     run_syntax_only_baseline,
 )
-from medvistagym_trl.run._validation import forget_best
+from medvistagym_trl.run._validation import forget_best, validation_notes
 from medvistagym_trl.stages import (
     build_untrained_model,
     decoding_temperatures,
@@ -55,6 +58,29 @@ CALL_FORMAT_ONLY: Final = "call format only"
 """What it calls a policy to compare with that was taught how calls are written, and nothing of their use."""
 
 
+@dataclasses.dataclass(frozen=True)
+class _Evaluation:
+    """A policy under a decoding.
+
+    Attributes:
+        phase: The stage that it comes from.
+        decoding: What rows call the decoding.
+        temperature: Of sampling; None is greedy.
+        without: A tool that it is not given.
+    """
+
+    phase: str
+    decoding: str
+    temperature: float | None
+    without: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the files with its rows and its episodes, without their endings."""
+        tool = "" if self.without is None else f"-without-{self.without}"
+        return f"{self.phase}{tool}-{self.decoding.replace(' ', '')}"
+
+
 class TrainingPipeline:
     """The stages of one run.
 
@@ -62,10 +88,11 @@ class TrainingPipeline:
         run: The run folder.
         task: The task, or the mix of tasks.
         registry: Gives reward terms and executors of plugins.
+        beside: Whether this is the second process of the run.
     """
 
-    def __init__(self, run: RunFolder, task: Task, registry: Registry) -> None:
-        self.setup = make_setup(run, task, registry)
+    def __init__(self, run: RunFolder, task: Task, registry: Registry, *, beside: bool = False) -> None:
+        self.setup = make_setup(run, task, registry, beside=beside)
         self.recipe, self.run_folder = run.recipe, run
         torch.set_num_threads(self.recipe.threads)
 
@@ -84,7 +111,10 @@ class TrainingPipeline:
         if recipe.grpo.tail.steps:
             stages["grpo_tail"] = partial(run_grpo_tail, setup, "grpo")
         evaluated = [name for name in ("sft", "grpo") if name in recipe.evaluation.policies]
-        return stages | {f"evaluation-{name}": partial(self.evaluation, name) for name in evaluated}
+        stages |= {f"evaluation-{name}": partial(self.evaluation, name) for name in evaluated}
+        return stages | {
+            f"evaluation-grpo-without-{tool}": partial(self.evaluation, "grpo", tool) for tool in self._left_out
+        }
 
     @property
     def baseline_stages(self) -> dict[str, Callable[[], None]]:
@@ -135,6 +165,8 @@ class TrainingPipeline:
             self._tidy(name)
             return
         alone = name == "perception"
+        if self.setup.engine is not None:
+            self.setup.engine.stage = name
         torch.manual_seed(self.recipe.seed)
         with self.run_folder.phase(name):
             if self.run_folder.writes or not alone:
@@ -178,44 +210,82 @@ class TrainingPipeline:
             self.run_folder.print_progress(f"{len(new)} new tokens, for tools and cases that came after the model")
             self.run_folder.save("perception", model)
 
-    def evaluation(self, phase: str) -> None:
-        """The policy of a stage under every decoding; rows that are there already are kept. Every rank plays its share."""
+    @property
+    def _left_out(self) -> tuple[str, ...]:
+        """Tools that the trained policy is evaluated without, one at a time."""
+        evaluation = self.recipe.evaluation
+        return tuple(self.run_folder.toolbox) if evaluation.ablate and "grpo" in evaluation.policies else ()
+
+    @property
+    def _evaluations(self) -> list[_Evaluation]:
+        """All that the table may hold, in its order."""
         recipe = self.recipe
-        taught = phase == "untrained" and recipe.comparison.untrained_steps > 0
-        name = CALL_FORMAT_ONLY if taught else NAMES[phase]
-        shared = self.setup.context_without_tools if phase == "no_tools" else self.setup.context
+        decodings = decoding_temperatures(recipe.evaluation, recipe.grpo.temperature)
+        return [
+            *(_Evaluation(phase, decoding, temperature) for decoding, temperature in decodings for phase in NAMES),
+            *(_Evaluation("grpo", *decodings[0], without=tool) for tool in self._left_out),
+        ]
+
+    def _name(self, evaluation: _Evaluation) -> str:
+        """What the table calls the policy."""
+        taught = evaluation.phase == "untrained" and self.recipe.comparison.untrained_steps > 0
+        name = CALL_FORMAT_ONLY if taught else NAMES[evaluation.phase]
+        return name if evaluation.without is None else f"{name}, without {evaluation.without}"
+
+    def evaluation(self, phase: str, without: str | None = None) -> None:
+        """The policy of a stage under every decoding; rows that are there already are kept. Every rank plays its share.
+
+        Args:
+            phase: The stage.
+            without: A tool that it is not given; under the first decoding alone.
+        """
+        recipe, shared = self.recipe, self.setup.context
+        if phase == "no_tools":
+            shared = self.setup.context_without_tools
+        elif without is not None:
+            shared = self.setup.context_without(without)
         context = shared.as_measured(recipe.evaluation.split)
         model: LoadedModel | None = None
         try:
-            for decoding, temperature in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature):
-                path = self._rows_file(phase, decoding)
-                if path.exists():
+            for evaluation in self._evaluations:
+                path = self._rows_file(evaluation)
+                if (evaluation.phase, evaluation.without) != (phase, without) or path.exists():
                     continue
                 model = model or self.setup.load(self._checkpoint_of(phase))
-                keep = self.setup.trajectories(f"{path.stem}.jsonl")
-                rows = evaluate(context, model, name, recipe.evaluation, temperature, seed=recipe.seed, keep=keep)
+                name, keep = self._name(evaluation), self._trajectories_file(evaluation)
+                rows = evaluate(
+                    context,
+                    model,
+                    name,
+                    recipe.evaluation,
+                    evaluation.temperature,
+                    seed=recipe.seed,
+                    keep=keep,
+                    engine=self.setup.engine,
+                )
                 if self.run_folder.writes:
                     atomic_write_text(path, json.dumps([row.model_dump() for row in rows], indent=1) + "\n")
                 self.run_folder.print_progress(
-                    f"{name}, {decoding}: {100 * rows[-1].accuracy:.1f} %, {rows[-1].calls_per_question:.2f} calls"
+                    f"{name}, {evaluation.decoding}: {100 * rows[-1].accuracy:.1f} %, {rows[-1].calls_per_question:.2f} calls"
                 )
         finally:
             context.close()
 
     def report(self) -> Results:
-        """Write `results.json`, `results.png` and the model card; the results."""
+        """Write `results.json`, `results.png`, the scores under each protocol and the model card; the results."""
         recipe = self.recipe
         rows: list[ResultRow] = []
-        for decoding, _ in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature):
-            for phase in NAMES:
-                file = self._rows_file(phase, decoding)
-                if file.is_file():
-                    rows += [ResultRow.model_validate(row) for row in json.loads(file.read_text("utf-8"))]
+        for evaluation in self._evaluations:
+            file = self._rows_file(evaluation)
+            if file.is_file():
+                rows += [ResultRow.model_validate(row) for row in json.loads(file.read_text("utf-8"))]
+        scores = self._score()
         notes = [
             f"Recipe {recipe.name}; the policy was trained and is mainly judged at temperature {recipe.grpo.temperature:g}.",
             "The training reward uses the generator's knowledge of which call is informative."
             if self.setup.context.config.reward.uses_privileged_information
             else "The training reward uses the answer alone, not which call is informative.",
+            *validation_notes(recipe, self.run_folder.metrics()),
             "Wall seconds: "
             + ", ".join(f"{phase} {seconds:.0f}" for phase, seconds in self.run_folder.seconds.items())
             + ".",
@@ -225,12 +295,29 @@ class TrainingPipeline:
         )
         results.save(self.run_folder.path / "results.json")
         plot_results(results, self.run_folder.metrics(), self.run_folder.path / "results.png")
-        atomic_write_text(
-            self.run_folder.path / "results.txt", format_table(results.rows) + "\n\n" + "\n".join(results.notes) + "\n"
+        tables = [format_table(results.rows), *([] if scores is None else [format_report(scores)])]
+        text = "\n\n".join([*tables, "\n".join(results.notes)])
+        atomic_write_text(self.run_folder.path / "results.txt", f"{text}\n")
+        card = model_card(
+            recipe, self.run_folder.toolbox, results, self.run_folder.metrics(), self.run_folder.seconds, scores
         )
-        card = model_card(recipe, self.run_folder.toolbox, results, self.run_folder.metrics(), self.run_folder.seconds)
         atomic_write_text(self.run_folder.path / "README.md", card)
         return results
+
+    def _score(self) -> EvaluationReport | None:
+        """What the stored answers are worth under the recipe's protocols, into `scores.json`; None where it names none."""
+        folder = self.run_folder.path
+        files = {
+            f"{self._name(evaluation)}, {evaluation.decoding}": self._trajectories_file(evaluation)
+            for evaluation in self._evaluations
+            if self._rows_file(evaluation).is_file()
+        }
+        if not (self.recipe.evaluation.protocols and files):
+            return None
+        report = score_evaluation(files, self.setup.context.tasks, self.recipe.evaluation.protocols, folder)
+        report.save(folder / "scores.json")
+        atomic_write_text(folder / "scores.md", format_markdown(report))
+        return report
 
     def _checkpoint_of(self, policy: str) -> str:
         if policy == "grpo":
@@ -244,5 +331,8 @@ class TrainingPipeline:
         if step % 100 == 0 or step == steps:
             self.run_folder.print_progress(f"perception {step:.0f}/{steps}  loss {metrics['loss']:.3f}")
 
-    def _rows_file(self, phase: str, decoding: str) -> Path:
-        return self.run_folder.path / "evaluation" / f"{phase}-{decoding.replace(' ', '')}.json"
+    def _rows_file(self, evaluation: _Evaluation) -> Path:
+        return self.run_folder.path / "evaluation" / f"{evaluation.file_name}.json"
+
+    def _trajectories_file(self, evaluation: _Evaluation) -> Path:
+        return self.setup.trajectories(f"{evaluation.file_name}.jsonl")

@@ -99,6 +99,8 @@ def plan_run(
             "turn": grpo.max_turn_tokens,
             "completion": completion,
             "longest_episode": conversation,
+            "longest_evaluation": budget.prompt
+            + budget.completion(recipe.episode.max_calls, recipe.evaluation.max_tokens),
         },
         "steps": _steps(recipe, kept),
         "memory_bytes": _memory(memory),

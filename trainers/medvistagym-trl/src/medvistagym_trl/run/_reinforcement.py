@@ -11,10 +11,17 @@ from medvistagym_trl._ranks import on_first_rank, rank
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.rollout import locate_case, training_cases
 from medvistagym_trl.run._callbacks import GrpoLogCallback
-from medvistagym_trl.run._setup import GRPO_CASES, REDRAW_CASES, TAIL_CASES, RunSetup
+from medvistagym_trl.run._setup import (
+    GRPO_CASES,
+    REDRAW_CASES,
+    TAIL_CASES,
+    RunSetup,
+    completion_tokens,
+    conversation_tokens,
+)
 from medvistagym_trl.run._trajectory_log import TrainingTrajectoryLog
 from medvistagym_trl.run._validation import keep_best, restore_best, validation_callbacks
-from medvistagym_trl.stages import SamplingPolicy, bound_engine, measure_tokens, train_grpo, whole_checkpoints
+from medvistagym_trl.stages import SamplingPolicy, bound_engine, train_grpo, whole_checkpoints
 
 
 def run_grpo(setup: RunSetup, before: str) -> None:
@@ -48,15 +55,6 @@ def run_grpo_tail(setup: RunSetup, before: str) -> None:
     _train(setup, "grpo_tail", model, [chosen[k % len(chosen)] for k in range(count)], chosen)
 
 
-def completion_tokens(setup: RunSetup, model: LoadedModel) -> int:
-    """Most tokens of a completion: as the recipe says, or as an episode with all its calls takes."""
-    recipe = setup.recipe
-    if recipe.grpo.max_completion is not None:
-        return recipe.grpo.max_completion
-    budget = measure_tokens(setup.context, model.processor)
-    return budget.completion(recipe.episode.max_calls, recipe.grpo.max_turn_tokens)
-
-
 def _train(
     setup: RunSetup, phase: str, model: LoadedModel, cases: Sequence[int], redraw_cases: Sequence[int] = ()
 ) -> None:
@@ -65,7 +63,7 @@ def _train(
     folder, path = setup.steps_folder(phase), setup.trajectories(f"training-{phase}{mine}.jsonl")
     if not whole_checkpoints(folder):
         path.unlink(missing_ok=True)
-    completion = completion_tokens(setup, model)
+    completion = completion_tokens(setup.context, recipe, model.processor)
     sampling: SamplingParams = {"temperature": recipe.grpo.temperature, "max_tokens": completion, "seed": recipe.seed}
     logger = GrpoLogCallback(
         setup.folder,
@@ -78,7 +76,7 @@ def _train(
     trainer = train_grpo(
         model,
         setup.context,
-        bound_engine(recipe, lambda: measure_tokens(setup.context, model.processor).prompt + completion),
+        bound_engine(recipe, lambda: conversation_tokens(setup.context, recipe, model.processor)),
         cases=cases,
         completion=completion,
         folder=folder,
@@ -86,6 +84,7 @@ def _train(
         penalty=logger.penalty,
         redraw_cases=redraw_cases,
         callbacks=[logger, *validation_callbacks(setup, phase, model, recipe.grpo.validation)],
+        engine=setup.engine,
     )
     if trainer.unbatched_calls:
         setup.folder.print_progress(f"{trainer.unbatched_calls} tool calls were run alone: TRL's tool loop has changed")
@@ -104,6 +103,7 @@ def _pass_rates(setup: RunSetup, model: LoadedModel, candidates: Sequence[int]) 
         max_tokens=recipe.evaluation.max_tokens,
         seed=recipe.seed,
         name="tail curriculum",
+        engine=setup.engine,
     )
     right: Counter[int] = Counter()
     for task in context.tasks:

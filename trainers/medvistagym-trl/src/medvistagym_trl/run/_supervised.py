@@ -84,13 +84,14 @@ def _explore(setup: RunSetup) -> None:
         temperature=rules.temperature,
         max_tokens=recipe.evaluation.max_tokens,
         seed=recipe.seed,
+        engine=setup.engine,
     )
     path.unlink(missing_ok=True)
     played = kept = cases = 0
     with TrajectoryWriter(path, context.toolbox) as writer:
         for task in context.tasks:
             positions = _training_positions(context, task, EXPLORATION_CASES, rules.cases)
-            policy = ExploringPolicy(model, context, task, seed=recipe.seed)
+            policy = ExploringPolicy(model, context, task, seed=recipe.seed, spread=rules.spread)
             episodes = rollout(
                 policy,
                 task,
@@ -164,6 +165,7 @@ def _play(setup: RunSetup, number: int, phase: str, model: LoadedModel, path: Pa
         max_tokens=setup.recipe.evaluation.max_tokens,
         seed=setup.recipe.seed + number,
         name=phase,
+        engine=setup.engine,
     )
     first = SELF_SAMPLING_CASES + (number - 1) * rules.cases
     with TrajectoryWriter(path, context.toolbox) as writer:

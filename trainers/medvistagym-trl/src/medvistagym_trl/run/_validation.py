@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from transformers import TrainerCallback
 
-from medvistagym_trl._recipe import ValidationRecipe
+from medvistagym_core.trajectories import OVERALL, ResultRow
+from medvistagym_trl._recipe import Recipe, ValidationRecipe
 from medvistagym_trl.model import LoadedModel
-from medvistagym_trl.run._folder import atomic_write_text
+from medvistagym_trl.run._folder import VALIDATION, atomic_write_text
 from medvistagym_trl.run._setup import RunSetup
 from medvistagym_trl.stages import decoding_label, evaluate
 
 _RECORD: Final = "validation.json"
+_ACCURACIES: Final = ("accuracy", "greedy/accuracy")
+"""The metrics that validations are ranked by; the second where they are played greedily as well."""
+_STAGES: Final = {"sft": "SFT", "grpo": "GRPO", "grpo_tail": "GRPO's tail"}
+"""What notes call the stages that validate."""
+
+
+def smallest_gain(metrics: Mapping[str, float], first: Mapping[str, float]) -> float:
+    """What validations are ranked by: how much more is right than in the first one, in the decoding in which it is least."""
+    gains = [metrics[name] - first[name] for name in _ACCURACIES if name in metrics and name in first]
+    return round(min(gains), 6)  # as `metrics.jsonl` keeps accuracies, so that a run that goes on ranks them alike
 
 
 class ValidationCallback(TrainerCallback):
@@ -26,25 +37,26 @@ class ValidationCallback(TrainerCallback):
 
     Args:
         recipe: When, and what is done about it.
-        play: Plays the validation cases; accuracy and calls a question.
-        keep: Keeps the weights as they are.
-        log: Is handed the step and the metrics.
-        before: Accuracies of the validations of an earlier part of the run, in order.
+        play: Plays the validation cases; `accuracy`, `greedy/accuracy` where they are played greedily too, and other metrics.
+        keep: Keeps the weights as they are; is handed the step and the metrics.
+        log: Is handed the step and the metrics, `gain` (`smallest_gain`) and `best` (1 or 0: none before had more) among them.
+        before: Metrics of the validations of an earlier part of the run, in order.
     """
 
     def __init__(
         self,
         recipe: ValidationRecipe,
         play: Callable[[], dict[str, float]],
-        keep: Callable[[int, float], None],
+        keep: Callable[[int, dict[str, float]], None],
         log: Callable[[int, dict[str, float]], None],
-        before: Sequence[float] = (),
+        before: Sequence[Mapping[str, float]] = (),
     ) -> None:
         self._recipe, self._play, self._keep, self._log = recipe, play, keep, log
+        self._first: Mapping[str, float] | None = None
         self._best: float | None = None
         self._worse = 0
-        for accuracy in before:
-            self._note(accuracy)
+        for metrics in before:
+            self._note(metrics)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Validate the policy that training starts from, where the recipe wants it and training does not go on."""
@@ -57,23 +69,26 @@ class ValidationCallback(TrainerCallback):
             self._validate(state, control)
 
     def _validate(self, state: Any, control: Any) -> None:
-        metrics = self._play()
-        accuracy = metrics["accuracy"]
+        metrics = {name: round(value, 6) for name, value in self._play().items()}
+        gain, best = self._note(metrics)
+        metrics |= {"gain": gain, "best": float(best)}
         self._log(state.global_step, metrics)
-        if self._note(accuracy):
+        if best:
             if self._recipe.keep_best:
-                self._keep(state.global_step, accuracy)
+                self._keep(state.global_step, metrics)
             return
         if self._recipe.patience and self._worse >= self._recipe.patience:
             control.should_training_stop = True
 
-    def _note(self, accuracy: float) -> bool:
-        """Count a validation; whether it is the best so far."""
-        if self._best is None or accuracy > self._best:
-            self._best, self._worse = accuracy, 0
-            return True
+    def _note(self, metrics: Mapping[str, float]) -> tuple[float, bool]:
+        """Count a validation; its gain, and whether it is the best so far."""
+        self._first = self._first or metrics
+        gain = smallest_gain(metrics, self._first)
+        if self._best is None or gain > self._best:
+            self._best, self._worse = gain, 0
+            return gain, True
         self._worse += 1
-        return False
+        return gain, False
 
 
 def validation_callbacks(
@@ -83,40 +98,90 @@ def validation_callbacks(
     if not recipe.every:
         return []
     rules = setup.recipe
-    temperatures = dict(zip(("trained", "t1", "greedy"), (rules.grpo.temperature, 1.0, None), strict=True))
-    temperature = temperatures[recipe.decoding]
-    path = setup.trajectories(f"validation-{phase}.jsonl")
+    temperatures = {"trained": rules.grpo.temperature, "t1": 1.0, "greedy": None}
+    names = ("trained", "greedy") if recipe.decoding == "both" else (recipe.decoding,)
 
     def play() -> dict[str, float]:
-        context = setup.context.as_measured(recipe.split)
-        settings = rules.evaluation.model_copy(update={"n": recipe.n})
-        was_training = model.model.training
-        try:
-            with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-                rows = evaluate(context, model, phase, settings, temperature, seed=rules.seed, keep=path)
-        finally:
-            context.close()
-            model.model.train(was_training)
-        whole = rows[-1]
-        return {"accuracy": whole.accuracy, "calls": whole.calls_per_question, "abstained": whole.abstained}
+        metrics: dict[str, float] = {}
+        for name in names:
+            prefix = "" if name == names[0] else f"{name}/"
+            for row in _play(setup, phase, model, recipe, temperatures[name], prefix):
+                kind = prefix if row.family == OVERALL else f"{prefix}{row.family}/"
+                metrics[f"{kind}accuracy"] = row.accuracy
+                metrics[f"{kind}calls"] = row.calls_per_question
+                metrics[f"{kind}abstained"] = row.abstained
+        return metrics
 
-    def keep(step: int, accuracy: float) -> None:
+    def keep(step: int, metrics: dict[str, float]) -> None:
         if not setup.folder.writes:
             return
         setup.folder.save(_best(phase), model)
-        record = json.dumps({"step": step, "accuracy": accuracy})
+        record = json.dumps({"step": step, "accuracy": metrics["accuracy"], "gain": metrics["gain"]})
         atomic_write_text(setup.folder.checkpoint(_best(phase)) / _RECORD, record + "\n")
 
     def log(step: int, metrics: dict[str, float]) -> None:
-        setup.folder.log(f"{phase}-validation", {"step": step, **metrics})
-        setup.folder.print_progress(
-            f"{phase} {step}: {100 * metrics['accuracy']:.1f} % right of {recipe.n} {recipe.split} cases "
-            f"({decoding_label(temperature)}), {metrics['calls']:.2f} calls"
-        )
+        setup.folder.log(f"{phase}{VALIDATION}", {"step": step, **metrics})
+        shown = []
+        for name in names:
+            prefix = "" if name == names[0] else f"{name}/"
+            accuracy, calls = metrics[f"{prefix}accuracy"], metrics[f"{prefix}calls"]
+            shown.append(f"{100 * accuracy:.1f} % right ({decoding_label(temperatures[name])}), {calls:.2f} calls")
+        setup.folder.print_progress(f"{phase} {step}: of {recipe.n} {recipe.split} cases {'; '.join(shown)}")
 
     # Those before the checkpoint that is gone on from; what came after it is validated again.
-    before = [line["accuracy"] for line in setup.folder.metrics() if line["phase"] == f"{phase}-validation"]
+    before = [line for line in setup.folder.metrics() if line["phase"] == f"{phase}{VALIDATION}"]
     return [ValidationCallback(recipe, play, keep, log, before)]
+
+
+def _play(
+    setup: RunSetup, phase: str, model: LoadedModel, recipe: ValidationRecipe, temperature: float | None, prefix: str
+) -> list[ResultRow]:
+    """Rows of the policy as it is, under one decoding; random numbers of the training are left as they are."""
+    path = setup.trajectories(f"validation-{phase}{f'-{prefix[:-1]}' if prefix else ''}.jsonl")
+    context = setup.context.as_measured(recipe.split)
+    settings = setup.recipe.evaluation.model_copy(update={"n": recipe.n})
+    was_training = model.model.training
+    try:
+        with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+            return evaluate(
+                context, model, phase, settings, temperature, seed=setup.recipe.seed, keep=path, engine=setup.engine
+            )
+    finally:
+        context.close()
+        model.model.train(was_training)
+
+
+def validation_notes(recipe: Recipe, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each stage that validated ended with, a sentence each.
+
+    Args:
+        recipe: The recipe.
+        metrics: Lines of `metrics.jsonl`.
+    """
+    notes = []
+    for phase, stage in _STAGES.items():
+        rules = recipe.sft.validation if phase == "sft" else recipe.grpo.validation
+        lines = [line for line in metrics if line["phase"] == f"{phase}{VALIDATION}"]
+        kept = next((line for line in reversed(lines) if line.get("best")), None)
+        if kept is None or not rules.keep_best:
+            continue
+        if kept["step"] == 0:
+            notes.append(
+                f"{stage}: no step validated better than the policy that it began with, whose weights are kept "
+                f"({len(lines)} validations on {rules.n} {rules.split} cases)."
+            )
+            continue
+        gains = [
+            f"{100 * (kept[name] - lines[0][name]):+.1f} points{where}"
+            for name, where in zip(_ACCURACIES, ("", " greedy"), strict=True)
+            if name in kept and lines[0]["step"] == 0
+        ]
+        over = f", {' and '.join(gains)} over the policy that it began with" if gains else ""
+        notes.append(
+            f"{stage}: the weights of step {kept['step']:.0f} are kept, the best of {len(lines)} validations on {rules.n} "
+            f"{rules.split} cases{over}."
+        )
+    return notes
 
 
 def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:
@@ -125,7 +190,10 @@ def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:
     if not (setup.folder.writes and recipe.every and recipe.keep_best and (best / _RECORD).is_file()):
         return
     record = json.loads((best / _RECORD).read_text("utf-8"))
-    setup.folder.print_progress(f"{phase} ends with the weights of step {record['step']}, the best validation")
+    if record["step"] == 0:
+        setup.folder.print_progress(f"{phase} ends with the policy that it began with: no step validated better")
+    else:
+        setup.folder.print_progress(f"{phase} ends with the weights of step {record['step']}, the best validation")
     target: Path = setup.folder.checkpoint(phase)
     part = target.with_name(f".{phase}.part")
     shutil.rmtree(part, ignore_errors=True)

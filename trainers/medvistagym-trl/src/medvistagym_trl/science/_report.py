@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from medvistagym_core.trajectories import OVERALL
 from medvistagym_trl._recipe import Recipe
-from medvistagym_trl.run import atomic_write_text
+from medvistagym_trl.run import RunFolder, atomic_write_text, validation_notes
 from medvistagym_trl.science._controls import control_titles
 from medvistagym_trl.science._statistics import (
     Difference,
@@ -54,6 +54,7 @@ class Study:
         decodings: Labels, that of training first.
         policies: Episodes by title of the policy and decoding.
         curve: Points of the curve over the number of trajectories, fewest first.
+        notes: What the validations of each seed's main run kept, a sentence each.
     """
 
     recipe: Recipe
@@ -61,6 +62,7 @@ class Study:
     decodings: tuple[str, ...]
     policies: Mapping[tuple[str, str], Played]
     curve: tuple[CurvePoint, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def titles(self) -> list[str]:
@@ -105,7 +107,13 @@ def read_study(folder: Path) -> Study:
             run = folder / f"seed-{seed}" / MAIN.name
             path = run / "trajectories" / f"control-{_file(stem, labels[0])}"
             _add(policies, (title, labels[0]), path, seed, whole=run)
-    return Study(recipe, tuple(seeds), tuple(labels), policies, _read_curve(folder, seeds, labels[0]))
+    notes = [
+        f"Seed {seed}, {note}"
+        for seed in seeds
+        for run in [folder / f"seed-{seed}" / MAIN.name]
+        for note in validation_notes(RunFolder.read_recipe(run), _metrics(run))
+    ]
+    return Study(recipe, tuple(seeds), tuple(labels), policies, _read_curve(folder, seeds, labels[0]), tuple(notes))
 
 
 def _file(phase: str, label: str) -> str:
@@ -141,8 +149,12 @@ def _read_curve(folder: Path, seeds: list[int], label: str) -> tuple[CurvePoint,
 
 def _trajectories(run: Path) -> float:
     """How many trajectories the SFT of a run learnt from; 0 where it learnt from none that were recorded."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return float(next((line["trajectories"] for line in reversed(lines) if line["phase"] == "sft-data"), 0))
+    lines = reversed(_metrics(run))
+    return float(next((line["trajectories"] for line in lines if line["phase"] == "sft-data"), 0))
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 def format_study(study: Study) -> str:
@@ -192,7 +204,7 @@ def format_study(study: Study) -> str:
         'are a paired bootstrap over questions. "seeds" is the range between them; "malformed" are turns a question that could '
         "not be read."
     )
-    return "\n".join([*lines, "", notes]) + "\n"
+    return "\n".join([*lines, "", notes, *(f"\n{note}" for note in study.notes)]) + "\n"
 
 
 def write_study(folder: Path) -> Study:
@@ -213,6 +225,7 @@ def write_study(folder: Path) -> Study:
             for (title, label), difference in study.differences().items()
         ],
         "curve": [dataclasses.asdict(point) for point in study.curve],
+        "notes": list(study.notes),
     }
     atomic_write_text(folder / "study.json", json.dumps(data, indent=1) + "\n")
     return study

@@ -21,6 +21,7 @@ from medvistagym_trl.stages._perception import (
     perception_conversation,
     train_perception,
 )
+from medvistagym_trl.stages._sampling_engine import SamplingEngine, engine_refusal
 from medvistagym_trl.stages._sampling_policy import SamplingPolicy
 from medvistagym_trl.stages._sft import train_sft
 from medvistagym_trl.stages._token_budget import TokenBudget, measure_tokens
@@ -40,6 +41,7 @@ __all__ = [
     "NonFiniteError",
     "ParityError",
     "PerceptionCollator",
+    "SamplingEngine",
     "SamplingPolicy",
     "ScoringEngine",
     "TokenBudget",
@@ -52,6 +54,7 @@ __all__ = [
     "cosine_schedule_with_warmup",
     "decoding_label",
     "decoding_temperatures",
+    "engine_refusal",
     "evaluate",
     "forget_worse_stems",
     "make_grpo_config",

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 
+from medvistagym_core.protocol import TEMPLATE_ERRORS
 from medvistagym_trl.model import encode_for_training
 from medvistagym_trl.rollout import ConversationSource
 from medvistagym_trl.stages._perception import PerceptionCollator
+
+_log: Final = logging.getLogger(__name__)
+_REPLACEMENTS: Final = 4
 
 
 class ConversationCollator:
@@ -54,16 +59,40 @@ class ConversationCollator:
         indices = [self._offset + number for number in numbers]
         chats = self._perception.chats(indices[:count]) if self._perception is not None else []
         conversations = [chat.conversation for chat in chats]
-        conversations += [self.conversation(number) for number in numbers[count:]]
-        batch = encode_for_training(self._processor, conversations, self._schemas, self._end_of_turn)
+        own = [self.conversation(number) for number in numbers[count:]]
+        try:
+            batch = self._encode([*conversations, *own])
+        except TEMPLATE_ERRORS:
+            own = [self._renderable(number) for number in numbers[count:]]
+            batch = self._encode([*conversations, *own])
         if self._perception is not None:
             self._perception.label_patches(chats, batch, batch["labels"], random.Random(indices[0]))
         return batch
 
     def encode(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
         """Model inputs and labels of some rows' conversations, without perception items."""
-        conversations = [self.conversation(row) for row in rows]
+        return self._encode([self.conversation(row) for row in rows])
+
+    def _encode(self, conversations: Sequence[Any]) -> dict[str, torch.Tensor]:
         return encode_for_training(self._processor, conversations, self._schemas, self._end_of_turn)
+
+    def _renderable(self, row: int) -> list[dict[str, Any]]:
+        """The conversation of a row; or, where the chat template fails or costs too much on it, that of a row before it.
+
+        Raises:
+            ChatTemplateError: It fails on several in a row.
+            CostlyTemplateError: It costs too much on them.
+        """
+        for earlier in range(_REPLACEMENTS):
+            conversation = self.conversation(max(0, row - earlier))
+            try:
+                self._encode([conversation])
+            except TEMPLATE_ERRORS as error:
+                last = error
+                _log.warning("a conversation is left out of the training: %s", error)
+            else:
+                return conversation
+        raise last
 
     def conversation(self, row: int) -> list[dict[str, Any]]:
         """The conversation of a row."""

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from medvistagym_core.rollouts import rollout
 from medvistagym_core.trajectories import ResultRow, TrajectoryWriter, summarize
-from medvistagym_trl._ranks import gather_from_ranks, rank, rank_count
+from medvistagym_trl._ranks import gather_from_ranks, rank, rank_count, wait_for_ranks
 from medvistagym_trl._recipe import EvaluationRecipe
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.rollout import RolloutContext
+from medvistagym_trl.stages._sampling_engine import SamplingEngine
 from medvistagym_trl.stages._sampling_policy import SamplingPolicy
 
 
@@ -34,6 +35,7 @@ def evaluate(
     *,
     seed: int,
     keep: Path,
+    engine: SamplingEngine | None = None,
 ) -> list[ResultRow]:
     """Rows of one policy under one decoding, the same on all ranks.
 
@@ -47,6 +49,7 @@ def evaluate(
         temperature: Of sampling; None is greedy.
         seed: Of sampling.
         keep: File for the trajectories; those of other ranks lie beside it until rank 0 has taken them in.
+        engine: Writes the turns; None for transformers.
 
     Raises:
         RuntimeError: The policy itself failed in an episode.
@@ -59,7 +62,10 @@ def evaluate(
         max_tokens=recipe.max_tokens,
         seed=seed + rank(),
         name=name,
+        engine=engine,
     )
+    if engine is not None:
+        wait_for_ranks()  # a server holds the weights once rank 0 has sent them
     own = _file_of_rank(keep, rank())
     own.parent.mkdir(parents=True, exist_ok=True)
     own.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
 """A policy that tries tools and reads what they return: where trajectories come from when nobody demonstrates.
 
 It does not know which tool a question needs: how many calls it makes, and of which tools, is drawn. A call is aimed at
-something that the model sees, whatever the question is, if the task has a perception question for that tool; else its arguments
-are drawn as well. Then the model, as it is after its warm-up, is asked the question, with what the last call returned in place
-of the opening picture. What it answers right is kept by whoever records the episodes (rejection sampling), lucky guesses and
-superfluous calls included.
+something that the model sees, whatever the question is, if the task has a perception question for that tool; its scales may be
+spread around what the model says. Without such a question the arguments are drawn as well. Then the model, as it is after its
+warm-up, is asked the question, with what the last call returned in place of the opening picture. What it answers right is kept
+by whoever records the episodes (rejection sampling), lucky guesses and superfluous calls included.
 """
 
 from __future__ import annotations
@@ -46,12 +46,16 @@ class ExploringPolicy:
         context: Tools, prompt, and the most calls of an episode.
         task: Its `argument_questions`, where it has them, aim calls.
         seed: Of the calls.
+        spread: Aimed numbers that are above 0 by their schema, such as a width, are divided by it, kept or multiplied by it,
+            each as often; 1 leaves them as the model says them.
     """
 
     name = "exploring sampler"
 
-    def __init__(self, model: SamplingPolicy, context: RolloutContext, task: Task, *, seed: int) -> None:
-        self._model, self._context, self._task, self._seed = model, context, task, seed
+    def __init__(
+        self, model: SamplingPolicy, context: RolloutContext, task: Task, *, seed: int, spread: float = 1.0
+    ) -> None:
+        self._model, self._context, self._task, self._seed, self._spread = model, context, task, seed, spread
         self.sampling: SamplingParams = {**model.sampling, "seed": seed}
 
     def act(self, observations: Sequence[Observation]) -> Sequence[str | Exception]:
@@ -106,6 +110,8 @@ class ExploringPolicy:
         arguments = None if answer is None else read_arguments(answer, aim.spec)
         if arguments is None:
             return self._write(self._draw(aim.spec, observation))
+        if self._spread != 1:
+            arguments = spread_scales(arguments, aim.spec, self._spread, observation.policy_state["rng"])
         return self._write(ToolCall(name=aim.spec.name, arguments={aim.spec.images[0]: aim.image, **arguments}))
 
     def _draw(self, spec: ToolSpec, observation: Observation) -> ToolCall:
@@ -115,6 +121,30 @@ class ExploringPolicy:
 
     def _write(self, call: ToolCall) -> str:
         return self._context.config.protocol.format_turn(calls=[call])
+
+
+def spread_scales(
+    arguments: Mapping[str, Any], spec: ToolSpec, factor: float, rng: np.random.Generator
+) -> Mapping[str, Any]:
+    """Arguments whose scales are divided by a factor, kept or multiplied by it.
+
+    A scale is a number that the tool's schema wants above 0: what is right of it is often its order, not its value. Whole
+    numbers stay whole.
+    """
+    properties, spread = spec.parameters.get("properties", {}), dict(arguments)
+    for name, value in arguments.items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and _is_scale(properties.get(name, {})):
+            scaled = value * factor ** float(rng.integers(-1, 2))
+            spread[name] = max(1, round(scaled)) if isinstance(value, int) else scaled
+    return spread
+
+
+def _is_scale(schema: Mapping[str, Any]) -> bool:
+    return any(
+        option.get("type") in ("number", "integer")
+        and (option.get("exclusiveMinimum", -1) >= 0 or option.get("minimum", 0) > 0)
+        for option in (schema, *schema.get("anyOf", ()))
+    )
 
 
 def read_arguments(answer: str, spec: ToolSpec) -> Mapping[str, Any] | None:

@@ -7,13 +7,14 @@ processor returns lists, and the parity certificate (`CertifiedTrainer`).
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_core.environment import Episode
+from medvistagym_core.protocol import TEMPLATE_ERRORS
 from medvistagym_trl._ranks import rank_count
 from medvistagym_trl._recipe import Recipe, check_rollouts, engine_is_shared
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
@@ -32,10 +34,14 @@ from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
 from medvistagym_trl.stages._redrawn_groups import REWARD_ROUNDING, RedrawnGroupsTrainer
+from medvistagym_trl.stages._sampling_engine import SamplingEngine
 from medvistagym_trl.stages._shared_engine import SharedEngineTrainer
 from medvistagym_trl.stages._trl_config import make_grpo_config
 from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
+
+_log: Final = logging.getLogger(__name__)
+_NOT_RENDERED: Final = "This text cannot be rendered."
 
 
 class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
@@ -54,18 +60,33 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             TRL's loop has changed.
         drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss.
         generation_parts: In how many parts, one after the other, the rows of a step are sampled.
+
+    Args:
+        *args: TRL's.
+        engine: Samples in place of an engine that TRL would make, of which a process has room for one.
+        **kwargs: TRL's.
     """
 
     drops_zero_variance: bool = False
     generation_parts: int = 1
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, engine: SamplingEngine | None = None, **kwargs: Any) -> None:
         self.unbatched_calls = 0
         self._tool_calls: BatchedToolCalls | None = None
         self._generation_seconds: list[float] = []
         self._tool_seconds, self._written_tokens = 0.0, 0
         self._rewards: Any = None
-        super().__init__(*args, **kwargs)
+        self._unrendered: set[int] = set()
+        if engine is None:
+            super().__init__(*args, **kwargs)
+        else:
+            settings: Any = kwargs["args"]
+            without_engine: Any = copy.copy(settings)  # else TRL would make one
+            without_engine.use_vllm, without_engine.generation_kwargs = False, None
+            super().__init__(*args, **{**kwargs, "args": without_engine})
+            without_engine.use_vllm, without_engine.generation_kwargs = True, settings.generation_kwargs
+            self.use_vllm, self._last_loaded_step = True, -1
+            self.vllm_generation = engine.attach(self)
         self._env_tools = {
             name: [getattr(tool, "__json_schema__", tool) for tool in tools] for name, tools in self._env_tools.items()
         }
@@ -93,14 +114,27 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
     def _get_tool_suffix_ids(self, tool_messages: Any) -> Any:
         if self._tool_calls is not None:
             self._tool_calls.flush_unserved()
-        return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+        try:
+            return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+        except TEMPLATE_ERRORS as error:
+            adapter = None if self._tool_calls is None else self._tool_calls.adapter_of(tool_messages[-1])
+            if adapter is None:
+                raise
+            _log.warning("a rollout counts nothing: %s", error)
+            adapter.refuse_rendering(str(error))
+            # TRL takes back results that do not fit into the completion, and ends their rollout alone.
+            room: Any = self.max_completion_length
+            return [self._tokenizer.pad_token_id] * (room + 1)
 
     def _generate(self, prompts: Any) -> Any:
         self._generation_seconds, self._tool_seconds, self._written_tokens = [], 0.0, 0
         environments: Any = self.environments
         for environment in environments:
             environment.adapter.generation_seconds = self._generation_seconds
+        self._unrendered.clear()
         rollouts = super()._generate(prompts)
+        for row in self._unrendered:
+            prompts[row] = _without_texts(prompts[row])  # TRL renders them again
         figures = {
             "seconds/generation": sum(self._generation_seconds),
             "seconds/tools": self._tool_seconds,
@@ -160,7 +194,16 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         tokenized = {}
         for key, row in rows.items():
             self._batch_environments = [environments[row]]
-            tokenized[key] = self._tokenize_once([prompts[row]])
+            try:
+                tokenized[key] = self._tokenize_once([prompts[row]])
+            except TEMPLATE_ERRORS as error:
+                tokenized[key] = self._tokenize_once([_without_texts(prompts[row])])
+                _log.warning("a group of rollouts counts nothing: %s", error)
+                own: Any = self.environments
+                for place, its in enumerate(keys):
+                    if its == key:
+                        own[place].adapter.refuse_rendering(str(error))
+                        self._unrendered.add(place if self.batch_rows is None else self.batch_rows[place])
         self._batch_environments = environments
         parts = [tokenized[key] for key in keys]
         self.spare_row = min(parts, key=lambda part: (not part[1], len(part[0][0])))
@@ -213,6 +256,26 @@ def _drop_equal_groups(
     output[name] = output[name] * differs[:, None].to(output[name].dtype)
     counted = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
     output["num_items_in_batch"] = gather(counted.sum()).sum()
+
+
+def _without_texts(prompt: Any) -> Any:
+    """A prompt with its images, and one sentence in place of each text that is not the system prompt."""
+    return [
+        message
+        if message["role"] == "system"
+        else {
+            **message,
+            "content": [
+                {"type": "text", "text": _NOT_RENDERED} if block["type"] == "text" and block["text"] else block
+                for block in _as_blocks(message["content"])
+            ],
+        }
+        for message in prompt
+    ]
+
+
+def _as_blocks(content: Any) -> Any:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def _prompt_key(prompt: Any) -> Any:
@@ -319,6 +382,7 @@ def train_grpo(
     penalty: Penalty = lambda _: 0.0,
     redraw_cases: Sequence[int] = (),
     callbacks: Sequence[TrainerCallback] = (),
+    engine: SamplingEngine | None = None,
     trainer_class: Callable[..., BatchedToolGRPOTrainer] = BatchedToolGRPOTrainer,
 ) -> BatchedToolGRPOTrainer:
     """Train a model by GRPO, in place.
@@ -334,6 +398,7 @@ def train_grpo(
         penalty: What an episode loses of its reward.
         redraw_cases: Cases that replace those of groups that are drawn again, in order.
         callbacks: Told of every logged step.
+        engine: The engine of the recipe, where it is used outside of GRPO too; else TRL makes one.
         trainer_class: Makes the trainer.
 
     Raises:
@@ -362,6 +427,7 @@ def train_grpo(
         environment_factory=make_environment_class(context),
         reward_funcs=[EpisodeRewardFunction(record, penalty)],
         callbacks=list(callbacks),
+        **({} if engine is None else {"engine": engine}),
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled

@@ -20,7 +20,7 @@ import torch
 
 from medvistagym_trl._recipe import Recipe, RecipeError
 
-_BIAS: Final = -100.0
+BIAS: Final = -100.0
 """Added to the logits of tokens that stand for images; vLLM takes from -100 to 100."""
 _OK: Final = 200
 _TIMEOUT_S: Final = 60.0
@@ -43,7 +43,7 @@ def vllm_mode(recipe: Recipe) -> str | None:
 def generation_settings(tokens: Sequence[int], recipe: Recipe) -> dict[str, Any]:
     """How the engine of a recipe is told not to write some tokens, as TRL's `generation_kwargs`."""
     if recipe.trl.grpo.get("use_vllm"):
-        return {"logit_bias": dict.fromkeys(tokens, _BIAS)}
+        return {"logit_bias": dict.fromkeys(tokens, BIAS)}
     return {"suppress_tokens": list(tokens)}
 
 
@@ -62,15 +62,20 @@ def bound_engine(recipe: Recipe, conversation: Callable[[], int]) -> Recipe:
 
 
 def check_vllm(recipe: Recipe) -> None:
-    """Refuse a recipe that samples with vLLM where it is not installed.
+    """Refuse a recipe that samples with vLLM where that cannot work.
 
     Raises:
-        RecipeError: It is not.
+        RecipeError: It is not, or there is no checkpoint for it to read.
     """
     if recipe.trl.grpo.get("use_vllm") and recipe.grpo.steps and importlib.util.find_spec("vllm") is None:
         raise RecipeError(
             f"the recipe {recipe.name} samples with vLLM (trl.grpo.use_vllm), which is not installed: pip install "
             "'trl[vllm]', or set trl.grpo.use_vllm=false to sample with transformers"
+        )
+    if recipe.trl.grpo.get("use_vllm") and recipe.grpo.steps and recipe.model.path is None:
+        raise RecipeError(
+            f"the recipe {recipe.name} samples with vLLM (trl.grpo.use_vllm), which reads checkpoints: give the folder of one "
+            "with --model, or set trl.grpo.use_vllm=false for the policy that is built here"
         )
 
 
@@ -86,7 +91,7 @@ def bias_logits(model: Any, tokens: Sequence[int]) -> Iterator[None]:
         yield
         return
     bias = torch.zeros(len(head.weight), dtype=head.weight.dtype, device=head.weight.device)
-    bias[list(tokens)] = _BIAS
+    bias[list(tokens)] = BIAS
     del head.bias
     head.register_buffer("bias", bias, persistent=False)
     try:
@@ -118,18 +123,25 @@ class VllmTrainer:
         return super()._write_turns(prompt_ids, images, *args, **kwargs)  # type: ignore[misc]
 
     def _drop_features(self: Any) -> None:
-        """Let the engine forget image features that earlier weights computed."""
-        engine = self.vllm_generation
-        if self.vllm_mode == "colocate":
-            engine.llm.llm_engine.reset_encoder_cache()
-        elif self.accelerator.is_main_process:
-            client = engine.vllm_client
-            try:
-                answer = client.session.post(f"{client.base_url}/reset_encoder_cache", timeout=_TIMEOUT_S)
-            except requests.RequestException as error:
-                raise _features_kept(client.base_url, str(error)) from error
-            if answer.status_code != _OK:
-                raise _features_kept(client.base_url, f"HTTP {answer.status_code}")
+        drop_features(self.vllm_generation)
+
+
+def drop_features(generation: Any) -> None:
+    """Let TRL's engine forget image features that earlier weights computed; of several processes, rank 0 asks a server to.
+
+    Raises:
+        RuntimeError: The server does not.
+    """
+    if generation.mode == "colocate":
+        generation.llm.llm_engine.reset_encoder_cache()
+    elif generation.accelerator.is_main_process:
+        client = generation.vllm_client
+        try:
+            answer = client.session.post(f"{client.base_url}/reset_encoder_cache", timeout=_TIMEOUT_S)
+        except requests.RequestException as error:
+            raise _features_kept(client.base_url, str(error)) from error
+        if answer.status_code != _OK:
+            raise _features_kept(client.base_url, f"HTTP {answer.status_code}")
 
 
 def _features_kept(url: str, reason: str) -> RuntimeError:

@@ -1,0 +1,77 @@
+"""The table of a run: each tool left out, and the same answers under several scoring protocols."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from medvistagym_core.scoring import EvaluationReport
+from medvistagym_core.trajectories import TrajectoryReader
+from medvistagym_trl._recipe import RecipeError
+from medvistagym_trl.run import RunFolder, TrainingPipeline
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+
+@pytest.fixture
+def pipeline(recipe: Any, task: Any, toolbox: Any, registry: Any, model: Any, tmp_path: Path) -> Any:
+    """A run whose policies are trained, and not evaluated yet."""
+    changes = {
+        "evaluation.ablate": True,
+        "evaluation.protocols": ["strict", "llava-med"],
+        "evaluation.decodings": ["trained", "greedy"],
+        "comparison.policies": [],
+    }
+    folder = RunFolder.begin(tmp_path / "run", recipe.with_overrides(changes), toolbox)
+    for phase in ("sft", "grpo"):
+        folder.save(phase, model)
+    pipeline = TrainingPipeline(folder, task, registry)
+    yield pipeline
+    pipeline.close()
+
+
+def test_a_run_gives_its_table_under_several_protocols_and_without_each_tool(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = {name: stage for name, stage in pipeline.main_stages.items() if name.startswith("evaluation")}
+    assert list(stages) == [
+        "evaluation-sft", "evaluation-grpo", "evaluation-grpo-without-mirror", "evaluation-grpo-without-shade",
+    ]  # fmt: skip
+    for stage in stages.values():
+        stage()
+    results = pipeline.report()
+    rows = [(row.policy, row.decoding) for row in results.rows if row.family == "overall"]
+    assert rows == [
+        *((name, decoding) for decoding in ("T = 0.5", "greedy") for name in ("SFT", "SFT + GRPO")),
+        ("SFT + GRPO, without mirror", "T = 0.5"),
+        ("SFT + GRPO, without shade", "T = 0.5"),
+    ]
+    folder = pipeline.run_folder.path
+    left_out = TrajectoryReader(folder / "trajectories" / "grpo-without-shade-T=0.5.jsonl").lock()
+    assert [tool.name for tool in left_out.tools] == ["mirror"]
+    report = EvaluationReport.load(folder / "scores.json")
+    assert [condition.condition for condition in report.conditions] == [f"{name}, {how}" for name, how in rows]
+    for condition, row in zip(report.conditions, (r for r in results.rows if r.family == "overall"), strict=True):
+        strict, recall = condition.protocols
+        assert (strict.protocol, recall.protocol) == ("strict", "llava-med")
+        assert strict.mean.value == pytest.approx(row.accuracy)
+        assert strict.mean.questions == row.n == 4
+    text = (folder / "results.txt").read_text("utf-8")
+    assert text.count("llava-med") == len(rows)
+    assert "| toy | SFT + GRPO, without shade, T = 0.5 | llava-med |" in (folder / "README.md").read_text("utf-8")
+    # Going on plays nothing again: the same answers are scored.
+    monkeypatch.setattr("medvistagym_trl.run._pipeline.evaluate", None)
+    for stage in stages.values():
+        stage()
+    assert pipeline.report().rows == results.rows
+
+
+def test_a_protocol_that_there_is_not_is_refused(recipe: Any) -> None:
+    with pytest.raises(
+        RecipeError, match=r"evaluation\.protocols: .*no scoring protocol 'strickt'; the nearest is 'strict'"
+    ):
+        recipe.with_overrides({"evaluation.protocols": ["strickt"]})
+    with pytest.raises(RecipeError, match="a scoring protocol is named twice"):
+        recipe.with_overrides({"evaluation.protocols": ["strict", "strict"]})
