@@ -394,7 +394,9 @@ def test_a_plugin_that_offers_nothing_says_why(site: Site, monkeypatch: pytest.M
     (site.folder / "probe_plugin.py").write_text(source)
     site.install()
     (plugin,) = (each for each in discover(["probe"]) if each.report.state != "disabled")
-    assert any(says in sentence for sentence in (*plugin.report.faults, plugin.report.reason)), plugin.report
+    assert any(says in sentence for sentence in (*plugin.report.faults, *plugin.report.notes, plugin.report.reason)), (
+        plugin.report
+    )
 
 
 def test_a_plugin_that_goes_elsewhere_takes_nobody_along(

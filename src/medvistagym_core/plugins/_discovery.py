@@ -245,11 +245,11 @@ def _offer(point: PluginSource, report: PluginReport) -> LoadedPlugin:
         contributions[kind] = _without_faults(kind, offered, faults)
     if manager.hook.medvistagym_segmentation_tools.get_hookimpls():
         contributions[SEGMENTATION_TOOLS] = manager.hook.medvistagym_segmentation_tools
-    if not any(contributions.values()) and not faults:
-        faults.append(_NOTHING)
+    offers_nothing = not any(contributions.values()) and not faults
+    notes = (*report.notes, _NOTHING) if offers_nothing else report.notes
     names: dict[str, Any] = {kind: tuple(map(contribution_name, things)) for kind, things in contributions.items()
                              if kind in CONTRIBUTION_KINDS}  # fmt: skip
-    return LoadedPlugin(dataclasses.replace(report, **names, faults=tuple(faults)), contributions)
+    return LoadedPlugin(dataclasses.replace(report, **names, faults=tuple(faults), notes=notes), contributions)
 
 
 class _NoAnswerError(TypeError):
