@@ -1,7 +1,7 @@
 """How long a newcomer takes, from a clone: to a windowed picture, to a plugin that passes its checks, to a trained table.
 
     python benchmarks/newcomer.py            the first two roads
-    python benchmarks/newcomer.py --train    all three; the last takes a quarter of an hour on two idle cores
+    python benchmarks/newcomer.py --train    all three; the last takes twenty minutes on two idle cores
 
 Each road is the commands of a page, run as they are printed there in a clone of what is committed, with pip's cache as it is.
 `make bench` leaves this out: it installs everything anew.
@@ -58,7 +58,7 @@ ROADS: Final = (
         "a plugin that passes its checks", 600, (INSTALL, ("docs/publish.md", "Ten minutes", 0)), None,
         "medvistagym plugins check ./invert | grep conforms && python -m pytest -q invert",
     ),
-    Road("a trained table", 1200, (("README.md", "Train in a quarter of an hour", 0),), None, "test -s runs/*/results.json"),
+    Road("a trained table", 1200, (("README.md", "Train in twenty minutes", 0),), None, "test -s runs/*/results.json"),
 )  # fmt: skip
 
 

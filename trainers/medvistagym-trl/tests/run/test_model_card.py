@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from medvistagym_core.trajectories import ResultRow, Results
 from medvistagym_trl.run._model_card import model_card
 
@@ -29,14 +31,15 @@ def test_a_card_tells_what_was_reached_how_and_what_was_proved(recipe: Any, tool
     assert "There is none: no stage" in model_card(recipe, toolbox, results, metrics[:1], {})
 
 
-def test_shipped_curves_are_of_shipped_recipes() -> None:
+@pytest.mark.parametrize(("name", "accuracy"), [("scoutvqa", 0.9), ("scoutvqa-explored", 0.85)])
+def test_shipped_curves_are_of_shipped_recipes(name: str, accuracy: float) -> None:
     from medvistagym_core.scoring import read_training
     from medvistagym_trl import TrlTrainer
 
     trainer = TrlTrainer()
     shipped = trainer.reference_runs()
     assert set(shipped) <= set(trainer.recipes())
-    curve = read_training(shipped["scoutvqa"])
-    assert 0.9 < (curve.final("grpo", "accuracy") or 0) < 1
+    curve = read_training(shipped[name])
+    assert accuracy < (curve.final("grpo", "accuracy") or 0) < 1
     # The names that a run of the recipe uses: `compare` sets rows of the same policy side by side.
     assert {row.policy for row in curve.rows} == {"no tools", "call format only", "SFT", "SFT + GRPO"}

@@ -131,7 +131,7 @@ def test_a_run_whose_rl_gains_nothing_ends_with_its_sft_and_says_so(
         assert rows["SFT + GRPO", decoding].correct == rows["SFT", decoding].correct
     note = (
         "GRPO: no step validated better than the policy that it began with, whose weights are kept "
-        "(3 validations on 4 validation cases)."
+        "(validations on 4 validation cases: 3)."
     )
     assert note in Results.load(run / "results.json").notes
     assert note in (run / "results.txt").read_text("utf-8")

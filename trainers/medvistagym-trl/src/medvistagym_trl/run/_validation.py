@@ -168,7 +168,7 @@ def validation_notes(recipe: Recipe, metrics: Sequence[Mapping[str, Any]]) -> li
         if kept["step"] == 0:
             notes.append(
                 f"{stage}: no step validated better than the policy that it began with, whose weights are kept "
-                f"({len(lines)} validations on {rules.n} {rules.split} cases)."
+                f"(validations on {rules.n} {rules.split} cases: {len(lines)})."
             )
             continue
         gains = [
