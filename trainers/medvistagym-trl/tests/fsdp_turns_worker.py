@@ -39,20 +39,21 @@ class Turns(BatchedToolGRPOTrainer):
 
     engine_calls = 0
 
-    def train(self, *args: Any, **kwargs: Any) -> None:
-        self.generation_config.max_new_tokens = TOKENS
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        trained: Any = self
+        trained.generation_config.max_new_tokens = TOKENS
         self.read: list[Any] = []
         self.played: list[int] = []
-        generate = self.model.generate
+        generate = trained.model.generate
 
         def counted(*arguments: Any, **settings: Any) -> Any:
             self.engine_calls += 1
             return generate(*arguments, **settings)
 
-        self.model.generate = counted
+        trained.model.generate = counted
         first = rank() * 4
-        self._generate_and_score_completions([self.train_dataset[(first + row) // 4] for row in range(4)])
-        self.played = [each.adapter.episode.case.index for each in self.environments]
+        self._generate_and_score_completions([trained.train_dataset[(first + row) // 4] for row in range(4)])
+        self.played = [each.adapter.episode.case.index for each in trained.environments]
 
     def _write_turns(self, prompt_ids: Any, images: Any, *args: Any, **kwargs: Any) -> Any:
         rows = self._rows(prompt_ids)

@@ -45,7 +45,8 @@ class Scripted(BatchedToolGRPOTrainer):
     """Writes set turns in place of sampled ones; rows make unequal numbers of turns, and so do ranks."""
 
     def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
-        self.generation_config.max_new_tokens = 2
+        settings: Any = self.generation_config
+        settings.max_new_tokens = 2
         super()._write_turns(prompt_ids, *args, **kwargs)
         first = rank() * len(prompt_ids)
         turns = [
@@ -63,6 +64,8 @@ STUBBORN = {1: 1, 2: 2}
 
 class Stubborn(Scripted):
     """Gives up in whole groups until they have been played again; the second time is for rows of one rank alone."""
+
+    again = 0
 
     def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
         if self._completions is not None:
@@ -92,7 +95,12 @@ def train(
     folder: Path, steps: int, stop: int, redraw: str = ""
 ) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
     """Weights and log of a training of `steps` steps that is stopped after step `stop`, or goes on with one that was."""
-    changes = {"grpo.completions": 16, "grpo.steps": steps, "grpo.save_every": 100, "grpo.parity.logprobs_every": 1}
+    changes: dict[str, Any] = {
+        "grpo.completions": 16,
+        "grpo.steps": steps,
+        "grpo.save_every": 100,
+        "grpo.parity.logprobs_every": 1,
+    }
     if redraw:
         changes |= {"grpo.completions": BATCH, "grpo.group": GROUP, "grpo.zero_variance": redraw}
     recipe = toy_recipe().with_overrides(changes)
