@@ -252,7 +252,7 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(
     ("options", "recipe"),
     [
         ([], "scoutvqa-explored"),
-        (["--seed", "1", "--tools", "zoom"], "scoutvqa-explored"),
+        (["--seed", "1", "--tools", "zoom", "--task", "scoutvqa"], "scoutvqa-explored"),
         (["scoutvqa"], "scoutvqa"),
         (["--task", "scoutvqa_chain"], "scoutvqa"),
     ],

@@ -247,8 +247,11 @@ def _resolve(
     """The recipe of a new run, every change made."""
     from medvistagym_trl._recipe import load_recipe
 
-    is_own = model is None and {"model.path", "task", "sft.data"}.isdisjoint(changes or {})
-    resolved = load_recipe(recipe or (DEFAULT if is_own else DEFAULT_OF_OTHERS))
+    resolved = load_recipe(recipe or DEFAULT)
+    given = changes or {}
+    brings_own = model is not None or not {"model.path", "sft.data"}.isdisjoint(given)
+    if recipe is None and (brings_own or given.get("task", resolved.task) != resolved.task):
+        resolved = load_recipe(DEFAULT_OF_OTHERS)
     checkpoint = model is not None or resolved.model.path is not None
     resolved = resolved.with_overrides({**(_quick(resolved, checkpoint) if quick else {}), **(changes or {})})
     if tools is not None:
