@@ -198,7 +198,7 @@ def test_a_broken_line_is_named_and_left_out(task, toolbox, executor, tmp_path, 
 
 def test_a_line_without_end_does_not_fill_the_memory(task, toolbox, executor, tmp_path, monkeypatch):
     line = played(task, toolbox, executor).to_trajectory(POLICY).model_dump_json(round_trip=True) + "\n"
-    monkeypatch.setattr("medvistagym_core.trajectories._store.MAX_LINE_BYTES", len(line) + 10)
+    monkeypatch.setattr("medvistagym_core.trajectories._lines.MAX_LINE_BYTES", len(line) + 10)
     path = tmp_path / "t.jsonl"
     path.write_text(line + line[:-2] + " " * 50 + "}\n" + line + "unfinished" * 1000)
     reader = TrajectoryReader(path)

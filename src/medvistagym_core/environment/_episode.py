@@ -26,7 +26,7 @@ from medvistagym_core.environment._observation import Observation, observe
 from medvistagym_core.environment._ready_results import ReadyResults
 from medvistagym_core.environment._reward import RewardBreakdown
 from medvistagym_core.environment._reward_terms import EpisodeOutcome
-from medvistagym_core.environment._step import Step
+from medvistagym_core.environment._step import Step, read_turn
 from medvistagym_core.environment._task import Case, Task
 from medvistagym_core.environment.grading import Grade
 from medvistagym_core.execution import CallRequest, Executor, ImageStore
@@ -222,7 +222,7 @@ class Episode:
             raise RuntimeError(
                 f"the episode {self.id} waits for {len(self._pending)} results; call submit_results first"
             )
-        turn = self._parse(written)
+        turn = read_turn(written, self.settings)
         limits = self.settings.limits
         if limits.max_tokens is not None:
             self._tokens += self.settings.count_tokens(turn.text)
@@ -349,16 +349,6 @@ class Episode:
         return {picture.sha256: picture for picture in pictures}
 
     # -- inside
-
-    def _parse(self, written: str | Mapping[str, Any] | Turn) -> Turn:
-        protocol, max_chars = self.settings.protocol, self.settings.limits.max_text
-        if isinstance(written, str):
-            written = protocol.parse(written[: max_chars + 1])
-        turn = written if isinstance(written, Turn) else protocol.parse_message(written)
-        if len(turn.text) <= max_chars:
-            return turn
-        cut = ToolError("malformed_call", f"Your turn was cut at {max_chars} characters; write less.")
-        return Turn(turn.text[:max_chars], error=cut)
 
     def _conversation(self) -> MessageLog:
         """The transcript so far."""
