@@ -439,7 +439,7 @@ def train_grpo(
     trainer.generation_parts = recipe.grpo.generation_parts
     trainer.shares_engine = rank_count() > 1 and (sharded or engine_is_shared(recipe))
     if recipe.grpo.exploration:
-        trainer.exploring = ExploringTurns(context.schemas, model, recipe.grpo.exploration, recipe.seed)
+        trainer.exploring = ExploringTurns(context.toolbox.specs, context.schemas, model, recipe.grpo, recipe.seed)
     fields = ImageFields(model.processor)
     trainer.image_fields = None if fields.is_grid else fields
     trainer.add_callback(_PrefetchCallback(context, cases, recipe))
