@@ -21,6 +21,7 @@ import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from medvistagym_core.environment import Episode
 from medvistagym_core.protocol import TEMPLATE_ERRORS
@@ -58,7 +59,8 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
     Attributes:
         unbatched_calls: Calls that were not run with the others of their turn since the start; more than zero means that
             TRL's loop has changed.
-        drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss.
+        drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss; one process does not
+            even compute their loss.
         generation_parts: In how many parts, one after the other, the rows of a step are sampled.
 
     Args:
@@ -153,7 +155,11 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         if self.drops_zero_variance:
             group: Any = self.num_generations
             first = self.accelerator.process_index * len(output["advantages"])
-            _drop_equal_groups(output, _differs_in_group(self._rewards, group), first, self.accelerator.gather)
+            differs = _differs_in_group(self._rewards, group)
+            _drop_equal_groups(output, differs, first, self.accelerator.gather)
+            if self.accelerator.num_processes == 1:  # several learn from parts of the same size
+                settings: Any = self.args
+                output = _take_rows(output, _rows_to_learn(differs, settings.steps_per_generation))
         return output
 
     def _write_turns(self, prompt_ids: Any, images: Any, fields: Any, *args: Any, **kwargs: Any) -> Any:
@@ -256,6 +262,24 @@ def _drop_equal_groups(
     output[name] = output[name] * differs[:, None].to(output[name].dtype)
     counted = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
     output["num_items_in_batch"] = gather(counted.sum()).sum()
+
+
+def _rows_to_learn(differs: torch.Tensor, parts: int) -> list[int]:
+    """Rows whose groups differ, in order, and as many others as it takes for parts of equal size, one row each at least."""
+    count = max(parts, -(-int(differs.sum()) // parts) * parts)
+    first = torch.argsort(~differs, stable=True)[:count]
+    return sorted(first.tolist())
+
+
+def _take_rows(output: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
+    """Some rows of a batch: nothing is computed for the others, which count nothing in the loss."""
+    taken: dict[str, Any] = {}
+    for name, value in split_pixel_values_by_grid(output).items():
+        if isinstance(value, torch.Tensor) and value.ndim:
+            value = value[list(rows)]
+        taken[name] = [value[row] for row in rows] if isinstance(value, list) else value
+    batch: dict[str, Any] = unsplit_pixel_values_by_grid(taken)
+    return batch
 
 
 def _without_texts(prompt: Any) -> Any:
