@@ -23,7 +23,7 @@ from medvistagym_core.environment._capabilities import informative_call_check, r
 from medvistagym_core.environment._config import EpisodeConfig
 from medvistagym_core.environment._episode_record import UNKNOWN_POLICY_RECORD, build_trajectory
 from medvistagym_core.environment._message_log import MessageLog
-from medvistagym_core.environment._observation import Observation
+from medvistagym_core.environment._observation import Observation, ShownMessages
 from medvistagym_core.environment._reward import RewardBreakdown
 from medvistagym_core.environment._reward_terms import EpisodeOutcome
 from medvistagym_core.environment._step import Step
@@ -172,13 +172,13 @@ class Episode:
     @property
     def messages(self) -> list[Message]:
         """The conversation so far, as chat messages with RGB Pillow images."""
-        return list(self._conversation().messages)
+        return self._show(self._conversation().messages)
 
     @property
     def new_messages(self) -> list[Message]:
         """The messages since the policy's last turn: what it has not read yet."""
         transcript = self._conversation()
-        return transcript.messages[transcript.first_new :]
+        return self._show(transcript.messages[transcript.first_new :])
 
     @property
     def new_blocks(self) -> list[Block]:
@@ -200,16 +200,17 @@ class Episode:
     def observation(self) -> Observation:
         """What a policy may know now."""
         last = self.steps[-1] if self.steps else None
+        rendered = tuple(self.rendered(handle) for handle in range(len(self.store)))
         return Observation(
             id=self.id,
             seed=int.from_bytes(hashlib.sha256(f"{self.seed}/{self.id}".encode()).digest()[:6], "big"),
             question=escape_control_marks(self.case.question),
             options=tuple(escape_control_marks(option) for option in self.case.options),
             images=self.store.images,
-            rendered=tuple(self.rendered(handle) for handle in range(len(self.store))),
+            rendered=rendered,
             results=last.results if last else (),
             error=last.turn.error if last else None,
-            messages=tuple(self._conversation().messages),
+            messages=ShownMessages(self._conversation().messages, rendered),
             num_turns=len(self.steps),
             policy_state=self.policy_state,
         )
@@ -391,7 +392,7 @@ class Episode:
         """The transcript so far."""
         if self._transcript is None:
             settings = self.settings
-            self._transcript = MessageLog(settings.prompt, self.initial_blocks, settings.style, self._with_pictures)
+            self._transcript = MessageLog(settings.prompt, self.initial_blocks, settings.style)
         self._transcript.extend(self.steps[:-1] if self._pending else self.steps)
         return self._transcript
 
@@ -406,6 +407,9 @@ class Episode:
                 for call, blocks in zip(step.calls, step.result_blocks, strict=not self._pending)
             ]
         return self._ready
+
+    def _show(self, messages: Sequence[Message]) -> list[Message]:
+        return [{**message, "content": self._with_pictures(message["content"])} for message in messages]
 
     def _with_pictures(self, blocks: Sequence[Block]) -> list[Block]:
         pictures = {b["image"]: self.rendered(b["image"]).pil for b in blocks if b["type"] == "image"}
