@@ -300,6 +300,12 @@ def test_several_processes_are_started_with_the_same_words(train: Train, tmp_pat
     assert not (tmp_path / "one").exists()
 
 
+def test_a_file_is_no_run_folder(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scan.dcm").touch()
+    assert train("--run", "scan.dcm") == 2
+    assert capsys.readouterr().err == "medvistagym: scan.dcm is a file; name a folder for the run\n"
+
+
 def test_what_a_trainer_refuses_is_said_once_and_nothing_is_started(
     train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

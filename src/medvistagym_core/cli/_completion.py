@@ -62,7 +62,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "shell", choices=[*SCRIPTS, "words"], metavar="bash|zsh|fish", help="which shell's script to print"
     )
     parser.add_argument(
-        "words", nargs="*", metavar="WORD", help="what the scripts ask: the words so far, the last one begun"
+        "words",
+        nargs="*",
+        default=[],
+        metavar="WORD",
+        help="what the scripts ask: the words so far, the last one begun",
     )
     parser.set_defaults(execute=_completion)
 

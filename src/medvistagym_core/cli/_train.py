@@ -333,6 +333,8 @@ def _folder(chosen: Path | None, *, resume: bool) -> Path:
         return chosen
     if chosen is None:
         chosen = RUNS / time.strftime("%Y-%m-%d-%H%M%S")
+    elif chosen.exists() and not chosen.is_dir():
+        raise UsageError(f"{chosen} is a file; name a folder for the run")
     elif chosen.is_dir() and any(chosen.iterdir()):
         raise UsageError(f"{chosen} holds a run already: add --resume to go on with it, or name another folder")
     return chosen
