@@ -255,6 +255,13 @@ def test_images_go_to_image_arguments_in_order(call: Run, picture: Path) -> None
     assert call("compare", "--image", picture, picture, picture).out == "1 and 2\n"
 
 
+def test_images_go_to_image_arguments_by_name(call: Run, picture: Path) -> None:
+    assert call("compare", "--others", picture, picture, "--first", picture).out == "1 and 2\n"
+    assert call("compare", "--first", picture, "--image", picture, picture, picture).out == "1 and 3\n"
+    assert call("compare", picture, "--others", picture).out == "1 and 1\n"
+    assert "others is missing" in call("compare", "--first", picture).err
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
@@ -274,6 +281,7 @@ def test_images_go_to_image_arguments_in_order(call: Run, picture: Path) -> None
         (["shade", "--out", "no/such/folder/cut.png"], 2, "does not exist"),
         (["compare", "--out", "cut.png"], 2, "gives no image"),
         (["shad"], 2, "did you mean shade"),
+        (["compare", "--frist", "a.png"], 2, "did you mean --first"),
         (["*"], 2, "must name one tool"),
         (["burst"], 1, "no luck"),
     ],
