@@ -33,6 +33,10 @@ def check_recipe(recipe: Recipe, tasks: Sequence[Task]) -> None:
     """
     _check_model(recipe)
     tiny = recipe.model.path is None if recipe.episode.compact is None else recipe.episode.compact
+    if recipe.perception.further and not tiny:
+        raise RecipeError(
+            "the recipe: perception.further warms up a tiny model, and a checkpoint has seen pictures: leave it out"
+        )
     if recipe.grpo.exploration and not (tiny and recipe.episode.action_format == "native"):
         raise RecipeError(
             "the recipe: grpo.exploration draws calls for a tiny model in the native format; a checkpoint reads what a tool "
@@ -107,7 +111,7 @@ def engine_is_shared(recipe: Recipe) -> bool:
 def _check_model(recipe: Recipe) -> None:
     model = recipe.model
     if model.path is not None:
-        if recipe.sft.optimizer == "muon":
+        if recipe.sft.optimizer == "muon" and not recipe.warms_up:
             raise RecipeError(
                 "the recipe: sft.optimizer: muon is for the tiny model; on a checkpoint its float32 copies take several times "
                 "the weights: use adamw"
@@ -144,7 +148,7 @@ def _check_source(recipe: Recipe, task: Task) -> None:
     if sft.data or sft.steps == 0 or sft.source == "call_format":
         return
     if sft.source == "exploration":
-        if recipe.model.path is not None or not (isinstance(task, HasPerceptionItems) and recipe.perception.steps):
+        if not (recipe.warms_up and isinstance(task, HasPerceptionItems) and recipe.perception.steps):
             raise RecipeError(
                 "the recipe: sft.source: exploration needs a tiny model that perception items have warmed up: it reads what "
                 "tools return; give trajectories with --sft-data instead (`medvistagym sample` makes them)"

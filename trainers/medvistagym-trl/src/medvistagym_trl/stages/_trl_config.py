@@ -144,7 +144,7 @@ def make_grpo_config(
 
 def uses_adamw(sft: SftRecipe, recipe: Recipe) -> bool:
     """Whether SFT trains with AdamW: as it says, or for a checkpoint."""
-    return sft.optimizer == "adamw" or (sft.optimizer == "auto" and recipe.model.path is not None)
+    return sft.optimizer == "adamw" or (sft.optimizer == "auto" and not recipe.warms_up)
 
 
 def _shared(recipe: Recipe, folder: Path) -> dict[str, Any]:
