@@ -21,6 +21,7 @@ from ._episode import step_episodes as step_episodes
 from ._gym_env import MedVistaEnv as MedVistaEnv
 from ._gym_vector_env import MedVistaVectorEnv as MedVistaVectorEnv
 from ._observation import Observation as Observation
+from ._observation import ShownMessages as ShownMessages
 from ._reward import REWARD_PRESETS as REWARD_PRESETS
 from ._reward import Reward as Reward
 from ._reward import RewardBreakdown as RewardBreakdown

@@ -22,7 +22,7 @@ from medvistagym_core.environment._capabilities import informative_call_check, r
 from medvistagym_core.environment._config import EpisodeConfig
 from medvistagym_core.environment._episode_record import UNKNOWN_POLICY_RECORD, build_trajectory
 from medvistagym_core.environment._message_log import MessageLog
-from medvistagym_core.environment._observation import Observation, observe
+from medvistagym_core.environment._observation import Observation, ShownMessages, observe
 from medvistagym_core.environment._ready_results import ReadyResults
 from medvistagym_core.environment._reward import RewardBreakdown
 from medvistagym_core.environment._reward_terms import EpisodeOutcome
@@ -167,13 +167,13 @@ class Episode:
     @property
     def messages(self) -> list[Message]:
         """The conversation so far, as chat messages with RGB Pillow images."""
-        return list(self._conversation().messages)
+        return self._show(self._conversation().messages)
 
     @property
     def new_messages(self) -> list[Message]:
         """The messages since the policy's last turn: what it has not read yet."""
         transcript = self._conversation()
-        return transcript.messages[transcript.first_new :]
+        return self._show(transcript.messages[transcript.first_new :])
 
     @property
     def new_blocks(self) -> list[Block]:
@@ -194,7 +194,8 @@ class Episode:
 
     def observation(self) -> Observation:
         """What a policy may know now."""
-        return observe(self)
+        rendered = tuple([self.rendered(handle) for handle in range(len(self.store))])
+        return observe(self, ShownMessages(self._conversation().messages, rendered))
 
     # -- playing
 
@@ -354,7 +355,7 @@ class Episode:
         """The transcript so far."""
         if self._transcript is None:
             settings = self.settings
-            self._transcript = MessageLog(settings.prompt, self.initial_blocks, settings.style, self._with_pictures)
+            self._transcript = MessageLog(settings.prompt, self.initial_blocks, settings.style)
         self._transcript.extend(self.steps[:-1] if self._pending else self.steps)
         return self._transcript
 
@@ -363,6 +364,9 @@ class Episode:
         if self._ready is None:
             self._ready = ReadyResults(self.steps[-1], self._with_pictures)
         return self._ready
+
+    def _show(self, messages: Sequence[Message]) -> list[Message]:
+        return [{**message, "content": self._with_pictures(message["content"])} for message in messages]
 
     def _with_pictures(self, blocks: Sequence[Block]) -> list[Block]:
         pictures = {b["image"]: self.rendered(b["image"]).pil for b in blocks if b["type"] == "image"}
