@@ -49,10 +49,9 @@ def _view(options: argparse.Namespace) -> int:
     check_port(options)
     if options.episodes < 1:
         raise UsageError(f"--episodes must be at least 1, not {options.episodes}")
-    if options.run_path.is_file():
-        with options.run_path.open("rb") as file:
-            if file.read(1) not in (b"", b"{"):
-                raise UsageError(f"{options.run_path}: it is no trajectory file: its lines do not begin with {{")
+    path = options.run_path
+    if path.is_file() and path.suffix != ".jsonl":
+        raise UsageError(f"{path} is no trajectory file, which ends in .jsonl; images are shown by `medvistagym play`")
     try:
         run = EpisodeIndex(options.run_path)
     except ValueError as error:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from medvistagym_core.imaging import Image, RenderedImage
 from medvistagym_core.protocol import Message, with_images
-from medvistagym_core.tools import ToolError, ToolResult
+from medvistagym_core.tools import ToolError, ToolResult, escape_control_marks
+
+if TYPE_CHECKING:
+    from medvistagym_core.environment._episode import Episode
 
 
 class ShownMessages(Sequence[Message]):
@@ -20,7 +24,7 @@ class ShownMessages(Sequence[Message]):
         rendered: What is shown of each image, by handle.
     """
 
-    def __init__(self, messages: Iterable[Message], rendered: Sequence[RenderedImage]) -> None:
+    def __init__(self, messages: Iterable[Message], rendered: tuple[RenderedImage, ...]) -> None:
         self.messages = tuple(messages)
         self.rendered = rendered
 
@@ -73,3 +77,21 @@ class Observation:
     messages: Sequence[Message]
     num_turns: int
     policy_state: dict[str, Any] = dataclasses.field(repr=False)
+
+
+def observe(episode: Episode, messages: ShownMessages) -> Observation:
+    """What a policy may know of an episode now, whose messages are these."""
+    last = episode.steps[-1] if episode.steps else None
+    return Observation(
+        id=episode.id,
+        seed=int.from_bytes(hashlib.sha256(f"{episode.seed}/{episode.id}".encode()).digest()[:6], "big"),
+        question=escape_control_marks(episode.case.question),
+        options=tuple(escape_control_marks(option) for option in episode.case.options),
+        images=episode.store.images,
+        rendered=messages.rendered,
+        results=last.results if last else (),
+        error=last.turn.error if last else None,
+        messages=messages,
+        num_turns=episode.turns,
+        policy_state=episode.policy_state,
+    )

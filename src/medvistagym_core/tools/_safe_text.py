@@ -1,5 +1,6 @@
-r"""Control marks in text: what a tokenizer would read as the border of a role, an image or a call.
+r"""Text of others made safe to keep and to show: encodable, and without control marks.
 
+A control mark is what a tokenizer would read as the border of a role, an image or a call.
 Chat templates write a conversation as one text, in which marks such as `<|im_end|>`, `<start_of_turn>`, `[INST]` or
 `<image>` stand for roles and images; a tokenizer reads them wherever they stand. So a mark inside a tool's result, a
 question or a description would speak with another's voice. `escape_control_marks` writes a backslash behind the first
@@ -44,6 +45,11 @@ _BARRED_TAG: Final = re.compile(r"\|(?=<[A-Z_]{1,40}\d{0,8}>\|)")
 _WIDE_NAMED: Final = re.compile(rf"[＜﹤](?=[|｜]|/?(?:{_NAMES})/?[>＞﹥])|[<](?=/?(?:{_NAMES})/?[＞﹥])")
 _WIDE_BRACKET: Final = re.compile(rf"[\[［](?=/?(?:{_BRACKETED})[\]］])")
 _BAR: Final = re.compile(r"<[|｜][^\s<>]{1,62}>")
+
+
+def encodable_text(text: str) -> str:
+    """The text with lone surrogates, which UTF-8 cannot hold, replaced by question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def escape_control_marks(text: str, *, keep_protocol_tags: bool = False) -> str:
