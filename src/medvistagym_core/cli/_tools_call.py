@@ -146,7 +146,7 @@ def _call(options: argparse.Namespace) -> int:
             raise UsageError(f"{tool.name} gives no image: leave out --out")
         if options.out == PIPE and options.json:
             raise UsageError("--json and --out -: stdout holds one of them; name a file for the image")
-        check_output_name(options.registry, options.out)
+        check_output_name(options.registry, options.out, options.image)
     images = read_images(options.registry, options.image, options)
     _warn_of_modality(tool, images)
     arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
