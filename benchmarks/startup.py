@@ -7,8 +7,8 @@ benchmarks/results.json, beside what other benchmarks wrote there.
 - `startup.list`: a fresh process lists 20 tools (ours `medvistagym tools list`, theirs `llm tools list` or lines of Python).
 - `startup.discover`: the first discovery of the 20 plugins in a process that has imported the library, but none of them.
 - `startup.torch`: listing beside `import torch`, where the environment that runs this script has torch.
-- `startup.installed`: `medvistagym tools list` with whatever plugins that environment has, beside the same, as it is from the second
-  time on: the names are kept while nothing changes.
+- `startup.installed`: `medvistagym tools list` with whatever plugins that environment has, beside the same, as it
+  is from the second time on: the names are kept while nothing changes.
 - `startup.loaded`: the same with nothing kept, as in the rows above, so that every plugin is loaded.
 
 stevedore and pluggy load modules and check nothing; ours and llm's plugins describe tools with schemas besides. All of them
