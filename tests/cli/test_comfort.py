@@ -323,6 +323,11 @@ def test_doctor_names_what_is_missing(run, tmp_path, monkeypatch):
     assert "endpoint: http://127.0.0.1:9/v1: it cannot be reached" in said.out
     assert "2 faults" in said.out
     assert "\x1b" not in said.out
+    assert "names of tools: not kept, since it is turned off\n       to do: unset MEDVISTAGYM_CACHE" in said.out
+    monkeypatch.delenv("MEDVISTAGYM_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "medvistagym" / "listings"
+    assert f"names of tools: kept in {folder} while nothing changes" in run("doctor", "--plugins", "none").out
 
 
 class Terminal(io.StringIO):

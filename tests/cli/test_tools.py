@@ -539,6 +539,18 @@ def test_a_mistyped_flag_command_or_plugin_gets_the_nearest(run: Run, argv: list
     assert said in answer.err
 
 
+def test_help_may_stand_before_the_tool(run: Run) -> None:
+    said = run("tools", "call", "--help", "window")
+    assert said == run("tools", "call", "window", "--help")
+    assert "--preset" in said.out
+
+
+def test_images_are_no_run(run: Run, scan: Path) -> None:
+    said = run("view", scan)
+    assert said.code == 2
+    assert f"{scan} is no trajectory file, which ends in .jsonl" in said.err
+
+
 def test_a_plugin_that_the_variable_names_and_nobody_has_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDVISTAGYM_PLUGINS", "dicom,dicomm")
     said = run("tools", "list")

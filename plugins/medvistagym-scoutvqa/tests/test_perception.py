@@ -12,7 +12,7 @@ from medvistagym_core import Box, ImageStore, LocalExecutor, ToolCall
 from medvistagym_scoutvqa import CHAIN, SCOUTVQA, ScoutVQA
 from medvistagym_scoutvqa._demonstrations import informative_call, plausible_call
 from medvistagym_scoutvqa._perception import PERCEPTION_QUESTIONS
-from medvistagym_scoutvqa._scenes import QUESTIONS, TISSUE_CENTERS_HU
+from medvistagym_scoutvqa._scenes import ANSWERS, QUESTIONS, TISSUE_CENTERS_HU
 from medvistagym_scoutvqa._script_runner import build_toolbox
 from medvistagym_scoutvqa._tool_calls import tool_image, tool_text
 
@@ -45,7 +45,7 @@ def test_a_measurement_is_asked_about_as_the_tool_words_it() -> None:
 def test_every_kind_of_item_comes_up() -> None:
     questions = collections.Counter(item.question for item in ITEMS)
     assert {QUESTIONS["window"], QUESTIONS["zoom"], QUESTIONS["direct"]} < set(questions)
-    assert set(PERCEPTION_QUESTIONS) - {"Which tissue is the plate?"} < set(questions)
+    assert set(PERCEPTION_QUESTIONS) - {"Which tissue is the plate?", "Window of the plate?"} < set(questions)
     for question in (QUESTIONS["window"], QUESTIONS["zoom"]):
         unclear = [item.answer == "unclear" for item in ITEMS if item.question == question]
         assert 0 < np.mean(unclear) < 0.4
@@ -116,3 +116,22 @@ def test_what_is_asked_for_a_tools_arguments_is_answered_by_arguments_that_it_ta
     for answer in answers:
         tool.validate({"image": 0, **(answer if isinstance(answer, dict) else {"box": answer})})
     assert SCOUTVQA.argument_questions("another_tool") == ()
+
+
+def test_on_the_way_of_a_chain_no_bars_are_read() -> None:
+    """Of a plate that was zoomed in on or windowed alone the answer is unclear; with both steps it is mostly told."""
+    items = [CHAIN.look("train", index) for index in range(200)]
+    read = [item for item in items if item.question == QUESTIONS["chain"]]
+    assert {item.answer for item in read} == {*ANSWERS["chain"], "unclear"}
+    assert 0.2 < np.mean([item.answer == "unclear" for item in read]) < 0.6
+    windows = [item for item in items if item.question == "Window of the plate?"]
+    assert {json.loads(item.answer)["center"] for item in windows} == set(TISSUE_CENTERS_HU.values())
+
+
+def test_each_task_aims_at_what_it_shows() -> None:
+    for task, aims in ((SCOUTVQA, ("nodules", "plate", "marker")), (CHAIN, ("plate", "plate", "plate"))):
+        questions = [task.argument_questions(tool) for tool in task.tools]
+        assert [question.split()[-1].rstrip("?") for (question,) in questions] == list(aims)
+        asked = {task.look("train", index).question for index in range(200)}
+        assert {question for each in questions for question in each} <= asked
+    assert CHAIN.argument_questions("measure_distance") == ()

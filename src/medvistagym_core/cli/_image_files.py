@@ -96,7 +96,7 @@ def read_images(registry: Registry, paths: Iterable[Path], options: argparse.Nam
     if index is not None:
         missing = [number for number in index if not 0 <= number < len(images)]
         if missing:
-            held = f"the files hold {len(images)} images, counted from 0"
+            held = f"the files hold {len(images)} image{'' if len(images) == 1 else 's'}, counted from 0"
             raise UsageError(f"--image-index {missing[0]}: {held}", numbered(images))
         images = [images[number] for number in index]
     return images if unit is None else [_with_unit(image, unit) for image in images]

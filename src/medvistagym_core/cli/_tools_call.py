@@ -61,7 +61,11 @@ class ToolArgumentParser(CommandParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse as argparse does, with the tool's flags added first."""
-        if self.get_default("execute") is not _call or not args or args[0] in ("-h", "--help", "--"):
+        if self.get_default("execute") is not _call or not args or args[0] == "--":
+            return super().parse_known_args(args, namespace)
+        if args[0] in ("-h", "--help"):
+            if args[1:2] and not args[1].startswith("-"):  # of the tool that is named after it
+                return self.parse_known_args([*args[1:], args[0]], namespace)
             return super().parse_known_args(args, namespace)
         if args[0].startswith("-"):
             self.error(f"the tool's name comes first, and then its flags: tools call NAME ... {args[0]} ...")

@@ -49,6 +49,9 @@ def _view(options: argparse.Namespace) -> int:
     check_port(options)
     if options.episodes < 1:
         raise UsageError(f"--episodes must be at least 1, not {options.episodes}")
+    path = options.run_path
+    if path.is_file() and path.suffix != ".jsonl":
+        raise UsageError(f"{path} is no trajectory file, which ends in .jsonl; images are shown by `medvistagym play`")
     try:
         run = EpisodeIndex(options.run_path)
     except ValueError as error:

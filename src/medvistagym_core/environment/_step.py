@@ -72,7 +72,7 @@ class Step:
     @property
     def blocks(self) -> list[Block]:
         """All that the policy is shown; image blocks hold handles."""
-        return [block for blocks in self.result_blocks for block in blocks] or self.feedback
+        return [block for result in self.results for block in self._blocks(result)] or self.feedback
 
     def _blocks(self, result: ToolResult) -> list[Block]:
         return result_blocks(result, self.config.limits.max_observation, self.config.compact)

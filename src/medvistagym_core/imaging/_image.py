@@ -383,6 +383,10 @@ class Image:
             by_side[side] = RenderedImage(self.view(side))
         return by_side[side]
 
+    def render_from(self, png: bytes) -> None:
+        """Take a PNG file that holds just the pixels of this picture of 8 bits for its view at its own size."""
+        self._rendered[None] = RenderedImage(self.pixels, png)
+
     @cached_property
     def _rendered(self) -> dict[int | None, RenderedImage]:
         return {}

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from medvistagym_core.imaging import Box
-from medvistagym_core.tools._json_value import encodable_text
 from medvistagym_core.tools._out_of_memory import is_out_of_memory
+from medvistagym_core.tools._safe_text import encodable_text
 from medvistagym_core.tools._signature import strip_annotated
 
 if TYPE_CHECKING:

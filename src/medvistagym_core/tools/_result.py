@@ -9,8 +9,9 @@ from typing import Any, Final, Literal
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools._errors import ToolError, wrap_exception
-from medvistagym_core.tools._json_value import copy_json_value, encodable_text, to_json_value
+from medvistagym_core.tools._json_value import copy_json_value, to_json_value
 from medvistagym_core.tools._returned_image import check_image
+from medvistagym_core.tools._safe_text import encodable_text
 
 MAX_PARTS: Final = 256
 """Most images, texts and facts that a tool may return at once."""

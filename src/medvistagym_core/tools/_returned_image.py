@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from medvistagym_core.imaging import Image, LookupTable, Window
 from medvistagym_core.tools._errors import ToolError
-from medvistagym_core.tools._json_value import encodable_text
+from medvistagym_core.tools._safe_text import encodable_text
 
 MAX_PIXELS: Final = 2**31
 """The largest image that a tool may return, in pixels over all frames."""

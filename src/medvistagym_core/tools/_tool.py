@@ -206,6 +206,11 @@ class Tool:
         return self._options.description
 
     @property
+    def modalities(self) -> tuple[str, ...]:
+        """DICOM modalities that it is made for; empty for any."""
+        return self._options.modalities
+
+    @property
     def concurrent(self) -> bool:
         """Whether several threads may call it at once: a function, or a class that says so."""
         return self._instances is None or self._options.concurrent

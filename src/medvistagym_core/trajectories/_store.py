@@ -27,6 +27,7 @@ from medvistagym_core.trajectories._trajectory import Trajectory
 
 MAX_LINE_BYTES: Final = 16 * 2**20
 """Longest line of a trajectory file; the record of an episode is a few kilobytes for each call."""
+_NAMED_LINES: Final = 10
 _FAILED: Final = b'"policy_failed"'
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _log: Final = logging.getLogger(__name__)
@@ -185,7 +186,8 @@ class TrajectoryWriter:
 class TrajectoryReader:
     """Reads the trajectories of a file, one at a time; a last line that was never finished is left out.
 
-    A line that is no trajectory is left out too, logged as a warning, and kept in `bad_lines`.
+    A line that is no trajectory is left out too, and kept in `bad_lines`. The first ten are logged as warnings, and at the end
+    the number of the others.
 
     Args:
         path: The file.
@@ -207,7 +209,10 @@ class TrajectoryReader:
                 except ValueError as error:
                     bad = BadLine(self.path.name, number, str(error))
                     self.bad_lines.append(bad)
-                    _log.warning("%s; it is left out", bad)
+                    if len(self.bad_lines) <= _NAMED_LINES:
+                        _log.warning("%s; it is left out", bad)
+        if (others := len(self.bad_lines) - _NAMED_LINES) > 0:
+            _log.warning("%s: %s further lines are left out", self.path.name, f"{others:,}")
 
     def load_image(self, sha256: str) -> PIL.Image.Image:
         """A picture by its hash, in RGB.

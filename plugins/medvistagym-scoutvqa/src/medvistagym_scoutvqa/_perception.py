@@ -36,10 +36,21 @@ WHICH_PLATE: Final = "Which tissue is the plate?"
 WHERE_PLATE: Final = "Where is the plate?"
 BOX_PLATE: Final = "Box of the plate?"
 BOX_MARKER: Final = "Box of the marker?"
-PERCEPTION_QUESTIONS: Final = (WHICH_TISSUE, WHICH_WINDOW, WHICH_PLATE, WHERE_PLATE, BOX_PLATE, BOX_MARKER)
+WINDOW_PLATE: Final = "Window of the plate?"
+PERCEPTION_QUESTIONS: Final = (
+    WHICH_TISSUE,
+    WHICH_WINDOW,
+    WHICH_PLATE,
+    WHERE_PLATE,
+    BOX_PLATE,
+    BOX_MARKER,
+    WINDOW_PLATE,
+)
 """Questions that only perception items ask."""
 ARGUMENT_QUESTIONS: Final = {"window": (WHICH_WINDOW,), "zoom": (BOX_PLATE,), "measure": (BOX_MARKER,)}
 """Those among them that are answered by arguments of a tool."""
+CHAIN_ARGUMENT_QUESTIONS: Final = {"window": (WINDOW_PLATE,), "zoom": (BOX_PLATE,), "measure": (BOX_PLATE,)}
+"""The same where there is nothing but a faint plate to aim at."""
 FAMILY_SCHEDULE: Final = ("window", "measure", "zoom", "direct", "window", "window", "zoom", "measure")
 """Families of items, by index: what is harder to see comes more often."""
 
@@ -73,22 +84,40 @@ def _plate_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator)
         return PerceptionItem(image, WHERE_PLATE, truth.quadrant, regions)
     if kind < 0.35:
         return PerceptionItem(image, BOX_PLATE, _box_text(nearest_box(truth.target, ZOOM_SIZE)), regions)
-    if truth.tissue and kind < 0.5:
-        return PerceptionItem(image, WHICH_PLATE, truth.tissue, ((to_box(truth.inserts[0]), truth.tissue),))
     box = _draw_zoom_box(truth, rng, near=rng.random() < 0.8)
     piece = tool_image(box_call("zoom", box), image)
     can_tell = reveals_bars(truth, box)
-    if truth.family == "chain":
-        call = _draw_window_call(TISSUE_CENTERS_HU[truth.tissue or "lung"], rng)
-        piece = tool_image(call, piece)
-        can_tell = can_tell and reveals_contrast(truth, call.arguments)
+    if truth.tissue is not None:
+        center_hu, part = TISSUE_CENTERS_HU[truth.tissue], rng.random()
+        if kind < 0.5:
+            like = ((to_box(truth.inserts[0]), truth.tissue),)
+            if part < 0.3:
+                return PerceptionItem(image, WHICH_PLATE, truth.tissue, like)
+            on_piece = _place_on_piece(box, truth.inserts[0])
+            if part < 0.6 or on_piece is None:
+                return PerceptionItem(image, WINDOW_PLATE, _window_text(center_hu), like)
+            return PerceptionItem(piece, WINDOW_PLATE, _window_text(center_hu), ((on_piece, truth.tissue),))
+        # Either step alone shows no bars: so a policy reads what it sees on its way.
+        zoomed, windowed = part >= 0.12, part < 0.88
+        call = _draw_window_call(center_hu, rng)
+        shown = piece if zoomed else image
+        piece = tool_image(call, shown) if windowed else shown
+        can_tell = can_tell and zoomed and windowed and reveals_contrast(truth, call.arguments)
     if not can_tell:
         return PerceptionItem(piece, QUESTIONS[truth.family], ABSTENTION)
+    place = _place_on_piece(box, truth.target)
+    assert place is not None, "bars that can be told are visible"
+    return PerceptionItem(piece, QUESTIONS[truth.family], truth.answer, ((place, truth.answer),))
+
+
+def _place_on_piece(box: Box, rectangle: CanvasBox) -> Box | None:
+    """Where a rectangle of the canvas lies on the picture that a zoom on a square box returns; None where it is not on it."""
     frame = to_canvas(box)
-    visible = intersect(frame, truth.target) or truth.target
+    visible = intersect(frame, rectangle)
+    if visible is None:
+        return None
     within = (visible[0] - frame[0], visible[1] - frame[1], visible[2] - frame[0], visible[3] - frame[1])
-    side = frame[2] - frame[0]
-    return PerceptionItem(piece, QUESTIONS[truth.family], truth.answer, ((to_box(within, round(side)), truth.answer),))
+    return to_box(within, round(frame[2] - frame[0]))
 
 
 def _patch_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator) -> PerceptionItem:

@@ -103,9 +103,10 @@ class ScoutVQA:
 
     def argument_questions(self, tool: str) -> tuple[str, ...]:
         """Perception questions that are answered by arguments of a tool."""
-        from medvistagym_scoutvqa._perception import ARGUMENT_QUESTIONS
+        from medvistagym_scoutvqa._perception import ARGUMENT_QUESTIONS, CHAIN_ARGUMENT_QUESTIONS
 
-        return ARGUMENT_QUESTIONS.get(tool, ())
+        questions = CHAIN_ARGUMENT_QUESTIONS if self.families == ("chain",) else ARGUMENT_QUESTIONS
+        return questions.get(tool, ())
 
     def informative(self, case: Case, call: ToolCall) -> bool:
         """Whether the result of a call tells the answer."""

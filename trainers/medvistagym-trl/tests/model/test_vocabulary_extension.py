@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from medvistagym_core import Image, tool
+from medvistagym_core import Box, Image, tool
 from medvistagym_core.tools import Toolbox
 from medvistagym_trl.model import apply_chat_template_batch, chat_message, extend_vocabulary, load_model, save_model
 
@@ -15,7 +15,7 @@ QUESTION = "Which one is odd?"
 
 
 @tool
-def compare(image: Image, depth: int = 1) -> str:
+def compare(image: Image, depth: int) -> str:
     """Compare the halves of an image.
 
     Args:
@@ -47,6 +47,25 @@ def test_what_came_later_becomes_whole_tokens_that_begin_as_the_mean_of_their_ki
     peers = [place(stem.replace("compare", name)) for name in toolbox]
     torch.testing.assert_close(weights[place(stem)], weights[peers].mean(0))
     assert extend_vocabulary(model, schemas, ("dark", "odd"), [QUESTION] * 3) == []
+
+
+def test_the_stem_of_a_new_tool_begins_as_those_of_tools_that_require_the_same(model: Any, toolbox: Toolbox) -> None:
+    @tool
+    def outline(image: Image, box: Box, thick: bool = False) -> Image:
+        """Outline a part of an image.
+
+        Args:
+            image: The image.
+            box: The part.
+            thick: Whether by two pixels.
+        """
+        return image
+
+    tools = Toolbox({"outline": outline, **{name: toolbox[name] for name in toolbox}})
+    extend_vocabulary(model, list(tools.schemas("huggingface")), (), [])
+    weights, place = model.model.get_input_embeddings().weight, model.tokenizer.convert_tokens_to_ids
+    stem = '<tool_call>{"name": "outline", "arguments": {"image": '
+    torch.testing.assert_close(weights[place(stem)], weights[place(stem.replace("outline", "shade"))])
 
 
 def test_what_is_known_is_read_as_before_also_after_saving(model: Any, toolbox: Toolbox, tmp_path: Path) -> None:

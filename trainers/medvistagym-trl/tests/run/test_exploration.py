@@ -89,3 +89,29 @@ def test_a_model_that_was_not_warmed_up_cannot_explore(changes: dict[str, Any], 
 
     with pytest.raises(RecipeError, match=r"sft\.source: exploration needs a tiny model"):
         check_recipe(recipe.with_overrides({"sft.source": "exploration", **changes}), [task])
+
+
+def test_a_tiny_model_given_by_its_folder_is_warmed_up_further(recipe: Any, registry: Any, tmp_path: Path) -> None:
+    """Then it explores, and is trained, as one that the run built."""
+    from medvistagym_trl._recipe import dump_recipe
+
+    file, first, second = tmp_path / "toy.yaml", tmp_path / "first", tmp_path / "second"
+    file.write_text(dump_recipe(recipe), encoding="utf-8")
+    none = {**CHANGES, "sft.steps": 0}
+    TrlTrainer().train(registry, run=first, recipe=file, changes=none)
+    given = first / "checkpoints" / "perception"
+    TrlTrainer().train(registry, run=second, recipe=file, changes={**CHANGES, "perception.further": True}, model=given)
+    lines = [json.loads(line) for line in (second / "metrics.jsonl").open()]
+    assert [line["step"] for line in lines if line["phase"] == "perception"] == [3]
+    assert any(line["phase"] == "exploration" for line in lines)
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (given, second / "checkpoints" / "perception")]
+    assert weights[0] != weights[1]
+
+
+def test_a_checkpoint_that_is_not_tiny_is_not_warmed_up(recipe: Any, task: Any) -> None:
+    from medvistagym_trl._recipe import check_recipe
+
+    with pytest.raises(RecipeError, match=r"perception\.further warms up a tiny model"):
+        check_recipe(
+            recipe.with_overrides({"perception.further": True, "model.path": "x", "episode.compact": False}), [task]
+        )

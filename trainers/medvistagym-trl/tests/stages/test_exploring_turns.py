@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from medvistagym_core.environment import make_task
-from medvistagym_trl._recipe import RecipeError, check_recipe
+from medvistagym_trl._recipe import GrpoRecipe, RecipeError, check_recipe
 from medvistagym_trl.rollout import training_cases
-from medvistagym_trl.stages import BatchedToolGRPOTrainer, ExploringTurns, forget_worse_stems, train_grpo
+from medvistagym_trl.stages import BatchedToolGRPOTrainer, ExploringTurns, forget_worse_openings, train_grpo
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -23,24 +23,38 @@ class KeepsScored(BatchedToolGRPOTrainer):
         return self.scored
 
 
+def make_turns(context: Any, model: Any, **settings: Any) -> ExploringTurns:
+    return ExploringTurns(context.toolbox.specs, context.schemas, model, GrpoRecipe(**settings), seed=0)
+
+
 def test_a_drawn_turn_begins_with_the_call_of_any_tool(context: Any, model: Any) -> None:
-    draw = ExploringTurns(context.schemas, model, 0.5, seed=0)
-    stems = draw.draw(3, 0, 64)
-    assert 16 < len(stems) < 48
-    assert draw.draw(3, 0, 64) == stems
-    assert draw.draw(4, 0, 64) != stems
-    assert {model.tokenizer.decode(stem) for stem in stems.values()} == {
-        f'<tool_call>{{"name": "{name}", "arguments": {{"image": ' for name in context.toolbox
+    draw = make_turns(context, model, exploration=0.5)
+    openings = draw.draw(3, 0, 64)
+    assert 16 < len(openings) < 48
+    assert draw.draw(3, 0, 64) == openings
+    assert draw.draw(4, 0, 64) != openings
+    assert {model.tokenizer.decode(opening) for opening in openings.values()} == {
+        '<tool_call>{"name": "shade", "arguments": {"image": 0, "box": [',
+        '<tool_call>{"name": "mirror", "arguments": {"image": ',
     }
 
 
-def test_only_a_stem_that_did_better_than_its_group_is_learnt_from() -> None:
+def test_exploration_falls_to_nothing_over_its_steps(context: Any, model: Any) -> None:
+    draw = make_turns(context, model, exploration=0.8, exploration_steps=20)
+    counts = [len(draw.draw(step, 0, 400)) for step in (0, 10, 19, 20, 30)]
+    assert 280 < counts[0] < 360
+    assert 120 < counts[1] < 200
+    assert 0 < counts[2] < 40
+    assert counts[3:] == [0, 0]
+
+
+def test_only_an_opening_that_did_better_than_its_group_is_learnt_from() -> None:
     output = {
         "advantages": torch.tensor([0.5, -0.5, 0.0]),
         "tool_mask": torch.ones(3, 4),
         "completion_mask": torch.tensor([[1.0, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]]),
     }
-    forget_worse_stems(output, {0: 2, 1: 2}, lambda total: total)
+    forget_worse_openings(output, {0: 2, 1: 2}, lambda total: total)
     assert output["tool_mask"].tolist() == [[1, 1, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
     assert float(output["num_items_in_batch"]) == 4 + 1 + 4
 
@@ -59,12 +73,12 @@ def test_a_policy_that_never_calls_tries_tools(context: Any, make_model: Any, re
         record=lambda episodes: seen.append(len(episodes)) or {},
         trainer_class=KeepsScored,
     )
-    stems = ExploringTurns(context.schemas, model, 0.5, recipe.seed).draw(0, 0, 8)
-    for row, stem in stems.items():
-        assert trainer.scored["completion_ids"][row, : len(stem)].tolist() == stem
+    openings = make_turns(context, model, exploration=0.5).draw(0, 0, 8)
+    for row, opening in openings.items():
+        assert trainer.scored["completion_ids"][row, : len(opening)].tolist() == opening
     metrics = [line for line in trainer.state.log_history if "explored" in line]
     explored = metrics[0]["explored"]
-    assert 0 < explored == len(stems) / 8 < 1
+    assert 0 < explored == len(openings) / 8 < 1
     assert seen == [round(8 * (1 - explored))]
     assert trainer.unbatched_calls == 0
 

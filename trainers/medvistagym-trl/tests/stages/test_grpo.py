@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
-from medvistagym_trl.stages._grpo import _differs_in_group, _drop_equal_groups, _rows_to_learn
+from medvistagym_trl.stages._equal_groups import differs_in_group, drop_equal_groups, rows_to_learn
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -235,7 +235,7 @@ def test_what_is_learnt_without_dropped_rows_is_what_is_learnt_with_them(
         return {name: weight.detach().clone() for name, weight in model.model.named_parameters()}
 
     short = train("short")
-    monkeypatch.setattr("medvistagym_trl.stages._grpo._take_rows", lambda output, rows: output)
+    monkeypatch.setattr("medvistagym_trl.stages._grpo.take_rows", lambda output, rows: output)
     whole = train("whole")
     before = dict(build_untrained_model(recipe.model, context, 0).model.named_parameters())
     assert any(not torch.equal(short[name], before[name]) for name in short)
@@ -245,19 +245,19 @@ def test_what_is_learnt_without_dropped_rows_is_what_is_learnt_with_them(
 
 def test_parts_of_what_is_learnt_from_have_the_same_size() -> None:
     differs = torch.tensor([False, True, False, True, True, False])
-    assert _rows_to_learn(differs, 1) == [1, 3, 4]
-    assert _rows_to_learn(differs, 2) == [0, 1, 3, 4]
-    assert _rows_to_learn(differs & False, 2) == [0, 1]
+    assert rows_to_learn(differs, 1) == [1, 3, 4]
+    assert rows_to_learn(differs, 2) == [0, 1, 3, 4]
+    assert rows_to_learn(differs & False, 2) == [0, 1]
 
 
 def test_a_group_may_be_spread_over_processes() -> None:
     rewards = torch.tensor([[0.9]] * 6 + [[1.0], [0.0], [torch.nan], [1.0], [1.0], [1.0]] + [[torch.nan]] * 6)
-    differs = _differs_in_group(rewards, 6)
+    differs = differs_in_group(rewards, 6)
     assert differs.tolist() == [False] * 6 + [True] * 6 + [False] * 6
     counted = []
     for first in range(0, 18, 9):
         output = {"advantages": torch.ones(9), "completion_mask": torch.ones(9, 2, dtype=torch.int)}
-        _drop_equal_groups(output, differs, first, lambda total: total[None])
+        drop_equal_groups(output, differs, first, lambda total: total[None])
         counted += output["completion_mask"].any(1).tolist()
         assert int(output["num_items_in_batch"]) == int(output["completion_mask"].sum())
     assert counted == differs.tolist()

@@ -33,6 +33,10 @@ def check_recipe(recipe: Recipe, tasks: Sequence[Task]) -> None:
     """
     _check_model(recipe)
     tiny = recipe.model.path is None if recipe.episode.compact is None else recipe.episode.compact
+    if recipe.perception.further and not tiny:
+        raise RecipeError(
+            "the recipe: perception.further warms up a tiny model, and a checkpoint has seen pictures: leave it out"
+        )
     if recipe.grpo.exploration and not (tiny and recipe.episode.action_format == "native"):
         raise RecipeError(
             "the recipe: grpo.exploration draws calls for a tiny model in the native format; a checkpoint reads what a tool "
@@ -57,9 +61,11 @@ def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
         ranks: Processes that train together.
 
     Raises:
-        RecipeError: The first setting of `grpo` that cannot be followed.
+        RecipeError: The first setting that cannot be followed.
     """
     grpo, vllm = recipe.grpo, recipe.trl.grpo.get("use_vllm")
+    rows_of_rank(recipe.sft.batch, recipe.sft.parts, "sft.batch", "sft.parts", ranks)
+    rows_of_rank(grpo.completions, grpo.parts, "grpo.completions", "grpo.parts", ranks)
     if not (grpo.steps or grpo.tail.steps):
         return
     if grpo.exploration and vllm:
@@ -80,6 +86,21 @@ def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
         )
 
 
+def rows_of_rank(batch: int, parts: int, batch_name: str, parts_name: str, ranks: int) -> int:
+    """Rows of a part of a batch that one of `ranks` processes learns from: the batch is the same however many there are.
+
+    Raises:
+        RecipeError: The parts cannot be split evenly.
+    """
+    if batch % (parts * ranks):
+        near = max(1, batch // (parts * ranks)) * parts * ranks
+        raise RecipeError(
+            f"the recipe: {batch_name} {batch} cannot be split evenly over {ranks} processes of {parts} parts ({parts_name}); "
+            f"{near} can"
+        )
+    return batch // parts // ranks
+
+
 def engine_is_shared(recipe: Recipe) -> bool:
     """Whether all processes of a training ask one engine of vLLM at once: a server, or one that is split over devices."""
     settings = recipe.trl.grpo
@@ -90,7 +111,7 @@ def engine_is_shared(recipe: Recipe) -> bool:
 def _check_model(recipe: Recipe) -> None:
     model = recipe.model
     if model.path is not None:
-        if recipe.sft.optimizer == "muon":
+        if recipe.sft.optimizer == "muon" and not recipe.warms_up:
             raise RecipeError(
                 "the recipe: sft.optimizer: muon is for the tiny model; on a checkpoint its float32 copies take several times "
                 "the weights: use adamw"
@@ -127,7 +148,7 @@ def _check_source(recipe: Recipe, task: Task) -> None:
     if sft.data or sft.steps == 0 or sft.source == "call_format":
         return
     if sft.source == "exploration":
-        if recipe.model.path is not None or not (isinstance(task, HasPerceptionItems) and recipe.perception.steps):
+        if not (recipe.warms_up and isinstance(task, HasPerceptionItems) and recipe.perception.steps):
             raise RecipeError(
                 "the recipe: sft.source: exploration needs a tiny model that perception items have warmed up: it reads what "
                 "tools return; give trajectories with --sft-data instead (`medvistagym sample` makes them)"

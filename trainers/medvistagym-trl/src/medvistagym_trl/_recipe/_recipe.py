@@ -170,6 +170,11 @@ class Recipe(Section):
         """Names of the tasks."""
         return tuple(name.strip() for name in self.task.split(",") if name.strip())
 
+    @property
+    def warms_up(self) -> bool:
+        """Whether the run warms up the model that it trains: a tiny one, built by the run or given to be warmed up further."""
+        return self.model.path is None or self.perception.further
+
     def with_overrides(self, changes: Mapping[str, Any]) -> Recipe:
         """A recipe with values replaced by dotted path, such as `{"grpo.steps": 20, "seed": 1}`.
 

@@ -29,6 +29,11 @@ class PerceptionRecipe(Section):
     as_results: float = Field(
         0.75, ge=0, le=1, description="Share of the items that are read so, where `result_steps` is not 0."
     )
+    further: bool = Field(
+        False,
+        description="Whether a tiny model that is given by its folder is warmed up further, by these steps on the items of the "
+        "task; else it is taken as it is.",
+    )
 
 
 class ValidationRecipe(Section):
@@ -302,9 +307,13 @@ class GrpoRecipe(Section):
         0.0,
         ge=0,
         lt=1,
-        description="Share of the episodes whose first turn begins with the name of a tool drawn at random, whose arguments "
-        "the policy then writes: so a tiny model tries tools that came after its SFT. Of a drawn name is learnt only where the "
-        "episode did better than the mean of its group, and metrics leave these episodes out.",
+        description="Share of the episodes whose first turn begins as a call of a tool drawn at random: its name, the picture "
+        "and the key of what its schema requires next, to which the policy gives the value. So a tiny model tries tools that "
+        "came after its SFT. Of what was drawn is learnt only where the episode did better than the mean of its group; metrics "
+        "leave these episodes out.",
+    )
+    exploration_steps: int = Field(
+        0, ge=0, description="Steps over which `exploration` falls to 0, linearly; 0 keeps it to the end."
     )
     watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     parity: ParityRecipe = Field(ParityRecipe(), description="The parity certificate.")

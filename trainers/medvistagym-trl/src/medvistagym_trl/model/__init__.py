@@ -46,7 +46,7 @@ from medvistagym_trl.model._model_size import ModelSize, StackSize, measure_mode
 from medvistagym_trl.model._processor import StillQwen3VLProcessor, ViewImageProcessor, build_processor, register
 from medvistagym_trl.model._shared_features import share_features
 from medvistagym_trl.model._tiny_model import build_tiny_model
-from medvistagym_trl.model._tokenizer import SUPPRESSED_TOKENS, build_tokenizer, call_stem, suppressed_token_ids
+from medvistagym_trl.model._tokenizer import SUPPRESSED_TOKENS, build_tokenizer, call_opening, suppressed_token_ids
 from medvistagym_trl.model._vocabulary_extension import extend_vocabulary
 
 __all__ = [
@@ -72,7 +72,7 @@ __all__ = [
     "build_processor",
     "build_tiny_model",
     "build_tokenizer",
-    "call_stem",
+    "call_opening",
     "cast_trained_to_float32",
     "chat_message",
     "check_finite",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -62,13 +62,25 @@ def tool_call_tokens(schemas: Iterable[Mapping[str, Any]]) -> list[str]:
     return tokens
 
 
-def call_stem(schema: Mapping[str, Any]) -> str:
-    """How every call of a tool begins: its name, and the key of its first argument where it takes any.
+def call_opening(schema: Mapping[str, Any], images: Collection[str]) -> str:
+    """How a call of a tool begins, up to the first value that its schema requires and that is to be chosen.
+
+    Each image that it requires is the first of the episode. Where a tool requires nothing else, the call begins with the key of
+    its first argument.
 
     Args:
         schema: The tool in the Hugging Face dialect.
+        images: Names of its arguments that are images.
     """
-    return tool_call_tokens([schema])[:2][-1]
+    stem, *opened = tool_call_tokens([schema])[:2]
+    parameters = schema["function"]["parameters"]
+    required = [key for key in parameters.get("properties", {}) if key in parameters.get("required", ())]
+    chosen = next((number for number, key in enumerate(required) if key not in images), None)
+    if chosen is None:
+        return opened[0] if opened else stem
+    handles = "".join(f"{json.dumps(key)}: 0, " for key in required[:chosen])
+    key = required[chosen]
+    return f"{stem}{handles}{json.dumps(key)}: {'[' if _is_array(parameters['properties'][key]) else ''}"
 
 
 def build_tokenizer(

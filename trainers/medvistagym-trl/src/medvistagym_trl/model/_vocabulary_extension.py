@@ -3,11 +3,13 @@
 A tiny model's tokenizer is made for one toolbox and one task. Anything else falls back to bytes, which the model never learnt
 to read or write. So whole texts of what came later (a tool's schema, the stem of its calls, a question) get tokens of their
 own. A new token begins with the mean weights of the older tokens of its kind: a new tool is then about as likely as an average
-tool where the policy is undecided, and reinforcement learning tries it, without any demonstration.
+tool where the policy is undecided, and reinforcement learning tries it, without any demonstration. The stem of its calls begins
+as those of tools that require the same arguments, where there are any: what has to be written after it is the same.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -44,7 +46,8 @@ def extend_vocabulary(
     added: dict[str, int] = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
     kinds: dict[str, list[int]] = {}
     for text, number in added.items():
-        kinds.setdefault(_kind(text), []).append(number)
+        for kind in (_kind(text), *_kind_of_call(text, schemas)):
+            kinds.setdefault(kind, []).append(number)
     tokenizer.add_tokens([AddedToken(text, single_word=alone, normalized=False) for text, alone in new.items()])
     size = -(-len(tokenizer) // _ROUND) * _ROUND
     if size > loaded.model.get_input_embeddings().weight.shape[0]:
@@ -52,9 +55,20 @@ def extend_vocabulary(
     weights = loaded.model.get_input_embeddings().weight
     with torch.no_grad():
         for text in new:
-            peers = kinds.get(_kind(text)) or list(added.values())
+            alike = (*_kind_of_call(text, schemas), _kind(text))
+            peers = next((kinds[kind] for kind in alike if kind in kinds), list(added.values()))
             weights[tokenizer.convert_tokens_to_ids(text)] = weights[peers].mean(0)
     return list(new)
+
+
+def _kind_of_call(text: str, schemas: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The kind of a stem by what its tool requires; nothing for other texts, and for stems of tools that are not given."""
+    for schema in schemas:
+        function = schema["function"]
+        head, began, rest = text.partition(f'<tool_call>{{"name": {json.dumps(function["name"])}, "arguments": {{')
+        if began and not head:
+            return (f"stem {rest}of {sorted(function['parameters'].get('required', ()))}",)
+    return ()
 
 
 def _kind(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medvistagym_core.environment import Case, Task
+from medvistagym_core.environment import Case, HasPerceptionItems, PerceptionItem, Task
 
 
 class MixedTask:
@@ -33,6 +33,17 @@ class MixedTask:
         return tuple(dict.fromkeys(word for part in self.parts for word in part.vocabulary()))
 
 
+class MixedTaskWithItems(MixedTask):
+    """A mix of which some tasks have perception items: theirs come in turn."""
+
+    def look(self, split: str, index: int, seed: int = 0) -> PerceptionItem:
+        """The perception item at a position of the mix."""
+        able = [part for part in self.parts if isinstance(part, HasPerceptionItems)]
+        return able[index % len(able)].look(split, index // len(able), seed)
+
+
 def mix_tasks(parts: Sequence[Task]) -> Task:
     """One task of several; a single one is itself."""
-    return parts[0] if len(parts) == 1 else MixedTask(parts)
+    if len(parts) == 1:
+        return parts[0]
+    return (MixedTaskWithItems if any(isinstance(part, HasPerceptionItems) for part in parts) else MixedTask)(parts)

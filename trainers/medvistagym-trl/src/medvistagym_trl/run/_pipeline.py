@@ -186,8 +186,11 @@ class TrainingPipeline:
         if recipe.model.path is not None:
             self.run_folder.save_reference("perception", recipe.model.path)
             self._learn_new_words(recipe.model.path)
-            return
-        model = build_untrained_model(recipe.model, context, recipe.seed)
+            if not recipe.perception.further:
+                return
+            model = self.setup.load_to_train("perception")
+        else:
+            model = build_untrained_model(recipe.model, context, recipe.seed)
         if isinstance(task, HasPerceptionItems) and recipe.perception.steps:
             train_perception(model, context, task, recipe.perception, log=self._on_perception_step)
             split = "validation" if "validation" in task.splits else context.split

@@ -282,7 +282,7 @@ def _train_on_demonstrations(
 
 def _perception(setup: RunSetup, context: RolloutContext, model: LoadedModel, share: float) -> dict[str, Any]:
     """Perception items mixed into batches, where the task offers them and the model is the tiny one."""
-    if not share or not isinstance(setup.task, HasPerceptionItems) or setup.recipe.model.path is not None:
+    if not share or not isinstance(setup.task, HasPerceptionItems) or not setup.recipe.warms_up:
         return {}
     rules = setup.recipe.perception
     collator = PerceptionCollator(
