@@ -58,7 +58,7 @@ ROADS: Final = (
         "a plugin that passes its checks", 600, (INSTALL, ("docs/publish.md", "Ten minutes", 0)), None,
         "medvistagym plugins check ./invert | grep conforms && python -m pytest -q invert",
     ),
-    Road("a trained table", 1200, (("README.md", "Train in a quarter of an hour", 0),), None, "test -s runs/*/results.json"),
+    Road("a trained table", 1200, (("README.md", "Train in twenty minutes", 0),), None, "test -s runs/*/results.json"),
 )  # fmt: skip
 
 

@@ -239,6 +239,8 @@ def test_ask_answers_and_writes_an_episode(run, ct, tmp_path):
     assert f"medvistagym view {tmp_path / 'asked'}" in said.err
     said = run(*ask, "--out", tmp_path / "asked")
     assert (said.code, "holds episodes already" in said.err) == (2, True)
+    said = run("replay", tmp_path / "asked" / "trajectories.jsonl")
+    assert (said.code, "it can be looked at, with `medvistagym view`, and not replayed" in said.err) == (2, True)
 
 
 @pytest.mark.parametrize(

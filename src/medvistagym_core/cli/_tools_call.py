@@ -82,7 +82,7 @@ class ToolArgumentParser(CommandParser):
 
     def add_tool_flags(self, args: list[str]) -> None:
         """Add the flags of the tool that the first argument names."""
-        from medvistagym_core.cli._schema_flags import add_flags, usage
+        from medvistagym_core.cli._schema_flags import add_flags, add_image_flags, usage
 
         peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         peek.add_argument("--plugins")
@@ -100,6 +100,8 @@ class ToolArgumentParser(CommandParser):
             raise UsageError(f"{args[0]!r} must name one tool, and is {', '.join(toolbox) or 'none'}")
         (tool,) = toolbox.values()
         add_flags(self, tool.spec)
+        if len(tool.image_arguments) > 1:
+            add_image_flags(self, tool.spec, tool.image_arguments)
         files = " FILE ..." if tool.image_arguments else ""
         out = " [--out FILE]" if "image" in tool.spec.returns else ""
         self.usage = f"medvistagym tools call {args[0]}{files}{usage(tool.spec)}{out} [--json]"
@@ -147,9 +149,9 @@ def _call(options: argparse.Namespace) -> int:
         if options.out == PIPE and options.json:
             raise UsageError("--json and --out -: stdout holds one of them; name a file for the image")
         check_output_name(options.registry, options.out)
-    images = read_images(options.registry, options.image, options)
+    images, handles = _read_images_of(tool, options)
     _warn_of_modality(tool, images)
-    arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
+    arguments = {**handles, **_object(options.arguments), **given_arguments(options, tool.spec)}
     try:
         executor = make_executor(options.registry, options.executor, options.toolbox)
     except UsageError as error:
@@ -220,11 +222,30 @@ def _object(text: str | None) -> dict[str, Any]:
     return value
 
 
-def _handles(tool: Tool, images: Sequence[Image]) -> dict[str, Any]:
-    """Give the images to the tool's image arguments in order; one that takes a list takes all that are left."""
+def _read_images_of(tool: Tool, options: argparse.Namespace) -> tuple[list[Image], dict[str, Any]]:
+    """The images of the files that were given, and the tool's image arguments: those by name, and the others in order."""
+    from medvistagym_core.cli._schema_flags import image_destination
+
+    files = {name: getattr(options, image_destination(name), []) for name in tool.image_arguments}
+    named = {name: paths for name, paths in files.items() if paths}
+    images = read_images(options.registry, options.image, options)
+    handles = _handles(tool, images, [name for name in tool.image_arguments if name not in named])
+    for name, paths in named.items():
+        more = read_images(options.registry, paths, options)
+        numbers = list(range(len(images), len(images) + len(more)))
+        is_list = tool.spec.parameters["properties"][name].get("type") == "array"
+        if not is_list and len(more) != 1:
+            raise UsageError(f"{name} of {tool.name} is one image, and its files hold {len(more)}", numbered(more))
+        handles[name] = numbers if is_list else numbers[0]
+        images += more
+    return images, handles
+
+
+def _handles(tool: Tool, images: Sequence[Image], names: Sequence[str]) -> dict[str, Any]:
+    """Give the images to these arguments of a tool in order; one that takes a list takes all that are left."""
     left = list(range(len(images)))
     given: dict[str, Any] = {}
-    for name in tool.image_arguments:
+    for name in names:
         if not left:
             break
         if tool.spec.parameters["properties"][name].get("type") == "array":

@@ -50,8 +50,12 @@ def _view(options: argparse.Namespace) -> int:
     if options.episodes < 1:
         raise UsageError(f"--episodes must be at least 1, not {options.episodes}")
     path = options.run_path
-    if path.is_file() and path.suffix != ".jsonl":
-        raise UsageError(f"{path} is no trajectory file, which ends in .jsonl; images are shown by `medvistagym play`")
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(1) not in (b"", b"{"):
+                raise UsageError(
+                    f"{path} is no trajectory file: its lines do not begin with {{; `medvistagym play` shows images"
+                )
     try:
         run = EpisodeIndex(options.run_path)
     except ValueError as error:

@@ -3,6 +3,7 @@
 A text says yes or no by that word, alone or at the head of a clause of its own ("Yes, there is a nodule"; "No - clear lungs"),
 when nothing behind it takes it back or weakens it. "No evidence of X", "no X is seen", "no X" and "without X" say no,
 unless X itself says that something is amiss, or is a figure of speech: "no abnormality" may be a yes, and "no doubt" is none.
+Where the question is known and asks for another finding than X, or whether all is well, "no X" says neither.
 Behind a yes, what is not there beside it takes nothing back where a word says that it is beside it: "Yes, but no effusion",
 "Yes, a nodule without calcification". The question is read to see that this is not what was asked for; where it asks for one
 finding, a sentence that denies another one takes nothing back either ("Yes. No effusion." of a pneumothorax).
@@ -91,6 +92,7 @@ _NO_NOUNS: Final = words(
 _NEGATIVE_QUESTION: Final = words(
     "no not without free clear absent absence normal negative unremarkable lack exclude excluded"
 )
+_FREE_OF: Final = re.compile(r"\bfree\s(?:of|from)\b")
 _STATED: Final = re.compile(
     r"\s*(?:there\s(?:is|are)\s(?P<there>[^\W\d_][\w\s'/-]{0,120})|(?P<seen>[^\W\d_][\w\s'/-]{0,120}?)\s(?:is|are)\s(?:seen|present|visible))\s*"
 )
@@ -123,7 +125,7 @@ def parse_yes_no(text: str, question: str = "") -> bool | None:
     head = _HEAD.match(text)
     word = head[1] if head else ""
     if head is None or (word not in _YES and word not in _NO):
-        return False if _says_none(text) else None
+        return False if _says_none(text, question) else None
     asked = _stems(_WORDS.findall(fold_characters(question).casefold()))
     clauses = _CLAUSES.split(_LEAD_COMMA.sub(r"\1 ", text[head.end() :]))
     if word in _YES:
@@ -185,14 +187,20 @@ def _stems(terms: Sequence[str]) -> frozenset[str]:
     return frozenset(term.removesuffix("s") if len(term) > 3 else term for term in terms)
 
 
-def _says_none(text: str) -> bool:
-    """Whether a text begins with "no" and goes on with what is not there."""
+def _says_none(text: str, question: str) -> bool:
+    """Whether a text begins with "no" and goes on with what is not there, which is what was asked for where that is known."""
     match = _NONE_OF.fullmatch(text.rstrip(" .!"))
     if match is None or _RULED_OUT.search(text):
         return False
     absent = _WORDS.findall(match[1])
     while absent and absent[0] in _ARTICLES:
         del absent[0]
+    question = fold_characters(question).casefold()
+    asked = _stems(_WORDS.findall(question))
+    if _FREE_OF.search(question) or not asked.isdisjoint(_NEGATIVE_QUESTION - {"free"}):
+        return False  # "no effusion" may be the yes of "Is the lung clear?"
+    if _are_other_findings(absent, asked):
+        return False
     return (
         0 < len(absent) <= _MAX_NOUN_WORDS
         and absent[0] not in _FIGURES
