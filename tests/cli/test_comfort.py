@@ -74,6 +74,28 @@ def test_images_convert_keeps_values_unit_and_place(run, ct, tmp_path):
         assert (row["unit"], row["frames"], row["spacing_mm"]) == ("HU", 9, [3, 0.5, 0.5])
 
 
+def test_no_command_writes_over_what_it_reads(run, ct, tmp_path):
+    study = tmp_path / "study"
+    study.mkdir()
+    own = study / "own.dcm"
+    assert run("images", "convert", ct, "--out", own).code == 0
+    before = own.read_bytes()
+    box = ("--box", "0,0,500,500")
+    for command in (
+        ("images", "convert", own, "--out", study / ".." / "study" / "own.dcm"),
+        ("images", "convert", study, "--out", own),
+        ("tools", "call", "zoom", own, *box, "--out", own),
+        ("eval", "--task", "scoutvqa", "--policy", "random", "--cases", "1", "--out", own),
+        ("sample", "--task", "scoutvqa", "--policy", "random", "--cases", "1", "--out", own),
+        ("ask", own, QUESTION, "--policy", "random", "--out", own),
+    ):
+        said = run(*command)
+        assert (said.code, own.read_bytes()) == (2, before), said.err
+    assert "is a file; name a folder" in said.err
+    said = run("tools", "call", "zoom", own, *box, "--out", study / "new.dcm")
+    assert (said.code, (study / "new.dcm").exists()) == (0, True), said.err
+
+
 def test_images_sheet_draws_slices_and_the_outline_of_a_mask(run, ct, tmp_path):
     said = run("images", "sheet", ct, "--count", "4", "--columns", "2", "--side", "64", "--out", tmp_path / "sheet.png")
     assert said.code == 0, said.err

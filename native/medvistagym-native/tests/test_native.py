@@ -289,3 +289,13 @@ def test_rows_of_a_png_that_are_none_are_refused() -> None:
             kernels.unfilter(*wrong)
     with pytest.raises(OverflowError):
         kernels.unfilter(rows, out, 2**70)
+
+
+def test_kernels_that_an_older_version_compiled_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    native_kernels.cache_clear()
+    monkeypatch.delattr("medvistagym_native._kernels.unfilter")
+    try:
+        with pytest.warns(RuntimeWarning, match="they lack unfilter.*; install it again"):
+            assert native_kernels() is None
+    finally:
+        native_kernels.cache_clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import textwrap
 import traceback
@@ -137,7 +138,7 @@ def configure_call(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _call(options: argparse.Namespace) -> int:
-    from medvistagym_core.cli._schema_flags import given_arguments, hint
+    from medvistagym_core.cli._schema_flags import given_arguments, hint, image_destination
     from medvistagym_core.execution import ImageStore
     from medvistagym_core.tools import ToolCall
     from medvistagym_core.trajectories import ToolResultDocument
@@ -148,7 +149,8 @@ def _call(options: argparse.Namespace) -> int:
             raise UsageError(f"{tool.name} gives no image: leave out --out")
         if options.out == PIPE and options.json:
             raise UsageError("--json and --out -: stdout holds one of them; name a file for the image")
-        check_output_name(options.registry, options.out)
+        named = (getattr(options, image_destination(name), []) for name in tool.image_arguments)
+        check_output_name(options.registry, options.out, [*options.image, *itertools.chain(*named)])
     images, handles = _read_images_of(tool, options)
     _warn_of_modality(tool, images)
     arguments = {**handles, **_object(options.arguments), **given_arguments(options, tool.spec)}
