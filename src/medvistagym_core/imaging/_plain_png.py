@@ -91,8 +91,8 @@ class PlainPng:
         """The picture, uint8 of `shape`; None where a row has a filter that there is not."""
         import numpy as np
 
-        kernels = native_kernels()
-        if kernels is None:
+        unfilter = getattr(native_kernels(), "unfilter", None)  # kernels of an earlier version have none
+        if unfilter is None:
             import PIL.Image
 
             try:
@@ -102,7 +102,7 @@ class PlainPng:
         pixels = np.empty(self.shape, np.uint8)
         stored = np.frombuffer(self.rows, np.uint8).reshape(self.shape[0], -1)
         try:
-            kernels.unfilter(stored, pixels.reshape(self.shape[0], -1), 3 if len(self.shape) == 3 else 1)
+            unfilter(stored, pixels.reshape(self.shape[0], -1), 3 if len(self.shape) == 3 else 1)
         except ValueError:
             return None
         return pixels

@@ -82,7 +82,7 @@ def test_errors_are_results_with_our_sentence() -> None:
             ),
             ("cut", {"image": 0, "box": [9, 9, 0, 0]}, "bad_arguments", "x0 < x1"),
             ("cut", {"image": 4, "box": [0, 0, 9, 9]}, "bad_value", "there is no image 4"),
-            ("cut", None, "bad_arguments", "is missing"),
+            ("cut", None, "bad_arguments", "the arguments image, box are missing"),
             ("cutt", {}, "unknown_tool", "did you mean cut?"),
             ("leak", {"image": 0}, "tool_failed", "missing at weights.pt, or 3/4 of them"),
         ):
