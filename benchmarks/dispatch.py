@@ -4,9 +4,12 @@
 and puts medians into benchmarks/results.json. Times are processor time, except where a tool waits.
 
 - `dispatch.one`: microseconds of a call, one at a time: the text parsed, arguments validated, the tool run, the result made.
-  Beside it the same text through TRL's `parse_response` and its tool loop's way to call (a function found by name, its error
-  caught, its result as text; nothing validated). TRL is given the text, though it would decode it from tokens first. And beside
-  it the `mcp` package's client and server in this process, which are given the arguments ready, as they parse no such text.
+  Beside it the same text through what TRL's `GRPOTrainer` calls: its `parse_response` with the prompt and the tools, as in
+  `_generate` and `_tool_call_loop` (from the tools it makes their JSON schemas, in every reading, to give arguments their
+  types), and the loop's way to call (a function found by name, its error caught, its result as text; nothing validated). TRL is
+  given one tool and a short prompt, and both as text, though its trainer decodes the prompt and the answer from tokens first.
+  And beside it the `mcp` package's client and server in this process, which are given the arguments ready, as they parse no
+  such text.
 - `dispatch.grouped`: the same, microseconds a call, when 64 episodes call in one turn; TRL calls them one after another.
 - `dispatch.plugins`: the same, with 200 plugins of one tool each beside one plugin; 1 is no difference.
 - `dispatch.latency`: milliseconds of wall time of a turn in which 64 episodes call a tool that takes 50 ms and has no kernel
@@ -41,6 +44,7 @@ from medvistagym_core import Image, ImageStore, LocalExecutor, Registry, TextPro
 
 EPISODES: Final = 64
 LATENCY_S: Final = 0.05
+PROMPT: Final = "<|im_start|>user\nWhat is it?<|im_end|>\n<|im_start|>assistant\n"
 IMAGE: Final = Image(pixels=np.zeros((64, 64), np.int16), unit="HU")
 
 
@@ -59,6 +63,27 @@ def slow(image: Image, at: int = 0) -> str:
 
     Args:
         image: The image.
+        at: Where.
+    """
+    time.sleep(LATENCY_S)
+    return "done"
+
+
+def nothing_by_number(image: int, at: int = 0) -> str:
+    """Do nothing.
+
+    Args:
+        image: The number of the image.
+        at: Where.
+    """
+    return "done"
+
+
+def slow_by_number(image: int, at: int = 0) -> str:
+    """Wait, as for a network.
+
+    Args:
+        image: The number of the image.
         at: Where.
     """
     time.sleep(LATENCY_S)
@@ -97,9 +122,9 @@ class Ours:
 
 
 class Trl:
-    """The calls of some episodes as TRL's tool loop makes them: one after another."""
+    """The calls of some episodes as TRL's trainer reads and makes them: one after another."""
 
-    def __init__(self, episodes: int = 1, function: Callable[..., str] = nothing) -> None:
+    def __init__(self, episodes: int = 1, function: Callable[..., str] = nothing_by_number) -> None:
         words = Tokenizer(WordLevel({"<unk>": 0, "<eos>": 1}, unk_token="<unk>"))
         self._tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>")
         self._tokenizer.response_template = qwen3_template
@@ -110,7 +135,7 @@ class Trl:
     def __call__(self) -> None:
         messages = []
         for text in self._texts:
-            said = parse_response(self._tokenizer, text, prefix="")  # type: ignore[arg-type]
+            said = parse_response(self._tokenizer, text, prefix=PROMPT, tools=[*self._tools.values()])  # type: ignore[arg-type]
             for call in said["tool_calls"]:
                 function = call["function"]
                 name = function["name"]
@@ -188,7 +213,7 @@ def main() -> None:
     rows += compare("dispatch.grouped", EPISODES, "us", grouped, {"trl": us(Trl(EPISODES), 8, EPISODES)}, rounds)
     many = us(Ours(200, EPISODES), 60, EPISODES)
     rows += compare("dispatch.plugins", 200, "us", many, {"one plugin": grouped}, 3 * rounds)
-    waiting = {"trl, one after another": ms(Trl(EPISODES, slow)), "one latency": lambda: LATENCY_S * 1e3}
+    waiting = {"trl, one after another": ms(Trl(EPISODES, slow_by_number)), "one latency": lambda: LATENCY_S * 1e3}
     rows += compare("dispatch.latency", EPISODES, "ms", ms(Ours(1, EPISODES, slow)), waiting, min(rounds, 7))
     merge(rows)
 

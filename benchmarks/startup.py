@@ -7,7 +7,9 @@ benchmarks/results.json, beside what other benchmarks wrote there.
 - `startup.list`: a fresh process lists 20 tools (ours `medvistagym tools list`, theirs `llm tools list` or lines of Python).
 - `startup.discover`: the first discovery of the 20 plugins in a process that has imported the library, but none of them.
 - `startup.torch`: listing beside `import torch`, where the environment that runs this script has torch.
-- `startup.installed`: `medvistagym tools list` with whatever plugins that environment has, beside the same.
+- `startup.installed`: `medvistagym tools list` with whatever plugins that environment has, beside the same, as it
+  is from the second time on: the names are kept while nothing changes.
+- `startup.loaded`: the same with nothing kept, as in the rows above, so that every plugin is loaded.
 
 stevedore and pluggy load modules and check nothing; ours and llm's plugins describe tools with schemas besides. All of them
 see the same distributions on their path. One thread.
@@ -127,6 +129,8 @@ def main() -> None:
             "PYTHONPATH": place,
             "LLM_USER_PATH": place,
             "OMP_NUM_THREADS": "1",
+            "MEDVISTAGYM_CACHE": "0",
+            "XDG_CACHE_HOME": place,
         }
         listing = {name: timed(whole(python, name), variables) for name in DISCOVER}
         finding = {name: within(python, name, variables) for name in DISCOVER}
@@ -136,9 +140,11 @@ def main() -> None:
             heavy = timed([sys.executable, "-c", "import torch"], variables)
             rounds = max(3, options.rounds // 3)
             rows += beside("startup.torch", {OURS: listing[OURS], "import torch": heavy}, rounds)
-            own = timed(whole(Path(sys.executable), OURS), {**variables, "PYTHONPATH": ""}, expected="window")
             installed = len(entry_points(group="medvistagym"))
-            rows += compare("startup.installed", installed, "ms", own, {"import torch": heavy}, rounds)
+            for bench, cache in (("startup.installed", ""), ("startup.loaded", "0")):
+                own = {**variables, "PYTHONPATH": "", "MEDVISTAGYM_CACHE": cache}
+                run = timed(whole(Path(sys.executable), OURS), own, expected="window")
+                rows += compare(bench, installed, "ms", run, {"import torch": heavy}, rounds)
     merge(rows, options.out)
 
 

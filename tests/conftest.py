@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 Script = Generator[ToolCall, ToolResult, str]
 
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_kept() -> Iterator[None]:
+    """No test lists what another test had installed, and none writes to the cache folder of who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDVISTAGYM_CACHE", "0")
+        yield
+
+
 QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 
 

@@ -12,7 +12,7 @@ WINDOWS = ["/O2", "/fp:precise"]
 
 KERNELS = Extension(
     "medvistagym_native._kernels",
-    [f"{FOLDER}/{name}.c" for name in ("_kernels", "contrast", "enlarging", "levels", "masks")],
+    [f"{FOLDER}/{name}.c" for name in ("_kernels", "contrast", "enlarging", "levels", "masks", "png")],
     depends=[f"{FOLDER}/kernels.h"],
     extra_compile_args=WINDOWS if sys.platform == "win32" else UNIX,
     py_limited_api=True,

@@ -74,6 +74,28 @@ def test_images_convert_keeps_values_unit_and_place(run, ct, tmp_path):
         assert (row["unit"], row["frames"], row["spacing_mm"]) == ("HU", 9, [3, 0.5, 0.5])
 
 
+def test_no_command_writes_over_what_it_reads(run, ct, tmp_path):
+    study = tmp_path / "study"
+    study.mkdir()
+    own = study / "own.dcm"
+    assert run("images", "convert", ct, "--out", own).code == 0
+    before = own.read_bytes()
+    box = ("--box", "0,0,500,500")
+    for command in (
+        ("images", "convert", own, "--out", study / ".." / "study" / "own.dcm"),
+        ("images", "convert", study, "--out", own),
+        ("tools", "call", "zoom", own, *box, "--out", own),
+        ("eval", "--task", "scoutvqa", "--policy", "random", "--cases", "1", "--out", own),
+        ("sample", "--task", "scoutvqa", "--policy", "random", "--cases", "1", "--out", own),
+        ("ask", own, QUESTION, "--policy", "random", "--out", own),
+    ):
+        said = run(*command)
+        assert (said.code, own.read_bytes()) == (2, before), said.err
+    assert "is a file; name a folder" in said.err
+    said = run("tools", "call", "zoom", own, *box, "--out", study / "new.dcm")
+    assert (said.code, (study / "new.dcm").exists()) == (0, True), said.err
+
+
 def test_images_sheet_draws_slices_and_the_outline_of_a_mask(run, ct, tmp_path):
     said = run("images", "sheet", ct, "--count", "4", "--columns", "2", "--side", "64", "--out", tmp_path / "sheet.png")
     assert said.code == 0, said.err
@@ -239,6 +261,8 @@ def test_ask_answers_and_writes_an_episode(run, ct, tmp_path):
     assert f"medvistagym view {tmp_path / 'asked'}" in said.err
     said = run(*ask, "--out", tmp_path / "asked")
     assert (said.code, "holds episodes already" in said.err) == (2, True)
+    said = run("replay", tmp_path / "asked" / "trajectories.jsonl")
+    assert (said.code, "it can be looked at, with `medvistagym view`, and not replayed" in said.err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +347,11 @@ def test_doctor_names_what_is_missing(run, tmp_path, monkeypatch):
     assert "endpoint: http://127.0.0.1:9/v1: it cannot be reached" in said.out
     assert "2 faults" in said.out
     assert "\x1b" not in said.out
+    assert "names of tools: not kept, since it is turned off\n       to do: unset MEDVISTAGYM_CACHE" in said.out
+    monkeypatch.delenv("MEDVISTAGYM_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "medvistagym" / "listings"
+    assert f"names of tools: kept in {folder} while nothing changes" in run("doctor", "--plugins", "none").out
 
 
 class Terminal(io.StringIO):

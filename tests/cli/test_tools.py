@@ -255,6 +255,13 @@ def test_images_go_to_image_arguments_in_order(call: Run, picture: Path) -> None
     assert call("compare", "--image", picture, picture, picture).out == "1 and 2\n"
 
 
+def test_images_go_to_image_arguments_by_name(call: Run, picture: Path) -> None:
+    assert call("compare", "--others", picture, picture, "--first", picture).out == "1 and 2\n"
+    assert call("compare", "--first", picture, "--image", picture, picture, picture).out == "1 and 3\n"
+    assert call("compare", picture, "--others", picture).out == "1 and 1\n"
+    assert "others is missing" in call("compare", "--first", picture).err
+
+
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
     [
@@ -274,6 +281,7 @@ def test_images_go_to_image_arguments_in_order(call: Run, picture: Path) -> None
         (["shade", "--out", "no/such/folder/cut.png"], 2, "does not exist"),
         (["compare", "--out", "cut.png"], 2, "gives no image"),
         (["shad"], 2, "did you mean shade"),
+        (["compare", "--frist", "a.png"], 2, "did you mean --first"),
         (["*"], 2, "must name one tool"),
         (["burst"], 1, "no luck"),
     ],
@@ -537,6 +545,18 @@ def test_a_mistyped_flag_command_or_plugin_gets_the_nearest(run: Run, argv: list
     answer = run(*argv)
     assert answer.code == 2
     assert said in answer.err
+
+
+def test_help_may_stand_before_the_tool(run: Run) -> None:
+    said = run("tools", "call", "--help", "window")
+    assert said == run("tools", "call", "window", "--help")
+    assert "--preset" in said.out
+
+
+def test_images_are_no_run(run: Run, scan: Path) -> None:
+    said = run("view", scan)
+    assert said.code == 2
+    assert f"{scan} is no trajectory file: its lines" in said.err
 
 
 def test_a_plugin_that_the_variable_names_and_nobody_has_is_said(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,10 @@ class Trainer:
         program = os.environ.get("STANDIN_PROGRAM", program)
         return [sys.executable, "-c", program, str(request.gpus), str(request.parallel), *request.arguments]
 
+    def check(self, registry, *, run, recipe, changes, tools, model, quick, resume, processes):
+        if recipe == "unknown":
+            raise SelectionError(f"there is no recipe 'unknown' for {processes} processes")
+
     def plan(self, registry, *, recipe, changes, tools, model, quick, launch=None):
         if launch is not None:
             return TrainingPlan(f"{launch.gpus} devices of {launch.device_gib} GiB for {' '.join(launch.arguments)}", {})
@@ -293,6 +297,22 @@ def test_several_processes_are_started_with_the_same_words(train: Train, tmp_pat
     launched = json.loads((tmp_path / "launched.json").read_text())
     assert launched[:4] == ["4", "None", "--trainer", "standin"]
     assert launched[4] == "--out"  # the folder has to be the same in all of them
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_file_is_no_run_folder(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "scan.dcm").touch()
+    assert train("--run", "scan.dcm") == 2
+    assert capsys.readouterr().err == "medvistagym: scan.dcm is a file; name a folder for the run\n"
+
+
+def test_what_a_trainer_refuses_is_said_once_and_nothing_is_started(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("unknown", "--gpus", "2", "--run", "one") == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "medvistagym: there is no recipe 'unknown' for 2 processes\n")
+    assert not (tmp_path / "launched.json").exists()
     assert not (tmp_path / "one").exists()
 
 

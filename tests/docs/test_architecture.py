@@ -5,12 +5,16 @@ import inspect
 import itertools
 import pkgutil
 import re
+import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import medvistagym_core
+from medvistagym_core import Image, LocalExecutor, Toolbox, ToolCall, tool
+from medvistagym_core.environment import Answer, Case, Episode, step_episodes
 from medvistagym_core.plugins._hooks import HookSpecs
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +44,46 @@ def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)", (ROOT / "docs" / page).read_text("utf-8"))
     assert links or page == "errors.md"
     assert [link for link in links if not (ROOT / "docs" / link).exists()] == []
+
+
+@tool(light=True)
+def describe(image: Image, detail: int = 0) -> str:
+    """Describe an image.
+
+    Args:
+        image: The image.
+        detail: How much to say.
+    """
+    return "a square"
+
+
+def test_the_life_of_a_call_lists_each_file_that_one_passes():
+    table = PAGE.split("## The life of a call")[1].split("These are all")[0]
+    case = Case(
+        "c", "t", "test", 0, "f", "What is it?", (Image(pixels=np.zeros((8, 8), np.uint8)),), Answer("a square")
+    )
+    source = Path(medvistagym_core.__file__).parent
+    passed = set()
+
+    def note(frame, event, _):
+        file = Path(frame.f_code.co_filename)
+        if event == "call" and file.is_relative_to(source):
+            passed.add(file.relative_to(source).as_posix())
+
+    with LocalExecutor(Toolbox({"describe": describe})) as executor:
+        for detail in (1, 2):  # the first builds what is built once, such as the model of the arguments
+            episode = Episode(case, executor.toolbox)
+            call = episode.settings.protocol.format_turn(
+                calls=[ToolCall(name="describe", arguments={"image": 0, "detail": detail})]
+            )
+            sys.setprofile(note if detail == 2 else None)
+            try:
+                step_episodes(executor, [episode], [call])
+                blocks = episode.new_blocks
+            finally:
+                sys.setprofile(None)
+    assert blocks == [{"type": "text", "text": "a square"}]
+    assert passed == set(re.findall(r"src/medvistagym_core/([\w/]+\.py)\)", table))
 
 
 def test_every_hook_and_contract_is_in_the_table():

@@ -82,3 +82,12 @@ def test_a_new_plugin_conforms_as_it_is_written(tmp_path):
     lines = [line for line in shell.splitlines() if line.startswith("medvistagym plugins")]
     assert len(lines) == 2
     assert "conforms" in run(tmp_path, "bash", "-euo", "pipefail", code="\n".join(lines))
+
+
+def test_the_roads_that_are_timed_are_printed_in_the_pages(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import newcomer
+
+    for road in newcomer.ROADS:
+        commands = [line for line in road.script.splitlines() if line.strip() and not line.startswith("#")]
+        assert commands, road.name

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from medvistagym_core.plugins import Environment, discover, scan_environment
@@ -193,13 +194,18 @@ def test_files_in_the_place_of_folders_and_folders_in_the_place_of_files(site: S
     (site.folder / "file-1.0.dist-info").write_text("no folder")
     (site.folder / "folders-1.0.dist-info" / "entry_points.txt").mkdir(parents=True)
     (site.folder / "folders-1.0.dist-info" / "METADATA").mkdir()
+    site.install("leads-nowhere", points=None)
+    (site.folder / "leads_nowhere-1.0.dist-info" / "entry_points.txt").symlink_to("gone.txt")
     (site.folder / "loop-1.0.dist-info").symlink_to(site.folder / "loop-1.0.dist-info")
     (site.folder / "broken.egg").write_bytes(b"PK\x03\x04 no archive")
     sys.path.append(str(site.folder / "broken.egg"))
     try:
-        assert probes(scan_environment()) == HEALTHY
+        environment = scan_environment()
+        assert probes(environment) == HEALTHY
     finally:
         sys.path.remove(str(site.folder / "broken.egg"))
+    for where, reason in (("folders-1.0", "cannot be read"), ("leads_nowhere-1.0", "leads to no file")):
+        assert [fault for fault in environment.faults if where in fault and f"entry_points.txt {reason}" in fault]
 
 
 def test_a_finder_that_fails_hides_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +256,17 @@ def test_every_command_lives_in_such_an_environment(tmp_path: Path) -> None:
     assert run("tasks", "list").returncode == 0
     played = run("eval", "--task", "scoutvqa", "--policy", "random", "--cases", "2", "--json")
     assert json.loads(played.stdout)["rows"][-1]["n"] == 2, played.stderr
+    # So they do in the processes that a command starts.
+    checked = run("plugins", "check", "probe", "--examples", "1")
+    assert checked.returncode == 0, checked.stdout
+    (tmp_path / "by_hand.py").write_text(MODULE + "\nimport pydantic\n\nclass Pair(pydantic.BaseModel):\n    n: int\n")
+    by_hand = ("--tools-from", str(tmp_path / "by_hand.py"), "--plugins", "", "--executor", "process")
+    assert run("tools", "call", "probe", "--n", "3", *by_hand).stdout == "3\n"
+    PIL.Image.new("L", (8, 8)).save(tmp_path / "a.tif")
+    (tmp_path / "q.jsonl").write_text('{"question": "Is it?", "answer": "yes", "image": "a.tif"}\n')
+    audited = run("tasks", "audit", "--task-file", str(tmp_path / "q.jsonl"))
+    assert audited.returncode == 0
+    assert "was left out" not in audited.stderr
 
 
 BESIDE_THE_PLUGIN: dict[str, dict[str, Any]] = {

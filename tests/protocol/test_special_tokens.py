@@ -1,5 +1,7 @@
 """Whoever speaks in a conversation, the roles and images in it are those of the chat template."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from medvistagym_core.execution import LocalExecutor
 from medvistagym_core.imaging import Image
 from medvistagym_core.protocol import SpecialTokens, TextProtocol, UnsafeTokenizerError, system_prompt
 from medvistagym_core.rollouts import EndpointPolicy
-from medvistagym_core.tools import Tool, Toolbox, ToolError, ToolResult, ToolSpec
+from medvistagym_core.tools import DIALECTS, Tool, Toolbox, ToolError, ToolResult, ToolSpec
 
 from .vocabularies import VOCABULARIES, Vocabulary, build_tokenizer
 
@@ -28,15 +30,15 @@ FORMATTING = {
 CALL = '<tool_call>{{"name": {}, "arguments": {}}}</tool_call>'
 
 
-def toolbox(text="fine", error=None, description="Say something."):
-    def speak(image):
+def toolbox(text="fine", error=None, description="Say something.", schema=()):
+    def speak(image, **others):
         if error is not None:
             raise error
         return ToolResult(text=text, images=(image,)) if isinstance(text, str) else list(text)
 
     schema = {
         "type": "object",
-        "properties": {"image": {"type": "integer", "description": f"The image. {description}"}},
+        "properties": {"image": {"type": "integer", "description": f"The image. {description}"}, **dict(schema)},
         "required": ["image"],
         "additionalProperties": False,
     }
@@ -68,6 +70,14 @@ def forms(token):
     return [token, token + token, token[:half] + token + token[half:], f"{token[:1]}{token}{token[1:]}"]
 
 
+def disguises(token):
+    """A token as one may read it that changes text beforehand: in wide forms, other letters, around unseen characters."""
+    half = len(token) // 2
+    wide = "".join(chr(ord(letter) + 0xFEE0) if "!" <= letter <= "~" else letter for letter in token)
+    unseen = [f"{token[:half]}{mark}{token[half:]}" for mark in "\0\u200b\ufeff\u00ad\u2060\u0301"]
+    return [wide, token.upper(), token.lower(), *unseen]
+
+
 def borders(tokenizer, tokens, messages):
     """The special tokens that a model reads, in order."""
     ids = set(tokenizer.convert_tokens_to_ids(list(tokens)))
@@ -75,7 +85,7 @@ def borders(tokenizer, tokens, messages):
     return [token for token in tokenizer(text, add_special_tokens=False)["input_ids"] if token in ids]
 
 
-FEW = ("Qwen3-VL", "Pixtral", "LLaVA-1.5", "made up", "made up, compatibility forms")
+FEW = ("Qwen3-VL", "Pixtral", "LLaVA-1.5", "made up", "made up, compatibility forms", "made up, cleaned text")
 CHOSEN = [pytest.param(v, id=v.name, marks=[] if v.name in FEW else pytest.mark.attack) for v in VOCABULARIES]
 
 
@@ -99,7 +109,15 @@ FIELDS = {
         [good()], toolbox(error=ToolError("malformed_call", text)), style=style
     )[0],
     "exception": lambda text, style: play([good()], toolbox(error=ValueError(text)), style=style)[0],
+    "nearest names": lambda text, style: play(
+        [CALL.format('"speak"', '{"image": 0, "imag": 1}')], toolbox(schema={"x": {"enum": [text]}}), style=style
+    )[0],
     "policy": lambda text, style: play([f"<think>{text}</think>" + good()], style=style)[0],
+    "policy's second turn": lambda text, style: play([good(), f"<think>{text}</think>" + good()], style=style)[0],
+    "policy's tool name": lambda text, style: play([CALL.format(f'"{escaped(text)}"', "{}")], style=style)[0],
+    "policy's argument": lambda text, style: play(
+        [CALL.format('"speak"', f'{{"image": 0, "{escaped(text)}": 1}}')], style=style
+    )[0],
     "policy's escape": lambda text, style: play(
         [CALL.format('"speak"', f'{{"image": 0, "x": "{escaped(text)}"}}')], style=style
     )[0],
@@ -113,7 +131,8 @@ def escaped(text):
 def harmless(field, style):
     """The same conversation with plain words; a policy's own marks make its turn malformed."""
     if field.startswith("policy"):
-        return [play(["nonsense"], style=style)[0], FIELDS[field]("plain words", style)]
+        malformed = [play([*before, "nonsense"], style=style)[0] for before in ([], [good()])]
+        return [*malformed, FIELDS[field]("plain words", style)]
     return [FIELDS[field]("plain words", style)]
 
 
@@ -124,6 +143,8 @@ def test_no_text_gives_a_special_token(checkpoint, field, style):
     expected = [borders(tokenizer, tokens, special.escape_messages(m)) for m in harmless(field, style)]
     assert all(expected)
     text = " ".join(form for token in tokens for form in forms(token))
+    if tokenizer.backend_tokenizer.normalizer is not None:
+        text += " ".join(form for token in tokens for form in disguises(token))
     messages = special.escape_messages(FIELDS[field](text, style))
     assert borders(tokenizer, tokens, messages) in expected
 
@@ -164,6 +185,36 @@ def test_descriptions_give_no_special_token(checkpoint):
         message = [{"role": "user", "content": [{"type": "text", "text": text}]}]
         plain = [{"role": "user", "content": [{"type": "text", "text": "a"}]}]
         assert borders(tokenizer, tokens, message) == borders(tokenizer, tokens, plain)
+
+
+IN_A_SCHEMA = {
+    "title": lambda text: {"x": {"type": "string", "title": text}},
+    "description": lambda text: {"x": {"type": "string", "description": text}},
+    "enum": lambda text: {"x": {"enum": [text, "plain"]}},
+    "const": lambda text: {"x": {"const": text}},
+    "default": lambda text: {"x": {"type": "string", "default": text}},
+    "examples": lambda text: {"x": {"type": "string", "examples": [text]}},
+    "pattern": lambda text: {"x": {"type": "string", "description": text, "pattern": "a"}},
+    "name": lambda text: {text: {"type": "string"}},
+    "required": lambda text: {"x": {"type": "object", "properties": {text: {"type": "string"}}, "required": [text]}},
+    "union": lambda text: {"x": {"anyOf": [{"type": "string", "description": text}, {"enum": [text]}]}},
+    "unknown keyword": lambda text: {"x": {"type": "string", "x-note": {text: [text]}}},
+}
+
+
+@pytest.mark.parametrize("place", IN_A_SCHEMA)
+def test_no_part_of_a_schema_gives_a_special_token(checkpoint, place):
+    tokenizer, special, tokens = checkpoint
+    chosen = tokens[:: max(1, len(tokens) // 200)]
+    box = toolbox(schema=IN_A_SCHEMA[place](" ".join(form for token in chosen for form in forms(token))))
+    written = [special.escape(system_prompt(box.specs))]
+    written += [
+        json.dumps(special.escape_schemas(box.schemas(dialect)), ensure_ascii=False)
+        for dialect in DIALECTS
+        if dialect != "text"
+    ]
+    read = tokenizer(written, add_special_tokens=False)["input_ids"]
+    assert not set(tokenizer.convert_tokens_to_ids(tokens)) & {token for row in read for token in row}
 
 
 def test_what_the_model_reads_is_what_a_person_is_shown(checkpoint):
@@ -227,6 +278,43 @@ def test_a_tokenizer_that_cannot_be_kept_apart_from_text_is_refused():
 
     with pytest.raises(UnsafeTokenizerError, match=r"<\|im_end\|>"):
         SpecialTokens.from_processor(Deaf())
+
+
+def test_a_special_token_that_is_too_long_to_be_kept_out_of_text_is_refused():
+    class Wordy:
+        all_special_tokens = ("<|" + "long" * 100 + "|>",)
+
+    with pytest.raises(UnsafeTokenizerError, match="404 characters"):
+        SpecialTokens.from_processor(Wordy())
+
+
+def test_a_special_token_of_more_than_a_hundred_characters_stays_out_of_text():
+    from tokenizers import AddedToken
+
+    tokenizer = build_tokenizer(VOCABULARIES[0])
+    token = "§" * 150
+    tokenizer.add_special_tokens({"additional_special_tokens": [AddedToken(token, special=True)]})
+    special = SpecialTokens.from_processor(tokenizer)
+    number = tokenizer.convert_tokens_to_ids(token)
+    assert number in tokenizer(f"a {token}")["input_ids"]
+    assert number not in tokenizer(special.escape(f"a {token}"))["input_ids"]
+    parts = [{"type": "text", "text": token[:75]}, {"type": "text", "text": token[75:]}]
+    (message,) = special.escape_messages([{"role": "user", "content": parts}])
+    assert number not in tokenizer(text_of(message["content"]))["input_ids"]
+
+
+def test_an_added_token_that_is_looked_for_late_stays_out_of_text():
+    from tokenizers import normalizers
+
+    tokenizer = build_tokenizer(VOCABULARIES[0])
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.add_tokens(["<roi>"])
+    special = SpecialTokens.from_processor(tokenizer)
+    number = tokenizer.convert_tokens_to_ids("<roi>")
+    assert special.disguised == ("<roi>",)
+    for text in ("<roi>", "＜roi＞"):
+        assert number in tokenizer(text)["input_ids"]
+        assert number not in tokenizer(special.escape(text))["input_ids"]
 
 
 def test_a_template_that_takes_backslashes_away_is_refused():

@@ -187,7 +187,24 @@ VOCABULARIES = [
     Vocabulary("made up", "none", _MADE_UP, [], "§OPEN§{}\n", "§SHUT§", "§IMG§"),
     Vocabulary("made up, lower case", "none", _MADE_UP, [], "§OPEN§{}\n", "§SHUT§", "§IMG§", "Lowercase"),
     Vocabulary(
-        "made up, compatibility forms", "none", _QWEN, [], "<|im_start|>{}\n", "<|im_end|>\n", "<|image_pad|>", "NFKC"
+        "made up, compatibility forms",
+        "none",
+        _QWEN,
+        _TOOL_TAGS,
+        "<|im_start|>{}\n",
+        "<|im_end|>\n",
+        "<|image_pad|>",
+        "NFKC",
+    ),
+    Vocabulary(
+        "made up, cleaned text",
+        "none",
+        _QWEN,
+        _TOOL_TAGS,
+        "<|im_start|>{}\n",
+        "<|im_end|>\n",
+        "<|image_pad|>",
+        "BertNormalizer",
     ),
 ]
 
@@ -211,7 +228,7 @@ def build_tokenizer(vocabulary: Vocabulary) -> "PreTrainedTokenizerFast":
     if late:
         inner.normalizer = getattr(normalizers, vocabulary.normalizer)()
     inner.add_special_tokens([AddedToken(t, special=True, normalized=late) for t in vocabulary.special])
-    inner.add_tokens([AddedToken(t, special=False, normalized=False) for t in vocabulary.added])
+    inner.add_tokens([AddedToken(t, special=False, normalized=late) for t in vocabulary.added])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner)  # type: ignore[no-untyped-call] # as transformers has it
     template = _TEMPLATE
     opening, closing, image = (

@@ -8,11 +8,14 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
 
 from medvistagym_core.cli import main
 from medvistagym_core.environment import Episode, EpisodeConfig, step_episodes
+from medvistagym_core.imaging import Image
 from medvistagym_core.plugins import LoadedPlugin, PluginReport, Registry
 from medvistagym_core.protocol import TextProtocol
 from medvistagym_core.rollouts import (
@@ -140,6 +143,25 @@ def test_a_conversation_with_tools_and_images(fake, task, toolbox):
     assert result == {"role": "tool", "tool_call_id": assistant["tool_calls"][0]["id"], "content": "image 1:"}
     assert [images["role"], *(part["type"] for part in images["content"])] == ["user", "text", "image_url"]
     assert first["seed"] != second["seed"]
+
+
+def test_a_picture_is_sent_as_its_file_has_it_and_without_what_else_stands_there(fake, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 30), np.uint8)
+    info = PIL.PngImagePlugin.PngInfo()
+    info.add(b"tIME", b"\x07\xb2\x01\x01\0\0\0")
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=info)
+    stored = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "q.jsonl").write_text('{"question": "What is it?", "answer": "noise", "image": "a.png"}\n')
+    run = tmp_path / "run"
+    command = ["eval", "--task-file", str(tmp_path / "q.jsonl"), "--endpoint", fake.url, "--endpoint-model", "m"]
+    assert main([*command, "--tools", "none", "--run", str(run)]) == 0
+    part = next(part for part in fake.bodies[0]["messages"][-1]["content"] if part["type"] == "image_url")
+    sent = base64.b64decode(part["image_url"]["url"].removeprefix("data:image/png;base64,"))
+    assert sent == stored.replace(stored[stored.index(b"tIME") - 4 :][:19], b"")
+    (kept,) = (run / "trajectories" / "images").iterdir()
+    assert kept.read_bytes() == sent
+    (trajectory,) = TrajectoryReader(next((run / "trajectories").glob("*.jsonl")))
+    assert trajectory.images[0].picture == Image(pixels=pixels).rendered().sha256
 
 
 def test_several_calls_in_a_turn_keep_their_order(fake, task, toolbox):

@@ -12,6 +12,7 @@ import pytest
 
 from medvistagym_core.cli import main
 from medvistagym_core.testing import RULES, ConformanceReport, SubjectError, check_plugin, conformance
+from medvistagym_core.testing._target import locate_plugin
 
 ROOT = Path(__file__).parents[2]
 FIRST_PARTY = sorted(
@@ -431,6 +432,29 @@ def test_what_could_not_be_checked_is_no_failure_of_the_plugin(
 def test_what_cannot_be_found_is_said(tmp_path: Path, target: str, said: str) -> None:
     with pytest.raises(SubjectError, match=said):
         check_plugin(target.replace("{tmp}", f"{tmp_path}/"))
+
+
+def test_what_is_wrong_with_an_installed_plugin_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, lines in {
+        "no-module": "no_module = not a module!",
+        "one-owner": "shared = a\nshared = a",
+        "other-owner": "shared = b",
+        "several": "first = a\nsecond = b",
+    }.items():
+        info = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[medvistagym]\n{lines}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for target, said in (
+        ("no-module", r"line 2 of .*entry_points.txt is no entry point: 'no_module = not a module!'"),
+        ("no_module", "is no entry point"),
+        ("shared", "one-owner and other-owner both bring a plugin called shared: name the distribution"),
+        ("several", "the distribution several has several plugins, name one: first, second"),
+    ):
+        with pytest.raises(SubjectError, match=said):
+            check_plugin(target)
+    assert locate_plugin("one-owner").value == "a"
 
 
 def test_one_line_makes_test_cases(plugin: Write, tmp_path: Path) -> None:

@@ -196,9 +196,21 @@ def test_a_broken_line_is_named_and_left_out(task, toolbox, executor, tmp_path, 
         assert writer.recorded_ids == {episode.id}
 
 
+def test_of_many_broken_lines_the_first_are_named_and_the_others_counted(tmp_path, caplog):
+    path = tmp_path / "t.jsonl"
+    path.write_text("{}\n" * 2_500)
+    reader = TrajectoryReader(path)
+    assert list(reader) == []
+    assert len(reader.bad_lines) == 2_500
+    assert [record.getMessage() for record in caplog.records][9:] == [
+        "t.jsonl, line 10: id: Field required; it is left out",
+        "t.jsonl: 2,490 further lines are left out",
+    ]
+
+
 def test_a_line_without_end_does_not_fill_the_memory(task, toolbox, executor, tmp_path, monkeypatch):
     line = played(task, toolbox, executor).to_trajectory(POLICY).model_dump_json(round_trip=True) + "\n"
-    monkeypatch.setattr("medvistagym_core.trajectories._store.MAX_LINE_BYTES", len(line) + 10)
+    monkeypatch.setattr("medvistagym_core.trajectories._lines.MAX_LINE_BYTES", len(line) + 10)
     path = tmp_path / "t.jsonl"
     path.write_text(line + line[:-2] + " " * 50 + "}\n" + line + "unfinished" * 1000)
     reader = TrajectoryReader(path)

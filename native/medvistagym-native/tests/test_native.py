@@ -269,3 +269,33 @@ def test_arrays_that_may_not_be_written_to_are_left_alone() -> None:
     for kernel in ("levels", "as_floats", "enlarge", "clahe", "histogram", "boxes", "largest", "filled"):
         with pytest.raises(TypeError):
             getattr(kernels, kernel)()
+
+
+def test_rows_of_a_png_that_are_none_are_refused() -> None:
+    kernels = native_kernels()
+    assert kernels is not None
+    rows, out = np.zeros((2, 7), np.uint8), np.zeros((2, 6), np.uint8)
+    kernels.unfilter(rows, out, 3)
+    for wrong, reason in (
+        ((rows, np.zeros((2, 7), np.uint8), 1), "a byte more"),
+        ((rows, np.zeros((3, 6), np.uint8), 1), "a byte more"),
+        ((np.zeros((2, 0), np.uint8), out, 1), "a byte more"),
+        ((rows.astype(np.int16), out, 1), "uint8"),
+        ((rows, out, 0), "1 to 8 bytes"),
+        ((rows, out, 9), "1 to 8 bytes"),
+        ((rows + np.uint8(5), out, 1), "filter"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            kernels.unfilter(*wrong)
+    with pytest.raises(OverflowError):
+        kernels.unfilter(rows, out, 2**70)
+
+
+def test_kernels_that_an_older_version_compiled_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    native_kernels.cache_clear()
+    monkeypatch.delattr("medvistagym_native._kernels.unfilter")
+    try:
+        with pytest.warns(RuntimeWarning, match="they lack unfilter.*; install it again"):
+            assert native_kernels() is None
+    finally:
+        native_kernels.cache_clear()

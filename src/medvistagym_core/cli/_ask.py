@@ -169,6 +169,8 @@ def _folder(folder: Path | None) -> Path:
         base = Path("asked") / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         names = (base.with_name(f"{base.name}-{number}") if number else base for number in range(1000))
         folder = next(name for name in names if not name.exists())
+    elif folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file; name a folder for the episode")
     elif (folder / "trajectories.jsonl").exists():
         raise UsageError(f"{folder} holds episodes already; choose another --out")
     return folder

@@ -14,7 +14,7 @@ from medvistagym_core.cli._console import print_text
 from medvistagym_core.cli._options import add_common
 
 if TYPE_CHECKING:
-    from medvistagym_core.plugins import Registry
+    from medvistagym_core.plugins import Listing, Registry
 
 __all__ = ["complete_words", "configure"]
 
@@ -62,7 +62,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "shell", choices=[*SCRIPTS, "words"], metavar="bash|zsh|fish", help="which shell's script to print"
     )
     parser.add_argument(
-        "words", nargs="*", metavar="WORD", help="what the scripts ask: the words so far, the last one begun"
+        "words",
+        nargs="*",
+        default=[],
+        metavar="WORD",
+        help="what the scripts ask: the words so far, the last one begun",
     )
     parser.set_defaults(execute=_completion)
 
@@ -103,9 +107,9 @@ def complete_words(words: list[str]) -> list[str]:
         if (group, name) == ("tools", "call") and rest and not rest[0].startswith("-"):
             parser.add_tool_flags(rest)
         elif group == "tools" and name in ("show", "call") and not rest and not begun.startswith("-"):
-            return _fitting(begun, _tool_names(_registry()))
+            return _fitting(begun, _tool_names())
         elif (group, name) == ("tasks", "show") and not rest and not begun.startswith("-"):
-            return _fitting(begun, _registry().tasks)
+            return _fitting(begun, _installed().tasks)
     if begun.startswith("-"):
         return _fitting(begun, (flag for action in parser._actions for flag in action.option_strings if flag[1] == "-"))  # noqa: SLF001
     return _values(parser, rest[-1], begun) if rest and rest[-1].startswith("--") else []
@@ -118,25 +122,30 @@ def _values(parser: argparse.ArgumentParser, flag: str, begun: str) -> list[str]
         return []
     if flag in ("--tools", "--plugins"):
         head, comma, last = begun.rpartition(",")
-        registry = _registry()
-        names = _tool_names(registry) if flag == "--tools" else [report.name for report in registry.reports]
+        names = _tool_names() if flag == "--tools" else _installed().plugins
         return [f"{head}{comma}{name}" for name in _fitting(last, names)]
     if flag == "--task":
-        return _fitting(begun, _registry().tasks)
+        return _fitting(begun, _installed().tasks)
     if action.choices is not None:
         return _fitting(begun, map(str, action.choices))
     stated = str(action.metavar or "").split("|")  # a tool's choices, such as lung|bone
     return _fitting(begun, (word for word in stated if word.islower())) if len(stated) > 1 else []
 
 
-def _registry() -> Registry:
+def _installed() -> Listing:
+    from medvistagym_core.plugins import load_listing
+
+    return load_listing(_discover)
+
+
+def _discover() -> Registry:
     from medvistagym_core.plugins import Registry
 
     return Registry.discover()
 
 
-def _tool_names(registry: Registry) -> list[str]:
-    return sorted({tool.name for tool in registry.tools.values()})
+def _tool_names() -> list[str]:
+    return sorted({tool.name for tool in _installed().tools})
 
 
 def _fitting(begun: str, words: Iterable[str]) -> list[str]:

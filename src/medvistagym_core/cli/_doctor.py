@@ -77,6 +77,7 @@ def _doctor(options: argparse.Namespace) -> int:
         *(Check("note", "plugins", str(one.message)) for one in warned),
         *_tools(registry),
         *_formats(registry),
+        *_kept_listings(),
         *_kernels(),
         *_gpu(),
     ]
@@ -171,6 +172,23 @@ def _formats(registry: Registry) -> Iterator[Check]:
             yield Check("ok", f"{kind} files", f"read by {entry.distribution}")
         else:
             yield Check("note", f"{kind} files", "no loaded plugin reads them", entry.install)
+
+
+def _kept_listings() -> Iterator[Check]:
+    """Where names of what is installed are kept, so that lists need not load it."""
+    from medvistagym_core.plugins import CACHE_VARIABLE, listing_folder
+
+    what, folder = "names of tools", listing_folder()
+    if os.environ.get(CACHE_VARIABLE) == "0":
+        yield Check("note", what, "not kept, since it is turned off", f"unset {CACHE_VARIABLE}")
+    elif folder is None:
+        yield Check(
+            "note", what, "not kept: there is no home folder; lists take longer", "set XDG_CACHE_HOME to a folder"
+        )
+    elif not os.access(next(place for place in (folder, *folder.parents) if place.exists()), os.W_OK):
+        yield Check("note", what, f"not kept: {folder} cannot be written; lists take longer")
+    else:
+        yield Check("ok", what, f"kept in {folder} while nothing changes; {CACHE_VARIABLE}=0 turns it off")
 
 
 def _kernels() -> Iterator[Check]:

@@ -128,6 +128,8 @@ def _eval(options: argparse.Namespace) -> int:
 
     if options.out is not None and not options.out.parent.is_dir():
         raise UsageError(f"{options.out}: the folder {options.out.parent} does not exist")
+    if options.out is not None and options.out.exists() and options.out.suffix != ".json":
+        raise UsageError(f"{options.out} is there already, and is no .json file; name another, so that it is not lost")
     if options.samples < 1:
         raise UsageError(f"--samples must be at least 1, not {options.samples}")
     check_report_options(options)

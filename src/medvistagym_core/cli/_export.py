@@ -32,7 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     from medvistagym_core.cli._export_packages import PACKAGES
 
     add_common(parser, _EXAMPLE)
-    parser.add_argument("kind", choices=sorted(PACKAGES), help="the project that the package is for")
+    parser.add_argument(
+        "kind", metavar="|".join(sorted(PACKAGES)), choices=sorted(PACKAGES), help="the project that the package is for"
+    )
     parser.add_argument("task", metavar="TASK", nargs="?", help="the task, by its name; or --task-file")
     add_table_options(parser)
     parser.add_argument("--split", metavar="NAME", help="the split that is played (default: train, or the only one)")

@@ -96,7 +96,7 @@ def read_images(registry: Registry, paths: Iterable[Path], options: argparse.Nam
     if index is not None:
         missing = [number for number in index if not 0 <= number < len(images)]
         if missing:
-            held = f"the files hold {len(images)} images, counted from 0"
+            held = f"the files hold {len(images)} image{'' if len(images) == 1 else 's'}, counted from 0"
             raise UsageError(f"--image-index {missing[0]}: {held}", numbered(images))
         images = [images[number] for number in index]
     return images if unit is None else [_with_unit(image, unit) for image in images]
@@ -183,11 +183,17 @@ def _with_unit(image: Image, unit: str) -> Image:
     return image.replace(unit=unit, window=window)
 
 
-def check_output_name(registry: Registry, path: Path) -> None:
-    """Refuse, before any work, a name under which no image can be written.
+def check_output_name(registry: Registry, path: Path, sources: Iterable[Path] = ()) -> None:
+    """Refuse, before any work, a name under which no image can be written, or one whose file is read.
+
+    Args:
+        registry: Gives the writers.
+        path: `--out`.
+        sources: The files and folders that are read: what is written there would take the place of the original.
 
     Raises:
-        UsageError: The ending is not that of an image file, the folder does not exist, or stdout is a terminal.
+        UsageError: The ending is not that of an image file, the folder does not exist, stdout is a terminal, or the file is
+            one of the sources, or a DICOM file in one of them.
     """
     if path == PIPE:
         if sys.stdout.isatty():
@@ -206,6 +212,11 @@ def check_output_name(registry: Registry, path: Path) -> None:
         raise UsageError(f"{path}: an image file's name ends in one of {', '.join(suffixes)}")
     if not path.parent.is_dir():
         raise UsageError(f"{path}: the folder {path.parent} does not exist")
+    there = path.resolve()
+    read = {source.resolve() for source in sources if source != PIPE}
+    in_series = there.suffix == ".dcm" and not read.isdisjoint(there.parents)  # the files of a folder that is read
+    if there.exists() and (there in read or in_series):
+        raise UsageError(f"{path} is one of the files that are read, and would be lost; name another with --out")
 
 
 def write_to_pipe(images: Sequence[Image]) -> None:

@@ -95,7 +95,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _convert(options: argparse.Namespace) -> int:
     registry = load_registry(options)
-    check_output_name(registry, options.out)
+    check_output_name(registry, options.out, options.files)
     images = read_images(registry, options.files, options)
     if options.out == PIPE:
         if len(images) > 1:
@@ -116,7 +116,7 @@ def _sheet(options: argparse.Namespace) -> int:
     if options.out.suffix.lower() not in _PICTURES:
         raise UsageError(f"{options.out}: a sheet is a picture, whose name ends in one of {', '.join(_PICTURES)}")
     registry = load_registry(options)
-    check_output_name(registry, options.out)
+    check_output_name(registry, options.out, [*options.files, *([] if options.mask is None else [options.mask])])
     images = read_images(registry, options.files, options)
     stacks = [image for image in images if image.is_stack]
     if stacks and len(images) > 1:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from medvistagym_core.execution import Executor
-    from medvistagym_core.plugins import PluginReport, Registry
+    from medvistagym_core.plugins import Listing, PluginReport, Registry
     from medvistagym_core.tools import Toolbox
 
 
@@ -31,6 +31,7 @@ __all__ = [
     "add_tools_from",
     "check_allow_list",
     "find_executor",
+    "find_listing",
     "load_registry",
     "make_executor",
     "report_failures",
@@ -154,6 +155,15 @@ def load_registry(options: argparse.Namespace) -> Registry:
         for tool in model_tools(options.models):
             registry.add_tool(tool, tool.plugin)
     return registry
+
+
+def find_listing(options: argparse.Namespace) -> Listing:
+    """Names of what is installed, as they were kept if nothing has changed and `--no-cache` is not given."""
+    from medvistagym_core.plugins import Listing, load_listing
+
+    if options.no_cache or options.plugins is not None:
+        return Listing.of(load_registry(options))
+    return load_listing(lambda: load_registry(options))
 
 
 def check_allow_list(names: str | None, reports: Sequence[PluginReport]) -> None:

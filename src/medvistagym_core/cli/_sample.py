@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from medvistagym_core.cli._console import print_json, print_text
-from medvistagym_core.cli._errors import CommandError
+from medvistagym_core.cli._errors import CommandError, UsageError
 from medvistagym_core.cli._options import add_common, load_registry, select_toolbox
 from medvistagym_core.cli._players import share_executor, start_players
 from medvistagym_core.cli._policy_options import (
@@ -54,6 +54,8 @@ def _sample(options: argparse.Namespace) -> int:
     from medvistagym_core.rollouts import PolicyUnavailableError
     from medvistagym_core.trajectories import TrajectoryWriter
 
+    if options.out.exists() and not options.out.is_dir():
+        raise UsageError(f"{options.out} is a file; name a folder for the episodes")
     registry = load_registry(options)
     tasks = find_tasks(options, registry)
     splits = [split_of(options, task) for task in tasks]

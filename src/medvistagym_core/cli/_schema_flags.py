@@ -11,11 +11,15 @@ import argparse
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from medvistagym_core.tools import ToolSpec, alternatives, inline_references, is_box_schema, stated_types
 
-__all__ = ["RESERVED", "add_flags", "flags_of", "given_arguments", "hint", "join_numbers", "parse_value", "usage"]
+__all__ = [
+    "RESERVED", "add_flags", "add_image_flags", "flags_of", "given_arguments", "hint", "image_destination", "join_numbers",
+    "parse_value", "usage",
+]  # fmt: skip
 
 RESERVED: Final = frozenset({
     "arguments", "debug", "device", "executor", "help", "image", "image-index", "image-region", "image-unit", "json", "out",
@@ -58,6 +62,24 @@ def add_flags(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
         )
         if _types(schema) == ["boolean"]:
             flag.nargs, flag.const = "?", "true"
+
+
+def add_image_flags(parser: argparse.ArgumentParser, spec: ToolSpec, names: Sequence[str]) -> None:
+    """Add a flag for every image argument whose name the command does not use: `--before FILE`."""
+    group = parser.add_argument_group(f"images of {spec.name}, by name instead of in order")
+    flags = flags_of(spec)
+    for name in names:
+        schema = spec.parameters["properties"][name]
+        if name not in RESERVED:
+            group.add_argument(
+                flags[name], dest=image_destination(name), metavar="FILE", nargs="+" if schema.get("type") == "array" else 1,
+                type=Path, default=[], help=schema.get("description", "").replace("%", "%%"),
+            )  # fmt: skip
+
+
+def image_destination(name: str) -> str:
+    """Where the files of an image argument that are given by its name are kept."""
+    return f"image_argument_{name}"
 
 
 def join_numbers(arguments: Sequence[str], spec: ToolSpec) -> list[str]:

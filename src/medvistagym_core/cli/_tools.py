@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_table, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
-from medvistagym_core.cli._options import add_command, add_selection, add_tools_from, load_registry, select_toolbox
+from medvistagym_core.cli._options import (
+    add_command,
+    add_selection,
+    add_tools_from,
+    find_listing,
+    load_registry,
+    select_toolbox,
+)
 from medvistagym_core.cli._tools_call import ToolArgumentParser, configure_call
+
+if TYPE_CHECKING:
+    from medvistagym_core.plugins import ListedTool
 
 __all__ = ["configure"]
 
@@ -27,6 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_selection(listing)
     listing.add_argument(
         "--modality", metavar="CODE", help="only tools that are made for this DICOM modality, or for any, such as CT"
+    )
+    listing.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="load every plugin anew, even if nothing has changed since the last time",
     )
     listing.set_defaults(execute=_list)
 
@@ -51,21 +67,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
+    if options.tools == "*" and not (options.json or options.tools_from or options.tools_from_mcp or options.models):
+        _print_tools(find_listing(options).tools, options.modality)
+        return 0
+    from medvistagym_core.plugins import ListedTool
+
     registry = load_registry(options)
-    if options.tools == "*":  # two tools of one name are a fault in a toolbox, not in a list
-        tools = list(registry.tools.values())
-    else:
-        tools = list(select_toolbox(registry, options.tools).values())
-    if options.modality is not None:
-        code = options.modality.upper()
-        tools = [tool for tool in tools if code in tool.spec.modalities or not tool.spec.modalities]
+    # Two tools of one name are a fault in a toolbox, not in a list.
+    tools = [*(registry.tools if options.tools == "*" else select_toolbox(registry, options.tools)).values()]
     if options.json:
-        print_json([tool.spec.model_dump(mode="json") for tool in tools])
-    elif tools:
-        print_table([[tool.id, tool.description.partition(". ")[0].rstrip(".")] for tool in tools])
+        print_json(
+            [tool.spec.model_dump(mode="json") for tool in tools if _suits(tool.spec.modalities, options.modality)]
+        )
+    else:
+        _print_tools(map(ListedTool.of, tools), options.modality)
+    return 0
+
+
+def _print_tools(tools: Iterable[ListedTool], modality: str | None) -> None:
+    """A line for each tool that suits a modality."""
+    rows = [[tool.id, tool.summary] for tool in tools if _suits(tool.modalities, modality)]
+    if rows:
+        print_table(rows)
     else:
         print_stderr("No plugin offers a tool; `medvistagym plugins search` shows plugins that would.")
-    return 0
+
+
+def _suits(modalities: Sequence[str], modality: str | None) -> bool:
+    """Whether a tool of some modalities, or of any, is made for one."""
+    return modality is None or not modalities or modality.upper() in modalities
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import textwrap
 import traceback
@@ -61,7 +62,11 @@ class ToolArgumentParser(CommandParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse as argparse does, with the tool's flags added first."""
-        if self.get_default("execute") is not _call or not args or args[0] in ("-h", "--help", "--"):
+        if self.get_default("execute") is not _call or not args or args[0] == "--":
+            return super().parse_known_args(args, namespace)
+        if args[0] in ("-h", "--help"):
+            if args[1:2] and not args[1].startswith("-"):  # of the tool that is named after it
+                return self.parse_known_args([*args[1:], args[0]], namespace)
             return super().parse_known_args(args, namespace)
         if args[0].startswith("-"):
             self.error(f"the tool's name comes first, and then its flags: tools call NAME ... {args[0]} ...")
@@ -78,7 +83,7 @@ class ToolArgumentParser(CommandParser):
 
     def add_tool_flags(self, args: list[str]) -> None:
         """Add the flags of the tool that the first argument names."""
-        from medvistagym_core.cli._schema_flags import add_flags, usage
+        from medvistagym_core.cli._schema_flags import add_flags, add_image_flags, usage
 
         peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         peek.add_argument("--plugins")
@@ -96,6 +101,8 @@ class ToolArgumentParser(CommandParser):
             raise UsageError(f"{args[0]!r} must name one tool, and is {', '.join(toolbox) or 'none'}")
         (tool,) = toolbox.values()
         add_flags(self, tool.spec)
+        if len(tool.image_arguments) > 1:
+            add_image_flags(self, tool.spec, tool.image_arguments)
         files = " FILE ..." if tool.image_arguments else ""
         out = " [--out FILE]" if "image" in tool.spec.returns else ""
         self.usage = f"medvistagym tools call {args[0]}{files}{usage(tool.spec)}{out} [--json]"
@@ -131,7 +138,7 @@ def configure_call(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _call(options: argparse.Namespace) -> int:
-    from medvistagym_core.cli._schema_flags import given_arguments, hint
+    from medvistagym_core.cli._schema_flags import given_arguments, hint, image_destination
     from medvistagym_core.execution import ImageStore
     from medvistagym_core.tools import ToolCall
     from medvistagym_core.trajectories import ToolResultDocument
@@ -142,10 +149,11 @@ def _call(options: argparse.Namespace) -> int:
             raise UsageError(f"{tool.name} gives no image: leave out --out")
         if options.out == PIPE and options.json:
             raise UsageError("--json and --out -: stdout holds one of them; name a file for the image")
-        check_output_name(options.registry, options.out)
-    images = read_images(options.registry, options.image, options)
+        named = (getattr(options, image_destination(name), []) for name in tool.image_arguments)
+        check_output_name(options.registry, options.out, [*options.image, *itertools.chain(*named)])
+    images, handles = _read_images_of(tool, options)
     _warn_of_modality(tool, images)
-    arguments = {**_handles(tool, images), **_object(options.arguments), **given_arguments(options, tool.spec)}
+    arguments = {**handles, **_object(options.arguments), **given_arguments(options, tool.spec)}
     try:
         executor = make_executor(options.registry, options.executor, options.toolbox)
     except UsageError as error:
@@ -216,11 +224,30 @@ def _object(text: str | None) -> dict[str, Any]:
     return value
 
 
-def _handles(tool: Tool, images: Sequence[Image]) -> dict[str, Any]:
-    """Give the images to the tool's image arguments in order; one that takes a list takes all that are left."""
+def _read_images_of(tool: Tool, options: argparse.Namespace) -> tuple[list[Image], dict[str, Any]]:
+    """The images of the files that were given, and the tool's image arguments: those by name, and the others in order."""
+    from medvistagym_core.cli._schema_flags import image_destination
+
+    files = {name: getattr(options, image_destination(name), []) for name in tool.image_arguments}
+    named = {name: paths for name, paths in files.items() if paths}
+    images = read_images(options.registry, options.image, options)
+    handles = _handles(tool, images, [name for name in tool.image_arguments if name not in named])
+    for name, paths in named.items():
+        more = read_images(options.registry, paths, options)
+        numbers = list(range(len(images), len(images) + len(more)))
+        is_list = tool.spec.parameters["properties"][name].get("type") == "array"
+        if not is_list and len(more) != 1:
+            raise UsageError(f"{name} of {tool.name} is one image, and its files hold {len(more)}", numbered(more))
+        handles[name] = numbers if is_list else numbers[0]
+        images += more
+    return images, handles
+
+
+def _handles(tool: Tool, images: Sequence[Image], names: Sequence[str]) -> dict[str, Any]:
+    """Give the images to these arguments of a tool in order; one that takes a list takes all that are left."""
     left = list(range(len(images)))
     given: dict[str, Any] = {}
-    for name in tool.image_arguments:
+    for name in names:
         if not left:
             break
         if tool.spec.parameters["properties"][name].get("type") == "array":

@@ -24,12 +24,17 @@ from medvistagym_core.cli._options import (
     select_toolbox,
 )
 from medvistagym_core.cli._task_options import add_table_options, find_tasks, task_arguments
+from medvistagym_core.cli._train_launch import (
+    check_launch_flags,
+    is_first_rank,
+    is_launched,
+    launch,
+    launch_request,
+)
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from medvistagym_core.plugins import Registry
-    from medvistagym_core.rollouts import LaunchRequest, Trainer
+    from medvistagym_core.rollouts import Trainer
 
 __all__ = ["configure"]
 
@@ -127,7 +132,7 @@ def _train(options: argparse.Namespace) -> int:
     from medvistagym_core.trajectories import Results, format_table
 
     changes = _recipe_overrides(options)
-    _check_launch(options)
+    check_launch_flags(options)
     if options.dry_run and options.resume:
         raise UsageError("--dry-run plans a new run; leave --resume away")
     folder = None if options.dry_run else _folder(options.run, resume=options.resume)
@@ -141,8 +146,8 @@ def _train(options: argparse.Namespace) -> int:
         find_executor(registry, options.executor)
     if folder is None:
         return _print_plan(options, registry, trainer, changes)
-    if options.gpus is not None and options.gpus > 1 and not _is_launched():
-        return _launch(options, trainer, folder)
+    if options.gpus is not None and options.gpus > 1 and not is_launched():
+        return launch(options, registry, trainer, folder, _settings(options, changes))
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
@@ -155,16 +160,7 @@ def _train(options: argparse.Namespace) -> int:
             hand_to_processes([*options.tools_from, *options.tools_from_mcp]),
             _models_env(options.models),
         ):
-            trainer.train(
-                registry,
-                run=folder,
-                recipe=_recipe(options),
-                changes=changes,
-                tools=options.tools,
-                model=options.model,
-                quick=options.quick,
-                resume=options.resume,
-            )
+            trainer.train(registry, run=folder, **_settings(options, changes))
     except KeyboardInterrupt as interrupt:
         again = [flag for file in options.tools_from for flag in ("--tools-from", str(file))]
         again += [flag for file in options.tools_from_mcp for flag in ("--tools-from-mcp", str(file))]
@@ -174,11 +170,11 @@ def _train(options: argparse.Namespace) -> int:
         )
         raise
     finally:
-        for place in made if _is_first_rank() else ():  # a recipe that cannot be had should leave nothing behind
+        for place in made if is_first_rank() else ():  # a recipe that cannot be had should leave nothing behind
             if any(place.iterdir()):
                 break
             place.rmdir()
-    if not _is_first_rank():
+    if not is_first_rank():
         return 0
     file = folder / "results.json"
     if not file.is_file():
@@ -192,6 +188,18 @@ def _train(options: argparse.Namespace) -> int:
         print_text(line)
     print_text(f"all of it is in {folder}")
     return 0
+
+
+def _settings(options: argparse.Namespace, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trainer is told of a run, beside its folder."""
+    return {
+        "recipe": _recipe(options),
+        "changes": changes,
+        "tools": options.tools,
+        "model": options.model,
+        "quick": options.quick,
+        "resume": options.resume,
+    }
 
 
 def _print_plan(options: argparse.Namespace, registry: Registry, trainer: Trainer, changes: Mapping[str, Any]) -> int:
@@ -208,103 +216,13 @@ def _print_plan(options: argparse.Namespace, registry: Registry, trainer: Traine
             tools=options.tools,
             model=options.model,
             quick=options.quick,
-            **({} if options.gpus is None else {"launch": _launch_request(options)}),
+            **({} if options.gpus is None else {"launch": launch_request(options)}),
         )
     if options.json:
         print_json(dict(plan.document))
     else:
         print_text(plan.text)
     return 0
-
-
-_LAUNCH_FLAGS: Final[Mapping[str, int]] = {
-    "--dry-run": 0, "--json": 0, "--gpus": 1, "--parallel": 1, "--gpu-memory": 1, "--rate": 1,
-}  # fmt: skip
-"""Flags that are for a plan or a launch alone, and how many words follow each."""
-
-
-def _check_launch(options: argparse.Namespace) -> None:
-    if options.gpus is not None and options.gpus < 1:
-        raise UsageError(f"--gpus is at least 1, not {options.gpus}")
-    if options.gpu_memory is not None and not options.gpu_memory > 0:
-        raise UsageError(f"--gpu-memory is above 0 GiB, not {options.gpu_memory:g}")
-    for flag, value in (
-        ("--parallel", options.parallel),
-        ("--gpu-memory", options.gpu_memory),
-        ("--rate", options.rate),
-    ):
-        if value and options.gpus is None:
-            raise UsageError(f"{flag} is about several devices: say how many with --gpus")
-    if not options.dry_run and (options.gpu_memory is not None or options.rate):
-        raise UsageError("--gpu-memory and --rate are for a plan: add --dry-run, or leave them away")
-
-
-def _launch_request(options: argparse.Namespace) -> LaunchRequest:
-    from medvistagym_core.rollouts import LaunchRequest
-
-    words, left = [], 0
-    for word in options.command_line:
-        name, equals, _ = word.partition("=")
-        if left:
-            left -= 1
-        elif name in _LAUNCH_FLAGS:
-            left = 0 if equals else _LAUNCH_FLAGS[name]
-        else:  # torchrun takes --run for its own, wherever it stands
-            words.append(f"--out{word.removeprefix('--run')}" if name == "--run" else word)
-    return LaunchRequest(options.gpus, tuple(words), options.parallel, options.gpu_memory, tuple(options.rate))
-
-
-def _launch(options: argparse.Namespace, trainer: Trainer, folder: Path) -> int:
-    """Start the processes of a training, and wait for them; what they print is what this command prints."""
-    import dataclasses
-    import signal
-    import subprocess
-
-    from medvistagym_core.rollouts import LaunchesTraining
-
-    if not isinstance(trainer, LaunchesTraining):
-        raise CommandError(f"the trainer {trainer.name} trains in one process; leave --gpus away")
-    request = _launch_request(options)
-    if options.run is None:
-        request = dataclasses.replace(request, arguments=(*request.arguments, "--out", str(folder)))
-    if options.json:
-        request = dataclasses.replace(request, arguments=(*request.arguments, "--json"))
-    command = list(trainer.launch_command(request))
-    print_stderr(f"starting {options.gpus} processes: {shlex.join(command)}")
-    received: list[int] = []
-    processes: subprocess.Popen[bytes] | None = None
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        # A terminal sends Ctrl-C to them as well, and they save the step under way: wait for that.
-        if number == signal.SIGTERM and processes is not None:
-            processes.terminate()
-
-    # Handlers stand before the processes are started, so that none is left running by a signal in between. They are no
-    # SIG_IGN, which the processes would inherit; a signal that is ignored already stays so.
-    numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        processes = subprocess.Popen(command)
-        try:
-            if received:
-                processes.terminate()
-            code = processes.wait()
-        finally:
-            if processes.poll() is None:
-                processes.terminate()
-                processes.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if received and code > 0:  # the launcher says 1 of processes that saved what they had and ended
-        return 128 + received[0]
-    return code if code >= 0 else 128 - code  # as a shell has it of a process that a signal ended
-
-
-def _is_launched() -> bool:
-    """Whether this is one of the processes that a launcher started."""
-    return "WORLD_SIZE" in os.environ
 
 
 class _PrefixedStream:
@@ -396,17 +314,12 @@ def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
     return changes
 
 
-def _is_first_rank() -> bool:
-    """Whether this process is the only one of its training, or the first that `torchrun` or `accelerate launch` started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _folder(chosen: Path | None, *, resume: bool) -> Path:
     """The run folder: a new one, or with `resume` one that is there."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         if chosen is None:
             raise UsageError("the processes of one training need one run folder: name it with --out FOLDER")
-        if not _is_first_rank():  # the first looks at the folder, and may have begun it
+        if not is_first_rank():  # the first looks at the folder, and may have begun it
             return chosen
     if resume:
         if chosen is None:
@@ -420,6 +333,8 @@ def _folder(chosen: Path | None, *, resume: bool) -> Path:
         return chosen
     if chosen is None:
         chosen = RUNS / time.strftime("%Y-%m-%d-%H%M%S")
+    elif chosen.exists() and not chosen.is_dir():
+        raise UsageError(f"{chosen} is a file; name a folder for the run")
     elif chosen.is_dir() and any(chosen.iterdir()):
         raise UsageError(f"{chosen} holds a run already: add --resume to go on with it, or name another folder")
     return chosen

@@ -49,6 +49,13 @@ def _view(options: argparse.Namespace) -> int:
     check_port(options)
     if options.episodes < 1:
         raise UsageError(f"--episodes must be at least 1, not {options.episodes}")
+    path = options.run_path
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(1) not in (b"", b"{"):
+                raise UsageError(
+                    f"{path} is no trajectory file: its lines do not begin with {{; `medvistagym play` shows images"
+                )
     try:
         run = EpisodeIndex(options.run_path)
     except ValueError as error:

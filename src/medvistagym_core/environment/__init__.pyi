@@ -17,9 +17,11 @@ from ._config import EpisodeConfig as EpisodeConfig
 from ._config import Limits as Limits
 from ._episode import Episode as Episode
 from ._episode import episode_id as episode_id
+from ._episode import step_episodes as step_episodes
 from ._gym_env import MedVistaEnv as MedVistaEnv
 from ._gym_vector_env import MedVistaVectorEnv as MedVistaVectorEnv
 from ._observation import Observation as Observation
+from ._observation import ShownMessages as ShownMessages
 from ._reward import REWARD_PRESETS as REWARD_PRESETS
 from ._reward import Reward as Reward
 from ._reward import RewardBreakdown as RewardBreakdown
@@ -27,7 +29,6 @@ from ._reward_terms import REWARD_TERMS as REWARD_TERMS
 from ._reward_terms import EpisodeOutcome as EpisodeOutcome
 from ._reward_terms import RewardTerm as RewardTerm
 from ._step import Step as Step
-from ._step_episodes import step_episodes as step_episodes
 from ._task import Answer as Answer
 from ._task import Case as Case
 from ._task import MissingDataError as MissingDataError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 from medvistagym_core.environment._reward import Reward
 from medvistagym_core.environment.grading import GRADERS, Grader
@@ -41,12 +40,6 @@ class Limits:
             value = getattr(self, field.name)
             if value is not None and value < least:
                 raise ValueError(f"{field.name} is at least {least}, not {value}")
-
-    def exhausted(self, turns: int, tokens: int) -> Literal["turns", "tokens"] | None:
-        """What so many turns and tokens use up; None where there is more of both."""
-        if turns >= self.max_turns:
-            return "turns"
-        return "tokens" if self.max_tokens is not None and tokens >= self.max_tokens else None
 
     def exceeded_error(self, ended: str | None) -> ToolError:
         """Why a call was not run: the episode ended for want of "turns" or "tokens", or goes on and has no call left."""

@@ -13,23 +13,23 @@ policy is shown.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from medvistagym_core.environment._assessment import assess_steps
 from medvistagym_core.environment._capabilities import informative_call_check, required_tool
 from medvistagym_core.environment._config import EpisodeConfig
 from medvistagym_core.environment._episode_record import UNKNOWN_POLICY_RECORD, build_trajectory
 from medvistagym_core.environment._message_log import MessageLog
-from medvistagym_core.environment._observation import Observation
+from medvistagym_core.environment._observation import Observation, ShownMessages, observe
+from medvistagym_core.environment._ready_results import ReadyResults
 from medvistagym_core.environment._reward import RewardBreakdown
 from medvistagym_core.environment._reward_terms import EpisodeOutcome
-from medvistagym_core.environment._step import Step
+from medvistagym_core.environment._step import Step, read_turn
 from medvistagym_core.environment._task import Case, Task
-from medvistagym_core.environment.grading import Grade, grade
-from medvistagym_core.execution import Executor, ImageStore
+from medvistagym_core.environment.grading import Grade
+from medvistagym_core.execution import CallRequest, Executor, ImageStore
 from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.protocol import (
     Block,
@@ -47,7 +47,6 @@ from medvistagym_core.tools import (
     ToolError,
     ToolResult,
     check_result,
-    escape_control_marks,
 )
 from medvistagym_core.trajectories import PolicyRecord, TerminationReason, Trajectory
 
@@ -102,15 +101,11 @@ class Episode:
         self._informed = informed
         self.steps: list[Step] = []
         self._pending: tuple[ToolCall, ...] = ()
-        self._refused: tuple[
-            ToolResult, ...
-        ] = ()  # results of the last calls of a turn, which the budget does not allow
+        self._refused: tuple[ToolResult, ...] = ()  # of the last calls of a turn, which the budget does not allow
         self._pending_since = 0.0
         self.calls = self._tokens = 0
-        self._ready: list[tuple[str, list[Block]]] | None = None
-        self._score: RewardBreakdown | None = None
-        self._grade = _UNANSWERED
-        self._has_information: bool | None = None
+        self._ready: ReadyResults | None = None  # of the last step, for a trainer that calls tools one at a time
+        self._final: tuple[EpisodeOutcome, RewardBreakdown] | None = None
         # Written when somebody asks: a trainer wants messages, a vector of environments does not.
         self._opening: list[Block] | None = None
         self._transcript: MessageLog | None = None
@@ -172,13 +167,13 @@ class Episode:
     @property
     def messages(self) -> list[Message]:
         """The conversation so far, as chat messages with RGB Pillow images."""
-        return list(self._conversation().messages)
+        return self._show(self._conversation().messages)
 
     @property
     def new_messages(self) -> list[Message]:
         """The messages since the policy's last turn: what it has not read yet."""
         transcript = self._conversation()
-        return transcript.messages[transcript.first_new :]
+        return self._show(transcript.messages[transcript.first_new :])
 
     @property
     def new_blocks(self) -> list[Block]:
@@ -199,20 +194,8 @@ class Episode:
 
     def observation(self) -> Observation:
         """What a policy may know now."""
-        last = self.steps[-1] if self.steps else None
-        return Observation(
-            id=self.id,
-            seed=int.from_bytes(hashlib.sha256(f"{self.seed}/{self.id}".encode()).digest()[:6], "big"),
-            question=escape_control_marks(self.case.question),
-            options=tuple(escape_control_marks(option) for option in self.case.options),
-            images=self.store.images,
-            rendered=tuple(self.rendered(handle) for handle in range(len(self.store))),
-            results=last.results if last else (),
-            error=last.turn.error if last else None,
-            messages=tuple(self._conversation().messages),
-            num_turns=len(self.steps),
-            policy_state=self.policy_state,
-        )
+        rendered = tuple([self.rendered(handle) for handle in range(len(self.store))])
+        return observe(self, ShownMessages(self._conversation().messages, rendered))
 
     # -- playing
 
@@ -240,11 +223,15 @@ class Episode:
             raise RuntimeError(
                 f"the episode {self.id} waits for {len(self._pending)} results; call submit_results first"
             )
-        turn = self._parse(written)
+        turn = read_turn(written, self.settings)
         limits = self.settings.limits
         if limits.max_tokens is not None:
             self._tokens += self.settings.count_tokens(turn.text)
-        exhausted = limits.exhausted(len(self.steps) + 1, self._tokens)
+        exhausted: Literal["turns", "tokens"] | None = None
+        if len(self.steps) + 1 >= limits.max_turns:
+            exhausted = "turns"
+        elif limits.max_tokens is not None and self._tokens >= limits.max_tokens:
+            exhausted = "tokens"
         calls, refused = turn.calls, tuple[ToolResult, ...]()
         allowed = 0 if exhausted else max(limits.max_calls - self.calls, 0)
         if len(calls) > allowed:
@@ -293,12 +280,9 @@ class Episode:
         Raises:
             LookupError: The result is not ready and there is no executor.
         """
-        key = _call_key(name, arguments)
-        pending = self._results()
-        for k, (ready, blocks) in enumerate(pending):
-            if ready == key:
-                del pending[k]
-                return blocks
+        ready = self._ready_results().take(name, arguments) if self.steps else None
+        if ready is not None:
+            return ready
         if executor is None:
             raise LookupError(
                 f"no result of {name} is ready in the episode {self.id}, and there is no executor to run it"
@@ -311,7 +295,7 @@ class Episode:
         self.apply_results(executor.run([(self.store, calls)])[0] if calls else [])
         if self.steps[-1].feedback:
             return list(self.steps[-1].feedback)
-        return self._results().pop(0)[1]
+        return self._ready_results().take_first()
 
     def stop(self, termination: TerminationReason = "stopped", reason: str | None = None) -> None:
         """End the episode where it stands; nothing when it is over."""
@@ -326,28 +310,20 @@ class Episode:
     @property
     def outcome(self) -> EpisodeOutcome:
         """What the reward looks at."""
-        steps, case = self.steps, self.case
-        if self._score is None:
-            if self._informed is not None:
-                self._has_information = self._informed([call for step in steps for call in step.succeeded])
-            self._grade = grade(
-                case.answer,
-                steps[-1].answer if steps else None,
-                options=case.options,
-                abstention=self.abstention,
-                graders=self.settings.graders,
-                question=case.question,
-            )
-        turns = tuple(step.turn for step in steps)
-        return EpisodeOutcome(turns, tuple(step.results for step in steps), self._grade, self._has_information)
+        if self._final is not None:
+            return self._final[0]
+        return assess_steps(self.case, self.steps, self.settings.graders, self.abstention, self._informed)
 
     @property
     def final(self) -> tuple[EpisodeOutcome, RewardBreakdown]:
         """What the reward looked at, and what it gave, once the episode is over."""
+        if self._final is not None:
+            return self._final
         outcome = self.outcome
-        if self._score is None:
-            self._score = self.settings.reward(outcome)
-        return outcome, self._score
+        final = outcome, self.settings.reward(outcome)
+        if self.done:
+            self._final = final
+        return final
 
     @property
     def score(self) -> RewardBreakdown:
@@ -356,9 +332,7 @@ class Episode:
         Raises:
             ValueError: The case's answer is none of its kind (`grading.grade`).
         """
-        if self.termination is None:
-            return RewardBreakdown(0.0, {}, {})
-        return self._score or self.final[1]
+        return self.final[1] if self.done else RewardBreakdown(0.0, {}, {})
 
     @property
     def grade(self) -> Grade:
@@ -377,35 +351,22 @@ class Episode:
 
     # -- inside
 
-    def _parse(self, written: str | Mapping[str, Any] | Turn) -> Turn:
-        protocol, max_chars = self.settings.protocol, self.settings.limits.max_text
-        if isinstance(written, str):
-            written = protocol.parse(written[: max_chars + 1])
-        turn = written if isinstance(written, Turn) else protocol.parse_message(written)
-        if len(turn.text) <= max_chars:
-            return turn
-        cut = ToolError("malformed_call", f"Your turn was cut at {max_chars} characters; write less.")
-        return Turn(turn.text[:max_chars], error=cut)
-
     def _conversation(self) -> MessageLog:
         """The transcript so far."""
         if self._transcript is None:
             settings = self.settings
-            self._transcript = MessageLog(settings.prompt, self.initial_blocks, settings.style, self._with_pictures)
+            self._transcript = MessageLog(settings.prompt, self.initial_blocks, settings.style)
         self._transcript.extend(self.steps[:-1] if self._pending else self.steps)
         return self._transcript
 
-    def _results(self) -> list[tuple[str, list[Block]]]:
-        """The last turn's results that `call_tool` has not given yet, by call."""
+    def _ready_results(self) -> ReadyResults:
+        """The last step's results that `call_tool` has not given yet."""
         if self._ready is None:
-            if not self.steps:
-                return []
-            step = self.steps[-1]
-            self._ready = [
-                (_call_key(call.name, call.arguments), self._with_pictures(blocks))
-                for call, blocks in zip(step.calls, step.result_blocks, strict=not self._pending)
-            ]
+            self._ready = ReadyResults(self.steps[-1], self._with_pictures)
         return self._ready
+
+    def _show(self, messages: Sequence[Message]) -> list[Message]:
+        return [{**message, "content": self._with_pictures(message["content"])} for message in messages]
 
     def _with_pictures(self, blocks: Sequence[Block]) -> list[Block]:
         pictures = {b["image"]: self.rendered(b["image"]).pil for b in blocks if b["type"] == "image"}
@@ -417,5 +378,28 @@ def episode_id(case_id: str, sample: int) -> str:
     return f"{case_id}#{sample}" if sample else case_id
 
 
-def _call_key(name: str, arguments: Mapping[str, Any]) -> str:
-    return name + json.dumps(arguments, sort_keys=True, default=str)
+def step_episodes(
+    executor: Executor,
+    episodes: Sequence[Episode],
+    turns: Sequence[str | Mapping[str, Any] | Turn],
+    seconds: float | Sequence[float] = 0.0,
+) -> None:
+    """One turn of several episodes: all their calls in one run of the executor.
+
+    Args:
+        executor: Runs the calls.
+        episodes: Episodes that are not over.
+        turns: What the policy wrote, one an episode: text, an assistant's chat message, or a turn already read.
+        seconds: Wall time the policy took, for all of them or one an episode.
+    """
+    durations = seconds if isinstance(seconds, Sequence) else [seconds] * len(episodes)
+    waiting: list[Episode] = []
+    requests: list[CallRequest] = []
+    for episode, turn, duration in zip(episodes, turns, durations, strict=True):
+        calls = episode.submit_turn(turn, duration)
+        if calls:
+            waiting.append(episode)
+            requests.append((episode.store, calls))
+    if waiting:
+        for episode, results in zip(waiting, executor.run(requests), strict=True):
+            episode.apply_results(results)

@@ -17,7 +17,7 @@ import numpy as np
 
 from medvistagym_core.environment._case_sampler import _CaseSampler
 from medvistagym_core.environment._config import EpisodeConfig
-from medvistagym_core.environment._episode import Episode
+from medvistagym_core.environment._episode import Episode, step_episodes
 from medvistagym_core.environment._spaces import (
     _TRUNCATED,
     EnvObservation,
@@ -26,7 +26,6 @@ from medvistagym_core.environment._spaces import (
     _gym_observation,
     _observation_space,
 )
-from medvistagym_core.environment._step_episodes import step_episodes
 from medvistagym_core.environment._task import Task
 from medvistagym_core.execution import Executor, LocalExecutor
 from medvistagym_core.protocol import message_text

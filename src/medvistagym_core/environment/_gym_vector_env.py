@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from medvistagym_core.environment._case_sampler import _CaseSampler, _IndexSampler
 from medvistagym_core.environment._config import EpisodeConfig
-from medvistagym_core.environment._episode import Episode
+from medvistagym_core.environment._episode import Episode, step_episodes
 from medvistagym_core.environment._reward import RewardBreakdown
 from medvistagym_core.environment._spaces import (
     _TRUNCATED,
@@ -21,7 +21,6 @@ from medvistagym_core.environment._spaces import (
     _observation_parts,
     _observation_space,
 )
-from medvistagym_core.environment._step_episodes import step_episodes
 from medvistagym_core.environment._task import Task
 from medvistagym_core.execution import Executor, LocalExecutor
 from medvistagym_core.tools import Toolbox

@@ -1,37 +1,30 @@
-"""The transcript of an episode: its turns as chat messages with pictures."""
+"""The transcript of an episode: its turns as chat messages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from medvistagym_core.environment._step import Step
 from medvistagym_core.protocol import Block, Message, ToolMessageStyle, initial_messages
 
 
 class MessageLog:
-    """Chat messages with RGB Pillow images, written as far as they are asked for.
+    """Chat messages whose image blocks hold handles, written as far as they are asked for.
 
     Args:
         prompt: The system prompt, or None.
-        opening: The blocks of the first observation, whose image blocks hold handles.
+        opening: The blocks of the first observation.
         style: How calls and results stand in messages.
-        with_pictures: Gives blocks with pictures in place of handles.
 
     Attributes:
         messages: The messages so far.
         first_new: Position of the first message since the policy's last turn.
     """
 
-    def __init__(
-        self,
-        prompt: str | None,
-        opening: Sequence[Block],
-        style: ToolMessageStyle,
-        with_pictures: Callable[[Sequence[Block]], list[Block]],
-    ) -> None:
-        self._style, self._with_pictures = style, with_pictures
+    def __init__(self, prompt: str | None, opening: Sequence[Block], style: ToolMessageStyle) -> None:
+        self._style = style
         self._written = 0
-        self.messages: list[Message] = self._shown(initial_messages(prompt, opening))
+        self.messages: list[Message] = initial_messages(prompt, opening)
         self.first_new = 0
 
     def extend(self, steps: Sequence[Step]) -> None:
@@ -40,8 +33,5 @@ class MessageLog:
             turn, *answers = step.messages(self._style)
             self.messages.append(turn)
             self.first_new = len(self.messages)
-            self.messages += self._shown(answers)
+            self.messages += answers
             self._written += 1
-
-    def _shown(self, messages: Sequence[Message]) -> list[Message]:
-        return [{**message, "content": self._with_pictures(message["content"])} for message in messages]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from medvistagym_core.environment._config import EpisodeConfig
 from medvistagym_core.execution import referenced_handles
@@ -15,7 +17,7 @@ from medvistagym_core.protocol import (
     result_blocks,
     tool_messages,
 )
-from medvistagym_core.tools import ErrorCode, Toolbox, ToolCall, ToolResult
+from medvistagym_core.tools import ErrorCode, Toolbox, ToolCall, ToolError, ToolResult
 from medvistagym_core.trajectories import SECONDS_DIGITS, TurnRecord, block_records, call_record, error_record
 
 
@@ -50,9 +52,10 @@ class Step:
     @property
     def error(self) -> ErrorCode | None:
         """Code of what went wrong: with the last call that failed, or with the turn itself."""
-        errors = [result.error for result in self.results if result.error is not None]
-        last = errors[-1] if errors else self.turn.error
-        return None if last is None else last.code
+        for result in reversed(self.results):
+            if result.error is not None:
+                return result.error.code
+        return None if self.turn.error is None else self.turn.error.code
 
     @property
     def succeeded(self) -> list[ToolCall]:
@@ -72,7 +75,7 @@ class Step:
     @property
     def blocks(self) -> list[Block]:
         """All that the policy is shown; image blocks hold handles."""
-        return [block for blocks in self.result_blocks for block in blocks] or self.feedback
+        return [block for result in self.results for block in self._blocks(result)] or self.feedback
 
     def _blocks(self, result: ToolResult) -> list[Block]:
         return result_blocks(result, self.config.limits.max_observation, self.config.compact)
@@ -97,3 +100,16 @@ class Step:
             policy_seconds=round(self.policy_seconds, SECONDS_DIGITS),
             tool_seconds=round(self.tool_seconds, SECONDS_DIGITS),
         )
+
+
+def read_turn(written: str | Mapping[str, Any] | Turn, config: EpisodeConfig) -> Turn:
+    """The turn in text, in an assistant's chat message, or already read; one that is too long is malformed."""
+    protocol, max_chars = config.protocol, config.limits.max_text
+    if isinstance(written, str):
+        turn = protocol.parse(written[: max_chars + 1])
+    else:
+        turn = written if isinstance(written, Turn) else protocol.parse_message(written)
+    if len(turn.text) <= max_chars:
+        return turn
+    cut = ToolError("malformed_call", f"Your turn was cut at {max_chars} characters; write less.")
+    return Turn(turn.text[:max_chars], error=cut)

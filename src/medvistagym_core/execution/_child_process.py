@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, Final
 
+from medvistagym_core.execution._module_program import module_program
 from medvistagym_core.execution._pickle_channel import receive, send
 from medvistagym_core.execution._worker_main import die_with_parent
 
@@ -38,7 +39,7 @@ class ChildProcess:
         watched, lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(there.fileno()), str(watched), *arguments],
+                module_program(sys.executable, module, str(there.fileno()), str(watched), *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ from medvistagym_core.execution._base import CallRequest
 from medvistagym_core.execution._process_executor import ProcessRunner
 from medvistagym_core.execution._result_cache import CACHE_BYTES, ResultCache
 from medvistagym_core.execution._schedule import ResultFilter, Runner, schedule_calls
+from medvistagym_core.execution._thread_job import ThreadJob
 from medvistagym_core.execution._thread_pool import CPU_COUNT, JobStream, ThreadPool
 from medvistagym_core.execution._tool_reference import ToolReference, tool_references
 from medvistagym_core.execution._work_item import WorkItem
@@ -92,11 +93,11 @@ class _LocalRunner:
                 heavy.append(item)
         if heavy or elsewhere:
             self._stream = self._stream or self._threads.open_stream()
-            self._stream.submit(heavy)
+            self._stream.submit([ThreadJob(item) for item in heavy])
             if elsewhere:
                 ProcessRunner(self._stream, self._processes, self._references).submit(elsewhere)
         for item in light:
-            item.run(interruptible=True)
+            item.run()
         self._done += light
 
     def wait(self) -> list[WorkItem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
+from operator import itemgetter
 from typing import Final
 
 import cachetools
@@ -28,22 +29,27 @@ class ResultCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._results: cachetools.LRUCache[Hashable, ToolResult] = cachetools.LRUCache(max_bytes, _retained_bytes)
+        self._results: cachetools.LRUCache[Hashable, tuple[int, ToolResult]]  # with the bytes that each takes
+        self._results = cachetools.LRUCache(max_bytes, itemgetter(0))
         self._lock = threading.Lock()
         register_fork_reset(self)
 
     def get(self, key: Hashable) -> ToolResult | None:
         """The result kept under `key`."""
         with self._lock:
-            return self._results.get(key)
+            found = self._results.get(key)
+        return None if found is None else found[1]
 
     def put(self, key: Hashable, result: ToolResult) -> None:
         """Keep a result, unless it is an error or would take more than a quarter of the room."""
-        if not self.max_bytes or result.error is not None or _retained_bytes(result) > self.max_bytes // 4:
+        if not self.max_bytes or result.error is not None:
+            return
+        nbytes = _retained_bytes(result)
+        if nbytes > self.max_bytes // 4:
             return
         cache_hit = result.as_cache_hit()
         with self._lock:
-            self._results[key] = cache_hit
+            self._results[key] = nbytes, cache_hit
 
     def clear(self) -> None:
         """Drop everything."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol
 
 from medvistagym_core.execution._base import CallRequest
@@ -71,13 +72,11 @@ def schedule_calls(
         result_filter: Makes the result that is handed on of what a call gave; equal calls share it.
     """
     state = _State(requests, toolbox, cache)
-    for request in range(len(requests)):
-        state.start_ready_calls(request)
     running: dict[WorkItem, list[_Distinct]] = {}
     out_of_memory: list[_Distinct] = []  # calls that failed beside others and are run again by themselves
     try:
         while True:
-            groups = state.take_groups()
+            groups = state.start_ready_calls()
             if not groups and not running and out_of_memory:
                 free_unused_memory()
                 groups = [[out_of_memory.pop()._replace(alone=True)]]
@@ -87,18 +86,15 @@ def schedule_calls(
                 runner.submit(items)
             finished = runner.wait() if running else []
             if not finished:
-                return state.results_with_repairs()
-            touched = frozenset[int]()
+                return state.results
             for item in finished:
                 for call, result in zip(running.pop(item), item.results, strict=True):
-                    if isinstance(result.error, OutOfMemoryToolError) and not call.alone and not state.single_call:
+                    if isinstance(result.error, OutOfMemoryToolError) and not (call.alone or state.is_single_call):
                         out_of_memory.append(call)
+                    elif result_filter is None:
+                        state.deliver(call, result)
                     else:
-                        if result_filter is not None:
-                            result = result_filter(call.tool, call.arguments, result)
-                        touched |= state.deliver(call, result)
-            for request in sorted(touched):
-                state.start_ready_calls(request)
+                        state.deliver(call, result_filter(call.tool, call.arguments, result))
     except BaseException:
         runner.abandon()
         raise
@@ -127,126 +123,127 @@ class _Distinct(NamedTuple):
     alone: bool = False
 
 
+class _Running(Enum):
+    """What stands for the result of a call that was begun."""
+
+    RUNNING = auto()
+
+
 class _State:
     """How far one `schedule_calls` is.
 
     Attributes:
-        results: For each call, its result; None until it is there.
-        single_call: Whether there is one call only, which competes with no other for memory.
+        results: For each call, its result; None before it begins, `_Running.RUNNING` until the result is there.
     """
 
     def __init__(self, requests: Sequence[CallRequest], toolbox: Toolbox, cache: ResultCache) -> None:
         self._requests = requests
-        self._toolbox = toolbox
+        self._tools = toolbox.tools
         self._cache = cache
         self.results: list[list[Any]] = [[None] * len(calls) for _, calls in requests]
-        self.single_call = len(requests) == 1 and len(requests[0][1]) == 1
-        self._longest = max(map(len, self.results), default=0)
-        self._started = [[False] * len(calls) for _, calls in requests]
+        self._touched = {*range(len(requests))}  # requests in which there may be calls to begin, or images to store
         self._stored = [0] * len(requests)  # calls before the first whose result is not in the store
         self._computed: dict[Hashable, ToolResult] = {}
         self._waiting: dict[Hashable, _Distinct] = {}
-        self._groups: dict[Hashable, list[_Distinct]] = {}
-        self._repairs: dict[tuple[int, int], CheckedArguments] = {}  # of the calls whose arguments had to be mended
+        self._repaired: dict[tuple[int, int], CheckedArguments] = {}  # of the calls whose arguments had to be mended
 
-    def results_with_repairs(self) -> list[list[ToolResult]]:
-        """The results, those of calls whose arguments had to be mended with the names of the repairs."""
-        for (request, position), checked in self._repairs.items():
-            result = self.results[request][position]
-            self.results[request][position] = dataclasses.replace(result, repairs=checked.repairs)
-        return self.results
+    @property
+    def is_single_call(self) -> bool:
+        """Whether there is one call only, which competes with no other for memory."""
+        return len(self.results) == 1 and len(self.results[0]) == 1
 
-    def take_groups(self) -> list[list[_Distinct]]:
-        """The calls that are to run and have not been taken, those that run together in one list."""
-        groups, self._groups = list(self._groups.values()), {}
-        return groups
+    def start_ready_calls(self) -> list[list[_Distinct]]:
+        """Begin every call that can begin, and store the images of those that are done, each request's in order.
 
-    def start_ready_calls(self, request: int) -> None:
-        """Begin every call of a request that can begin, and store the images of those that are done, in order."""
-        store, calls = self._requests[request]
-        results, started = self.results[request], self._started[request]
-        all_stored = True
-        for position in range(self._stored[request], len(calls)):
-            if not started[position]:
-                try:
-                    result = self._start_call(calls[position], store, (request, position), wait=not all_stored)
-                except ToolError as error:
-                    result = ToolResult(error=error)
-                if result is not None:
-                    results[position] = result
-            result = results[position]
-            if result is None:
-                all_stored = False
-            elif all_stored:
-                if result.images:
-                    results[position] = self._store_images(store, calls[position], (request, position), result)
-                started[position] = True
-                self._stored[request] = position + 1
+        Returns:
+            The calls that are to run now, those that run together in one list.
+        """
+        groups: dict[Hashable, list[_Distinct]] = {}
+        touched, self._touched = sorted(self._touched), set()
+        for request in touched:
+            store, calls = self._requests[request]
+            results = self.results[request]
+            all_stored = True
+            for position in range(self._stored[request], len(calls)):
+                place = request, position
+                if results[position] is None:
+                    try:
+                        results[position] = self._start_call(calls[position], store, place, groups, wait=not all_stored)
+                    except ToolError as error:
+                        results[position] = self._with_repairs(place, ToolResult(error=error))
+                result = results[position]
+                if result is None or result is _Running.RUNNING:
+                    all_stored = False
+                elif all_stored:
+                    if result.images:
+                        results[position] = self._store_images(store, calls[position], place, result)
+                    self._stored[request] = position + 1
+        return list(groups.values())
 
-    def deliver(self, call: _Distinct, result: ToolResult) -> frozenset[int]:
-        """Hand out the result of a call; the requests in which there may be more to do now: images to store, calls to begin."""
+    def deliver(self, call: _Distinct, result: ToolResult) -> None:
+        """Hand out the result of a call."""
         if call.key is not None:
             self._waiting.pop(call.key, None)
             self._computed[call.key] = result
             self._cache.put(call.key, result)
-        request, position = call.places[0]
-        self.results[request][position] = result
-        for request, position in call.places[1:]:
-            self.results[request][position] = result.as_cache_hit()
-        if not result.images and self._longest == 1:
-            return frozenset()
-        return frozenset(request for request, _ in call.places)
+        for k, place in enumerate(call.places):
+            request, position = place
+            self.results[request][position] = self._with_repairs(place, result.as_cache_hit() if k else result)
+            if result.images or len(self.results[request]) > 1:
+                self._touched.add(request)
 
     def _start_call(
-        self, call: ToolCall, store: ImageStore, place: tuple[int, int], *, wait: bool
-    ) -> ToolResult | None:
-        """The result of a call that is had at once, or None while it is to come.
+        self,
+        call: ToolCall,
+        store: ImageStore,
+        place: tuple[int, int],
+        groups: dict[Hashable, list[_Distinct]],
+        *,
+        wait: bool,
+    ) -> ToolResult | _Running | None:
+        """The result of a call that is had at once, `RUNNING` where it is to come, or None while the call cannot begin.
 
         Args:
             call: The call.
             store: Images of its episode.
             place: Where its result goes.
+            groups: Takes the call if it is to run.
             wait: Whether a missing image may still be made by an earlier call.
 
         Raises:
             ToolError: The call cannot run.
         """
-        request, position = place
-        tool = self._find_tool(call.name)
-        checked = tool.check(call.arguments)
-        if checked.repairs:
-            self._repairs[place] = checked
-        arguments = checked.values
+        tool = self._tools.get(call.name)
+        if tool is None:
+            raise self._unknown_tool(call.name)
+        arguments, sent, repairs = checked = tool.check(call.arguments)
+        if repairs:
+            self._repaired[place] = checked
         images = _resolve_images(tool, arguments, store)
         if isinstance(images, int):
             if wait:
                 return None
             raise ToolError("bad_value", f"{call.name}: there is no image {images}; {_describe_handles(store)}.")
-        self._started[request][position] = True
         key: Hashable = None
         if tool.deterministic:
-            key = self._cache_key(tool, checked.sent, images)
+            key = self._cache_key(tool, sent, images)
             computed = self._computed.get(key) or self._cache.get(key)
             if computed is not None:
-                return computed.as_cache_hit()
+                return self._with_repairs(place, computed.as_cache_hit())
             if key in self._waiting:
                 self._waiting[key].places.append(place)
-                return None
+                return _Running.RUNNING
         distinct = _Distinct(tool, arguments, key, [place])
         if tool.deterministic:
             self._waiting[key] = distinct
-        self._groups.setdefault(_group_key(tool, images, place), []).append(distinct)
-        return None
+        groups.setdefault(_group_key(tool, images, place), []).append(distinct)
+        return _Running.RUNNING
 
-    def _find_tool(self, name: str) -> Tool:
-        try:
-            return self._toolbox[name]
-        except KeyError:
-            suggestion = closest_match(name, list(self._toolbox))
-            guess = f"; did you mean {suggestion}?" if suggestion else "."
-            names = ", ".join(self._toolbox) or "none"
-            sentence = f"There is no tool {name[:64]}{guess} The tools are: {names}."
-        raise ToolError("unknown_tool", sentence)
+    def _unknown_tool(self, name: str) -> ToolError:
+        suggestion = closest_match(name, list(self._tools))
+        guess = f"; did you mean {suggestion}?" if suggestion else "."
+        names = ", ".join(self._tools) or "none"
+        return ToolError("unknown_tool", f"There is no tool {name[:64]}{guess} The tools are: {names}.")
 
     def _cache_key(self, tool: Tool, sent: Mapping[str, Any], images: Sequence[Any]) -> Hashable:
         """What a deterministic result depends on; images by content, or by identity when results are not kept."""
@@ -258,11 +255,17 @@ class _State:
             content = [id(image) if isinstance(image, Image) else image for image in images]
         return (tool.id, tool.version, tool.device, given, *content)
 
+    def _with_repairs(self, place: tuple[int, int], result: ToolResult) -> ToolResult:
+        """The result with the names of what had to be mended in the arguments of the call at a place."""
+        if place not in self._repaired:
+            return result
+        return dataclasses.replace(result, repairs=self._repaired[place].repairs)
+
     def _store_images(
         self, store: ImageStore, call: ToolCall, place: tuple[int, int], result: ToolResult
     ) -> ToolResult:
-        sent = self._repairs[place].sent if place in self._repairs else call.arguments
-        parent = next(_named_handles(self._toolbox[call.name], sent), None)
+        sent = self._repaired[place].sent if place in self._repaired else call.arguments
+        parent = next(_named_handles(self._tools[call.name], sent), None)
         return result.with_handles(tuple([store.add(image, parent, call) for image in result.images]))
 
 

@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any, Final
 
 from medvistagym_core.execution._fork import register_fork_reset
+from medvistagym_core.execution._module_program import module_program
 from medvistagym_core.execution._pickle_channel import TOOL_LOADED, UnpicklableMessageError, receive, send
 from medvistagym_core.execution._tool_reference import ToolReference
 from medvistagym_core.tools import CORE, ToolError, ToolResult, core_version
@@ -47,14 +48,12 @@ class WorkerProcess:
         reader, self._lifeline = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [
+                module_program(
                     python or sys.executable,
-                    "-P",
-                    "-m",
                     "medvistagym_core.execution._worker_main",
                     str(there.fileno()),
                     str(reader),
-                ],
+                ),
                 stdin=subprocess.DEVNULL,
                 pass_fds=(there.fileno(), reader),
                 start_new_session=True,  # Ctrl-C is for the parent, which knows what to do

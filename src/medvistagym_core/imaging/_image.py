@@ -16,8 +16,7 @@ import hashlib
 import math
 from collections.abc import Callable, Hashable, Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medvistagym_core.imaging._fitting_window import refit_display
 from medvistagym_core.imaging._grayscale import finite_range
@@ -34,6 +33,7 @@ from medvistagym_core.imaging._interop import (
     to_sitk,
     to_torch,
 )
+from medvistagym_core.imaging._open_image import open_image
 from medvistagym_core.imaging._pixel_array import as_pixel_array
 from medvistagym_core.imaging._rendered import RenderedImage
 from medvistagym_core.imaging._resample import resize, resize_mask
@@ -224,6 +224,7 @@ class Image:
     from_torch = classmethod(from_torch)
     from_sitk = classmethod(from_sitk)
     from_pil = classmethod(from_pil)
+    open = classmethod(open_image)
     __getitem__ = slice_image
     _repr_png_ = notebook_png
     _repr_html_ = figure_html
@@ -383,39 +384,10 @@ class Image:
             by_side[side] = RenderedImage(self.view(side))
         return by_side[side]
 
+    def render_from(self, png: bytes) -> None:
+        """Take a PNG file that holds just the pixels of this picture of 8 bits for its view at its own size."""
+        self._rendered[None] = RenderedImage(self.pixels, png)
+
     @cached_property
     def _rendered(self) -> dict[int | None, RenderedImage]:
         return {}
-
-    @classmethod
-    def open(
-        cls,
-        source: str | Path | bytes | IO[bytes],
-        *,
-        page: int | None = None,
-        region: tuple[int, int, int, int] | None = None,
-    ) -> Image:
-        """Read a picture: PNG, JPEG, TIFF, BMP, GIF, WebP, JPEG 2000, AVIF or PNM; or an array in a file of NumPy (`.npy`).
-
-        Values keep their depth, except that colours have 8 bits. It is turned as its EXIF orientation says; palettes and CMYK
-        become RGB or greys; transparent parts show white behind them. Pages of one kind are the frames of a stack.
-
-        Args:
-            source: A path, the bytes of a file, or a file that is open for reading.
-            page: Which page to read, from 0; all of them unless given.
-            region: `(x0, y0, x1, y1)`, the part to keep, in pixels, the last two exclusive. Of a large TIFF, such as a
-                whole-slide picture, only this is decoded; without one it is opened at a lower resolution that it holds.
-
-        Raises:
-            ValueError: The file is missing, broken, too large, not a picture, or its pages are of several kinds.
-        """
-        from medvistagym_core.imaging._raster_files import read_raster_file
-
-        images = read_raster_file(cls, source, page, region)
-        if len(images) > 1:
-            sizes = ", ".join(f"{image.shape[1]} x {image.shape[0]}" for image in images[:4])
-            more = ", ..." if len(images) > 4 else ""
-            raise ValueError(
-                f"its {len(images)} pages differ in size or kind ({sizes}{more}); give one of them by page=0, 1, ..."
-            )
-        return images[0]

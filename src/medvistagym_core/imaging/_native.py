@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 NATIVE_ENV_VAR: Final = "MEDVISTAGYM_NATIVE"
+_KERNELS: Final = ("as_floats", "boxes", "clahe", "enlarge", "filled", "histogram", "largest", "levels", "unfilter")
 
 
 def is_supported_array(values: np.ndarray, kinds: str = "hHbB") -> bool:
@@ -34,10 +35,14 @@ def native_kernels() -> ModuleType | None:
     if importlib.util.find_spec("medvistagym_native._kernels") is None:  # there was no compiler
         return None
     try:
-        return importlib.import_module("medvistagym_native._kernels")
-    except ImportError as error:  # made for another machine, or cut off
+        module = importlib.import_module("medvistagym_native._kernels")
+        missing = [name for name in _KERNELS if not hasattr(module, name)]
+        if missing:  # compiled from the source of an older version
+            raise ImportError(f"they lack {', '.join(missing)}")
+    except ImportError as error:  # or made for another machine, or cut off
         again = "install it again with `pip install --force-reinstall --no-cache-dir medvistagym-native`"
         warnings.warn(
             f"the kernels of medvistagym-native cannot be loaded ({error}); {again}", RuntimeWarning, stacklevel=2
         )
         return None
+    return module

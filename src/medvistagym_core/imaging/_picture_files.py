@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _FILTER_UP: Final = 2
 _GREY: Final = 0
 _RGB: Final = 2
@@ -33,7 +33,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
     """
     import numpy as np
 
-    height, width = pixels.shape[:2]
+    height = len(pixels)
     rows = pixels.reshape(height, -1)
     filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _FILTER_UP
@@ -41,8 +41,18 @@ def encode_png(pixels: np.ndarray) -> bytes:
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
     data = deflate.compress(filtered.data) + deflate.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, _RGB if pixels.ndim == 3 else _GREY, 0, 0, 0)
-    return _PNG_SIGNATURE + _png_chunk(b"IHDR", header) + _png_chunk(b"IDAT", data) + _png_chunk(b"IEND", b"")
+    return png_file(pixels.shape, data)
+
+
+def png_file(shape: tuple[int, ...], data: bytes) -> bytes:
+    """A PNG file.
+
+    Args:
+        shape: `(H, W)` of 8-bit greys, or `(H, W, 3)` of colours.
+        data: Its rows, filtered and deflated.
+    """
+    header = struct.pack(">IIBBBBB", shape[1], shape[0], 8, _RGB if len(shape) == 3 else _GREY, 0, 0, 0)
+    return PNG_SIGNATURE + _png_chunk(b"IHDR", header) + _png_chunk(b"IDAT", data) + _png_chunk(b"IEND", b"")
 
 
 def _png_chunk(kind: bytes, data: bytes) -> bytes:

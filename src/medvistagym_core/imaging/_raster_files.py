@@ -14,6 +14,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from medvistagym_core.imaging._image_description import ImageDescription, is_description
 from medvistagym_core.imaging._limits import MAX_DECODED_BYTES, MAX_FRAMES, MAX_INFLATED_BYTES, check_decoded_size
+from medvistagym_core.imaging._picture_files import PNG_SIGNATURE
+from medvistagym_core.imaging._plain_png import MAX_FILE_BYTES, PlainPng
 from medvistagym_core.imaging._raster_decoding import Page, decode_page, decoding_bytes, is_beside
 from medvistagym_core.imaging._tiff_directory import check_tiff_directories
 from medvistagym_core.imaging._tiff_region import Region, cut_tiff, tiff_levels, tiff_spacing
@@ -56,20 +58,22 @@ def read_raster_file(
     Raises:
         ValueError: The file is missing, broken, too large, or not a picture, or the region leaves it.
     """
-    name = _name(source)
     try:
         with _opened(source) as file:
+            plain = _read_plain(build, file) if region is None and not page else None
+            if plain is not None:
+                return [plain]
             pages, left = _read(file, page, region)
         images = [build(**fields) for fields in pages]
         return images if left is None else [image.crop(*left) for image in images]
     except FileNotFoundError:
-        raise ValueError(f"{name}: no such file") from None
+        raise ValueError(f"{_name(source)}: no such file") from None
     except IsADirectoryError:
-        raise ValueError(f"{name}: it is a folder") from None
+        raise ValueError(f"{_name(source)}: it is a folder") from None
     except MemoryError:
         raise
     except Exception as error:
-        raise ValueError(f"{name}: {_reason(error)}") from error
+        raise ValueError(f"{_name(source)}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -113,6 +117,22 @@ def _read(file: IO[bytes], page: int | None, region: Region | None) -> tuple[lis
         if part is not None:
             return [part], None
     return _images(picture, head, stored_bytes, page), region
+
+
+def _read_plain(build: Callable[..., Image], file: IO[bytes]) -> Image | None:
+    """The image of a plain PNG file, which is shown and kept as it is stored; None for any other file, from its beginning."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(len(PNG_SIGNATURE))
+    data = head + file.read() if head == PNG_SIGNATURE and size <= MAX_FILE_BYTES else b""
+    file.seek(0)
+    plain = PlainPng.parse(data)
+    pixels = None if plain is None else plain.decode()
+    if plain is None or pixels is None:
+        return None
+    image = build(pixels=pixels, photometric="RGB" if pixels.ndim == 3 else "MONOCHROME2")
+    image.render_from(plain.png)
+    return image
 
 
 def _part_of_tiff(

@@ -18,9 +18,11 @@ class RenderedImage:
 
     Attributes:
         pixels: uint8 `(H, W)`, or `(H, W, 3)` in colour.
+        file: A PNG file that holds just these pixels, where there is one already.
     """
 
     pixels: np.ndarray
+    file: bytes | None = dataclasses.field(default=None, repr=False)
 
     @cached_property
     def pil(self) -> PIL.Image.Image:
@@ -45,7 +47,7 @@ class RenderedImage:
         """The picture as a PNG file, for a record and an endpoint alike."""
         from medvistagym_core.imaging._picture_files import encode_png
 
-        return encode_png(self.pixels)
+        return encode_png(self.pixels) if self.file is None else self.file
 
     @cached_property
     def sha256(self) -> str:

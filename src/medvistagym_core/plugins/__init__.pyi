@@ -19,6 +19,11 @@ from ._installed import Environment as Environment
 from ._installed import InstalledPlugin as InstalledPlugin
 from ._installed import normalize_name as normalize_name
 from ._installed import scan_environment as scan_environment
+from ._listing import CACHE_VARIABLE as CACHE_VARIABLE
+from ._listing import ListedTool as ListedTool
+from ._listing import Listing as Listing
+from ._listing import listing_folder as listing_folder
+from ._listing import load_listing as load_listing
 from ._load_guard import LoadTimeoutError as LoadTimeoutError
 from ._load_guard import ensure_not_nested as ensure_not_nested
 from ._load_guard import run_with_timeout as run_with_timeout

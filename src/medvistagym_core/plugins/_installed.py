@@ -248,7 +248,25 @@ def _read(distribution: Distribution, *files: str) -> tuple[str, str]:
             return "", f"cannot be read: {type(error).__name__}"
         if text:
             return text[:_MAX_CHARS], ""
+        if text is None and (fault := _hidden_fault(distribution, file)):
+            return "", fault
     return "", ""
+
+
+def _hidden_fault(distribution: Distribution, file: str) -> str:
+    """Why a file that is there cannot be read, where the standard library takes it for one that is not; else empty."""
+    path = getattr(distribution, "_path", None)
+    if not isinstance(path, Path):
+        return ""
+    try:
+        (path / file).read_bytes()
+    except FileNotFoundError:
+        return "leads to no file" if (path / file).is_symlink() else ""
+    except NotADirectoryError:
+        return ""
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""
 
 
 def _where(distribution: Distribution, file: str) -> str:

@@ -9,26 +9,12 @@ are no entry points are left out, and what is not UTF-8 is read as Latin-1. Modu
 from __future__ import annotations
 
 import importlib.machinery
-import importlib.metadata
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from medvistagym_core.plugins._installed import parse_entry_points
-
-
-class _TolerantDistribution(importlib.metadata.PathDistribution):
-    """A distribution in a folder or an archive."""
-
-    def read_text(self, filename: Any) -> str | None:
-        """The text of one of its files; None where there is none that can be read."""
-        try:
-            text = super().read_text(filename)
-        except UnicodeDecodeError as error:
-            text = error.object.decode("latin-1")
-        except OSError:
-            return None
-        return _without_malformed_lines(text) if text and filename == "entry_points.txt" else text
+if TYPE_CHECKING:
+    import importlib.metadata
 
 
 class _TolerantPathFinder(importlib.machinery.PathFinder):
@@ -39,29 +25,11 @@ class _TolerantPathFinder(importlib.machinery.PathFinder):
         cls, context: importlib.metadata.DistributionFinder.Context | None = None
     ) -> Iterable[importlib.metadata.PathDistribution]:
         """The distributions on the path, without those that an installer was interrupted in removing."""
-        return _tolerant(super().find_distributions(context or importlib.metadata.DistributionFinder.Context()))
+        import importlib.metadata  # only here: a command that reads no metadata need not import it
 
+        from medvistagym_core.plugins._tolerant_distribution import tolerant
 
-def _tolerant(
-    found: Iterable[importlib.metadata.PathDistribution],
-) -> Iterator[importlib.metadata.PathDistribution]:
-    for distribution in found:
-        path = getattr(distribution, "_path", None)
-        if path is None:
-            yield distribution
-        elif not str(getattr(path, "name", "")).startswith("~"):
-            yield _TolerantDistribution(path)
-
-
-def _without_malformed_lines(text: str) -> str:
-    lines = []
-    group = None
-    for entry in parse_entry_points(text):
-        if entry.valid and entry.group:
-            lines += [f"[{entry.group}]"] if entry.group != group else []
-            lines.append(f"{entry.name} = {entry.value}")
-            group = entry.group
-    return "\n".join(lines)
+        return tolerant(super().find_distributions(context or importlib.metadata.DistributionFinder.Context()))
 
 
 def tolerate_broken_metadata() -> None:

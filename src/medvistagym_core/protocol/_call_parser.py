@@ -1,8 +1,8 @@
-"""A tool call as it is written: JSON between two tags, or a part of a chat message.
+"""A tool call in another form than the protocol's own: other JSON between two tags, or a part of a chat message.
 
-A call whose form is not the protocol's but whose meaning is clear is read by one rule, the table in docs/protocol.md, and
-carries the names of what was mended in `ToolCall.repairs`. Whatever else is wrong is a `MalformedCallError` whose sentence
-tells the policy what to do. What the *values* of arguments may look like is the business of `tools`, not of the form.
+One whose meaning is clear is read by one rule, the table in docs/protocol.md, and carries the names of what was mended in
+`ToolCall.repairs`. Whatever else is wrong is a `MalformedCallError` whose sentence tells the policy what to do. What the
+*values* of arguments may look like is the business of `tools`, not of the form.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from medvistagym_core.tools import (
@@ -139,18 +139,11 @@ def _calls(body: Any, repairs: list[str]) -> list[ToolCall]:
     return [_call(one, [*repairs, "several_in_one_tag"]) for one in body[: _MAX_VALUES + 1]]
 
 
-def _call(body: Any, repairs: list[str], identifier: Any = None) -> ToolCall:
-    """The call that a JSON object says, in the protocol's own form or in one that is mended."""
+def _call(body: Any, found: Sequence[str], identifier: Any = None) -> ToolCall:
+    """The call that a JSON value means, and what was mended; `found` is what had to be mended before it could be read."""
     if not isinstance(body, dict):
         raise MalformedCallError(f"A call is a JSON object; write {TOOL_CALL_EXAMPLE}.")
-    name, arguments = body.get("name"), body.get("arguments")
-    if isinstance(name, str) and name.strip() and isinstance(arguments, dict) and len(body) == 2 and not repairs:
-        return ToolCall(name=name, arguments=arguments, id=identifier if isinstance(identifier, str) else None)
-    return _mend_call(body, list(repairs), identifier)
-
-
-def _mend_call(body: dict[str, Any], repairs: list[str], identifier: Any) -> ToolCall:
-    """The call that a JSON object means although it is not written in the protocol's own form, and what was mended."""
+    repairs = list(found)
     identifier = body.get("id", identifier)
     if isinstance(body.get("function"), dict) and body.keys() <= {"function", *_BESIDE_KEYS}:
         body = body["function"]

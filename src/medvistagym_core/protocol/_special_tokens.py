@@ -23,10 +23,10 @@ from medvistagym_core.protocol._messages import Message
 from medvistagym_core.protocol._template_process import try_chat_template
 from medvistagym_core.protocol._text_protocol import ANSWER, THINK
 from medvistagym_core.protocol._turn import Turn
-from medvistagym_core.tools import ToolError, escape_policy_text
+from medvistagym_core.tools import ToolError, escape_control_marks, escape_policy_text
 
 _PROTOCOL_TAGS: Final = frozenset((*THINK, *TOOL_CALL_TAGS, *ANSWER))
-_LONGEST_MARK: Final = 64
+_LONGEST_MARK: Final = 256
 _LONGEST_HEADER: Final = 32
 _OPENINGS: Final = tuple("<[|｜")
 _FORMATTING: Final = re.compile(
@@ -35,6 +35,8 @@ _FORMATTING: Final = re.compile(
 )
 _PROBES: Final = ("vq17", "vq23", "vq42")
 _PROVEN_IN_TEMPLATE: Final = 256
+_WIDE: Final = 0xFEE0  # from ASCII to the full-width forms
+_UNSEEN: Final = "\0\N{SOFT HYPHEN}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}\N{COMBINING ACUTE ACCENT}"
 _END: Final = ""
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
@@ -50,10 +52,13 @@ class SpecialTokens:
     Attributes:
         tokens: All of them, without the tags of the text protocol, which a policy is to write.
         others: Those that are no control marks by their shape.
+        disguised: Those that the tokenizer also reads in other letters, in wide forms or around characters that nobody sees,
+            even where `escape_control_marks` was there before.
     """
 
     tokens: tuple[str, ...]
     others: tuple[str, ...] = ()
+    disguised: tuple[str, ...] = ()
     _pattern: re.Pattern[str] | None = dataclasses.field(default=None, repr=False, compare=False)
     _dangling: tuple[str, ...] = dataclasses.field(default=(), repr=False, compare=False)
     _normalizer: Any = dataclasses.field(default=None, repr=False, compare=False)
@@ -76,7 +81,8 @@ class SpecialTokens:
         marks = list(dict.fromkeys(mark for mark in marks if mark.strip() not in _PROTOCOL_TAGS))
         others = tuple(mark for mark in marks if escape_policy_text(mark) == mark)
         pattern = _pattern_of(mark for mark in others if len(mark) > 1)
-        special = cls(tuple(marks), others, pattern, _dangling_starts(others, marks), normalizer)
+        disguised = () if normalizer is None else tuple(mark for mark in marks if _is_disguised(mark, normalizer))
+        special = cls(tuple(marks), others, disguised, pattern, _dangling_starts(others, marks), normalizer)
         _prove(special, processor, tokenizer, tokens)
         return special
 
@@ -144,7 +150,13 @@ def _collect(processor: Any, tokenizer: Any) -> set[str]:
         for name, value in getattr(processor, "__dict__", {}).items()
         if name.endswith("_token") and isinstance(value, str)
     }
-    return {token for token in tokens if token.strip() and len(token) <= _LONGEST_MARK} - _PROTOCOL_TAGS
+    longest = max(tokens, key=len, default="")
+    if len(longest) > _LONGEST_MARK:
+        raise UnsafeTokenizerError(
+            f"the tokenizer has a special token of {len(longest):,} characters ({longest[:20]!r}...), and those of more than "
+            f"{_LONGEST_MARK} are not kept out of text"
+        )
+    return {token for token in tokens if token.strip()} - _PROTOCOL_TAGS
 
 
 def _is_mark(token: str) -> bool:
@@ -203,9 +215,12 @@ def _alternatives(node: Mapping[str, Any]) -> str:
 
 
 def _normalizer(tokenizer: Any) -> Any:
-    """What the tokenizer does to text before it looks for special tokens; None where it looks first."""
+    """What the tokenizer does to text before it looks for added tokens; None where it looks for all of them first.
+
+    Tokens that are added without being called special are looked for late unless somebody says otherwise.
+    """
     added: Mapping[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
-    late = any(getattr(token, "special", False) and getattr(token, "normalized", False) for token in added.values())
+    late = any(getattr(token, "normalized", False) for token in added.values())
     return getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None) if late else None
 
 
@@ -229,12 +244,26 @@ def _takes_blocks(processor: Any) -> bool | None:
     return None
 
 
+def _is_disguised(mark: str, normalizer: Any) -> bool:
+    """Whether a tokenizer makes the mark of texts without it, in which marks were escaped by their shape."""
+    texts = map(escape_control_marks, _disguises(mark))
+    return any(mark not in text and mark in normalizer.normalize_str(text) for text in texts)
+
+
+def _disguises(token: str) -> list[str]:
+    """Texts that a tokenizer may turn into the token before it looks for it: other letters, wide forms, unseen characters."""
+    wide = "".join(chr(ord(letter) + _WIDE) if "!" <= letter <= "~" else letter for letter in token)
+    half = len(token) // 2
+    return [token.upper(), token.lower(), wide, *(f"{token[:half]}{mark}{token[half:]}" for mark in _UNSEEN)]
+
+
 def _prove(special: SpecialTokens, processor: Any, tokenizer: Any, tokens: Sequence[str]) -> None:
-    """Encode every special token, whole, doubled and nested, and all of them in a conversation, each time escaped."""
+    """Encode every special token, whole, doubled, nested and disguised, and all in a conversation, each time escaped."""
     ids = {tokenizer.convert_tokens_to_ids(token): token for token in tokens}
     for harmless_id in (None, getattr(tokenizer, "unk_token_id", None)):  # an unknown character is no border
         ids.pop(harmless_id, None)
     texts = [special.escape(f"{t} {t}{t} {t[: len(t) // 2]}{t}{t[len(t) // 2 :]}") for t in tokens]
+    texts += [special.escape(" ".join(_disguises(token))) for token in tokens[:_PROVEN_IN_TEMPLATE]]
     rows = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
     for row in rows:
         if read := next((ids[token] for token in row if token in ids), None):

@@ -26,13 +26,22 @@ from medvistagym_core.protocol._call_parser import (
     parse_tagged_calls,
 )
 from medvistagym_core.protocol._turn import ReasoningMode, Turn
-from medvistagym_core.tools import ToolCall, ToolError, encodable_text, escape_policy_text, find_control_mark
+from medvistagym_core.tools import (
+    JSON_DECODER,
+    ToolCall,
+    ToolError,
+    encodable_text,
+    escape_policy_text,
+    find_control_mark,
+)
 
 THINK: Final = ("<think>", "</think>")
 ANSWER: Final = ("<answer>", "</answer>")
 _TAGS: Final = (*THINK, *TOOL_CALL_TAGS, *ANSWER)
 _LAST_TAGS: Final = (TOOL_CALL_TAGS[1], ANSWER[1])
 _ACTION_TAG: Final = re.compile(r"</?(?:tool_call|answer)>")
+_CALL_OPENING: Final = re.compile(r"[ \t\r\n]*(?={)")
+_CALL_CLOSING: Final = re.compile(r"[ \t\r\n]*</tool_call>")
 _END_MARKS: Final = (
     "<|im_end|>",
     "<|endoftext|>",
@@ -184,7 +193,7 @@ class TextProtocol:
         while tag := _ACTION_TAG.search(text, at):
             tidy = tidy and not text[at : tag.start()].strip()
             if tag[0] == TOOL_CALL_TAGS[0]:
-                written, at = parse_tagged_calls(text, tag.end())
+                written, at = _read_call(text, tag.end()) or parse_tagged_calls(text, tag.end())
                 calls += written
                 for call in written:
                     tidy = tidy and not call.repairs
@@ -229,6 +238,27 @@ class TextProtocol:
         return MalformedCallError(
             f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {count}; none was run."
         )
+
+
+def _read_call(text: str, begin: int) -> tuple[list[ToolCall], int] | None:
+    """The call that is written in the protocol's own form at `begin`, and the place behind its closing tag.
+
+    None where it is in another form: `parse_tagged_calls` mends it, or says what is wrong.
+    """
+    opening = _CALL_OPENING.match(text, begin)
+    if opening is None:
+        return None
+    try:
+        body, end = JSON_DECODER.raw_decode(text, opening.end())
+    except (ValueError, RecursionError):
+        return None
+    closing = _CALL_CLOSING.match(text, end)
+    name, arguments = body.get("name"), body.get("arguments")
+    if closing is None or len(body) != 2 or type(name) is not str or not name.strip() or type(arguments) is not dict:
+        return None
+    if text.find("\\u", begin, end) >= 0:  # the escape may stand for half a character
+        return None
+    return [ToolCall(name=name, arguments=arguments)], closing.end()
 
 
 def _without_end_marks(text: str) -> str:

@@ -30,6 +30,7 @@ from ._replay import locked_toolbox as locked_toolbox
 from ._replay import recorded_task as recorded_task
 from ._replay import verify as verify
 from ._rollout import rollout as rollout
+from ._trainer import ChecksTraining as ChecksTraining
 from ._trainer import HasReferenceRuns as HasReferenceRuns
 from ._trainer import LaunchesTraining as LaunchesTraining
 from ._trainer import LaunchRequest as LaunchRequest

@@ -159,6 +159,7 @@ class ChatCompletionsClient:
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         self._connections = Connections(self.url, headers, concurrency, timeout_s, MAX_RESPONSE_BYTES)
+        self._tools: tuple[Any, bytes] = (None, b"")
 
     def __repr__(self) -> str:
         return f"<endpoint {self.url}>"
@@ -221,7 +222,7 @@ class ChatCompletionsClient:
             raise EndpointError(f"{self.url}: stopped")
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
-        payload = None if body is None else _encode(body)
+        payload = None if body is None else self._encode_body(body)
         deadline = time.monotonic() + self._timeout_s
         try:
             response = self._connections.request(method, path, payload, deadline)
@@ -242,6 +243,18 @@ class ChatCompletionsClient:
         if 200 <= response.status < 300:
             return response.content
         raise self._refusal(response)
+
+    def _encode_body(self, body: dict[str, Any]) -> bytes:
+        """A body as JSON; its tools, which are long and the same in every request of a policy, are encoded once."""
+        tools = body.get("tools")
+        if tools is None:
+            return _encode(body)
+        encoded, begun = self._tools
+        if encoded is not tools:
+            begun = _encode({"tools": tools})[:-1]
+            self._tools = tools, begun
+        others = {name: part for name, part in body.items() if name != "tools"}
+        return begun + b"," + _encode(others)[1:] if others else begun + b"}"
 
     def _refusal(self, response: HttpResponse) -> Exception:
         status = response.status

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import cachetools
 
-from medvistagym_core.environment import Observation
+from medvistagym_core.environment import Observation, ShownMessages
 from medvistagym_core.imaging import RenderedImage, encode_png
 from medvistagym_core.protocol import (
     THINK,
@@ -168,13 +168,16 @@ class EndpointPolicy:
     def _act(self, observation: Observation) -> Turn:
         named = repr((self._seed, observation.seed, observation.num_turns)).encode()
         seed = int.from_bytes(hashlib.sha256(named).digest()[:4], "big") >> 1
-        shown = {id(rendered.pil): rendered for rendered in observation.rendered}
-        messages = list(
-            to_openai_messages(
-                observation.messages, lambda picture: self._pictures.get(picture, shown.get(id(picture)))
-            )
-        )
+        messages = list(to_openai_messages(*self._pictured(observation)))
         return self._to_turn(self._endpoint.complete({**self._body, "messages": messages, "seed": seed}))
+
+    def _pictured(self, observation: Observation) -> tuple[Sequence[Message], Callable[[Any], str]]:
+        """The messages, and what gives the URL of what stands in their image blocks."""
+        messages = observation.messages
+        if isinstance(messages, ShownMessages):
+            rendered = messages.rendered
+            return messages.messages, lambda handle: self._pictures.get(rendered[handle])
+        return messages, self._pictures.get
 
     def _to_turn(self, message: dict[str, Any]) -> Turn:
         """The turn that the endpoint's message is."""
@@ -237,18 +240,14 @@ class PictureUrls:
         )
         self._lock = threading.Lock()
 
-    def get(self, picture: Any, rendered: RenderedImage | None = None) -> str:
-        """The PNG file of a Pillow image as a data URL; one that is grey is sent in grey.
-
-        Args:
-            picture: The image, in RGB.
-            rendered: What it was made of, whose file the record of the episode has as well; None where that is not known.
-        """
+    def get(self, picture: Any) -> str:
+        """The PNG file of a rendered image or an RGB Pillow image as a data URL; one that is grey is sent in grey."""
         with self._lock:
             found = self._urls.get(id(picture))
         if found is not None:
             return found[1]
-        url = f"data:image/png;base64,{base64.b64encode(_png(picture, rendered)).decode()}"
+        png = picture.png if isinstance(picture, RenderedImage) else _png(picture)
+        url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         with self._lock, contextlib.suppress(ValueError):  # larger than all that is kept
             self._urls[id(picture)] = picture, url
         return url
@@ -258,8 +257,8 @@ def to_openai_messages(messages: Sequence[Message], picture_url: Callable[[Any],
     """A conversation as the chat completions API takes it.
 
     Args:
-        messages: Messages with Pillow images in their image blocks.
-        picture_url: Gives a picture as the API takes it.
+        messages: Messages whose image blocks hold pictures of any kind.
+        picture_url: Gives such a picture as the API takes it.
     """
     calls, due = 0, 0
     images: list[Block] = []
@@ -291,17 +290,14 @@ def to_openai_messages(messages: Sequence[Message], picture_url: Callable[[Any],
         yield {"role": "user", "content": images}
 
 
-def _png(picture: Any, rendered: RenderedImage | None) -> bytes:
+def _png(picture: Any) -> bytes:
     """The PNG file of an RGB picture, of one channel where all three are the same."""
     import numpy as np
 
-    if rendered is not None and rendered.pixels.ndim == 2:
-        return rendered.png
     values = np.asarray(picture)
     first = values[..., 0]
-    if bool((first == values[..., 1]).all()) and bool((first == values[..., 2]).all()):
-        return encode_png(first)
-    return encode_png(values) if rendered is None else rendered.png
+    is_grey = bool((first == values[..., 1]).all()) and bool((first == values[..., 2]).all())
+    return encode_png(first if is_grey else values)
 
 
 def _call(function: dict[str, Any], number: int) -> dict[str, Any]:

@@ -14,14 +14,14 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from medvistagym_core.environment import Case, Task, make_task
 from medvistagym_core.execution import Executor, ImageStore
 from medvistagym_core.imaging import RenderedImage
-from medvistagym_core.plugins import Registry
+from medvistagym_core.plugins import Registry, SelectionError
 from medvistagym_core.protocol import truncate
 from medvistagym_core.rollouts._image_control import IMAGE_CONTROLS, image_control
 from medvistagym_core.tools import Tool, Toolbox, ToolboxLock, ToolCall, ToolError, ToolResult
@@ -197,6 +197,10 @@ def verify(
     )
 
 
+_OF_FILES: Final = frozenset(("ask", "play"))
+"""Tasks of commands that play on files of the user's, which no plugin deals again."""
+
+
 def recorded_task(registry: Registry) -> Callable[[Trajectory], Task]:
     """Gives the task of a record, made once for each way in which tasks were named."""
     made: dict[str, Task] = {}
@@ -204,6 +208,16 @@ def recorded_task(registry: Registry) -> Callable[[Trajectory], Task]:
     def task(trajectory: Trajectory) -> Task:
         reference = trajectory.task_reference
         key = trajectory.task if reference is None else reference.model_dump_json()
+        if (
+            key not in made
+            and reference is None
+            and trajectory.task in _OF_FILES
+            and trajectory.task not in registry.tasks
+        ):
+            raise SelectionError(
+                f"the episode {trajectory.id} was played on files (`medvistagym {trajectory.task}`), whose values no record "
+                "holds; it can be looked at, with `medvistagym view`, and not replayed"
+            )
         if key not in made:
             made[key] = registry.task(trajectory.task) if reference is None else make_task(registry, reference)
         return made[key]

@@ -84,6 +84,31 @@ class LaunchesTraining(Protocol):
 
 
 @runtime_checkable
+class ChecksTraining(Protocol):
+    """A trainer that can refuse a run before it is started; `medvistagym train --gpus` asks it once for all processes."""
+
+    def check(
+        self,
+        registry: Registry,
+        *,
+        run: Path,
+        recipe: str | Path | None = None,
+        changes: Mapping[str, Any] | None = None,
+        tools: str | None = None,
+        model: str | Path | None = None,
+        quick: bool = False,
+        resume: bool = False,
+        processes: int = 1,
+    ) -> None:
+        """Refuse what `Trainer.train` would refuse in each of several processes, as far as that is quick to find out.
+
+        Raises:
+            SelectionError: Something cannot be had; a sentence says why.
+        """
+        ...
+
+
+@runtime_checkable
 class HasReferenceRuns(Protocol):
     """A trainer that ships curves of finished trainings; `medvistagym compare` lays runs of the same recipe over them."""
 

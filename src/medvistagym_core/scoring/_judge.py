@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from medvistagym_core.scoring._item import ScoredItem
+from medvistagym_core.tools import encodable_text, escape_control_marks
 
 Judge = Callable[[str], str]
 """From a prompt to the model's reply. It raises when the call fails; what is tried again, and how often, is its own matter."""
@@ -41,8 +42,12 @@ class Judgement:
 
 
 def ask_judge(judge: Judge, item: ScoredItem, answer: str) -> Judgement:
-    """Ask whether an answer is right. A call that fails, or a reply that says nothing, is a judgement without a verdict."""
-    prompt = _PROMPT.format(question=item.question, gold=item.gold, answer=answer)
+    """Ask whether an answer is right. A call that fails, or a reply that says nothing, is a judgement without a verdict.
+
+    Control marks in the texts are escaped: none of them speaks with another's voice.
+    """
+    texts = {"question": item.question, "gold": item.gold, "answer": answer}
+    prompt = _PROMPT.format(**{name: escape_control_marks(encodable_text(text)) for name, text in texts.items()})
     try:
         reply = judge(prompt)
     except Exception as error:  # noqa: BLE001 of whatever the caller's client raises

@@ -1,6 +1,6 @@
 """The processes in which a plugin is inspected, seen from inside.
 
-`python -c "from medvistagym_core.testing._inspector import main; main()" importing|tools|worker` reads one request as JSON from
+`python -c CODE importing|tools|worker` reads one request as JSON from
 stdin and writes one event a line to stdout, which the plugin cannot reach: its own stdout is stderr.
 """
 
@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from medvistagym_core.imaging import Image
 
 NEEDED: Final = ("hypothesis", "hypothesis_jsonschema", "jsonschema")
-CODE: Final = "from medvistagym_core.testing._inspector import main; main()"
+# The kit's own libraries read the entry points of every installed distribution, of which one may be malformed.
+CODE: Final = (
+    "from medvistagym_core.plugins import tolerate_broken_metadata; tolerate_broken_metadata(); "
+    "from medvistagym_core.testing._inspector import main; main()"
+)
 _WORKER_S: Final = 120.0
 
 

@@ -87,15 +87,24 @@ def locate_plugin(target: str | Path) -> PluginUnderTest:
 
 
 def _installed(name: str) -> PluginUnderTest:
+    environment = scan_environment()
+    wanted = normalize_name(name)
     plugins = []
     names: set[str] = set()
-    for plugin in scan_environment().plugins:
+    for plugin in environment.plugins:
         point, distribution = plugin.point, plugin.distribution
         names |= {point.name, distribution}
-        if normalize_name(name) in (normalize_name(point.name), normalize_name(distribution)):
+        if wanted in (normalize_name(point.name), normalize_name(distribution)):
             plugins.append(
                 PluginUnderTest(name=point.name, distribution=distribution, version=plugin.version, value=point.value)
             )
+    plugins = list(dict.fromkeys(plugins))  # a line that stands twice is one plugin
+    for called, distribution, _, fault in () if plugins else environment.broken:
+        if wanted in (normalize_name(called), normalize_name(distribution)):
+            raise SubjectError(fault)
+    owners = sorted({subject.distribution for subject in plugins})
+    if len(owners) > 1 and len({subject.name for subject in plugins}) == 1:
+        raise SubjectError(f"{' and '.join(owners)} both bring a plugin called {name}: name the distribution")
     return _only(plugins, f"the distribution {name}", _absent(name, sorted(names - {""})))
 
 

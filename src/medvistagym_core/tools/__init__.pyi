@@ -1,10 +1,6 @@
 from ._argument_repair import repair_arguments as repair_arguments
 from ._arguments import CheckedArguments as CheckedArguments
 from ._arguments import normalize_schema as normalize_schema
-from ._control_marks import escape_control_marks as escape_control_marks
-from ._control_marks import escape_json as escape_json
-from ._control_marks import escape_policy_text as escape_policy_text
-from ._control_marks import find_control_mark as find_control_mark
 from ._decorator import tool as tool
 from ._devices import device_for_tool as device_for_tool
 from ._devices import parse_available_device_map as parse_available_device_map
@@ -34,7 +30,6 @@ from ._json_text import MAX_LITERAL_CHARS as MAX_LITERAL_CHARS
 from ._json_text import parse_document as parse_document
 from ._json_text import parse_literal as parse_literal
 from ._json_text import python_to_json as python_to_json
-from ._json_value import encodable_text as encodable_text
 from ._json_value import to_json_value as to_json_value
 from ._lock import LockMismatchError as LockMismatchError
 from ._lock import ToolboxLock as ToolboxLock
@@ -44,6 +39,11 @@ from ._result import Perturbation as Perturbation
 from ._result import ToolResult as ToolResult
 from ._result import check_result as check_result
 from ._result import coerce_result as coerce_result
+from ._safe_text import encodable_text as encodable_text
+from ._safe_text import escape_control_marks as escape_control_marks
+from ._safe_text import escape_json as escape_json
+from ._safe_text import escape_policy_text as escape_policy_text
+from ._safe_text import find_control_mark as find_control_mark
 from ._signature import TOOL_NAME_PATTERN as TOOL_NAME_PATTERN
 from ._signature import ToolDefinitionError as ToolDefinitionError
 from ._spec import ToolCall as ToolCall

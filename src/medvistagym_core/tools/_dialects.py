@@ -11,9 +11,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from medvistagym_core.tools._control_marks import escape_control_marks, escape_json
 from medvistagym_core.tools._errors import closest_match
 from medvistagym_core.tools._json_schema import iterate_subschemas
+from medvistagym_core.tools._safe_text import escape_control_marks, escape_json
 
 if TYPE_CHECKING:
     from medvistagym_core.tools._spec import ToolSpec

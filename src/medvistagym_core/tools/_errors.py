@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from medvistagym_core.imaging import Box
-from medvistagym_core.tools._json_value import encodable_text
 from medvistagym_core.tools._out_of_memory import is_out_of_memory
+from medvistagym_core.tools._safe_text import encodable_text
 from medvistagym_core.tools._signature import strip_annotated
 
 if TYPE_CHECKING:
@@ -128,7 +128,10 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
     where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
     kind, given = first["type"], first.get("input")
     if kind == "missing":
-        return f"{tool}: the argument {where} is missing; it takes {fields}."
+        absent = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing" and len(fault["loc"]) == 1]
+        hints = dict.fromkeys(_hint(name, strip_annotated(names[name].annotation), ()) for name in absent)
+        told = f"the arguments {', '.join(absent)} are" if len(absent) > 1 else f"the argument {where} is"
+        return f"{tool}: {told} missing; it takes {fields}{''.join(hints)}."
     if kind == "extra_forbidden":
         suggestion = closest_match(where, list(names))
         guess = (

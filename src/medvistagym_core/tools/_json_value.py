@@ -1,10 +1,12 @@
-"""Python values as JSON can hold them, and text that any file or tokenizer can."""
+"""Python values as JSON can hold them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from typing import Any, Final
+
+from medvistagym_core.tools._safe_text import encodable_text
 
 MAX_DEPTH: Final = 32
 MAX_VALUES: Final = 200_000
@@ -64,8 +66,3 @@ def _convert(value: Any, depth: int, left: list[int]) -> Any:
             raise ValueError(f"it holds more than {MAX_VALUES} values")
         return _convert(value.tolist(), depth + 1, left)
     raise TypeError(f"a value is {type(value).__name__}")
-
-
-def encodable_text(text: str) -> str:
-    """The text with lone surrogates, which UTF-8 cannot hold, replaced by question marks."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

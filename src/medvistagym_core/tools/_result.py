@@ -9,11 +9,13 @@ from typing import Any, Final, Literal
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools._errors import ToolError, wrap_exception
-from medvistagym_core.tools._json_value import copy_json_value, encodable_text, to_json_value
+from medvistagym_core.tools._json_value import copy_json_value, to_json_value
 from medvistagym_core.tools._returned_image import check_image
+from medvistagym_core.tools._safe_text import encodable_text
 
 MAX_PARTS: Final = 256
 """Most images, texts and facts that a tool may return at once."""
+_WIDE_INTEGER: Final = 2**64  # one as wide is looked at as closely as a part of a result
 MAX_TEXT_CHARS: Final = 1_000_000
 """Characters of a tool's text that are kept; a policy is shown far fewer."""
 
@@ -105,6 +107,8 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
     """
     if type(value) is str:
         return ToolResult((), _cut(value), seconds=seconds)
+    if type(value) is bool or type(value) is float or (type(value) is int and abs(value) < _WIDE_INTEGER):
+        return ToolResult((), _number(value), {"value": to_json_value(value)}, seconds=seconds)
     if isinstance(value, Image):
         return ToolResult((check_image(tool, value),), seconds=seconds)
     if isinstance(value, ToolResult):

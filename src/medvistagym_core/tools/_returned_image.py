@@ -7,13 +7,13 @@ billion pixels in the memory of one. It is refused where it is returned, in a se
 from __future__ import annotations
 
 import math
-import weakref
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 from medvistagym_core.imaging import Image, LookupTable, Window
 from medvistagym_core.tools._errors import ToolError
-from medvistagym_core.tools._json_value import encodable_text
+from medvistagym_core.tools._safe_text import encodable_text
 
 MAX_PIXELS: Final = 2**31
 """The largest image that a tool may return, in pixels over all frames."""
@@ -26,8 +26,6 @@ _MAX_ATTRIBUTE: Final = 4096
 _PHOTOMETRIC: Final = ("MONOCHROME1", "MONOCHROME2", "RGB")
 _FUNCTIONS: Final = ("linear", "linear_exact", "sigmoid")
 _MAX_COORDINATE: Final = 1e9
-_USABLE_DETAILS: Final[weakref.WeakSet[Image]] = weakref.WeakSet()
-"""Images behind others, with none behind them, that were checked: they do not change, and many results share one."""
 
 
 def check_image(tool: str, image: Any) -> Image:
@@ -44,28 +42,44 @@ def check_image(tool: str, image: Any) -> Image:
     return _with_encodable_text(image)
 
 
-def _fault(image: Image, depth: int = 0) -> str | None:
-    """What is wrong with an image, to follow "an image"; None where nothing is."""
+def _fault(image: Image) -> str | None:
+    """What is wrong with an image, or with one behind it, to follow "an image"; None where nothing is."""
+    where, above, layer = "", None, image
+    for _ in range(_MAX_DETAILS + 1):
+        fault = _layer_fault(layer, above)
+        if fault is not None:
+            return where + fault
+        behind: Any = layer.detail
+        if behind is None:
+            return None
+        if type(behind) is not Image:
+            return f"{where}whose detail is {type(behind).__name__}"
+        where, above, layer = f"{where}whose detail is an image ", layer, behind
+    return f"with more than {_MAX_DETAILS} images behind it, each the detail of the one before"
+
+
+def _layer_fault(image: Image, above: Image | None) -> str | None:
+    """What is wrong with an image, whatever is behind it.
+
+    Args:
+        image: The image.
+        above: The image that it is the detail of, in which nothing is wrong: what both have is not looked at again.
+    """
     try:
-        fault = _pixels_fault(image) or _geometry_fault(image) or _display_fault(image) or _words_fault(image)
+        fault = _pixels_fault(image) or _geometry_fault(image)
+        if above is None or image.source_shape is not above.source_shape:
+            fault = fault or _source_fault(image)
+        if above is None or image.windows is not above.windows or image.window is not above.window:
+            fault = fault or _windows_fault(image)
+        if above is None or not (image.unit is above.unit and image.modality is above.modality):
+            fault = fault or _unit_fault(image)
+        if above is None or image.attributes is not above.attributes:
+            fault = fault or _attributes_fault(image)
         if fault is None:
             image.__post_init__()  # its own rules, should they have been gone round
     except Exception as error:  # noqa: BLE001 an author's values can be of any type, and fail in any way
-        fault = f"that cannot be used: {type(error).__name__}: {str(error)[:200]}"
-    if fault is not None or image.detail is None:
-        return fault
-    if depth >= _MAX_DETAILS:
-        return f"with more than {_MAX_DETAILS} images behind it, each the detail of the one before"
-    if type(image.detail) is not Image:
-        return f"whose detail is {type(image.detail).__name__}"
-    if image.detail in _USABLE_DETAILS:
-        return None
-    wrong = _fault(image.detail, depth + 1)
-    if wrong is not None:
-        return f"whose detail is an image {wrong}"
-    if image.detail.detail is None:
-        _USABLE_DETAILS.add(image.detail)
-    return None
+        return f"that cannot be used: {type(error).__name__}: {str(error)[:200]}"
+    return fault
 
 
 def _pixels_fault(image: Image) -> str | None:
@@ -84,32 +98,38 @@ def _pixels_fault(image: Image) -> str | None:
         return f"whose photometric is {image.photometric!r:.40}, not one of {', '.join(_PHOTOMETRIC)}"
     if image.frame is not None and type(image.frame) is not int:
         return f"whose frame is {image.frame!r:.40}, not a whole number"
-    return None
+    return None if image.overlay is None else _overlay_fault(image)
 
 
 def _geometry_fault(image: Image) -> str | None:
     if image.spacing is not None and not _numbers(image.spacing, (2, 3)):
         return f"whose spacing is {image.spacing!r:.80}, not a number for each axis"
     affine = image.to_source
-    if not _numbers(affine, (6,)) or not -_MAX_COORDINATE <= min(affine) <= max(affine) <= _MAX_COORDINATE:
+    if not _numbers(affine, (6,), _MAX_COORDINATE):
         return f"whose way back to its source is {affine!r:.120}, not six numbers"
     a, b, _, d, e, _ = affine
     if a * e - b * d == 0:
         return f"whose way back to its source, {affine!r:.120}, takes all of it to one line"
+    return None
+
+
+def _source_fault(image: Image) -> str | None:
     shape: Any = image.source_shape
     if not (isinstance(shape, tuple) and len(shape) == 2 and _is_side(shape[0]) and _is_side(shape[1])):
         return f"whose source has the shape {shape!r:.80}, not a height and a width"
     return None
 
 
-def _display_fault(image: Image) -> str | None:
+def _windows_fault(image: Image) -> str | None:
     windows: Any = image.windows
-    if not isinstance(windows, tuple) or any(type(window) is not Window for window in windows):
-        return "whose windows are not a tuple of windows"
     fault = None if image.window is None else _window_fault(image.window)
+    if not isinstance(windows, tuple):
+        return "whose windows are not a tuple of windows"
     for window in windows:
+        if type(window) is not Window:
+            return "whose windows are not a tuple of windows"
         fault = fault or _window_fault(window)
-    return fault or (None if image.overlay is None else _overlay_fault(image))
+    return fault
 
 
 def _window_fault(window: Any) -> str | None:
@@ -134,11 +154,15 @@ def _overlay_fault(image: Image) -> str | None:
     return None
 
 
-def _words_fault(image: Image) -> str | None:
+def _unit_fault(image: Image) -> str | None:
     if not _is_name(image.unit, _MAX_NAME):
         return f"whose unit is {image.unit!r:.80}, not a word"
     if image.modality is not None and not _is_name(image.modality, _MAX_NAME):
         return f"whose modality is {image.modality!r:.80}, not a word"
+    return None
+
+
+def _attributes_fault(image: Image) -> str | None:
     attributes: Any = image.attributes
     if not (type(attributes) is dict or isinstance(attributes, Mapping)) or len(attributes) > _MAX_ATTRIBUTES:
         return f"whose attributes are not a mapping of at most {_MAX_ATTRIBUTES} texts"
@@ -148,11 +172,14 @@ def _words_fault(image: Image) -> str | None:
     return None
 
 
-def _numbers(values: Any, lengths: tuple[int, ...]) -> bool:
+def _numbers(values: Any, lengths: tuple[int, ...], most: float = sys.float_info.max) -> bool:
+    """Whether it is a tuple of so many numbers, none of which is greater than `most`, whatever its sign."""
     if not isinstance(values, tuple) or len(values) not in lengths:
         return False
-    for value in values:  # each image of each call comes here: nearly all are finite floats
-        if (type(value) is not float or not -math.inf < value < math.inf) and not _is_number(value):
+    for value in values:  # each image of each call comes here, and nearly all are floats
+        if type(value) is not float and not _is_number(value):
+            return False
+        if not -most <= value <= most:
             return False
     return True
 

@@ -102,6 +102,9 @@ class Tool:
 
     Attributes:
         name: The name a policy calls it by.
+        plugin: The plugin it comes from.
+        id: Canonical id, `plugin:name`.
+        version: Version of what it comes from.
         device: Where a class is set up, in torch's spelling; a function has no device.
         light: Whether it may run in the calling thread: it takes well under a millisecond and never waits.
         ragged: Whether its kernel for several calls takes images of different shapes and types of value together.
@@ -129,6 +132,9 @@ class Tool:
         self._maker = maker
         self.device = device
         self.name = options.name
+        self.plugin = options.plugin
+        self.id = f"{options.plugin}:{options.name}"
+        self.version = options.version
         self.light = options.light
         self.ragged = options.ragged
         self.deterministic = options.deterministic
@@ -186,24 +192,14 @@ class Tool:
         return self._function
 
     @property
-    def plugin(self) -> str:
-        """The plugin it comes from."""
-        return self._options.plugin
-
-    @property
-    def id(self) -> str:
-        """Canonical id, `plugin:name`."""
-        return f"{self.plugin}:{self.name}"
-
-    @property
-    def version(self) -> str:
-        """Version of what it comes from."""
-        return self._options.version
-
-    @property
     def description(self) -> str:
         """What it does and when to use it."""
         return self._options.description
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """DICOM modalities that it is made for; empty for any."""
+        return self._options.modalities
 
     @property
     def concurrent(self) -> bool:

@@ -22,26 +22,30 @@ class Toolbox(Mapping[str, Tool]):
     Args:
         tools: The tools by name.
         devices: Where tools are set up (`devices`); each stays where it is when None.
+
+    Attributes:
+        tools: The same tools as a plain mapping, for a scheduler that looks up each call.
     """
 
     def __init__(self, tools: Mapping[str, Tool], devices: Mapping[str, str] | None = None) -> None:
-        self._tools = {
+        named = {
             name: tool if tool.name == name else tool.with_metadata(name=name)
             for name, tool in sorted(tools.items(), key=lambda item: (item[1].id, item[0]))
         }
-        self._ids = {name: tools[name].id for name in self._tools}
+        self._ids = {name: tools[name].id for name in named}
         if devices is not None:
-            for name, tool in self._tools.items():
-                self._tools[name] = tool.on_device(device_for_tool(name, self._ids[name], devices))
+            for name, tool in named.items():
+                named[name] = tool.on_device(device_for_tool(name, self._ids[name], devices))
+        self.tools: Mapping[str, Tool] = named
 
     def __getitem__(self, name: str) -> Tool:
-        return self._tools[name]
+        return self.tools[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._tools)
+        return iter(self.tools)
 
     def __len__(self) -> int:
-        return len(self._tools)
+        return len(self.tools)
 
     def __repr__(self) -> str:
         return f"<toolbox {', '.join(self) or 'without tools'}>"
@@ -54,7 +58,7 @@ class Toolbox(Mapping[str, Tool]):
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """The specs, in order."""
-        return tuple(tool.spec for tool in self._tools.values())
+        return tuple(tool.spec for tool in self.tools.values())
 
     def schemas(self, dialect: str = "huggingface") -> list[Any]:
         """The specs in a dialect, in order."""
@@ -77,6 +81,6 @@ class Toolbox(Mapping[str, Tool]):
                 fingerprint=schema_hash(tool.spec),
                 weights=hash_files(tool.weights),
             )
-            for name, tool in self._tools.items()
+            for name, tool in self.tools.items()
         )
         return ToolboxLock(core=core_version(), tools=tools)

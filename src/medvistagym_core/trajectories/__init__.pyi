@@ -1,6 +1,11 @@
 from ._hf_features import hf_features as hf_features
 from ._html import EpisodeDisplay as EpisodeDisplay
 from ._html import trajectory_html as trajectory_html
+from ._lines import UnreadableRecordError as UnreadableRecordError
+from ._lines import open_regular as open_regular
+from ._lines import parse_line as parse_line
+from ._lines import read_line as read_line
+from ._lines import read_lines as read_lines
 from ._records import SECONDS_DIGITS as SECONDS_DIGITS
 from ._records import CallRecord as CallRecord
 from ._records import ImageRecord as ImageRecord
@@ -21,11 +26,6 @@ from ._store import BadLine as BadLine
 from ._store import FileInUseError as FileInUseError
 from ._store import TrajectoryReader as TrajectoryReader
 from ._store import TrajectoryWriter as TrajectoryWriter
-from ._store import UnreadableRecordError as UnreadableRecordError
-from ._store import open_regular as open_regular
-from ._store import parse_line as parse_line
-from ._store import read_line as read_line
-from ._store import read_lines as read_lines
 from ._tool_result_document import ToolResultDocument as ToolResultDocument
 from ._trajectory import AnswerRecord as AnswerRecord
 from ._trajectory import OutcomeRecord as OutcomeRecord

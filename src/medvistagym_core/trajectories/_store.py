@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import logging
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,10 +21,10 @@ if TYPE_CHECKING:
     import PIL.Image
 
 from medvistagym_core.trajectories._html import EpisodeDisplay
+from medvistagym_core.trajectories._lines import format_line, open_regular, parse_line, read_lines
 from medvistagym_core.trajectories._trajectory import Trajectory
 
-MAX_LINE_BYTES: Final = 16 * 2**20
-"""Longest line of a trajectory file; the record of an episode is a few kilobytes for each call."""
+_NAMED_LINES: Final = 10
 _FAILED: Final = b'"policy_failed"'
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _log: Final = logging.getLogger(__name__)
@@ -34,10 +32,6 @@ _log: Final = logging.getLogger(__name__)
 
 class FileInUseError(ValueError):
     """A trajectory file that another run is writing."""
-
-
-class UnreadableRecordError(ValueError):
-    """A trajectory that would not read back from its line, such as one whose reward is no number; it was not written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +104,7 @@ class TrajectoryWriter:
             UnreadableRecordError: The record does not read back from its line; nothing is written.
             OSError: There is no room, or no more right; nothing of the line is left.
         """
-        line = memoryview(_line_of(trajectory))
+        line = memoryview(format_line(trajectory))
         for sha, picture in pictures.items():
             if sha not in self._have:
                 _save(picture, f"{self._folder}{sha}.png")
@@ -185,7 +179,8 @@ class TrajectoryWriter:
 class TrajectoryReader:
     """Reads the trajectories of a file, one at a time; a last line that was never finished is left out.
 
-    A line that is no trajectory is left out too, logged as a warning, and kept in `bad_lines`.
+    A line that is no trajectory is left out too, and kept in `bad_lines`. The first ten are logged as warnings, and at the end
+    the number of the others.
 
     Args:
         path: The file.
@@ -207,7 +202,10 @@ class TrajectoryReader:
                 except ValueError as error:
                     bad = BadLine(self.path.name, number, str(error))
                     self.bad_lines.append(bad)
-                    _log.warning("%s; it is left out", bad)
+                    if len(self.bad_lines) <= _NAMED_LINES:
+                        _log.warning("%s; it is left out", bad)
+        if (others := len(self.bad_lines) - _NAMED_LINES) > 0:
+            _log.warning("%s: %s further lines are left out", self.path.name, f"{others:,}")
 
     def load_image(self, sha256: str) -> PIL.Image.Image:
         """A picture by its hash, in RGB.
@@ -236,69 +234,6 @@ class TrajectoryReader:
             ValueError: It is not the lock of a toolbox; the message names the file.
         """
         return _read_lock(self.path.with_suffix(".lock.json"))
-
-
-def open_regular(path: str | Path) -> IO[bytes]:
-    """A file to read, if it is a regular one: a pipe would wait for its writer, and a device may have no end.
-
-    Raises:
-        OSError: It is none, or cannot be opened.
-    """
-
-    def opener(name: str, flags: int) -> int:
-        descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "it is not a regular file", name)
-        return descriptor
-
-    return open(path, "rb", opener=opener)
-
-
-def read_line(file: IO[bytes]) -> tuple[bytes, int]:
-    """The next line of a file with its end, and its length in bytes; the line is empty where none is finished.
-
-    Of a line that is too long, only the first `MAX_LINE_BYTES` are given.
-    """
-    line = file.readline(MAX_LINE_BYTES)
-    length, end = len(line), line[-1:]
-    while end not in (b"", b"\n"):
-        rest = file.readline(MAX_LINE_BYTES)
-        length, end = length + len(rest), rest[-1:]
-    return (line, length) if end else (b"", 0)
-
-
-def read_lines(file: IO[bytes]) -> Iterator[bytes]:
-    """The finished lines of a file from where it stands (`read_line`)."""
-    while line := read_line(file)[0]:
-        yield line
-
-
-def parse_line(line: bytes) -> Trajectory:
-    """The trajectory in a line.
-
-    Raises:
-        ValueError: There is none; the message names the field.
-    """
-    if len(line) >= MAX_LINE_BYTES:
-        raise ValueError(f"the line is longer than {MAX_LINE_BYTES} bytes")
-    try:
-        return Trajectory.model_validate_json(line)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where or 'the line'}: {first['msg']}") from None
-
-
-def _line_of(trajectory: Trajectory) -> bytes:
-    try:
-        line = trajectory.model_dump_json(round_trip=True).encode() + b"\n"
-        same = parse_line(line) == trajectory
-    except ValueError as error:  # text that UTF-8 cannot hold, too
-        raise UnreadableRecordError(f"the record of {trajectory.id} cannot be written: {error}") from None
-    if not same:
-        raise UnreadableRecordError(f"the record of {trajectory.id} would read back as another one")
-    return line
 
 
 def _parsed(line: bytes) -> Trajectory | None:

@@ -14,6 +14,8 @@ from medvistagym_core.environment.grading import unwrap_answer
         ("**Answer: B. lung**", "B. lung"),
         ("Answer - B", "B"),
         ("I choose B", "B"),
+        ("答案：A", "A"),
+        ("最终答案是 A", "A"),
         ("It is fat", "fat"),
         ("Impression: nodule", "nodule"),
         (r"$\boxed{\text{left lung}}$", "left lung"),

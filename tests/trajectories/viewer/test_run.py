@@ -131,7 +131,7 @@ def test_a_line_longer_than_any_record_is_left_out(write, monkeypatch):
     folder = write([WINDOW], [])
     lines = (folder / "test.jsonl").read_text().splitlines()
     longest = max(map(len, lines)) + 10
-    for module in ("trajectories._store", "trajectories.viewer._index"):
+    for module in ("trajectories._lines", "trajectories.viewer._index"):
         monkeypatch.setattr(f"medvistagym_core.{module}.MAX_LINE_BYTES", longest, raising=False)
     (folder / "test.jsonl").write_text("\n".join([lines[0], "x" * 3 * longest, lines[1], ""]))
     run = read(folder)

@@ -63,6 +63,11 @@ static PyMethodDef functions[] = {
     FUNCTION(
         largest, "mask, out",
         "The largest part of a mask (H, W) that is connected by sides, of equal ones the first, in `out`, a mask."),
+    FUNCTION(
+        unfilter, "values, out, step",
+        "Rows of a PNG picture (H, 1 + W), each behind the byte that names its filter, without it in `out`, uint8 (H, W).\n\n"
+        "`step` is the number of bytes of a pixel.\n"
+        "Source: PNG specification (third edition), 9.2."),
     FUNCTION(filled, "mask, out", "A mask (H, W) and what it encloses, in `out`, a mask. Background is connected by sides."),
     {NULL, NULL, 0, NULL}};
 

@@ -61,6 +61,7 @@ PyObject *clahe(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *histogram(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *boxes(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *largest(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
+PyObject *unfilter(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 PyObject *filled(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 
 #endif

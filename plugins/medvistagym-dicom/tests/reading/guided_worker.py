@@ -25,12 +25,16 @@ MEMORY = 3 << 30
 
 def main(seeds: str, count: str, out: str) -> None:
     file = Path(out, "scan.dcm")
+    # Kept open: a file that is emptied and written again goes to the disk each time.
+    scan = file.open("wb", buffering=0)
     counts: collections.Counter[str] = collections.Counter()
     slowest = 0.0
 
     def read_one(data: bytes) -> None:
         nonlocal slowest
-        file.write_bytes(data)
+        scan.seek(0)
+        scan.write(data)
+        scan.truncate()
         began = time.process_time()
         kind, complaint = outcome(file)
         slowest = max(slowest, time.process_time() - began)

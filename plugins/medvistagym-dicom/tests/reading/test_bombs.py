@@ -114,6 +114,12 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "frames without end": lambda: meta() + image(2, 2, frames="1e300") + pixels(),
     "compressed frames that are not there": lambda: items(1, GROUPS, image(8, 8, frames="99999"), meta(RLE), sequence=0x9229,
         filling=encapsulated(rle(128))),
+    "frames that are not there": lambda: items(
+        1, GROUPS, image(8, 8, frames="99999"), sequence=0x9229, filling=pixels(bytes(64))
+    ),
+    "fragments that are not there": lambda: items(
+        1, GROUPS, image(8, 8, frames="99999"), sequence=0x9229, filling=encapsulated(rle(128))
+    ),
     "frames of one pixel with functional groups": lambda: items(1, GROUPS, image(1, 1, frames="99999"), sequence=0x9229,
         filling=pixels(bytes(100_000))),
     "frames of one pixel with groups of their own": lambda: items(
@@ -174,4 +180,4 @@ def test_a_bomb_costs_little(
     said = costs.assert_cheap(record_property, "dicom", name, file, path("MR_small_jp2klossless.dcm"))
     said = said.removeprefix("ValueError: ")
     images = tuple(f"[<image {shape} " for shape in ("2x2", "64x64", "99999x1x1", "32767x1x1", "20000x1x1"))
-    assert said.startswith(("too_large: bomb.dcm: ", "corrupt: bomb.dcm: ", *images))
+    assert said.startswith(("too_large: bomb.dcm: ", "truncated: bomb.dcm: ", "corrupt: bomb.dcm: ", *images))

@@ -61,6 +61,7 @@ _LEAD_IN: Final = re.compile(
       (?:(?:the|my|our)\s{1,3})?(?:(?:final|correct|best|right|short)\s{1,3}){0,3}(?:answer|option|choice)
       (?: \s{1,3}(?:is|would\sbe|should\sbe)(?:\s{0,3}:\s{0,3}|\s{1,3}) | \s{0,3}[:=]\s{0,3} | \s{0,3}[-–—]\s{1,3} )
     | (?:ans|response|result|diagnosis|findings?|impression|conclusion)\s{0,3}:\s{0,3}
+    | (?:正确|最终)?答案(?:(?:是|为)\s{0,3}[:：]?|[:：])\s{0,3}
     | (?:(?:it|this)\s{1,3}is|it['’]s|i\s(?:would\s)?(?:choose|select|pick))\s{1,3}
     )
     """,

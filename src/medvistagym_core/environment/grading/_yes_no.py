@@ -3,8 +3,10 @@
 A text says yes or no by that word, alone or at the head of a clause of its own ("Yes, there is a nodule"; "No - clear lungs"),
 when nothing behind it takes it back or weakens it. "No evidence of X", "no X is seen", "no X" and "without X" say no,
 unless X itself says that something is amiss, or is a figure of speech: "no abnormality" may be a yes, and "no doubt" is none.
+Where the question is known and asks for another finding than X, or whether all is well, "no X" says neither.
 Behind a yes, what is not there beside it takes nothing back where a word says that it is beside it: "Yes, but no effusion",
-"Yes, a nodule without calcification". The question is read only to see that this is not what was asked for.
+"Yes, a nodule without calcification". The question is read to see that this is not what was asked for; where it asks for one
+finding, a sentence that denies another one takes nothing back either ("Yes. No effusion." of a pneumothorax).
 """
 
 from __future__ import annotations
@@ -59,12 +61,38 @@ _CERTAIN: Final = re.compile(
     r"\s*(?:no|without)\s(?:a\s|any\s)?(?:doubt|question|hesitation|uncertainty|reservation)s?(?:\s(?:about|of)\sit)?\s*"
 )
 _OTHERS: Final = words("other additional associated accompanying concomitant further surrounding adjacent")
+_SENTENCES: Final = re.compile(r"[.;!\n。！]")
+_FINDINGS: Final = tuple(
+    map(
+        words,
+        (
+            "pneumothorax pneumothorace hydropneumothorax",
+            "effusion fluid hydrothorax hemothorax haemothorax hydropneumothorax empyema ascite",
+            "consolidation pneumonia infiltrate infiltration opacity opacitie opacification atelectasi collapse airspace",
+            "nodule mass masse lesion tumor tumour cancer carcinoma metastasi metastase neoplasm malignancy cyst abscess",
+            "fracture dislocation subluxation",
+            "cardiomegaly heart",
+            "edema oedema congestion",
+            "hemorrhage haemorrhage bleed bleeding hematoma haematoma blood",
+            "hernia herniation",
+            "calcification stone calculu calculi",
+            "aneurysm dissection",
+            "embolism embolu emboli thrombu thrombi thrombosi clot",
+            "infarct infarction ischemia ischaemia stroke",
+            "hydrocephalu",
+            "emphysema",
+            "lymphadenopathy adenopathy",
+        ),
+    )
+)
+"""Words for findings, without the ending of a plural; those that may be one finding in other words stand together."""
 _NO_NOUNS: Final = words(
     "it this that these those them such one ones same sign signs evidence indication all any there"
 )
 _NEGATIVE_QUESTION: Final = words(
     "no not without free clear absent absence normal negative unremarkable lack exclude excluded"
 )
+_FREE_OF: Final = re.compile(r"\bfree\s(?:of|from)\b")
 _STATED: Final = re.compile(
     r"\s*(?:there\s(?:is|are)\s(?P<there>[^\W\d_][\w\s'/-]{0,120})|(?P<seen>[^\W\d_][\w\s'/-]{0,120}?)\s(?:is|are)\s(?:seen|present|visible))\s*"
 )
@@ -97,11 +125,12 @@ def parse_yes_no(text: str, question: str = "") -> bool | None:
     head = _HEAD.match(text)
     word = head[1] if head else ""
     if head is None or (word not in _YES and word not in _NO):
-        return False if _says_none(text) else None
+        return False if _says_none(text, question) else None
     asked = _stems(_WORDS.findall(fold_characters(question).casefold()))
     clauses = _CLAUSES.split(_LEAD_COMMA.sub(r"\1 ", text[head.end() :]))
     if word in _YES:
-        clauses = [clause for clause in clauses if not _is_aside(clause, asked)]
+        sentences = {sentence.strip() for sentence in _SENTENCES.split(text[head.end(1) :])}
+        clauses = [clause for clause in clauses if not _is_aside(clause, asked, clause.strip() in sentences)]
     elif asked and any(_states(clause, asked) for clause in clauses):
         return None
     rest = " . ".join(clauses)
@@ -113,7 +142,7 @@ def parse_yes_no(text: str, question: str = "") -> bool | None:
     return None if not others.isdisjoint(NEGATIONS) or others & _NO or _RULED_OUT.search(rest) else True
 
 
-def _is_aside(clause: str, asked: frozenset[str]) -> bool:
+def _is_aside(clause: str, asked: frozenset[str], is_sentence: bool) -> bool:
     """Whether a clause behind a yes says that something else is not there, or that there is no doubt."""
     if _CERTAIN.fullmatch(clause):
         return True
@@ -125,7 +154,8 @@ def _is_aside(clause: str, asked: frozenset[str]) -> bool:
     noun = _TAIL.sub("", noun[: beside.start()] if beside else noun)
     absent = [word for word in _WORDS.findall(noun) if word not in _ARTICLES]
     is_other = bool(absent) and absent[0] in _OTHERS
-    if not (beside or match["lead"] or match["no"] == "without" or is_other) or not 0 < len(absent) <= _MAX_NOUN_WORDS:
+    apart = beside or match["lead"] or match["no"] == "without" or is_other
+    if not (apart or (is_sentence and _are_other_findings(absent, asked))) or not 0 < len(absent) <= _MAX_NOUN_WORDS:
         return False
     if not is_other and (absent[0] in _FIGURES or _AMISS.search(noun)):
         return False
@@ -133,6 +163,14 @@ def _is_aside(clause: str, asked: frozenset[str]) -> bool:
     if not taken_back.isdisjoint(absent) or _RULED_OUT.search(noun):
         return False
     return is_other or asked.isdisjoint(_stems(absent))
+
+
+def _are_other_findings(absent: Sequence[str], asked: frozenset[str]) -> bool:
+    """Whether the question asks for findings, and what is absent are findings of which none can be one of them."""
+    named = [{number for number, finding in enumerate(_FINDINGS) if word in finding} for word in _stems(absent)]
+    wanted = {number for number, finding in enumerate(_FINDINGS) if not asked.isdisjoint(finding)}
+    others = set().union(*named)
+    return bool(wanted and others) and wanted.isdisjoint(others) and asked.isdisjoint(_NEGATIVE_QUESTION)
 
 
 def _states(clause: str, asked: frozenset[str]) -> bool:
@@ -149,14 +187,20 @@ def _stems(terms: Sequence[str]) -> frozenset[str]:
     return frozenset(term.removesuffix("s") if len(term) > 3 else term for term in terms)
 
 
-def _says_none(text: str) -> bool:
-    """Whether a text begins with "no" and goes on with what is not there."""
+def _says_none(text: str, question: str) -> bool:
+    """Whether a text begins with "no" and goes on with what is not there, which is what was asked for where that is known."""
     match = _NONE_OF.fullmatch(text.rstrip(" .!"))
     if match is None or _RULED_OUT.search(text):
         return False
     absent = _WORDS.findall(match[1])
     while absent and absent[0] in _ARTICLES:
         del absent[0]
+    question = fold_characters(question).casefold()
+    asked = _stems(_WORDS.findall(question))
+    if _FREE_OF.search(question) or not asked.isdisjoint(_NEGATIVE_QUESTION - {"free"}):
+        return False  # "no effusion" may be the yes of "Is the lung clear?"
+    if _are_other_findings(absent, asked):
+        return False
     return (
         0 < len(absent) <= _MAX_NOUN_WORDS
         and absent[0] not in _FIGURES

@@ -77,7 +77,7 @@ function drawResult() {
   if (!turn) return fill($("result"));
   const call = turn.calls[0];
   fill($("result"),
-    el("div", { class: "head" }, el("h3", null, `Call ${shown.turn + 1}`), call && !call.error && el("span", { class: "quiet small" }, call.cached ? "as before, from memory" : duration(call.seconds))),
+    el("div", { class: "head" }, el("h3", null, call ? `Call ${shown.turn + 1}` : turn.answer !== null ? "Answer" : `Turn ${shown.turn + 1}`), call && !call.error && el("span", { class: "quiet small" }, call.cached ? "as before, from memory" : duration(call.seconds))),
     turn.error && el("p", { class: "fault" }, said(turn.error)), turn.answer !== null && el("p", { class: "final" }, said(turn.answer)),
     turn.calls.map(callNode),
     call?.handles.length > 0 && el("p", null, el("button", { type: "button", id: "chain", title: "b", click: useResult }, `Go on with image ${call.handles.at(-1)}`)),

@@ -119,20 +119,10 @@ class TrlTrainer:
         Raises:
             SelectionError: A recipe, setting, task, tool, model or run folder that cannot be had; a sentence says why.
         """
-        from medvistagym_trl._recipe import RecipeError, check_rollouts, load_recipe
-
         # What cannot be had is said before torch is loaded, which takes seconds.
         run = Path(run)
-        if resume:
-            if recipe is not None or changes or tools is not None or model is not None or quick:
-                raise RecipeError("a resumed run keeps its own recipe, tools and model: give --run and --resume alone")
-            if not (run / "recipe.yaml").is_file():
-                raise RecipeError(f"{run} is no run folder: it holds no recipe.yaml")
-            resolved = load_recipe(run / "recipe.yaml")
-        else:
-            resolved = _resolve(recipe, changes, tools, model, quick)
-        resolved, task = _check(resolved, registry, quick=quick)
-        check_rollouts(resolved, ranks=rank_count())
+        chosen = _choose(run, recipe, changes, tools, model, quick=quick, resume=resume)
+        resolved, task = _check(chosen, registry, quick=quick, processes=rank_count())
         configure_libraries()
         from medvistagym_trl.rollout import make_toolbox
         from medvistagym_trl.run import BaselineProcess, TrainingPipeline, check_run
@@ -153,6 +143,38 @@ class TrlTrainer:
             pipeline.close()
         leave_ranks()
         return results
+
+    def check(
+        self,
+        registry: Registry,
+        *,
+        run: Path,
+        recipe: str | Path | None = None,
+        changes: Mapping[str, Any] | None = None,
+        tools: str | None = None,
+        model: str | Path | None = None,
+        quick: bool = False,
+        resume: bool = False,
+        processes: int = 1,
+    ) -> None:
+        """Refuse what `train` would refuse before it loads torch.
+
+        Args:
+            registry: As for `train`, as are the others.
+            run: The run folder.
+            recipe: Name of a shipped recipe, or a YAML file.
+            changes: Settings to change, by dotted name.
+            tools: Toolbox selection.
+            model: Folder of a checkpoint to train.
+            quick: Whether it is a run of about a minute.
+            resume: Whether it goes on with the run in `run`.
+            processes: How many processes train together.
+
+        Raises:
+            SelectionError: A recipe, setting, task, tool, model or run folder that cannot be had; a sentence says why.
+        """
+        chosen = _choose(run, recipe, changes, tools, model, quick=quick, resume=resume)
+        _check(chosen, registry, quick=quick, processes=processes)
 
     def plan(
         self,
@@ -245,7 +267,7 @@ def _resolve(
     quick: bool,
 ) -> Recipe:
     """The recipe of a new run, every change made."""
-    from medvistagym_trl._recipe import load_recipe
+    from medvistagym_trl._recipe import RecipeError, load_recipe
 
     resolved = load_recipe(recipe or DEFAULT)
     given = changes or {}
@@ -258,13 +280,40 @@ def _resolve(
         resolved = resolved.with_overrides({"tools": tools.split(",")})
     if model is not None:
         resolved = resolved.with_overrides({"model.path": str(model)})
+    path = resolved.model.path
+    if path is not None and not Path(path).is_dir():
+        raise RecipeError(f"{path} holds no config.json; give the folder of a checkpoint saved with save_pretrained")
     return _as_trained(_with_absolute_paths(resolved))
 
 
-def _check(recipe: Recipe, registry: Registry, *, quick: bool = False) -> tuple[Recipe, Task]:
+def _choose(
+    run: Path,
+    recipe: str | Path | None,
+    changes: Mapping[str, Any] | None,
+    tools: str | None,
+    model: str | Path | None,
+    *,
+    quick: bool,
+    resume: bool,
+) -> Recipe:
+    """The recipe of a new run, or that of the one to go on with."""
+    from medvistagym_trl._recipe import RecipeError, load_recipe
+
+    if not resume:
+        return _resolve(recipe, changes, tools, model, quick)
+    if recipe is not None or changes or tools is not None or model is not None or quick:
+        raise RecipeError("a resumed run keeps its own recipe, tools and model: give --run and --resume alone")
+    if not (run / "recipe.yaml").is_file():
+        raise RecipeError(f"{run} is no run folder: it holds no recipe.yaml")
+    return load_recipe(run / "recipe.yaml")
+
+
+def _check(
+    recipe: Recipe, registry: Registry, *, quick: bool = False, processes: int | None = None
+) -> tuple[Recipe, Task]:
     """The recipe with its toolbox named, and its task; what can be refused without torch is refused."""
     from medvistagym_core.environment import make_task
-    from medvistagym_trl._recipe import check_recipe
+    from medvistagym_trl._recipe import check_recipe, check_rollouts
     from medvistagym_trl.rollout import find_trajectory_files, mix_tasks, parse_reward, tools_called
 
     tasks: list[Task] = [make_task(registry, name, recipe.task_arguments) for name in recipe.tasks]
@@ -280,6 +329,8 @@ def _check(recipe: Recipe, registry: Registry, *, quick: bool = False) -> tuple[
     parse_reward(recipe.episode, registry.rewards)
     check_recipe(recipe, tasks)
     find_trajectory_files(recipe.sft.data)
+    if processes is not None:
+        check_rollouts(recipe, ranks=processes)
     return recipe, task
 
 

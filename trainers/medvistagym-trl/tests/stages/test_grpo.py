@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
-from medvistagym_trl.stages._grpo import _differs_in_group, _drop_equal_groups
+from medvistagym_trl.stages._equal_groups import differs_in_group, drop_equal_groups, rows_to_learn
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -203,21 +203,61 @@ def test_groups_without_a_difference_in_reward_can_be_dropped(
         penalty=lambda episode: 0.0 if episode.score.total else -0.9,  # "unclear" earns 0.9
         trainer_class=OneGroupAlike,
     )
-    scored = trainer.scored
-    assert scored["advantages"].abs().gt(1e-3).tolist() == [False] * group + [True] * group
+    scored = trainer.scored  # of the rows that are learnt from
+    assert scored["advantages"].abs().gt(1e-3).tolist() == [True] * group
     counted = scored["completion_mask"] * scored["tool_mask"]
-    assert counted.any(1).tolist() == [False] * group + [True] * group
+    assert counted.any(1).tolist() == [True] * group
     assert int(scored["num_items_in_batch"]) == int(counted.sum())
+    assert len(scored["num_images"]) == group
+    assert len(scored["image_grid_thw"]) == sum(scored["num_images"])
+    assert len(scored["pixel_values"]) == int(scored["image_grid_thw"].prod(-1).sum())
+
+
+def test_what_is_learnt_without_dropped_rows_is_what_is_learnt_with_them(
+    context: Any, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = recipe.with_overrides({"grpo.zero_variance": "drop", "grpo.parts": 2, "grpo.warmup_steps": 0})
+
+    def train(folder: str) -> dict[str, torch.Tensor]:
+        model = build_untrained_model(recipe.model, context, 0)
+
+        class OneGroupAlike(Scripted):
+            def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+                BatchedToolGRPOTrainer._write_turns(self, prompt_ids, *args, **kwargs)
+                answers = ["bright", "unclear"] * 2 + ["unclear"] * 4
+                turns = [f"<answer>{answer}</answer><|im_end|>" for answer in answers]
+                return [self.processing_class.tokenizer(turn)["input_ids"] for turn in turns], None
+
+        train_grpo(
+            model, context, settings, cases=range(2), completion=64, folder=tmp_path / folder, record=collect([]),
+            trainer_class=OneGroupAlike,
+        )  # fmt: skip
+        return {name: weight.detach().clone() for name, weight in model.model.named_parameters()}
+
+    short = train("short")
+    monkeypatch.setattr("medvistagym_trl.stages._grpo.take_rows", lambda output, rows: output)
+    whole = train("whole")
+    before = dict(build_untrained_model(recipe.model, context, 0).model.named_parameters())
+    assert any(not torch.equal(short[name], before[name]) for name in short)
+    for name, weight in whole.items():
+        torch.testing.assert_close(short[name], weight, rtol=0, atol=1e-5)
+
+
+def test_parts_of_what_is_learnt_from_have_the_same_size() -> None:
+    differs = torch.tensor([False, True, False, True, True, False])
+    assert rows_to_learn(differs, 1) == [1, 3, 4]
+    assert rows_to_learn(differs, 2) == [0, 1, 3, 4]
+    assert rows_to_learn(differs & False, 2) == [0, 1]
 
 
 def test_a_group_may_be_spread_over_processes() -> None:
     rewards = torch.tensor([[0.9]] * 6 + [[1.0], [0.0], [torch.nan], [1.0], [1.0], [1.0]] + [[torch.nan]] * 6)
-    differs = _differs_in_group(rewards, 6)
+    differs = differs_in_group(rewards, 6)
     assert differs.tolist() == [False] * 6 + [True] * 6 + [False] * 6
     counted = []
     for first in range(0, 18, 9):
         output = {"advantages": torch.ones(9), "completion_mask": torch.ones(9, 2, dtype=torch.int)}
-        _drop_equal_groups(output, differs, first, lambda total: total[None])
+        drop_equal_groups(output, differs, first, lambda total: total[None])
         counted += output["completion_mask"].any(1).tolist()
         assert int(output["num_items_in_batch"]) == int(output["completion_mask"].sum())
     assert counted == differs.tolist()

@@ -85,8 +85,7 @@ def test_a_group_that_stays_equal_counts_nothing(recipe: Any, context: Any, tmp_
     assert [each.case.index for each in episodes] == [41] * 4 + [1] * 4
     assert log["groups/zero_variance"] == 0.5
     mask = trainer.scored["tool_mask"]
-    assert mask[:4].sum() == 0
-    assert mask[4:].sum() > 0
+    assert mask.any(1).tolist() == [True] * 4  # those of the other group are not learnt from
 
 
 def test_metrics_of_replaced_rollouts_are_those_of_trl(recipe: Any, context: Any, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from medvistagym_dicom.reading._dataset import DicomDataset
 from medvistagym_dicom.reading._errors import DicomError
 from medvistagym_dicom.reading._fragments import locate_frames, read_fragments
 from medvistagym_dicom.reading._native_pixels import extract_stored_bits, read_native_pixels
-from medvistagym_dicom.reading._pixel_format import NATIVE_SYNTAXES, PixelFormat
+from medvistagym_dicom.reading._pixel_format import NATIVE_SYNTAXES, PixelFormat, is_encapsulated
 from medvistagym_dicom.reading._source import max_growth
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 RLE: Final = "1.2.840.10008.1.2.5"
 _END_OF_IMAGE: Final = b"\xff\xd9"
-_ITEM_TAG: Final = b"\xfe\xff\x00\xe0"
 _SUPPORTED: Final = {
     "1.2.840.10008.1.2.4.50": "JPEG Baseline",
     "1.2.840.10008.1.2.4.51": "JPEG Extended",
@@ -97,25 +96,13 @@ def read_stored_values(dataset: DicomDataset, pixel_format: PixelFormat) -> np.n
             "unsupported",
             f"{name}: its compression is not supported here; supported are uncompressed, deflated, {names}",
         )
-    if not _is_encapsulated(dataset, pixel_format):
+    if not is_encapsulated(dataset, pixel_format):
         return read_native_pixels(dataset, pixel_format)
     try:
         return _read_frames(dataset, pixel_format)
     except CodestreamError as error:
         reason = "unsupported" if str(error).endswith("not supported") else "corrupt"
         raise DicomError(reason, f"{name}: a compressed frame {error}") from None  # type: ignore[arg-type]
-
-
-def _is_encapsulated(dataset: DicomDataset, pixel_format: PixelFormat) -> bool:
-    """Whether the pixel data are fragments, whatever the transfer syntax says; some writers name the wrong one."""
-    element = dataset.pixel_data
-    assert element is not None
-    if element.length is None:
-        return True
-    is_complete = element.length * 8 >= pixel_format.decoded_bytes * min(8, pixel_format.bits_allocated)
-    if dataset.transfer_syntax in NATIVE_SYNTAXES and is_complete:
-        return False
-    return dataset.source.read(element.offset, 4) == _ITEM_TAG
 
 
 def _read_frames(dataset: DicomDataset, pixel_format: PixelFormat) -> np.ndarray:

@@ -16,6 +16,7 @@ PHOTOMETRICS: Final = (
 GREY_PHOTOMETRICS: Final = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 MAX_FRAMES: Final = 100_000
 _ITEM_BYTES: Final = 8  # of the item that each compressed frame begins with
+_ITEM_TAG: Final = b"\xfe\xff\x00\xe0"
 NATIVE_SYNTAXES: Final = frozenset((IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED))
 _FLOAT_BITS: Final = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 # Spelling without blanks and underscores -> defined term; writers vary both, and the case.
@@ -90,8 +91,21 @@ def read_pixel_format(dataset: DicomDataset, *, max_bytes: int) -> PixelFormat:
     pixel_format = PixelFormat(
         rows, columns, frames, samples, allocated, stored, high, is_signed, is_planar, photometric, bool(float_bits)
     )
+    _check_frames(dataset, pixel_format)
     _check_growth(dataset, pixel_format)
     return pixel_format
+
+
+def is_encapsulated(dataset: DicomDataset, pixel_format: PixelFormat) -> bool:
+    """Whether the pixel data are fragments, whatever the transfer syntax says; some writers name the wrong one."""
+    element = dataset.pixel_data
+    assert element is not None
+    if element.length is None:
+        return True
+    is_complete = element.length * 8 >= pixel_format.decoded_bytes * min(8, pixel_format.bits_allocated)
+    if dataset.transfer_syntax in NATIVE_SYNTAXES and is_complete:
+        return False
+    return dataset.source.read(element.offset, 4) == _ITEM_TAG
 
 
 def _check_size(name: str, frame_bytes: int, columns: int, rows: int, frames: int, max_bytes: int) -> None:
@@ -140,6 +154,28 @@ def _bit_layout(dataset: DicomDataset, allocated: int, float_bits: int) -> tuple
     return stored, high if stored - 1 <= high < allocated else stored - 1
 
 
+def _check_frames(dataset: DicomDataset, pixel_format: PixelFormat) -> None:
+    """Refuse more frames than the file has bytes for, before a place is worked out for each of them."""
+    element, source = dataset.pixel_data, dataset.source
+    assert element is not None
+    if pixel_format.frames == 1 or source.deflated_at is not None:
+        return
+    if dataset.transfer_syntax not in NATIVE_SYNTAXES or is_encapsulated(dataset, pixel_format):
+        if _ITEM_BYTES * pixel_format.frames > source.size:
+            held = f"it has {pixel_format.frames} compressed frames, and {source.size} bytes hold fewer"
+            raise DicomError("corrupt", f"{source.name}: {held}")
+        return
+    assert element.length is not None
+    held_bytes = min(element.length, source.size - element.offset)
+    samples = pixel_format.rows * pixel_format.columns * pixel_format.frames * pixel_format.samples
+    if pixel_format.photometric.endswith("_422"):
+        samples = samples // 3 * 2  # it may share a pair of chrominances between two pixels
+    need = (samples * pixel_format.bits_allocated + 7) // 8
+    if held_bytes < need:
+        held = f"its pixel data hold {held_bytes} of the {need} bytes that its header promises"
+        raise DicomError("truncated", f"{source.name}: {held}")
+
+
 def _check_growth(dataset: DicomDataset, pixel_format: PixelFormat) -> None:
     """Refuse compressed and deflated pixels that would grow to much more memory than real images do.
 
@@ -149,9 +185,6 @@ def _check_growth(dataset: DicomDataset, pixel_format: PixelFormat) -> None:
     is_deflated = dataset.source.deflated_at is not None
     if not is_deflated and dataset.transfer_syntax in NATIVE_SYNTAXES and pixel_format.bits_allocated > 1:
         return  # then the file is as large as its pixels
-    if dataset.transfer_syntax not in NATIVE_SYNTAXES and _ITEM_BYTES * pixel_format.frames > dataset.source.size:
-        held = f"it has {pixel_format.frames} compressed frames, and {dataset.source.size} bytes hold fewer"
-        raise DicomError("corrupt", f"{dataset.source.name}: {held}")
     pixels = pixel_format.rows * pixel_format.columns * pixel_format.frames
     need = pixel_format.decoded_bytes
     if is_deflated:

@@ -150,7 +150,7 @@ def _block(image: Image, handle: int, picture: EncodedPicture) -> types.ImageCon
     return types.ImageContent(
         data=base64.b64encode(picture.data).decode(),
         mime_type=f"image/{picture.format.lower()}",
-        _meta={IMAGE_FACTS: facts},
+        _meta={IMAGE_FACTS: escape_json(facts)},
     )
 
 

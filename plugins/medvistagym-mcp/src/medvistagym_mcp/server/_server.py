@@ -17,7 +17,17 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from medvistagym_core.imaging import Image
 from medvistagym_core.protocol import truncate
-from medvistagym_core.tools import Tool, Toolbox, ToolCall, ToolResult, ToolSpec, core_version, render_tool_schema, tool
+from medvistagym_core.tools import (
+    Tool,
+    Toolbox,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    core_version,
+    escape_control_marks,
+    render_tool_schema,
+    tool,
+)
 from medvistagym_mcp.server._client_schema import to_client_schema
 from medvistagym_mcp.server._results import to_call_result
 from medvistagym_mcp.server._session import Session
@@ -119,7 +129,8 @@ def instructions(images: Sequence[Image]) -> str:
         facts = [f"{image.shape[1]} x {image.shape[0]} pixels"]
         facts += [f"{image.frames} frames"] if image.is_stack else []
         facts += [image.modality] if image.modality else []
-        lines.append(f"Image {handle} is there: {', '.join([*facts, f'values in {image.unit}'])}.")
+        told = ", ".join([*facts, f"values in {image.unit}"])
+        lines.append(f"Image {handle} is there: {escape_control_marks(told)}.")  # modality and unit are a file's words
     if len(images) > _MAX_LISTED:
         lines.append(f"Images {_MAX_LISTED} to {len(images) - 1} are there as well.")
     return "\n".join(lines)

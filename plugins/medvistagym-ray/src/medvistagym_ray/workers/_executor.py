@@ -10,7 +10,8 @@ import ray
 from medvistagym_core.execution import CallRequest, LocalExecutor, ResultCache, ResultFilter, schedule_calls
 from medvistagym_core.tools import Toolbox, ToolResult
 from medvistagym_ray.cluster import AUTO, LOCAL, PlacementError, RayTarget, by_choice_of_nodes
-from medvistagym_ray.workers._runner import RayRunner, RemoteTool
+from medvistagym_ray.workers._remote_tool import RemoteTool
+from medvistagym_ray.workers._runner import RayRunner
 from medvistagym_ray.workers._worker_pool import WorkerPool, close_pool, open_pool
 
 _CACHE_BYTES: Final = 256 * 2**20

@@ -12,7 +12,6 @@ import queue
 import random
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -20,14 +19,13 @@ from typing import Any, Final
 import ray
 
 from medvistagym_core.execution import Runner, WorkItem
-from medvistagym_core.tools import Tool, ToolError, ToolResult
+from medvistagym_core.tools import ToolError, ToolResult
 from medvistagym_ray.cluster import ObjectStoreFullError, PlacementError, WorkersStoppedError
 from medvistagym_ray.workers._call_batch import (
     BatchAnswer,
     Bundle,
     CallBatch,
     ImageAt,
-    SharedTool,
     images_of,
     map_images,
     with_images,
@@ -35,6 +33,7 @@ from medvistagym_ray.workers._call_batch import (
 from medvistagym_ray.workers._costs import image_bytes
 from medvistagym_ray.workers._object_store import store_full_sentence
 from medvistagym_ray.workers._packed_image import unpack_image
+from medvistagym_ray.workers._remote_tool import CallPart, RemoteTool, ToolTurn
 from medvistagym_ray.workers._shared_results import result_key
 from medvistagym_ray.workers._worker_group import WorkerGroup
 from medvistagym_ray.workers._worker_pool import WorkerPool
@@ -47,66 +46,6 @@ _LOST_TRIES: Final = 20
 _LOOK_S: Final = 1.0
 _WARN_S: Final = 60.0
 _logger = logging.getLogger("medvistagym_ray")
-
-
-class RemoteTool:
-    """A tool of the toolbox and where it runs.
-
-    Attributes:
-        tool: The tool.
-        shared: As workers have it; None if it never leaves this process.
-        group: Its workers.
-        auto: Whether this process may run it too.
-        seconds: Time of a call, as measured; None at first.
-    """
-
-    def __init__(self, tool: Tool, shared: SharedTool | None, group: WorkerGroup | None, *, auto: bool) -> None:
-        self.tool = tool
-        self.shared = shared
-        self.group = group
-        self.auto = auto
-        self.seconds: float | None = None
-
-
-class _Part:
-    """Calls that are sent to a worker together: `(item, position)`, in groups that run together."""
-
-    def __init__(self, remote: RemoteTool, groups: list[list[tuple[WorkItem, int]]]) -> None:
-        self.remote = remote
-        self.groups = groups
-        self.id = uuid.uuid4().hex
-        self.tries = 0
-
-    @property
-    def calls(self) -> list[tuple[WorkItem, int]]:
-        return [call for group in self.groups for call in group]
-
-
-class _Turn:
-    """Calls of a function that began together.
-
-    Args:
-        place: "local" or "pool".
-        calls: How many.
-    """
-
-    def __init__(self, place: str, calls: int) -> None:
-        self.place = place
-        self.calls = calls
-        self.began = time.perf_counter()
-        self._left = calls
-        self._seconds: list[float] = []
-
-    @property
-    def kernel_s(self) -> float | None:
-        """Time of the function's own code a call; None if none ran."""
-        return sum(self._seconds) / len(self._seconds) if self._seconds else None
-
-    def add(self, results: Sequence[ToolResult]) -> bool:
-        """Take note of calls that are done; whether all are."""
-        self._seconds += [result.seconds for result in results if not result.cached]
-        self._left -= len(results)
-        return self._left <= 0
 
 
 class RayRunner:
@@ -122,10 +61,10 @@ class RayRunner:
         self._pool = pool
         self._tools = tools
         self._open_local = open_local
-        self._waiting: dict[WorkerGroup, deque[_Part]] = {}
+        self._waiting: dict[WorkerGroup, deque[CallPart]] = {}
         self._held: dict[WorkerGroup, list[int]] = {}
         self._sent: dict[
-            Any, tuple[_Part, Any, int]
+            Any, tuple[CallPart, Any, int]
         ] = {}  # by the reference of the answer: the images', and the worker
         self._results: dict[WorkItem, list[ToolResult | None]] = {}
         self._left: dict[WorkItem, int] = {}
@@ -134,7 +73,7 @@ class RayRunner:
         self._local: queue.SimpleQueue[list[WorkItem] | BaseException] = queue.SimpleQueue()
         self._local_items = 0
         self._local_runners: list[Runner] = []
-        self._turns: dict[str, _Turn] = {}
+        self._turns: dict[str, ToolTurn] = {}
         self._answered = time.monotonic()
         self._first = random.randrange(1 << 16)
 
@@ -195,7 +134,7 @@ class RayRunner:
 
     def _run_here(self, items: list[WorkItem]) -> None:
         for name, group in _by_tool(items).items():
-            self._turns[name] = _Turn("local", sum(len(item.calls) for item in group))
+            self._turns[name] = ToolTurn("local", sum(len(item.calls) for item in group))
         self._local_items += len(items)
         runner = self._open_local()
         self._local_runners.append(runner)
@@ -243,7 +182,7 @@ class RayRunner:
             self._results[item] = [None] * len(item.calls)
             self._left[item] = len(item.calls)
         if remote.auto:
-            self._turns[remote.tool.name] = _Turn("pool", sum(len(item.calls) for item in items))
+            self._turns[remote.tool.name] = ToolTurn("pool", sum(len(item.calls) for item in items))
         self._look_up(remote, items)
         group = remote.group
         assert group is not None
@@ -269,7 +208,7 @@ class RayRunner:
                 filled = 0
             parts[-1].append(unit)
             filled += len(unit)
-        self._waiting.setdefault(group, deque()).extend(_Part(remote, part) for part in parts)
+        self._waiting.setdefault(group, deque()).extend(CallPart(remote, part) for part in parts)
 
     def _look_up(self, remote: RemoteTool, items: list[WorkItem]) -> None:
         """Take results that another user of the pool has computed, if looking is cheaper than computing."""
@@ -296,7 +235,7 @@ class RayRunner:
         """The worker that holds least of this run's; of several, not the same as for other users of the pool."""
         return min(range(len(held)), key=lambda worker: (held[worker], (worker - self._first) % len(held)))
 
-    def _send(self, part: _Part, group: WorkerGroup, worker: int) -> None:
+    def _send(self, part: CallPart, group: WorkerGroup, worker: int) -> None:
         names, shared = part.remote.tool.image_arguments, part.remote.shared
         assert shared is not None
         calls = part.calls
@@ -338,7 +277,7 @@ class RayRunner:
         else:
             self._accept(part, answer, bundle, bundle_ref)
 
-    def _fail(self, part: _Part, group: WorkerGroup, error: Exception) -> None:
+    def _fail(self, part: CallPart, group: WorkerGroup, error: Exception) -> None:
         if isinstance(error, ray.exceptions.ObjectStoreFullError | ray.exceptions.OutOfDiskError):
             raise ObjectStoreFullError(store_full_sentence(f"the results of {part.remote.tool.name}")) from error
         if isinstance(error, ray.exceptions.RayError):
@@ -348,7 +287,7 @@ class RayRunner:
         for item, k in part.calls:
             self._deliver(item, k, ToolResult(error=ToolError("tool_failed", said)))
 
-    def _send_again(self, part: _Part, group: WorkerGroup, error: Exception) -> None:
+    def _send_again(self, part: CallPart, group: WorkerGroup, error: Exception) -> None:
         part.tries += 1
         if part.tries > _LOST_TRIES:
             said = f"{part.remote.tool.name} was lost with its node {part.tries} times: {_first_line(error)}."
@@ -358,7 +297,7 @@ class RayRunner:
         self._pool.images.clear()
         self._waiting[group].appendleft(part)
 
-    def _accept(self, part: _Part, answer: BatchAnswer, bundle: Bundle, bundle_ref: Any) -> None:
+    def _accept(self, part: CallPart, answer: BatchAnswer, bundle: Bundle, bundle_ref: Any) -> None:
         images = [unpack_image(packed, copy=True) for packed in bundle]
         if images:
             self._pool.images.adopt(bundle_ref, images, answer.keys, answer.nbytes)

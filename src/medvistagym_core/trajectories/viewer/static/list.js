@@ -94,7 +94,7 @@ function applyFilters() {
   if (compare) list.shown.sort((a, b) => compare(data.rows[a], data.rows[b]) || a - b);
   const any = filtered(), total = data.here ? data.here.length : data.rows.length;
   $("clear").hidden = !any;
-  $("count").textContent = any ? `${number(list.shown.length)} of ${number(total)} episodes` : `${number(total)} episodes${data.here && total < data.rows.length ? ` of ${number(data.rows.length)}` : ""}`;
+  $("count").textContent = any ? `${number(list.shown.length)} of ${number(total)} episodes` : `${number(total)} episode${total === 1 ? "" : "s"}${data.here && total < data.rows.length ? ` of ${number(data.rows.length)}` : ""}`;
   $("chips").replaceChildren(...(list.extra ? [el("button", { type: "button", class: "chip", title: "Remove", click: () => filterBy(null) }, list.extra.label, " ×")] : []));
   for (const [name] of FILTERS) list.fields[name].classList.toggle("on", Boolean(list.fields[name].value));
   $("more").classList.toggle("on", FILTERS.some(([name]) => list.fields[name].value));

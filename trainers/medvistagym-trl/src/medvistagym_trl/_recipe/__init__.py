@@ -3,7 +3,7 @@
 May use pydantic, yaml and the core; imports neither torch nor TRL, so that a wrong setting is refused at once.
 """
 
-from medvistagym_trl._recipe._checks import check_recipe, check_rollouts, engine_is_shared
+from medvistagym_trl._recipe._checks import check_recipe, check_rollouts, engine_is_shared, rows_of_rank
 from medvistagym_trl._recipe._conversation_format import (
     ConversationFormat,
     read_conversation_format,
@@ -53,5 +53,6 @@ __all__ = [
     "load_recipe",
     "read_conversation_format",
     "recipe_names",
+    "rows_of_rank",
     "write_conversation_format",
 ]

@@ -61,9 +61,11 @@ def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
         ranks: Processes that train together.
 
     Raises:
-        RecipeError: The first setting of `grpo` that cannot be followed.
+        RecipeError: The first setting that cannot be followed.
     """
     grpo, vllm = recipe.grpo, recipe.trl.grpo.get("use_vllm")
+    rows_of_rank(recipe.sft.batch, recipe.sft.parts, "sft.batch", "sft.parts", ranks)
+    rows_of_rank(grpo.completions, grpo.parts, "grpo.completions", "grpo.parts", ranks)
     if not (grpo.steps or grpo.tail.steps):
         return
     if grpo.exploration and vllm:
@@ -82,6 +84,21 @@ def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
             "of vLLM takes those of all of them at once, group by group: set it to drop, or give each process an engine of its "
             "own (trl.grpo.vllm_mode=colocate, trl.grpo.vllm_tensor_parallel_size=1)"
         )
+
+
+def rows_of_rank(batch: int, parts: int, batch_name: str, parts_name: str, ranks: int) -> int:
+    """Rows of a part of a batch that one of `ranks` processes learns from: the batch is the same however many there are.
+
+    Raises:
+        RecipeError: The parts cannot be split evenly.
+    """
+    if batch % (parts * ranks):
+        near = max(1, batch // (parts * ranks)) * parts * ranks
+        raise RecipeError(
+            f"the recipe: {batch_name} {batch} cannot be split evenly over {ranks} processes of {parts} parts ({parts_name}); "
+            f"{near} can"
+        )
+    return batch // parts // ranks
 
 
 def engine_is_shared(recipe: Recipe) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from medvistagym_core.tools import closest_match
 from medvistagym_trl._recipe._errors import RecipeError
 from medvistagym_trl._recipe._names import validate
 from medvistagym_trl._recipe._recipe import Recipe
@@ -36,8 +37,10 @@ def load_recipe(source: str | Path) -> Recipe:
         except (OSError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path} cannot be read as text ({error})") from None
     else:
+        near = closest_match(str(source), recipe_names())
+        guess = f"did you mean {near}? " if near else ""
         raise RecipeError(
-            f"no recipe {str(source)!r}; shipped are {', '.join(recipe_names())}, or give the path of a .yaml file"
+            f"no recipe {str(source)!r}; {guess}shipped are {', '.join(recipe_names())}, or give the path of a .yaml file"
         )
     try:
         data = _parse_yaml(text)

@@ -295,8 +295,9 @@ class GrpoRecipe(Section):
     zero_variance: Literal["keep", "drop", "redraw"] = Field(
         "keep",
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
-        "loss and their divergence (beta) is learnt from; dropped, they count nothing; drawn again, other cases are played in "
-        "their place, and groups that are equal even then are dropped. Metrics of the step are of the episodes "
+        "loss and their divergence (beta) is learnt from; dropped, they count nothing, and a single process does not compute "
+        "them, so that a step is the quicker the more a policy can; drawn again, other cases are played in their place, and "
+        "groups that are equal even then are dropped. Metrics of the step are of the episodes "
         "that are learnt from, its seconds and tokens of all that were played.",
     )
     redraws: int = Field(

@@ -126,7 +126,7 @@ def _apply_template(
         if reason is None:
             if isinstance(processor, StillProcessor):
                 special = SpecialTokens.from_processor(processor)
-                processor.special_tokens = special if special.others else None
+                processor.special_tokens = special if special.others or special.disguised else None
             return None
         first = first or reason
     return first

@@ -60,6 +60,7 @@ def find_incompatibility(processor: Any, schemas: Sequence[Mapping[str, Any]]) -
         special = SpecialTokens.from_processor(processor)
     except UnsafeTokenizerError as error:
         return str(error)
-    if special.others and not isinstance(processor, StillProcessor):  # TRL renders by itself
-        return f"text could stand for its special token {special.others[0]!r}, whose form is not one that is escaped"
+    unsafe = (*special.others, *special.disguised)
+    if unsafe and not isinstance(processor, StillProcessor):  # TRL renders by itself
+        return f"text could stand for its special token {unsafe[0]!r}, whose form is not one that is escaped"
     return ImageFields(processor).unusable()

@@ -55,8 +55,8 @@ def extend_vocabulary(
     weights = loaded.model.get_input_embeddings().weight
     with torch.no_grad():
         for text in new:
-            wanted = (*_kind_of_call(text, schemas), _kind(text))
-            peers = next((kinds[kind] for kind in wanted if kind in kinds), list(added.values()))
+            alike = (*_kind_of_call(text, schemas), _kind(text))
+            peers = next((kinds[kind] for kind in alike if kind in kinds), list(added.values()))
             weights[tokenizer.convert_tokens_to_ids(text)] = weights[peers].mean(0)
     return list(new)
 

@@ -4,11 +4,12 @@ May use the recipe, `model` and `rollout`; writes no run folder.
 """
 
 from medvistagym_trl.stages._collator import ConversationCollator
+from medvistagym_trl.stages._episode_reward import EpisodeRewardFunction
 from medvistagym_trl.stages._evaluate import decoding_label, decoding_temperatures, evaluate
 from medvistagym_trl.stages._example_preview import preview_examples
 from medvistagym_trl.stages._exploring_policy import ExploringPolicy
 from medvistagym_trl.stages._exploring_turns import ExploringTurns, forget_worse_openings
-from medvistagym_trl.stages._grpo import BatchedToolGRPOTrainer, EpisodeRewardFunction, train_grpo
+from medvistagym_trl.stages._grpo import BatchedToolGRPOTrainer, train_grpo
 from medvistagym_trl.stages._guarded_trainer import NonFiniteError, whole_checkpoints
 from medvistagym_trl.stages._logprob_parity import ModelEngine, ScoringEngine, check_logprobs, choose_rows
 from medvistagym_trl.stages._optim import Float32Muon, newton_schulz

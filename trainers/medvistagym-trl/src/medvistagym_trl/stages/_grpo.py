@@ -11,7 +11,7 @@ import copy
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
@@ -22,18 +22,19 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from medvistagym_core.environment import Episode
 from medvistagym_core.protocol import TEMPLATE_ERRORS
 from medvistagym_trl._ranks import rank_count
 from medvistagym_trl._recipe import Recipe, check_rollouts, engine_is_shared
 from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32
-from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, ToolEnvironment, make_environment_class
+from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
+from medvistagym_trl.stages._episode_reward import EpisodeRewardFunction, Penalty, Record
+from medvistagym_trl.stages._equal_groups import differs_in_group, drop_equal_groups, rows_to_learn, take_rows
 from medvistagym_trl.stages._exploring_turns import ExploringTrainer, ExploringTurns
 from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
-from medvistagym_trl.stages._redrawn_groups import REWARD_ROUNDING, RedrawnGroupsTrainer
+from medvistagym_trl.stages._redrawn_groups import RedrawnGroupsTrainer
 from medvistagym_trl.stages._sampling_engine import SamplingEngine
 from medvistagym_trl.stages._shared_engine import SharedEngineTrainer
 from medvistagym_trl.stages._trl_config import make_grpo_config
@@ -58,7 +59,8 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
     Attributes:
         unbatched_calls: Calls that were not run with the others of their turn since the start; more than zero means that
             TRL's loop has changed.
-        drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss.
+        drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss; one process does not
+            even compute their loss.
         generation_parts: In how many parts, one after the other, the rows of a step are sampled.
 
     Args:
@@ -153,7 +155,11 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         if self.drops_zero_variance:
             group: Any = self.num_generations
             first = self.accelerator.process_index * len(output["advantages"])
-            _drop_equal_groups(output, _differs_in_group(self._rewards, group), first, self.accelerator.gather)
+            differs = differs_in_group(self._rewards, group)
+            drop_equal_groups(output, differs, first, self.accelerator.gather)
+            if self.accelerator.num_processes == 1:  # several learn from parts of the same size
+                settings: Any = self.args
+                output = take_rows(output, rows_to_learn(differs, settings.steps_per_generation))
         return output
 
     def _write_turns(self, prompt_ids: Any, images: Any, fields: Any, *args: Any, **kwargs: Any) -> Any:
@@ -224,40 +230,6 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         return ids, images, tensors
 
 
-def _differs_in_group(rewards: torch.Tensor, group: int) -> torch.Tensor:
-    """Whether the rewards of each row's group differ, bool (rows,).
-
-    Rewards are compared, not advantages: the mean of equal rewards is rounded, so that their advantages need not be 0.
-
-    Args:
-        rewards: Of all processes, float (rows, reward functions), NaN where a row does not count; groups follow each other.
-        group: Rows of a group.
-    """
-    grouped = rewards.view(-1, group, rewards.shape[1])
-    counts = ~grouped.isnan()
-    largest = grouped.where(counts, -torch.inf).amax(1)
-    smallest = grouped.where(counts, torch.inf).amin(1)
-    return (largest - smallest > REWARD_ROUNDING).any(1).repeat_interleave(group)
-
-
-def _drop_equal_groups(
-    output: dict[str, Any], differs: torch.Tensor, first: int, gather: Callable[[torch.Tensor], torch.Tensor]
-) -> None:
-    """Take the tokens of groups without a difference in reward out of the loss, and out of what its mean is over.
-
-    Args:
-        output: The batch of this process; changed.
-        differs: Of each row of all processes, whether the rewards of its group differ.
-        first: This process's first row among them.
-        gather: Gathers a tensor of all processes.
-    """
-    differs = differs[first : first + len(output["advantages"])]
-    name = "tool_mask" if output.get("tool_mask") is not None else "completion_mask"
-    output[name] = output[name] * differs[:, None].to(output[name].dtype)
-    counted = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
-    output["num_items_in_batch"] = gather(counted.sum()).sum()
-
-
 def _without_texts(prompt: Any) -> Any:
     """A prompt with its images, and one sentence in place of each text that is not the system prompt."""
     return [
@@ -303,50 +275,6 @@ def _joined(values: Sequence[Any]) -> Any:
 def _is_no_unscored_row(record: logging.LogRecord) -> bool:
     """Keeps TRL from printing a whole prompt for each rollout that counts nothing; they are counted as `lost_results`."""
     return not str(record.msg).startswith("All reward functions returned None")
-
-
-Record = Callable[[Sequence[Episode]], Mapping[str, float]]
-"""Takes the finished episodes of a batch, and gives the metrics to log of them."""
-Penalty = Callable[[Episode], float]
-"""What a finished episode loses of its reward."""
-
-
-class EpisodeRewardFunction:
-    """The reward of finished episodes, as TRL asks for it; those that the policy began are handed on to be counted."""
-
-    __name__ = "reward"
-
-    def __init__(self, record: Record, penalty: Penalty = lambda _: 0.0) -> None:
-        self._record, self._penalty = record, penalty
-
-    def __call__(
-        self,
-        completions: Sequence[Any],
-        environments: Sequence[ToolEnvironment],
-        log_metric: Callable[[str, float], None],
-        **_: Any,
-    ) -> list[float | None]:
-        """Total reward of each rollout; None, which counts nothing, where the policy's last result was taken back.
-
-        It looked, and did not get to read: to score that as an answer left out would teach it not to look.
-        """
-        values = self.values(completions, environments)
-        own = [each.adapter.episode for each in environments if not each.adapter.explored]
-        for name, value in self._record(own or [each.adapter.episode for each in environments]).items():
-            log_metric(name, value)
-        explored = [each.adapter.explored for each in environments]
-        if any(explored):
-            log_metric("explored", sum(explored) / len(explored))
-        return values
-
-    def values(self, completions: Sequence[Any], environments: Sequence[ToolEnvironment]) -> list[float | None]:
-        """The rewards alone; the same when asked again."""
-        episodes = [each.adapter.finish(chat) for chat, each in zip(completions, environments, strict=True)]
-        lost = [each.adapter.lost_result for each in environments]
-        return [
-            None if dropped else float(episode.score.total) - self._penalty(episode)
-            for episode, dropped in zip(episodes, lost, strict=True)
-        ]
 
 
 class _PrefetchCallback(TrainerCallback):

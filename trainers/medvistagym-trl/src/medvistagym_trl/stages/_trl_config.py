@@ -19,7 +19,7 @@ from trl.trainer.sft_config import SFTConfig
 from medvistagym_core.tools import closest_match
 from medvistagym_trl._libraries import without_future_warnings
 from medvistagym_trl._ranks import rank_count
-from medvistagym_trl._recipe import GrpoRecipe, Recipe, RecipeError, SftRecipe
+from medvistagym_trl._recipe import GrpoRecipe, Recipe, RecipeError, SftRecipe, rows_of_rank
 
 _RESERVED: Final[Mapping[str, str]] = {
     "output_dir": "it is the run folder",
@@ -86,7 +86,7 @@ def make_sft_config(recipe: Recipe, *, steps: int, folder: Path) -> SFTConfig:
     settings = {
         **_shared(recipe, folder),
         "max_steps": steps,
-        "per_device_train_batch_size": _rows_of_rank(sft.batch, sft.parts, "sft.batch", "sft.parts"),
+        "per_device_train_batch_size": rows_of_rank(sft.batch, sft.parts, "sft.batch", "sft.parts", rank_count()),
         "gradient_accumulation_steps": sft.parts,
         "save_strategy": "steps" if sft.save_every else "no",
         "save_steps": sft.save_every or 500,
@@ -120,7 +120,9 @@ def make_grpo_config(
         **_shared(recipe, folder),
         **_adamw(grpo.lr, grpo.weight_decay, grpo.schedule, _warmup(grpo, steps)),
         "max_steps": steps,
-        "per_device_train_batch_size": _rows_of_rank(grpo.completions, grpo.parts, "grpo.completions", "grpo.parts"),
+        "per_device_train_batch_size": rows_of_rank(
+            grpo.completions, grpo.parts, "grpo.completions", "grpo.parts", rank_count()
+        ),
         "num_generations": grpo.group,
         "gradient_accumulation_steps": grpo.parts,
         "max_completion_length": completion,
@@ -138,22 +140,6 @@ def make_grpo_config(
         theirs["generation_kwargs"] = {**more["generation_kwargs"], **theirs["generation_kwargs"]}
     config: GRPOConfig = without_future_warnings(GRPOConfig, **{**settings, **theirs})
     return config
-
-
-def _rows_of_rank(batch: int, parts: int, batch_name: str, parts_name: str) -> int:
-    """Rows of a part of a batch that one process learns from: the batch is the same however many there are.
-
-    Raises:
-        RecipeError: The parts cannot be split evenly.
-    """
-    ranks = rank_count()
-    if batch % (parts * ranks):
-        near = max(1, batch // (parts * ranks)) * parts * ranks
-        raise RecipeError(
-            f"the recipe: {batch_name} {batch} cannot be split evenly over {ranks} processes of {parts} parts ({parts_name}); "
-            f"{near} can"
-        )
-    return batch // parts // ranks
 
 
 def uses_adamw(sft: SftRecipe, recipe: Recipe) -> bool:

@@ -1,5 +1,6 @@
-r"""Control marks in text: what a tokenizer would read as the border of a role, an image or a call.
+r"""Text of others made safe to keep and to show: encodable, and without control marks.
 
+A control mark is what a tokenizer would read as the border of a role, an image or a call.
 Chat templates write a conversation as one text, in which marks such as `<|im_end|>`, `<start_of_turn>`, `[INST]` or
 `<image>` stand for roles and images; a tokenizer reads them wherever they stand. So a mark inside a tool's result, a
 question or a description would speak with another's voice. `escape_control_marks` writes a backslash behind the first
@@ -40,7 +41,15 @@ _TAG_BUT_PROTOCOL: Final = re.compile(rf"<(?=[/\w@])(?!/?(?:{_PROTOCOL})>)(?=/?[
 _BRACKET: Final = re.compile(rf"\[(?=[/\w@])(?=/?(?:{_BRACKETED})\])")
 _TITLE: Final = re.compile(r">(?=>[A-Z_]{1,40}<<)")
 _BARRED_TAG: Final = re.compile(r"\|(?=<[A-Z_]{1,40}\d{0,8}>\|)")
+# The same in full-width forms, which some tokenizers turn into ASCII (NFKC) before they look for marks.
+_WIDE_NAMED: Final = re.compile(rf"[＜﹤](?=[|｜]|/?(?:{_NAMES})/?[>＞﹥])|[<](?=/?(?:{_NAMES})/?[＞﹥])")
+_WIDE_BRACKET: Final = re.compile(rf"[\[［](?=/?(?:{_BRACKETED})[\]］])")
 _BAR: Final = re.compile(r"<[|｜][^\s<>]{1,62}>")
+
+
+def encodable_text(text: str) -> str:
+    """The text with lone surrogates, which UTF-8 cannot hold, replaced by question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def escape_control_marks(text: str, *, keep_protocol_tags: bool = False) -> str:
@@ -55,14 +64,14 @@ def escape_control_marks(text: str, *, keep_protocol_tags: bool = False) -> str:
     if "<" in text:
         text = _escape_bars(text)
         text = (_TAG_BUT_PROTOCOL if keep_protocol_tags else _TAG).sub(r"<\\", text)
-    return _escape_brackets(text)
+    return _escape_brackets(text if text.isascii() else _escape_wide_forms(text))
 
 
 def escape_policy_text(text: str) -> str:
     r"""What a policy wrote, as it is shown to it again, with the marks that `find_control_mark` finds escaped."""
     if "<" in text:
         text = _NAMED.sub(r"<\\", _escape_bars(text))
-    return _escape_brackets(text)
+    return _escape_brackets(text if text.isascii() else _escape_wide_forms(text))
 
 
 def find_control_mark(text: str) -> str | None:
@@ -87,6 +96,10 @@ _MARKS: Final = ((_BAR, "<|"), (_BAR, "<｜"), (_NAMED, "<"), (_BRACKET, "["), (
 
 def _escape_bars(text: str) -> str:
     return text.replace("<|", "<\\|").replace("<｜", "<\\｜")
+
+
+def _escape_wide_forms(text: str) -> str:
+    return _WIDE_BRACKET.sub(r"\g<0>\\", _WIDE_NAMED.sub(r"\g<0>\\", text))
 
 
 def _escape_brackets(text: str) -> str:

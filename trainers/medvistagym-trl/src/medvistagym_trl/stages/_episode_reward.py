@@ -1,0 +1,52 @@
+"""The reward of finished episodes, as TRL asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from medvistagym_core.environment import Episode
+from medvistagym_trl.rollout import ToolEnvironment
+
+Record = Callable[[Sequence[Episode]], Mapping[str, float]]
+"""Takes the finished episodes of a batch, and gives the metrics to log of them."""
+Penalty = Callable[[Episode], float]
+"""What a finished episode loses of its reward."""
+
+
+class EpisodeRewardFunction:
+    """The reward of finished episodes, as TRL asks for it; those that the policy began are handed on to be counted."""
+
+    __name__ = "reward"
+
+    def __init__(self, record: Record, penalty: Penalty = lambda _: 0.0) -> None:
+        self._record, self._penalty = record, penalty
+
+    def __call__(
+        self,
+        completions: Sequence[Any],
+        environments: Sequence[ToolEnvironment],
+        log_metric: Callable[[str, float], None],
+        **_: Any,
+    ) -> list[float | None]:
+        """Total reward of each rollout; None, which counts nothing, where the policy's last result was taken back.
+
+        It looked, and did not get to read: to score that as an answer left out would teach it not to look.
+        """
+        values = self.values(completions, environments)
+        own = [each.adapter.episode for each in environments if not each.adapter.explored]
+        for name, value in self._record(own or [each.adapter.episode for each in environments]).items():
+            log_metric(name, value)
+        explored = [each.adapter.explored for each in environments]
+        if any(explored):
+            log_metric("explored", sum(explored) / len(explored))
+        return values
+
+    def values(self, completions: Sequence[Any], environments: Sequence[ToolEnvironment]) -> list[float | None]:
+        """The rewards alone; the same when asked again."""
+        episodes = [each.adapter.finish(chat) for chat, each in zip(completions, environments, strict=True)]
+        lost = [each.adapter.lost_result for each in environments]
+        return [
+            None if dropped else float(episode.score.total) - self._penalty(episode)
+            for episode, dropped in zip(episodes, lost, strict=True)
+        ]
