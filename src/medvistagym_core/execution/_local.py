@@ -97,7 +97,7 @@ class _LocalRunner:
             if elsewhere:
                 ProcessRunner(self._stream, self._processes, self._references).submit(elsewhere)
         for item in light:
-            item.run()
+            item.run(interruptible=True)
         self._done += light
 
     def wait(self) -> list[WorkItem]:

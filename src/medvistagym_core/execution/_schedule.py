@@ -138,7 +138,7 @@ class _State:
 
     def __init__(self, requests: Sequence[CallRequest], toolbox: Toolbox, cache: ResultCache) -> None:
         self._requests = requests
-        self._tools = toolbox.tools
+        self._toolbox = toolbox
         self._cache = cache
         self.results: list[list[Any]] = [[None] * len(calls) for _, calls in requests]
         self._touched = {*range(len(requests))}  # requests in which there may be calls to begin, or images to store
@@ -213,9 +213,7 @@ class _State:
         Raises:
             ToolError: The call cannot run.
         """
-        tool = self._tools.get(call.name)
-        if tool is None:
-            raise self._unknown_tool(call.name)
+        tool = self._find_tool(call.name)
         arguments, sent, repairs = checked = tool.check(call.arguments)
         if repairs:
             self._repaired[place] = checked
@@ -239,11 +237,15 @@ class _State:
         groups.setdefault(_group_key(tool, images, place), []).append(distinct)
         return _Running.RUNNING
 
-    def _unknown_tool(self, name: str) -> ToolError:
-        suggestion = closest_match(name, list(self._tools))
-        guess = f"; did you mean {suggestion}?" if suggestion else "."
-        names = ", ".join(self._tools) or "none"
-        return ToolError("unknown_tool", f"There is no tool {name[:64]}{guess} The tools are: {names}.")
+    def _find_tool(self, name: str) -> Tool:
+        try:
+            return self._toolbox[name]
+        except KeyError:
+            suggestion = closest_match(name, list(self._toolbox))
+            guess = f"; did you mean {suggestion}?" if suggestion else "."
+            names = ", ".join(self._toolbox) or "none"
+            sentence = f"There is no tool {name[:64]}{guess} The tools are: {names}."
+        raise ToolError("unknown_tool", sentence)
 
     def _cache_key(self, tool: Tool, sent: Mapping[str, Any], images: Sequence[Any]) -> Hashable:
         """What a deterministic result depends on; images by content, or by identity when results are not kept."""
@@ -265,7 +267,7 @@ class _State:
         self, store: ImageStore, call: ToolCall, place: tuple[int, int], result: ToolResult
     ) -> ToolResult:
         sent = self._repaired[place].sent if place in self._repaired else call.arguments
-        parent = next(_named_handles(self._tools[call.name], sent), None)
+        parent = next(_named_handles(self._toolbox[call.name], sent), None)
         return result.with_handles(tuple([store.add(image, parent, call) for image in result.images]))
 
 

@@ -30,17 +30,21 @@ class WorkItem:
         """The calls, those that the tool takes together in one part."""
         return [self.calls] if self.tool.batched or len(self.calls) == 1 else [[call] for call in self.calls]
 
-    def run(self) -> None:
-        """Run the calls in the calling thread, which Ctrl-C ends; afterwards there is a result for each."""
+    def run(self, *, interruptible: bool = False) -> None:
+        """Run the calls; afterwards there is a result for each.
+
+        Args:
+            interruptible: Whether Ctrl-C ends it: in the calling thread, not in one that nobody waits for.
+        """
         for calls in self.parts:
-            self.results += self.run_part(calls, interruptible=True)
+            self.results += self.run_part(calls, interruptible=interruptible)
 
     def run_part(self, calls: Sequence[Mapping[str, Any]], *, interruptible: bool = False) -> list[ToolResult]:
         """The results of calls that the tool takes together.
 
         Args:
             calls: One of `parts`.
-            interruptible: Whether Ctrl-C ends it: in the calling thread, not in one that nobody waits for.
+            interruptible: As of `run`.
         """
         began = monotonic()
         try:

@@ -22,9 +22,6 @@ class Toolbox(Mapping[str, Tool]):
     Args:
         tools: The tools by name.
         devices: Where tools are set up (`devices`); each stays where it is when None.
-
-    Attributes:
-        tools: The same tools as a plain mapping, for a scheduler that looks up each call.
     """
 
     def __init__(self, tools: Mapping[str, Tool], devices: Mapping[str, str] | None = None) -> None:
@@ -36,16 +33,16 @@ class Toolbox(Mapping[str, Tool]):
         if devices is not None:
             for name, tool in named.items():
                 named[name] = tool.on_device(device_for_tool(name, self._ids[name], devices))
-        self.tools: Mapping[str, Tool] = named
+        self._tools = named
 
     def __getitem__(self, name: str) -> Tool:
-        return self.tools[name]
+        return self._tools[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.tools)
+        return iter(self._tools)
 
     def __len__(self) -> int:
-        return len(self.tools)
+        return len(self._tools)
 
     def __repr__(self) -> str:
         return f"<toolbox {', '.join(self) or 'without tools'}>"
@@ -58,7 +55,7 @@ class Toolbox(Mapping[str, Tool]):
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
         """The specs, in order."""
-        return tuple(tool.spec for tool in self.tools.values())
+        return tuple(tool.spec for tool in self._tools.values())
 
     def schemas(self, dialect: str = "huggingface") -> list[Any]:
         """The specs in a dialect, in order."""
@@ -81,6 +78,6 @@ class Toolbox(Mapping[str, Tool]):
                 fingerprint=schema_hash(tool.spec),
                 weights=hash_files(tool.weights),
             )
-            for name, tool in self.tools.items()
+            for name, tool in self._tools.items()
         )
         return ToolboxLock(core=core_version(), tools=tools)

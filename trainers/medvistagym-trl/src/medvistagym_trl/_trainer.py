@@ -313,7 +313,7 @@ def _check(
 ) -> tuple[Recipe, Task]:
     """The recipe with its toolbox named, and its task; what can be refused without torch is refused."""
     from medvistagym_core.environment import make_task
-    from medvistagym_trl._recipe import check_recipe, check_rollouts
+    from medvistagym_trl._recipe import check_batches, check_recipe, check_rollouts
     from medvistagym_trl.rollout import find_trajectory_files, mix_tasks, parse_reward, tools_called
 
     tasks: list[Task] = [make_task(registry, name, recipe.task_arguments) for name in recipe.tasks]
@@ -330,6 +330,7 @@ def _check(
     check_recipe(recipe, tasks)
     find_trajectory_files(recipe.sft.data)
     if processes is not None:
+        check_batches(recipe, ranks=processes)
         check_rollouts(recipe, ranks=processes)
     return recipe, task
 

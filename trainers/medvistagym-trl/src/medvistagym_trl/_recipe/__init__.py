@@ -3,7 +3,7 @@
 May use pydantic, yaml and the core; imports neither torch nor TRL, so that a wrong setting is refused at once.
 """
 
-from medvistagym_trl._recipe._checks import check_recipe, check_rollouts, engine_is_shared, rows_of_rank
+from medvistagym_trl._recipe._checks import check_batches, check_recipe, check_rollouts, engine_is_shared, rows_of_rank
 from medvistagym_trl._recipe._conversation_format import (
     ConversationFormat,
     read_conversation_format,
@@ -46,6 +46,7 @@ __all__ = [
     "TrlRecipe",
     "ValidationRecipe",
     "WatchRecipe",
+    "check_batches",
     "check_recipe",
     "check_rollouts",
     "dump_recipe",

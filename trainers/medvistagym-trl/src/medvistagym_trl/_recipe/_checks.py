@@ -61,11 +61,9 @@ def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
         ranks: Processes that train together.
 
     Raises:
-        RecipeError: The first setting that cannot be followed.
+        RecipeError: The first setting of `grpo` that cannot be followed.
     """
     grpo, vllm = recipe.grpo, recipe.trl.grpo.get("use_vllm")
-    rows_of_rank(recipe.sft.batch, recipe.sft.parts, "sft.batch", "sft.parts", ranks)
-    rows_of_rank(grpo.completions, grpo.parts, "grpo.completions", "grpo.parts", ranks)
     if not (grpo.steps or grpo.tail.steps):
         return
     if grpo.exploration and vllm:
@@ -84,6 +82,16 @@ def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
             "of vLLM takes those of all of them at once, group by group: set it to drop, or give each process an engine of its "
             "own (trl.grpo.vllm_mode=colocate, trl.grpo.vllm_tensor_parallel_size=1)"
         )
+
+
+def check_batches(recipe: Recipe, *, ranks: int) -> None:
+    """Refuse batches whose parts cannot be split evenly over the processes.
+
+    Raises:
+        RecipeError: The first batch that cannot.
+    """
+    rows_of_rank(recipe.sft.batch, recipe.sft.parts, "sft.batch", "sft.parts", ranks)
+    rows_of_rank(recipe.grpo.completions, recipe.grpo.parts, "grpo.completions", "grpo.parts", ranks)
 
 
 def rows_of_rank(batch: int, parts: int, batch_name: str, parts_name: str, ranks: int) -> int:
