@@ -41,6 +41,7 @@ class LocalExecutor:
         result_filter: ResultFilter | None = None,
     ) -> None:
         self.toolbox = toolbox
+        self._tools = dict(toolbox)  # looked up with every call
         self._references = tool_references(tool for tool in toolbox.values() if tool.python is not None)
         self._threads = ThreadPool(workers)
         self._processes = WorkerProcessPool(min(CPU_COUNT, 8))
@@ -61,7 +62,7 @@ class LocalExecutor:
 
     def run(self, requests: Sequence[CallRequest]) -> list[list[ToolResult]]:
         """The results of every call, as `requests` are nested; images are in the stores, their handles in the results."""
-        return schedule_calls(requests, self.toolbox, self.open_runner(), self._cache, self._result_filter)
+        return schedule_calls(requests, self._tools, self.open_runner(), self._cache, self._result_filter)
 
     def open_runner(self) -> Runner:
         """What runs work items here, for an executor that sends others elsewhere."""

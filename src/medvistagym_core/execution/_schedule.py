@@ -26,7 +26,6 @@ from medvistagym_core.tools import (
     CheckedArguments,
     OutOfMemoryToolError,
     Tool,
-    Toolbox,
     ToolCall,
     ToolError,
     ToolResult,
@@ -57,7 +56,7 @@ ResultFilter = Callable[[Tool, Mapping[str, Any], ToolResult], ToolResult]
 
 def schedule_calls(
     requests: Sequence[CallRequest],
-    toolbox: Toolbox,
+    toolbox: Mapping[str, Tool],
     runner: Runner,
     cache: ResultCache,
     result_filter: ResultFilter | None = None,
@@ -66,7 +65,7 @@ def schedule_calls(
 
     Args:
         requests: The calls of each episode's turn.
-        toolbox: The tools that may be called.
+        toolbox: The tools that may be called, by name.
         runner: Runs the calls that have to run.
         cache: Results of earlier calls.
         result_filter: Makes the result that is handed on of what a call gave; equal calls share it.
@@ -100,7 +99,7 @@ def schedule_calls(
         raise
 
 
-def referenced_handles(toolbox: Toolbox, call: ToolCall) -> tuple[int, ...]:
+def referenced_handles(toolbox: Mapping[str, Tool], call: ToolCall) -> tuple[int, ...]:
     """The handles that a call names, in the order of its tool's arguments, whether they exist or not."""
     tool = toolbox.get(call.name)
     if tool is None:
@@ -136,9 +135,9 @@ class _State:
         results: For each call, its result; None before it begins, `_Running.RUNNING` until the result is there.
     """
 
-    def __init__(self, requests: Sequence[CallRequest], toolbox: Toolbox, cache: ResultCache) -> None:
+    def __init__(self, requests: Sequence[CallRequest], tools: Mapping[str, Tool], cache: ResultCache) -> None:
         self._requests = requests
-        self._toolbox = toolbox
+        self._tools = tools
         self._cache = cache
         self.results: list[list[Any]] = [[None] * len(calls) for _, calls in requests]
         self._touched = {*range(len(requests))}  # requests in which there may be calls to begin, or images to store
@@ -239,11 +238,11 @@ class _State:
 
     def _find_tool(self, name: str) -> Tool:
         try:
-            return self._toolbox[name]
+            return self._tools[name]
         except KeyError:
-            suggestion = closest_match(name, list(self._toolbox))
+            suggestion = closest_match(name, list(self._tools))
             guess = f"; did you mean {suggestion}?" if suggestion else "."
-            names = ", ".join(self._toolbox) or "none"
+            names = ", ".join(self._tools) or "none"
             sentence = f"There is no tool {name[:64]}{guess} The tools are: {names}."
         raise ToolError("unknown_tool", sentence)
 
@@ -267,7 +266,7 @@ class _State:
         self, store: ImageStore, call: ToolCall, place: tuple[int, int], result: ToolResult
     ) -> ToolResult:
         sent = self._repaired[place].sent if place in self._repaired else call.arguments
-        parent = next(_named_handles(self._toolbox[call.name], sent), None)
+        parent = next(_named_handles(self._tools[call.name], sent), None)
         return result.with_handles(tuple([store.add(image, parent, call) for image in result.images]))
 
 
