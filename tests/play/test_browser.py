@@ -8,6 +8,7 @@ import pytest
 from browsing import found, press, text, until
 
 from medvistagym_core.cli._play import shell_script
+from medvistagym_core.execution import LocalExecutor
 from medvistagym_core.imaging import Image, Window
 from medvistagym_core.play import PlayServer, PlaySession, find_sources
 from medvistagym_core.tools import Toolbox, tool
@@ -67,14 +68,21 @@ def read_volume(path):
 
 
 @pytest.fixture
-def play(browser, toolbox, executor, tmp_path):
+def play(browser, toolbox, tmp_path):
     """Show the page of a volume, opened."""
     (tmp_path / "scan.volume").write_text("")
     toolbox = Toolbox({**toolbox, "outline": outline, "length": length})
-    executor.toolbox = toolbox
-    session = PlaySession(toolbox, executor, policy=Talker(), shell=shell_script)
     sources = find_sources(tmp_path / "scan.volume")
-    with PlayServer(session, sources, [read_volume], out=tmp_path / "out", name="scan") as page:
+    with (
+        LocalExecutor(toolbox) as executor,
+        PlayServer(
+            session := PlaySession(toolbox, executor, policy=Talker(), shell=shell_script),
+            sources,
+            [read_volume],
+            out=tmp_path / "out",
+            name="scan",
+        ) as page,
+    ):
         browser.get(page.url)
         until(lambda: browser.execute_script("return document.body.dataset.begun && state.images.length"))
         yield session

@@ -40,13 +40,18 @@ class LocalExecutor:
         cache_bytes: int = CACHE_BYTES,
         result_filter: ResultFilter | None = None,
     ) -> None:
-        self.toolbox = toolbox
+        self._toolbox = toolbox
         self._tools = dict(toolbox)  # looked up with every call
         self._references = tool_references(tool for tool in toolbox.values() if tool.python is not None)
         self._threads = ThreadPool(workers)
         self._processes = WorkerProcessPool(min(CPU_COUNT, 8))
         self._cache = ResultCache(cache_bytes)
         self._result_filter = result_filter
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """The tools that may be called; an executor keeps those that it was made with."""
+        return self._toolbox
 
     def close(self) -> None:
         """End the processes, let the threads end and drop the cache."""

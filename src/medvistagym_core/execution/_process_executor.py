@@ -47,12 +47,17 @@ class ProcessExecutor:
     ) -> None:
         if processes < 1:
             raise ValueError(f"processes is at least 1, not {processes}")
-        self.toolbox = toolbox
+        self._toolbox = toolbox
         self._references = tool_references(toolbox.values())
         self._threads = ThreadPool(processes)  # each waits for one process
         self._processes = WorkerProcessPool(processes)
         self._cache = ResultCache(cache_bytes)
         self._result_filter = result_filter
+
+    @property
+    def toolbox(self) -> Toolbox:
+        """The tools that may be called; an executor keeps those that it was made with."""
+        return self._toolbox
 
     def close(self) -> None:
         """End the processes and drop the cache."""
@@ -74,7 +79,7 @@ class ProcessExecutor:
             max_timeout_s: Seconds for a call whose tool may take longer; None for the tool's own limit.
         """
         runner = ProcessRunner(self._threads.open_stream(), self._processes, self._references, max_timeout_s)
-        return schedule_calls(requests, self.toolbox, runner, self._cache, self._result_filter)
+        return schedule_calls(requests, self._toolbox, runner, self._cache, self._result_filter)
 
 
 class ProcessRunner:
