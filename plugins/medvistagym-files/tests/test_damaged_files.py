@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import zlib
 from collections.abc import Callable
@@ -108,6 +109,50 @@ def test_broken_files_are_refused_in_a_sentence(tmp_path: Path, name: str) -> No
         read(tmp_path / name)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+SHAPE = (70, 80, 100)  # more bytes than are inflated for the header alone
+LONG = np.random.default_rng(1).integers(0, 200, SHAPE).astype("<i2").tobytes()
+SIZES = " ".join(map(str, SHAPE))
+HEADERS = {
+    "a.nii.gz": nifti(SHAPE),
+    "a.nrrd": nrrd(sizes=SIZES, encoding="gzip"),
+    "b.nrrd": nrrd(sizes=SIZES, encoding="bzip2"),
+    "a.mha": meta("CompressedData = True\n", sizes=SIZES),
+}
+
+
+def compressed(name: str, values: bytes = LONG) -> bytes:
+    head = HEADERS[name]
+    if name == "a.nii.gz":
+        return gzip.compress(head + values, 1)
+    if name == "a.nrrd":
+        return head + gzip.compress(values, 1)
+    return head + (bz2.compress(values, 1) if name == "b.nrrd" else zlib.compress(values, 1))
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_the_checksum_of_compressed_values_is_looked_at(tmp_path: Path, name: str) -> None:
+    content, path = compressed(name), tmp_path / name
+    path.write_bytes(content)
+    expected = read(path)[0].pixels
+    checksum = bytearray(content)
+    checksum[-6 if name in ("a.nii.gz", "a.nrrd") else -3] ^= 0x10
+    for broken in (bytes(checksum), content[:-3]):
+        path.write_bytes(broken)
+        with pytest.raises(ValueError, match=rf"^{name}: its compressed values are damaged"):
+            read(path)
+    path.write_bytes(compressed(name, LONG + bytes(5000)))  # more than is promised is no damage
+    assert np.array_equal(read(path)[0].pixels, expected)
+
+
+def test_gzip_files_may_have_several_members_and_something_behind_them(tmp_path: Path) -> None:
+    content, path = HEADERS["a.nii.gz"] + LONG, tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(content, 1))
+    expected = read(path)[0].pixels
+    for rest in (b"", bytes(512), b"a note"):
+        path.write_bytes(gzip.compress(content[:300_001], 1) + gzip.compress(content[300_001:], 1) + rest)
+        assert np.array_equal(read(path)[0].pixels, expected)
 
 
 def test_a_link_beside_a_header_is_not_followed(tmp_path: Path) -> None:

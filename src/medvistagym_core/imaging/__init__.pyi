@@ -25,6 +25,7 @@ from ._image import Affine as Affine
 from ._image import Image as Image
 from ._image_description import ImageDescription as ImageDescription
 from ._image_description import is_description as is_description
+from ._jpeg import decode_jpeg as decode_jpeg
 from ._limits import MAX_DECODED_BYTES as MAX_DECODED_BYTES
 from ._limits import MAX_FRAMES as MAX_FRAMES
 from ._limits import MAX_INFLATION as MAX_INFLATION

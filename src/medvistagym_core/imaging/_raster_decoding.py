@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from medvistagym_core.imaging._jpeg import decode_jpeg
+from medvistagym_core.imaging._limits import MAX_DECODED_BYTES
 from medvistagym_core.imaging._picture_files import DESCRIPTION_KEY
 
 if TYPE_CHECKING:
@@ -82,8 +85,10 @@ def decode_page(picture: Any, head: bytes) -> Page:
     description = tags.get(_DESCRIPTION) if picture.format == "TIFF" else picture.info.get(DESCRIPTION_KEY)
     orientation = 1 if picture.format == "TIFF" else _orientation(picture)  # Pillow turns a TIFF as it loads it
     info = dict(picture.info)
-    picture.load()
-    pixels = _as_array(picture, info)
+    pixels = _decode_jpeg(picture) if picture.format in ("JPEG", "MPO") else None
+    if pixels is None:
+        picture.load()
+        pixels = _as_array(picture, info)
     if pixels.dtype == np.int32 and bits == (32,) and formats in ((), (1,)):
         pixels = pixels.view(np.uint32)
     elif bits == (8,) and formats == (2,):
@@ -95,6 +100,15 @@ def decode_page(picture: Any, head: bytes) -> Page:
         {"bits": "8 of 16 a colour"} if is_deep else {},
         description if isinstance(description, str) else None,
     )
+
+
+def _decode_jpeg(picture: Any) -> np.ndarray | None:
+    """A JPEG of 8-bit greys or colours; None for one that is left to Pillow, such as one of inks."""
+    if picture.mode not in ("L", "RGB") or picture.fp.seek(0, io.SEEK_END) > MAX_DECODED_BYTES:
+        return None
+    picture.fp.seek(0)
+    pixels = decode_jpeg(picture.fp.read(), is_colour=picture.mode == "RGB")
+    return pixels if pixels is not None and pixels.shape[:2] == (picture.height, picture.width) else None
 
 
 def as_numbers(value: Any) -> tuple[int, ...]:

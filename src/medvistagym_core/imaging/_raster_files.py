@@ -16,6 +16,7 @@ from medvistagym_core.imaging._image_description import ImageDescription, is_des
 from medvistagym_core.imaging._limits import MAX_DECODED_BYTES, MAX_FRAMES, MAX_INFLATED_BYTES, check_decoded_size
 from medvistagym_core.imaging._picture_files import PNG_SIGNATURE
 from medvistagym_core.imaging._plain_png import MAX_FILE_BYTES, PlainPng
+from medvistagym_core.imaging._png_checksums import check_png_checksums
 from medvistagym_core.imaging._raster_decoding import Page, decode_page, decoding_bytes, is_beside
 from medvistagym_core.imaging._tiff_directory import check_tiff_directories
 from medvistagym_core.imaging._tiff_region import Region, cut_tiff, tiff_levels, tiff_spacing
@@ -192,6 +193,9 @@ def _identify(file: IO[bytes], head: bytes, stored_bytes: int) -> Any:
             continue
         if kind == "WEBP":  # its decoder takes memory for the canvas at once
             _check_webp_canvas(head, stored_bytes)
+        if kind == "PNG":
+            check_png_checksums(file)
+            file.seek(0)
         if kind == "TIFF":
             check_tiff_directories(file)
             file.seek(0)

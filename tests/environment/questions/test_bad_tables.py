@@ -260,3 +260,15 @@ def test_a_parquet_file_that_lies_about_its_parts_is_refused(damage: str, tmp_pa
     table.write_bytes(bytes(data))
     with pytest.raises(ValueError, match=r"q\.parquet (has a page|says that it has 699 rows)"):
         open_source(table)
+
+
+def test_a_page_with_another_checksum_than_is_stored_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "q.parquet"
+    columns = {"question": [f"is there a nodule in picture {k}?" for k in range(50)], "answer": ["yes"] * 50}
+    pq.write_table(pa.table(columns), table, compression="none", write_page_checksum=True)
+    assert open_source(table)[0].cell(7, "question") == "is there a nodule in picture 7?"
+    data = bytearray(table.read_bytes())
+    data[data.index(b"picture 7?") + 8] = ord("8")  # another picture
+    table.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"it cannot be read: .*CRC checksum verification failed"):
+        open_source(table)[0].cell(7, "question")

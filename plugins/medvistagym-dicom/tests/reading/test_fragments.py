@@ -148,3 +148,12 @@ def test_a_video_is_not_supported_and_not_damaged(write: Write) -> None:
     with pytest.raises(DicomError, match="its compression is not supported here") as caught:
         read_one(file)
     assert caught.value.reason == "unsupported"
+
+
+@pytest.mark.parametrize("damage", ["cut off, with an end", "a piece lost"])
+def test_a_jpeg_frame_whose_scan_is_not_whole_is_refused(damage: str, write: Write) -> None:
+    code, half = CODES[2].rstrip(b"\0"), len(CODES[2]) * 3 // 4
+    broken = even(code[:half] + (b"\xff\xd9" if damage.startswith("cut") else code[half + 9 :]))
+    with pytest.raises(DicomError, match="a compressed frame is damaged") as caught:
+        read_one(clip(write, [b"", *CODES[:2], broken, CODES[3]]))
+    assert caught.value.reason == "corrupt"

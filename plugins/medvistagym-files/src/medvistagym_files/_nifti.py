@@ -45,7 +45,7 @@ def read_header(path: Path) -> VolumeHeader:
     header_path, values_path = _pair(path)
     with header_path.open("rb") as file:
         encoding: Encoding = "gzip" if file.read(2) == _GZIP else "raw"
-    with open_values(header_path, 0, encoding) as (stream, _):
+    with open_values(header_path, 0, encoding, to_end=False) as (stream, _):
         content = stream.read(_MAX_HEADER_BYTES)
     second = content[4:8] in (b"n+2\0", b"ni2\0")
     if not second and content[344:347] not in (b"n+1", b"ni1"):

@@ -9,14 +9,11 @@ import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from medvistagym_core.execution import limit_memory
 from medvistagym_core.imaging import Image
 from medvistagym_core.plugins import PluginWarning, Registry
 from medvistagym_core.tools import tool
-
-_PICTURE_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 @tool(deterministic=False)
@@ -60,21 +57,9 @@ def read_picture_file(path: str, max_pixels: int, memory_bytes: int) -> Image:
         max_pixels: Width times height.
         memory_bytes: Memory that reading may take beyond what the process has.
     """
-    import numpy as np
-    import PIL.Image
-
     limit_memory(memory_bytes)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-        with PIL.Image.open(path, formats=_PICTURE_FORMATS) as picture:
-            if picture.width * picture.height > max_pixels:
-                raise ValueError(f"{picture.width} x {picture.height} pixels are too large")
-            if picture.mode not in ("L", "I;16", "I", "F", "RGB"):
-                picture = picture.convert("L" if picture.mode in ("1", "LA") else "RGB")  # type: ignore[assignment]
-            pixels = np.array(picture)
-    if pixels.ndim == 3:
-        return Image(pixels=pixels, photometric="RGB")
-    return Image(pixels=pixels, unit="grey" if pixels.dtype == np.uint8 else "raw")
+    _check_pixels(Path(path), max_pixels)
+    return Image.open(path, page=0)
 
 
 def _read(registry: Registry, place: Path) -> Sequence[Image]:

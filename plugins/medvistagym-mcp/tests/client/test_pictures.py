@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -48,10 +49,18 @@ def test_values_come_as_they_were_sent(kind: str) -> None:
     assert image.unit == ("grey" if kind == "u1" else "raw")
 
 
+def test_a_picture_that_was_damaged_on_its_way_is_not_shown() -> None:
+    data = bytearray(encoded(np.arange(48, dtype=np.uint8).reshape(6, 8)))
+    data[data.index(b"IDAT") + 12] ^= 1
+    with pytest.raises(ToolError, match=r"work returned an image that cannot be read\."):
+        decode_picture("work", bytes(data))
+
+
 @pytest.mark.parametrize("side", [20_000, 60_000])
 def test_what_is_too_large_is_not_decoded(side: int) -> None:
     header = bytearray(encoded(np.zeros((2, 2), np.uint8)))
     header[16:24] = side.to_bytes(4, "big") * 2
+    header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")
     with pytest.raises(ToolError, match=r"work returned an image that (is too large|cannot be read)"):
         decode_picture("work", bytes(header))
 

@@ -199,7 +199,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
             f"{path.name}: reading parquet needs pyarrow: pip install 'medvistagym-core[tables]'"
         ) from None
     try:
-        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path.name} is no parquet file: {str(error).splitlines()[0][:200]}") from None
     require_few_columns(path.name, file.metadata.num_columns)

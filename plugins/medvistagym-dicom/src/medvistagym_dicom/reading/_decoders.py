@@ -3,7 +3,8 @@
 Each frame is described by its own codestream (`_codestream`) and given to a decoder with that description, not with the
 elements of the object. So a decoder is never surprised by a header that is wrong; afterwards the values are brought to
 the depth and sign that the object states. Decoders are those of `pydicom.pixels`: Pillow, pylibjpeg (libjpeg,
-OpenJPEG), GDCM, and whatever is added to them by `Decoder.add_plugin`.
+OpenJPEG), GDCM, and whatever is added to them by `Decoder.add_plugin`. JPEG of 8 bits is decoded as that of a picture file
+is, where damage is told.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
+from medvistagym_core.imaging import decode_jpeg
 from medvistagym_dicom.reading._codestream import (
     MAX_PACKETS,
     MAX_TILES,
@@ -146,6 +148,13 @@ def _decode_codestream(data: bytes, pixel_format: PixelFormat, name: str) -> np.
     if codestream.codec == "jpeg" and codestream.components == 3 and codestream.precision == 8:
         data, is_ycbcr = with_adobe_marker(data, "YCbCr" if is_ycbcr else "RGB"), False  # then the decoder converts
     data = data[codestream.start :]
+    if codestream.codec == "jpeg" and codestream.precision == 8:
+        try:
+            decoded = decode_jpeg(data, is_colour=codestream.components == 3)
+        except ValueError as error:
+            raise CodestreamError(str(error).removeprefix("it ")) from None
+        if decoded is not None:
+            return _as_stored(decoded, codestream, pixel_format)
     allocated = 8 if codestream.precision <= 8 else 16 if codestream.precision <= 16 else 32
     options = _options(pixel_format, allocated, codestream.precision, codestream.is_signed)
     syntax, plugins = _DECODERS[codestream.codec, codestream.precision > 8]

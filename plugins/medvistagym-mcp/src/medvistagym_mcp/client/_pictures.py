@@ -46,7 +46,7 @@ def decode_picture(tool: str, data: bytes, deadline: float) -> Image:
         return result.images[0]
     if result.error.code == "timeout":
         raise late
-    if "too large" in result.error.message:
+    if "that may be opened" in result.error.message or "is the most" in result.error.message:
         reason = result.error.message.partition(": ")[2] or result.error.message
         raise ToolError("tool_failed", f"{tool} returned an image that is too large: {reason}")
     raise ToolError("tool_failed", f"{tool} returned an image that cannot be read.")
