@@ -15,6 +15,7 @@ from medvistagym_core.environment.grading import grade, parse_unit
         (Answer("3", kind="number"), "2-3", False),
         (Answer("3", kind="number"), "not 3", False),
         (Answer("3", kind="number"), "33", False),
+        (Answer("3", kind="number"), "twice 3", False),
         (Answer("3", kind="number"), "", False),
         (Answer("3", kind="number"), "many", False),
         (Answer("0.3", kind="number", tolerance=0.1), "0.4", True),

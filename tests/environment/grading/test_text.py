@@ -301,3 +301,56 @@ def test_a_finding_in_other_words(value, same, others):
     answer = Answer(value, kind="text")
     assert [text for text in same if not grade(answer, text).correct] == []
     assert [text for text in others if grade(answer, text).correct] == []
+
+
+SPELLINGS = [
+    ("haematuria", "hematuria"),
+    ("haemosiderin deposition", "hemosiderin deposition"),
+    ("hydrohaemothorax", "hydrohemothorax"),
+    ("subarachnoid haemorrhages", "subarachnoid hemorrhages"),
+    ("hypoxaemia", "hypoxemia"),
+    ("aetiology unknown", "etiology unknown"),
+    ("coeliac artery stenosis", "celiac artery stenosis"),
+    ("oestrogen receptor positive", "estrogen receptor positive"),
+    ("amenorrhoea", "amenorrhea"),
+    ("manoeuvre", "maneuver"),
+    ("motion artefact", "motion artifact"),
+    ("localised thickening", "localized thickening"),
+    ("mineralisation", "mineralization"),
+    ("paralysed diaphragm", "paralyzed diaphragm"),
+    ("leucocytosis", "leukocytosis"),
+    ("remodelled bone", "remodeled bone"),
+    ("centred on T8", "centered on T8"),
+    ("neighbouring vertebra", "neighboring vertebra"),
+    ("grey matter", "gray matter"),
+    ("Sjögren syndrome", "Sjogren syndrome"),
+    ("α-synuclein", "alpha-synuclein"),
+]
+
+
+@pytest.mark.parametrize(("british", "american"), SPELLINGS)
+def test_spellings_of_one_word_are_the_same(british, american):
+    for kind in ("text", "exact"):
+        assert grade(Answer(british, kind=kind), american).correct
+        assert grade(Answer(american, kind=kind), british).correct
+
+
+@pytest.mark.parametrize(
+    ("value", "same", "others"),
+    [
+        ("third rib fracture", ["3rd rib fracture"], ["fourth rib fracture", "13th rib fracture"]),
+        ("2 x 3 cm mass", ["2x3 cm mass", "20 x 30 mm mass", "2 cm x 3 cm mass"], ["2 x 4 cm mass", "2 x 3 mm mass"]),
+        ("segment VIII lesion", ["segment 8 lesion"], ["segment VII lesion", "segment 18 lesion"]),
+        ("valgus deformity", ["***Valgus deformity***"], ["varus deformity"]),
+        ("> stage 2", [">stage 2"], ["stage 2", "< stage 2"]),
+        ("hyperaemia", ["hyperemia"], ["hypoaemia", "hypoemia", "anaemia"]),
+        ("oesophageal tumour", ["esophageal tumor"], ["no oesophageal tumour", "oesophageal tumours"]),
+    ],
+)  # fmt: skip
+def test_ordinals_sides_and_segments(value, same, others):
+    for text in same:
+        assert grade(Answer(value, kind="text"), text).correct, text
+        assert grade(Answer(text, kind="text"), value).correct, text
+    for text in others:
+        assert not grade(Answer(value, kind="text"), text).correct, text
+        assert not grade(Answer(text, kind="text"), value).correct, text

@@ -252,3 +252,42 @@ def test_no_text_says_both():
 )
 def test_what_was_asked_for_is_not_taken_back(question, value, text, right):
     assert grade(Answer(value, kind="yes_no"), text, question=question).correct is right
+
+
+IS_THERE = "Is there a pleural effusion?"
+TAKEN_BACK = {
+    "yes": [
+        "Yes, there is a lack of effusion", "Yes, normal", "Yes, that is incorrect", "Yes, if contrast had been given",
+        "Yes, low probability", "Yes, doubtful", "Yes, I doubt it", "Yes, hardly", "Yes, clear of effusion", "Yes, unable to see",
+    ],
+    "no": [
+        "No, there is", "No, but there is one", "No, a large effusion is present", "No small effusion", "No is wrong",
+        "No, effusion cannot be excluded", "No. An effusion is seen on the left.", "No, it is seen", "No, it is present",
+        "No, definitely present", "No, positive for effusion",
+    ],
+}  # fmt: skip
+SAID = {
+    "yes": ["Correct, yes", "Indeed, yes.", "The answer is yes because the angle is blunted.", "Yes, no doubt"],
+    "no": ["There's no pleural effusion", "Pleural effusion is not present", "No, it is not seen"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("value", TAKEN_BACK)
+def test_what_says_the_opposite_behind_a_yes_or_no_is_no_answer(value):
+    answer = Answer(value, kind="yes_no")
+    assert [text for text in TAKEN_BACK[value] if grade(answer, text, question=IS_THERE).correct] == []
+    assert [text for text in SAID[value] if not grade(answer, text, question=IS_THERE).correct] == []
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("Has the tumor resolved?", "No, it is present"),
+        ("Is there a large effusion?", "No, there is a small effusion"),
+        ("Is there an effusion on the left?", "No, an effusion is seen on the right"),
+        ("Is the effusion absent?", "No, it is present"),
+        ("Can an effusion be excluded?", "No, cannot be excluded"),
+    ],
+)
+def test_a_no_may_go_on_with_what_is_there_instead(question, text):
+    assert grade(Answer("no", kind="yes_no"), text, question=question).correct

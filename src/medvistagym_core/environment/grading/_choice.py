@@ -40,7 +40,10 @@ _LETTER_LAST: Final = re.compile(
 _IS_RIGHT: Final = re.compile(
     r"is\s(?:the\s)?(?:correct|right|best)(?:\s(?:answer|option|choice))?\.?\Z", re.IGNORECASE
 )
-_REASON: Final = re.compile(r"(?:\A|[,;.\s]\s{0,3})(?:because|since|due\sto)\s", re.IGNORECASE)
+_REASON: Final = re.compile(
+    r"(?:\A|[,;.\s]\s{0,3})(?:(?:because|since|due\sto)\s|(?:explanation|reasoning|rationale|reason|justification)\s?:\s)",
+    re.IGNORECASE,
+)
 _FIRST_SENTENCE: Final = re.compile(
     r"((?:\(?[A-Za-z]\)?[.:)]?\s{1,3})?[^\n]{1,400}?)(?:\.\s|\n)\s{0,3}(?=\S)"  # whose letter is not the sentence
 )

@@ -211,7 +211,7 @@ def _significant(tokens: list[str]) -> list[str]:
 def _quantities(tokens: list[str]) -> list[str]:
     """Numbers and their units as one word each, in the dimension's own unit."""
     joined: list[str] = []
-    for token in tokens:
+    for token in _sides_with_units(tokens):
         number = _QUANTITY.fullmatch(joined[-1]) if joined and token not in _NO_UNITS else None
         unit = parse_unit(token) if number else None
         if number and unit:
@@ -220,6 +220,17 @@ def _quantities(tokens: list[str]) -> list[str]:
         else:
             joined.append(token)
     return joined
+
+
+def _sides_with_units(tokens: list[str]) -> list[str]:
+    """Sides with a unit each: "2 cm x 3 cm" for "2 x 3 cm"."""
+    spread: list[str] = []
+    for token in reversed(tokens):
+        sides = len(spread) > 2 and spread[-1] == "x" and _QUANTITY.fullmatch(spread[-2])
+        if sides and _QUANTITY.fullmatch(token) and token not in _NO_UNITS and parse_unit(spread[-3]):
+            spread.append(spread[-3])
+        spread.append(token)
+    return spread[::-1]
 
 
 def _phrases(tokens: list[str]) -> tuple[object, ...]:

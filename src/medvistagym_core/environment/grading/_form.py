@@ -43,6 +43,7 @@ _RAISED: Final = re.compile(r"<sup>([^<]{1,20})</sup>", re.IGNORECASE)
 _LOWERED: Final = re.compile(r"<sub>([^<]{1,20})</sub>", re.IGNORECASE)
 # An asterisk or underscore that opens emphasis stands before a word and after none: the one of T2* does not.
 _EMPHASIS: Final = (
+    re.compile(r"(?<![\w*])\*\*\*(?=[^\s*])([^*\n]*)\*\*\*(?!\*)"),
     re.compile(r"(?<![\w*])\*\*(?=[^\s*])([^*\n]*(?:\*(?!\*)[^*\n]*)?)\*\*(?!\*)"),
     re.compile(r"(?<![\w*])\*\*(?=[^\s*])([^*\n]*)\*\*"),
     re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]*[^\s*])\*(?![\w*])"),

@@ -8,7 +8,12 @@ import unicodedata
 from typing import Final
 
 from medvistagym_core.environment.grading._form import MAX_ANSWER_CHARS, unwrap_answer
-from medvistagym_core.environment.grading._words import american_spelling, replace_number_words, words
+from medvistagym_core.environment.grading._words import (
+    compared_spelling,
+    replace_number_words,
+    replace_ordinal_words,
+    words,
+)
 
 _MAX_CACHED_CHARS: Final = 256
 
@@ -148,6 +153,11 @@ def _in_word(character: str) -> bool:
 _UNIT: Final = r"(?:mm|cm|m|um|μm|ml|l|kg|g|mg|hu|ms|s|gy|mgy|cgy|mhz|t)[23]?(?!\w)"
 _NUMBER_AND_UNIT: Final = re.compile(rf"(?<![\w.])(\d{{1,20}}(?:\.\d{{1,20}})?)(?={_UNIT})")
 _DECIMAL_COMMA: Final = re.compile(rf"(?<![\w.,])(\d{{1,20}}),(\d{{1,2}})(?=\s?(?:{_UNIT}|%))")
+_TIMES: Final = re.compile(r"(?<=\d)\s?x\s?(?=\d)")
+_GREEK_NAMES: Final = dict(
+    zip("αβγδεκλ", ("alpha", "beta", "gamma", "delta", "epsilon", "kappa", "lambda"), strict=True)
+)
+_GREEK: Final = re.compile(f"[{''.join(_GREEK_NAMES)}]")
 _TRAILING_ZEROS: Final = re.compile(r"(?<![\w.-])(-?\d{1,20})\.(\d{0,20}?)0+(?![\w.])")
 _MARKER: Final = re.compile(r"(?<!\S)([^\W\d_]\w{0,20})([+-])(?!\S)")
 _SPACED_SYMBOL: Final = re.compile(r" (?=[°%])")
@@ -169,7 +179,7 @@ _ROMAN_VALUES: Final = {
     "i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6", "vii": "7", "viii": "8", "ix": "9",
 }  # fmt: skip
 _ROMAN: Final = re.compile(
-    r"(?<!\S)(grade|stage|type|class|category|group|zone|degree|phase|cranial nerve) "
+    r"(?<!\S)(grade|stage|type|class|category|group|zone|degree|phase|segment|cranial nerve|bosniak|modic|garden) "
     r"(viii|vii|vi|iv|ix|iii|ii|i|v)([a-d]?)(?!\S)"
 )
 _SPACED_LEVEL: Final = re.compile(rf"(?<!\S)([tcls]) (\d{{1,2}}\*?)(?!\S)(?! {_UNIT})")
@@ -182,6 +192,8 @@ def answer_key(text: str) -> str:
 
 def _key(text: str) -> str:
     text = replace_number_words(normalize_answer(unwrap_answer(text)))
+    text = replace_ordinal_words(_without_accents(text))
+    text = _TIMES.sub(" x ", text)
     text = _DECIMAL_COMMA.sub(r"\1.\2", text)
     text = _NUMBER_AND_UNIT.sub(r"\1 ", text)
     text = _TRAILING_ZEROS.sub(lambda m: f"{m[1]}.{m[2]}" if m[2] else m[1], text)
@@ -191,7 +203,17 @@ def _key(text: str) -> str:
     text = _ROMAN.sub(lambda m: f"{m[1]} {_ROMAN_VALUES[m[2]]}{m[3]}", text)
     text = _BOUND.sub(_bound, text)
     text = _RANGE.sub(_range, _RANGE_WITH_UNITS.sub(r"\1 to ", text))
-    return " ".join(map(american_spelling, text.split()))
+    return " ".join(map(compared_spelling, text.split()))
+
+
+def _without_accents(text: str) -> str:
+    """Letters without accents, and Greek ones by their names: "Sjögren" and "Sjogren", "β-blocker" and "beta-blocker"."""
+    if text.isascii():
+        return text
+    text = _GREEK.sub(lambda m: f" {_GREEK_NAMES[m[0]]} ", text)
+    decomposed = unicodedata.normalize("NFD", text)
+    kept = "".join(sign for sign in decomposed if not 0x300 <= ord(sign) <= 0x36F)
+    return " ".join(unicodedata.normalize("NFC", kept).split())
 
 
 def _join_level(match: re.Match[str]) -> str:

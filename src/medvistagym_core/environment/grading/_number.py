@@ -75,7 +75,7 @@ _UNSAFE: Final = (
     NEGATIONS
     | HEDGES
     | COMPARISONS
-    | words("or nor half quarter third dozen hundred thousand million couple few several")
+    | words("or nor twice double triple half quarter third dozen hundred thousand million couple few several")
 )
 _LOOSE_DIGIT: Final = re.compile(r"(?<!\w)\d")
 _UNSAFE_SIGN: Final = re.compile(r"[<>≤≥±?+]|n't\b")

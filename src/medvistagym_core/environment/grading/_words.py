@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final
 
@@ -67,15 +68,70 @@ def _digits(match: re.Match[str]) -> str:
     return str(total)
 
 
-_SPELLINGS: Final = {
-    "oedema": "edema", "oedematous": "edematous", "haemorrhage": "hemorrhage", "haemorrhagic": "hemorrhagic",
-    "haematoma": "hematoma", "tumour": "tumor", "tumours": "tumors", "oesophagus": "esophagus", "oesophageal": "esophageal",
-    "ischaemia": "ischemia", "ischaemic": "ischemic", "anaemia": "anemia", "leukaemia": "leukemia", "haemangioma": "hemangioma",
-    "paediatric": "pediatric", "gynaecomastia": "gynecomastia", "caecum": "cecum", "caecal": "cecal", "foetal": "fetal",
-    "foetus": "fetus", "centre": "center", "grey": "gray", "colour": "color", "fibre": "fiber", "diarrhoea": "diarrhea",
-    "haemothorax": "hemothorax", "haemopericardium": "hemopericardium", "orthopaedic": "orthopedic", "calibre": "caliber",
-}  # fmt: skip
+_ORDINALS: Final = dict(
+    zip(
+        (
+            "first",
+            "second",
+            "third",
+            "fourth",
+            "fifth",
+            "sixth",
+            "seventh",
+            "eighth",
+            "ninth",
+            "tenth",
+            "eleventh",
+            "twelfth",
+        ),
+        ("1st", "2nd", "3rd", "4th", "5th", "6th", "7th", "8th", "9th", "10th", "11th", "12th"),
+        strict=True,
+    )
+)
+_ORDINAL: Final = re.compile(rf"(?<![\w-])(?<!\d )(?:{'|'.join(_ORDINALS)})(?![\w-])")
 
 
-def american_spelling(word: str) -> str:
-    return _SPELLINGS.get(word, word)
+def replace_ordinal_words(text: str) -> str:
+    """Write "third" as "3rd"; a second behind a number is a unit.
+
+    >>> replace_ordinal_words("third rib, 1 second")
+    '3rd rib, 1 second'
+    """
+    return _ORDINAL.sub(lambda m: _ORDINALS[m[0]], text)
+
+
+# What British and American spelling differ in, by parts of words of five letters and more, in this order. It is a form to
+# compare words by, not a word to show: "toenail" becomes "tenail" in both.
+_SPELLINGS: Final = tuple(
+    (re.compile(british), american)
+    for british, american in (
+        (r"ae|oe", "e"),
+        (r"(tum|col|vap|hum|lab|fav|harb|neighb|behavi)our", r"\1or"),
+        (r"is(?=(?:e|ed|es|ing|ations?)\Z)", "iz"),
+        (r"ys(?=(?:e|ed|es|ing)\Z)", "yz"),
+        (r"([tbv])re(?=s?\Z|d\Z)", r"\1er"),
+        (r"(?<=[tb]er)d\Z", "ed"),
+        (r"(?<=del|bel|nel)l(?=ed\Z|ing\Z)", ""),
+        (r"grey", "gray"),
+        (r"artefact", "artifact"),
+        (r"leuco", "leuko"),
+        (r"sulph", "sulf"),
+        (r"ageing", "aging"),
+    )
+)
+_MIN_LETTERS: Final = 5
+_SHORT_SPELLINGS: Final = {"grey": "gray"}
+
+
+@functools.lru_cache(8192)
+def compared_spelling(word: str) -> str:
+    """A word in a form that its British and its American spelling share.
+
+    >>> compared_spelling("haemorrhages") == compared_spelling("hemorrhages")
+    True
+    """
+    if len(word) < _MIN_LETTERS:
+        return _SHORT_SPELLINGS.get(word, word)
+    for british, american in _SPELLINGS:
+        word = british.sub(american, word)
+    return word

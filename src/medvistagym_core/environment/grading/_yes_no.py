@@ -27,19 +27,25 @@ _YES: Final = frozenset(("yes", "y", "true", "yeah", "yep", "是", "是的", "�
 _NO: Final = frozenset(("no", "n", "false", "nope", "否", "不是", "不", "没有", "无"))
 _HEAD: Final = re.compile(
     r"\W{0,8}([^\W\d_]{1,8})\s{0,3}"
-    r"(?:\Z|[,.;:!\n()\[\]。，！]|[-–—]+\s|(?=\s(?:there|it|this|these|they|the|i)\s))"
+    r"(?:\Z|[,.;:!\n()\[\]。，！]|[-–—]+\s|(?=\s(?:there|it|this|these|they|the|i|because|since|as)\s))"
 )
 _WORDS: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _RULED_OUT: Final = re.compile(r"\brule[sd]?\s+out\b|n't\b|\?")
+_DOUBTED: Final = re.compile(
+    r"\b(?:doubts?|doubted|doubtful|hardly|scarcely|barely|rarely|improbable|if|unless|lack|denies|deny|unable|insufficient)\b"
+    r"|\blow\s(?:probability|likelihood|suspicion)\b|\bclear\s(?:of|from)\b"
+    r"|\b(?:that|this|it|which)\s(?:is|would\sbe)\s(?:incorrect|wrong|untrue)\b"
+)
+"""What weakens a yes, or takes it back."""
 _NONE_OF: Final = re.compile(
-    r"(?:(?:there\s(?:is|are)\s)?no|without)\s(?:(?:radiographic|imaging|radiological)\s)?"
+    r"(?:(?:there(?:\s(?:is|are)|'s)\s)?no|without)\s(?:(?:radiographic|imaging|radiological)\s)?"
     r"(?:(?:evidence|signs?|indications?)\sof\s)?(.+)",
     re.DOTALL,
 )
 _AMISS: Final = re.compile(r"abnormal|normal|patholog|disease|finding|lesion|change|problem|anomal|defect|difference")
 _FIGURES: Final = words(
-    """doubt question questions longer other less more fewer matter wonder idea clue answer comment way image images
-    picture information data one uncertainty reason need clear definite convincing conclusive obvious
+    """is was are would could doubt question questions longer other less more fewer matter wonder idea clue answer comment
+    way image images picture information data one uncertainty reason need clear definite convincing conclusive obvious
     hesitation reservation reservations fail exception exceptions further prior comparison seeing knowing looking
     certainty confidence proof chance basis support sense guess opinion conclusion consensus agreement conviction means"""
 )
@@ -93,9 +99,34 @@ _NEGATIVE_QUESTION: Final = words(
     "no not without free clear absent absence normal negative unremarkable lack exclude excluded"
 )
 _FREE_OF: Final = re.compile(r"\bfree\s(?:of|from)\b")
-_STATED: Final = re.compile(
-    r"\s*(?:there\s(?:is|are)\s(?P<there>[^\W\d_][\w\s'/-]{0,120})|(?P<seen>[^\W\d_][\w\s'/-]{0,120}?)\s(?:is|are)\s(?:seen|present|visible))\s*"
+_EXISTENCE: Final = re.compile(
+    r"\b(?:is|are)\sthere\b|\bany\b|\bevidence\sof\b"
+    r"|\b(?:seen|present|visible|visuali[sz]ed|identified|evident|noted|detected)\b"
+    r"|\b(?:does|do)\b.*\b(?:show|demonstrate|reveal|contain|have)\b"
 )
+"""Questions whether something is there."""
+_VERB: Final = (
+    r"(?:is|are)\s(?:definitely\s|clearly\s|indeed\s)?(?:seen|present|visible|noted|identified|detected|evident|there)"
+)
+_WHERE: Final = r"(?:\s(?:in|on|at|within)\s(?P<where>[^\W\d_][\w\s'/-]{0,60}))?"
+_STATED: Final = re.compile(
+    rf"\s*(?:but\s)?(?:there\s(?:is|are)\s(?P<there>[^\W\d_][\w\s'/-]{{0,120}})"
+    rf"|(?P<seen>[^\W\d_][\w\s'/-]{{0,120}}?)\s{_VERB}{_WHERE}"
+    rf"|positive\sfor\s(?P<positive>[^\W\d_][\w\s'/-]{{0,120}}))\s*"
+)
+_IT_IS_THERE: Final = re.compile(
+    rf"\s*(?:but\s)?(?:there\s(?:is|are)(?:\sone)?|(?:it|this|one)\s{_VERB}"
+    r"|(?:definitely\s|clearly\s)?(?:present|positive))\s*"
+)
+_IS_NOT_THERE: Final = re.compile(
+    r"(?P<absent>[^\W\d_][\w\s'/-]{0,120}?)\s(?:is|are)\snot\s(?:seen|present|visible|identified|there)"
+)
+_NOT_EXCLUDED: Final = re.compile(r"\b(?:cannot|can\snot|can't|could\snot|couldn't)\sbe\s(?:excluded|ruled\sout)\b")
+_EXTENTS: Final = words(
+    "small large big tiny mild moderate severe minimal marked slight massive subtle gross extensive trace displaced"
+)
+_PLACES: Final = words("left right bilateral both upper lower middle side sides")
+_LEAD_YES: Final = re.compile(r"\s*(?:correct|indeed|right|certainly|absolutely)[,.]?\s+(?=yes\b)")
 
 
 def grade_yes_no(answer: Answer, text: str, options: Sequence[str], question: str = "") -> Grade:
@@ -121,17 +152,26 @@ def parse_yes_no(text: str, question: str = "") -> bool | None:
         question: What was asked, where it is known: a yes that says that just this is not there says neither, as does a no
             that says that it is there.
     """
-    text = fold_characters(unwrap_answer(text)).casefold().strip()
+    text = _LEAD_YES.sub("", fold_characters(unwrap_answer(text)).casefold().strip(), count=1)
     head = _HEAD.match(text)
     word = head[1] if head else ""
     if head is None or (word not in _YES and word not in _NO):
         return False if _says_none(text, question) else None
-    asked = _stems(_WORDS.findall(fold_characters(question).casefold()))
+    question = fold_characters(question).casefold()
+    asked = _stems(_WORDS.findall(question))
+    asks_existence = bool(_EXISTENCE.search(question)) and asked.isdisjoint(_NEGATIVE_QUESTION)
     clauses = _CLAUSES.split(_LEAD_COMMA.sub(r"\1 ", text[head.end() :]))
     if word in _YES:
         sentences = {sentence.strip() for sentence in _SENTENCES.split(text[head.end(1) :])}
         clauses = [clause for clause in clauses if not _is_aside(clause, asked, clause.strip() in sentences)]
-    elif asked and any(_states(clause, asked) for clause in clauses):
+        contradicts = asks_existence and any(
+            clause.split() in (["normal"], ["it", "is", "normal"]) for clause in clauses
+        )
+    else:
+        is_there = _NOT_EXCLUDED.search(text) is not None or any(map(_IT_IS_THERE.fullmatch, clauses))
+        contradicts = asks_existence and is_there
+        contradicts = contradicts or bool(asked and any(_states(clause, asked) for clause in clauses))
+    if contradicts:
         return None
     rest = " . ".join(clauses)
     others = set(_WORDS.findall(rest))
@@ -139,7 +179,8 @@ def parse_yes_no(text: str, question: str = "") -> bool | None:
         return None
     if word in _NO:
         return None if others & _YES - {"y"} else False
-    return None if not others.isdisjoint(NEGATIONS) or others & _NO or _RULED_OUT.search(rest) else True
+    taken_back = others & (NEGATIONS | _NO) or _RULED_OUT.search(rest) or _DOUBTED.search(rest)
+    return None if taken_back else True
 
 
 def _is_aside(clause: str, asked: frozenset[str], is_sentence: bool) -> bool:
@@ -178,7 +219,13 @@ def _states(clause: str, asked: frozenset[str]) -> bool:
     match = _STATED.fullmatch(clause)
     if match is None or not asked.isdisjoint(_NEGATIVE_QUESTION):
         return False
-    stated = [word for word in _WORDS.findall(match["there"] or match["seen"]) if word not in _ARTICLES]
+    named = " ".join(filter(None, match.groups()))
+    stated = [word for word in _WORDS.findall(named) if word not in _ARTICLES]
+    # That it is small, or on the left, is beside the question, unless that is what was asked.
+    beside = (_EXTENTS if asked.isdisjoint(_EXTENTS) else frozenset()) | (
+        _PLACES if asked.isdisjoint(_PLACES) else frozenset()
+    )
+    stated = [word for word in stated if word not in beside]
     return bool(stated) and NEGATIONS.isdisjoint(stated) and _stems(stated) <= asked
 
 
@@ -190,7 +237,9 @@ def _stems(terms: Sequence[str]) -> frozenset[str]:
 def _says_none(text: str, question: str) -> bool:
     """Whether a text begins with "no" and goes on with what is not there, which is what was asked for where that is known."""
     match = _NONE_OF.fullmatch(text.rstrip(" .!"))
-    if match is None or _RULED_OUT.search(text):
+    if match is None:
+        return _says_not_there(text.rstrip(" .!"), question)
+    if _RULED_OUT.search(text):
         return False
     absent = _WORDS.findall(match[1])
     while absent and absent[0] in _ARTICLES:
@@ -199,7 +248,7 @@ def _says_none(text: str, question: str) -> bool:
     asked = _stems(_WORDS.findall(question))
     if _FREE_OF.search(question) or not asked.isdisjoint(_NEGATIVE_QUESTION - {"free"}):
         return False  # "no effusion" may be the yes of "Is the lung clear?"
-    if _are_other_findings(absent, asked):
+    if _are_other_findings(absent, asked) or (asked and _EXTENTS.intersection(absent) - asked):
         return False
     return (
         0 < len(absent) <= _MAX_NOUN_WORDS
@@ -208,3 +257,14 @@ def _says_none(text: str, question: str) -> bool:
         and set(absent).isdisjoint(NEGATIONS | HEDGES | _YES | {"but", "however", "except", "against", "contrary"})
         and not any(mark in match[1] for mark in ".;:,!\n")
     )
+
+
+def _says_not_there(text: str, question: str) -> bool:
+    """Whether a text says that just what was asked for is not seen."""
+    match = _IS_NOT_THERE.fullmatch(text)
+    question = fold_characters(question).casefold()
+    asked = _stems(_WORDS.findall(question))
+    if match is None or not _EXISTENCE.search(question) or not asked.isdisjoint(_NEGATIVE_QUESTION):
+        return False
+    absent = [word for word in _WORDS.findall(match["absent"]) if word not in _ARTICLES]
+    return bool(absent) and (NEGATIONS | HEDGES).isdisjoint(absent) and _stems(absent) <= asked
