@@ -14,7 +14,9 @@ for.
 - `questions.eval`: what `medvistagym eval` takes of a core for an episode, with 64 in flight against an endpoint that answers
   after 50 ms, in a process of its own; the limit is 5 % of the model's 50 ms. The difference of a long and a short run, so
   that starting is in neither; playing, the record with its pictures, scoring and the report are in both. A picture is
-  decoded, and encoded once, for the endpoint and for the record.
+  decoded, and encoded once, for the endpoint and for the record. Runs are deleted when all are measured: for some minutes
+  ext4 passes over the inodes of files that were deleted, one by one, whenever a file is created beside them, which took 0.5 ms
+  a picture after the thousands of an earlier run. So begin when nothing has deleted many files in that file system just before.
 """
 
 from __future__ import annotations
@@ -169,7 +171,8 @@ def eval_rows(folder: Path, rounds: int) -> list[dict[str, Any]]:
         def ours(table: Path = table) -> float:
             spent = []
             for count in (SHORT, LONG):
-                with tempfile.TemporaryDirectory(dir=folder) as run, endpoint() as url:
+                run = tempfile.mkdtemp(dir=folder)
+                with endpoint() as url:
                     cases = ("--task-file", str(table), "--cases", str(count))
                     spent.append(spend("eval", *cases, *served(url), "--run", f"{run}/run"))
             return 1e3 * (spent[1] - spent[0]) / (LONG - SHORT)

@@ -40,14 +40,7 @@ from medvistagym_core.protocol import (
     initial_text,
     result_blocks,
 )
-from medvistagym_core.tools import (
-    ErrorCode,
-    Toolbox,
-    ToolCall,
-    ToolError,
-    ToolResult,
-    check_result,
-)
+from medvistagym_core.tools import ErrorCode, Toolbox, ToolCall, ToolError, ToolResult, check_result
 from medvistagym_core.trajectories import PolicyRecord, TerminationReason, Trajectory
 
 _UNANSWERED: Final = Grade(answered=False)

@@ -1,14 +1,13 @@
-"""The images of one episode, by handle."""
+"""The images of one episode, by handle, and which of them a call names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from medvistagym_core.imaging import Image
-from medvistagym_core.tools import (
-    ToolCall,
-)
+from medvistagym_core.tools import Tool, ToolCall, ToolError
 
 
 class StoredImage(NamedTuple):
@@ -49,3 +48,57 @@ class ImageStore:
     def __iter__(self) -> Iterator[StoredImage]:
         for handle, image in enumerate(self._images):
             yield StoredImage(image, *self._origins.get(handle, ()))
+
+    def describe_handles(self) -> str:
+        """Which handles there are, for a sentence about one that is not there."""
+        if len(self) < 2:
+            return "the only image is 0" if len(self) else "there are no images"
+        return f"the images are 0 to {len(self) - 1}"
+
+    def resolve(self, tool: Tool, arguments: dict[str, Any]) -> list[Any] | int:
+        """Put images in place of the handles in a call's arguments.
+
+        Returns:
+            The images in order, with the length of each list before it and None for one left out; or the first handle that
+            does not exist.
+        """
+        images: list[Any] = []
+        available = len(self._images)
+        for name in tool.image_arguments:
+            value = arguments[name]
+            if isinstance(value, list):
+                for handle in value:
+                    if handle >= available:
+                        return int(handle)
+                arguments[name] = resolved = [self._images[handle] for handle in value]
+                images += [len(resolved), *resolved]
+            elif value is None:
+                images.append(None)
+            elif value >= available:
+                return int(value)
+            else:
+                arguments[name] = image = self._images[value]
+                images.append(image)
+        return images
+
+
+def referenced_handles(toolbox: Mapping[str, Tool], call: ToolCall) -> tuple[int, ...]:
+    """The handles that a call names, in the order of its tool's arguments, whether they exist or not."""
+    tool = toolbox.get(call.name)
+    if tool is None:
+        return ()
+    sent: Mapping[str, Any] = call.arguments
+    named = [sent.get(name) for name in tool.image_arguments]
+    if any(isinstance(one, str | float) for value in named for one in (value if isinstance(value, list) else (value,))):
+        with contextlib.suppress(ToolError):  # handles written as text, or as 1.0
+            sent = tool.check(sent).sent
+    return tuple(named_handles(tool, sent))
+
+
+def named_handles(tool: Tool, sent: Mapping[str, Any]) -> Iterator[int]:
+    """The handles in a call's arguments that are written as whole numbers, in the order of its tool's arguments."""
+    for name in tool.image_arguments:
+        value = sent.get(name)
+        for handle in value if isinstance(value, list) else (value,):
+            if isinstance(handle, int) and not isinstance(handle, bool) and handle >= 0:
+                yield handle

@@ -8,11 +8,10 @@ from typing import Any, Self
 from medvistagym_core.execution._base import CallRequest
 from medvistagym_core.execution._process_executor import ProcessRunner
 from medvistagym_core.execution._result_cache import CACHE_BYTES, ResultCache
-from medvistagym_core.execution._schedule import ResultFilter, Runner, schedule_calls
+from medvistagym_core.execution._schedule import ResultFilter, Runner, WorkItem, schedule_calls
 from medvistagym_core.execution._thread_job import ThreadJob
 from medvistagym_core.execution._thread_pool import CPU_COUNT, JobStream, ThreadPool
 from medvistagym_core.execution._tool_reference import ToolReference, tool_references
-from medvistagym_core.execution._work_item import WorkItem
 from medvistagym_core.execution._worker_process import WorkerProcessPool
 from medvistagym_core.tools import Toolbox, ToolResult
 

@@ -8,10 +8,9 @@ from typing import Any, Self
 
 from medvistagym_core.execution._base import CallRequest
 from medvistagym_core.execution._result_cache import CACHE_BYTES, ResultCache
-from medvistagym_core.execution._schedule import ResultFilter, schedule_calls
+from medvistagym_core.execution._schedule import ResultFilter, WorkItem, schedule_calls
 from medvistagym_core.execution._thread_pool import CPU_COUNT, JobStream, ThreadPool
 from medvistagym_core.execution._tool_reference import ToolReference, tool_references
-from medvistagym_core.execution._work_item import WorkItem
 from medvistagym_core.execution._worker_process import WorkerExitedError, WorkerProcessPool, WorkerTimeoutError
 from medvistagym_core.tools import Tool, Toolbox, ToolError, ToolResult
 

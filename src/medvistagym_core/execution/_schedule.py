@@ -11,16 +11,15 @@ Results are stored in the order of the turns, so that handles do not depend on t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import Enum, auto
+from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from medvistagym_core.execution._base import CallRequest
-from medvistagym_core.execution._image_store import ImageStore
+from medvistagym_core.execution._image_store import ImageStore, named_handles
 from medvistagym_core.execution._result_cache import ResultCache
-from medvistagym_core.execution._work_item import WorkItem
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools import (
     CheckedArguments,
@@ -32,6 +31,57 @@ from medvistagym_core.tools import (
     closest_match,
     free_unused_memory,
 )
+
+
+class WorkItem:
+    """One call; or several of a tool with a kernel for many, or of a tool that takes one call at a time.
+
+    Args:
+        tool: The tool.
+        calls: The arguments of each call, with images in place of handles.
+
+    Attributes:
+        results: The results so far, one for each call in order.
+    """
+
+    def __init__(self, tool: Tool, calls: Sequence[Mapping[str, Any]]) -> None:
+        self.tool = tool
+        self.calls = calls
+        self.results: list[ToolResult] = []
+
+    @property
+    def parts(self) -> list[Sequence[Mapping[str, Any]]]:
+        """The calls, those that the tool takes together in one part."""
+        return [self.calls] if self.tool.batched or len(self.calls) == 1 else [[call] for call in self.calls]
+
+    def run(self, *, interruptible: bool = False) -> None:
+        """Run the calls; afterwards there is a result for each.
+
+        Args:
+            interruptible: Whether Ctrl-C ends it: in the calling thread, not in one that nobody waits for.
+        """
+        for calls in self.parts:
+            self.results += self.run_part(calls, interruptible=interruptible)
+
+    def run_part(self, calls: Sequence[Mapping[str, Any]], *, interruptible: bool = False) -> list[ToolResult]:
+        """The results of calls that the tool takes together.
+
+        Args:
+            calls: One of `parts`.
+            interruptible: As of `run`.
+        """
+        began = monotonic()
+        try:
+            results = self.tool.run_batch(calls)
+        except BaseException as error:  # an exit or a cancellation costs the tool's calls one error each
+            if interruptible and isinstance(error, KeyboardInterrupt):
+                raise
+            failed = ToolError("tool_failed", f"{self.tool.name} failed with {type(error).__name__}.")
+            results = [ToolResult(error=failed)] * len(calls)
+        if len(calls) == 1:
+            return results
+        share_s = (monotonic() - began) / len(calls)
+        return [result.with_seconds(share_s) for result in results]
 
 
 class Runner(Protocol):
@@ -70,9 +120,9 @@ def schedule_calls(
         cache: Results of earlier calls.
         result_filter: Makes the result that is handed on of what a call gave; equal calls share it.
     """
-    state = _State(requests, toolbox, cache)
-    running: dict[WorkItem, list[_Distinct]] = {}
-    out_of_memory: list[_Distinct] = []  # calls that failed beside others and are run again by themselves
+    state = _ScheduleState(requests, toolbox, cache)
+    running: dict[WorkItem, list[_DistinctCall]] = {}
+    out_of_memory: list[_DistinctCall] = []  # calls that failed beside others and are run again by themselves
     try:
         while True:
             groups = state.start_ready_calls()
@@ -99,20 +149,7 @@ def schedule_calls(
         raise
 
 
-def referenced_handles(toolbox: Mapping[str, Tool], call: ToolCall) -> tuple[int, ...]:
-    """The handles that a call names, in the order of its tool's arguments, whether they exist or not."""
-    tool = toolbox.get(call.name)
-    if tool is None:
-        return ()
-    sent: Mapping[str, Any] = call.arguments
-    named = [sent.get(name) for name in tool.image_arguments]
-    if any(isinstance(one, str | float) for value in named for one in (value if isinstance(value, list) else (value,))):
-        with contextlib.suppress(ToolError):  # handles written as text, or as 1.0
-            sent = tool.check(sent).sent
-    return tuple(_named_handles(tool, sent))
-
-
-class _Distinct(NamedTuple):
+class _DistinctCall(NamedTuple):
     """A call that has to run, and the places `(request, position)` that wait for its result."""
 
     tool: Tool
@@ -128,7 +165,7 @@ class _Running(Enum):
     RUNNING = auto()
 
 
-class _State:
+class _ScheduleState:
     """How far one `schedule_calls` is.
 
     Attributes:
@@ -143,7 +180,7 @@ class _State:
         self._touched = {*range(len(requests))}  # requests in which there may be calls to begin, or images to store
         self._stored = [0] * len(requests)  # calls before the first whose result is not in the store
         self._computed: dict[Hashable, ToolResult] = {}
-        self._waiting: dict[Hashable, _Distinct] = {}
+        self._waiting: dict[Hashable, _DistinctCall] = {}
         self._repaired: dict[tuple[int, int], CheckedArguments] = {}  # of the calls whose arguments had to be mended
 
     @property
@@ -151,13 +188,13 @@ class _State:
         """Whether there is one call only, which competes with no other for memory."""
         return len(self.results) == 1 and len(self.results[0]) == 1
 
-    def start_ready_calls(self) -> list[list[_Distinct]]:
+    def start_ready_calls(self) -> list[list[_DistinctCall]]:
         """Begin every call that can begin, and store the images of those that are done, each request's in order.
 
         Returns:
             The calls that are to run now, those that run together in one list.
         """
-        groups: dict[Hashable, list[_Distinct]] = {}
+        groups: dict[Hashable, list[_DistinctCall]] = {}
         touched, self._touched = sorted(self._touched), set()
         for request in touched:
             store, calls = self._requests[request]
@@ -179,7 +216,7 @@ class _State:
                     self._stored[request] = position + 1
         return list(groups.values())
 
-    def deliver(self, call: _Distinct, result: ToolResult) -> None:
+    def deliver(self, call: _DistinctCall, result: ToolResult) -> None:
         """Hand out the result of a call."""
         if call.key is not None:
             self._waiting.pop(call.key, None)
@@ -196,7 +233,7 @@ class _State:
         call: ToolCall,
         store: ImageStore,
         place: tuple[int, int],
-        groups: dict[Hashable, list[_Distinct]],
+        groups: dict[Hashable, list[_DistinctCall]],
         *,
         wait: bool,
     ) -> ToolResult | _Running | None:
@@ -216,11 +253,11 @@ class _State:
         arguments, sent, repairs = checked = tool.check(call.arguments)
         if repairs:
             self._repaired[place] = checked
-        images = _resolve_images(tool, arguments, store)
+        images = store.resolve(tool, arguments)
         if isinstance(images, int):
             if wait:
                 return None
-            raise ToolError("bad_value", f"{call.name}: there is no image {images}; {_describe_handles(store)}.")
+            raise ToolError("bad_value", f"{call.name}: there is no image {images}; {store.describe_handles()}.")
         key: Hashable = None
         if tool.deterministic:
             key = self._cache_key(tool, sent, images)
@@ -230,7 +267,7 @@ class _State:
             if key in self._waiting:
                 self._waiting[key].places.append(place)
                 return _Running.RUNNING
-        distinct = _Distinct(tool, arguments, key, [place])
+        distinct = _DistinctCall(tool, arguments, key, [place])
         if tool.deterministic:
             self._waiting[key] = distinct
         groups.setdefault(_group_key(tool, images, place), []).append(distinct)
@@ -266,7 +303,7 @@ class _State:
         self, store: ImageStore, call: ToolCall, place: tuple[int, int], result: ToolResult
     ) -> ToolResult:
         sent = self._repaired[place].sent if place in self._repaired else call.arguments
-        parent = next(_named_handles(self._tools[call.name], sent), None)
+        parent = next(named_handles(self._tools[call.name], sent), None)
         return result.with_handles(tuple([store.add(image, parent, call) for image in result.images]))
 
 
@@ -299,44 +336,3 @@ def batch_key(tool: Tool, arguments: Mapping[str, Any]) -> Hashable:
 
 def _shapes(images: Sequence[Any]) -> list[Any]:
     return [(one.pixels.shape, one.pixels.dtype.str) if isinstance(one, Image) else one for one in images]
-
-
-def _named_handles(tool: Tool, sent: Mapping[str, Any]) -> Iterator[int]:
-    for name in tool.image_arguments:
-        value = sent.get(name)
-        for handle in value if isinstance(value, list) else (value,):
-            if isinstance(handle, int) and not isinstance(handle, bool) and handle >= 0:
-                yield handle
-
-
-def _describe_handles(store: ImageStore) -> str:
-    if len(store) < 2:
-        return "the only image is 0" if len(store) else "there are no images"
-    return f"the images are 0 to {len(store) - 1}"
-
-
-def _resolve_images(tool: Tool, arguments: dict[str, Any], store: ImageStore) -> list[Any] | int:
-    """Put images in place of handles.
-
-    Returns:
-        The images in order, with the length of each list before it and None for one left out; or the first handle that does
-        not exist.
-    """
-    images: list[Any] = []
-    available = len(store)
-    for name in tool.image_arguments:
-        value = arguments[name]
-        if isinstance(value, list):
-            for handle in value:
-                if handle >= available:
-                    return int(handle)
-            arguments[name] = resolved = [store[handle] for handle in value]
-            images += [len(resolved), *resolved]
-        elif value is None:
-            images.append(None)
-        elif value >= available:
-            return int(value)
-        else:
-            arguments[name] = image = store[value]
-            images.append(image)
-    return images

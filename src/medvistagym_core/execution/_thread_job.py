@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-from medvistagym_core.execution._work_item import WorkItem
+from medvistagym_core.execution._schedule import WorkItem
 from medvistagym_core.tools import ToolError, ToolResult
 
 

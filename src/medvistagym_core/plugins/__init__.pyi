@@ -3,8 +3,6 @@ from ._catalog import build_catalog as build_catalog
 from ._catalog import load_catalog as load_catalog
 from ._discovery import ALLOW_VARIABLE as ALLOW_VARIABLE
 from ._discovery import LIMIT_VARIABLE as LIMIT_VARIABLE
-from ._discovery import LoadedPlugin as LoadedPlugin
-from ._discovery import PluginReport as PluginReport
 from ._discovery import discover as discover
 from ._discovery import load as load
 from ._discovery import load_limit as load_limit
@@ -27,6 +25,8 @@ from ._listing import load_listing as load_listing
 from ._load_guard import LoadTimeoutError as LoadTimeoutError
 from ._load_guard import ensure_not_nested as ensure_not_nested
 from ._load_guard import run_with_timeout as run_with_timeout
+from ._plugin_report import LoadedPlugin as LoadedPlugin
+from ._plugin_report import PluginReport as PluginReport
 from ._read_images import ImageFileError as ImageFileError
 from ._read_images import NoReaderError as NoReaderError
 from ._read_images import missing_plugin as missing_plugin

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from medvistagym_core.plugins._discovery import LoadedPlugin, PluginReport, discover
+from medvistagym_core.plugins._discovery import discover
 from medvistagym_core.plugins._guarded_reader import GuardedReader
+from medvistagym_core.plugins._plugin_report import LoadedPlugin, PluginReport
 from medvistagym_core.plugins._tools_file import FILES_VARIABLE, ToolsFileError, files_from_environment, load_tools
 from medvistagym_core.tools import DIALECTS, TOOL_NAME_PATTERN, Tool, Toolbox, closest_match
 

@@ -26,7 +26,7 @@ def zoom(image: Image, box: Box) -> Image:
     """
     source = full_resolution(image)
     crop = source.crop(*source.box_to_pixels(box))
-    if crop.window != image.window:
+    if crop.window is not image.window:
         crop = crop.replace(window=image.window)
     h, w = crop.shape
     # Pixels that are no squares become squares, so that shapes keep their proportions.
