@@ -31,7 +31,8 @@ from medvistagym_core.plugins._hooks import (
     check_contribution,
     contribution_name,
 )
-from medvistagym_core.plugins._installed import InstalledPlugin, scan_environment
+from medvistagym_core.plugins._installed import Environment, InstalledPlugin, scan_environment
+from medvistagym_core.plugins._load_trial import find_fatal
 from medvistagym_core.tools import CORE, UNVERSIONED, core_version
 
 ALLOW_VARIABLE: Final = "MEDVISTAGYM_PLUGINS"
@@ -103,7 +104,7 @@ def discover(allow: str | Iterable[str] | None = None, *, limit_s: float | None 
     limit_s = load_limit() if limit_s is None else limit_s
     environment = scan_environment()
     plugins = [_report_broken(*line, allow) for line in environment.broken]
-    plugins += _offers(environment.plugins, allow, limit_s)
+    plugins += _offers(environment, allow, limit_s)
     plugins.sort(key=lambda plugin: (plugin.report.name, plugin.report.distribution))
     return _with_segmentation_tools(plugins, limit_s)
 
@@ -150,10 +151,11 @@ def _ask_for_segmentation_tools(plugin: LoadedPlugin, segmenters: Mapping[str, A
     return dataclasses.replace(plugin, contributions={**plugin.contributions, "tools": list(by_name.values())})
 
 
-def _offers(installed: Iterable[InstalledPlugin], allow: frozenset[str] | None, limit_s: float) -> list[LoadedPlugin]:
+def _offers(environment: Environment, allow: frozenset[str] | None, limit_s: float) -> list[LoadedPlugin]:
     first: dict[str, InstalledPlugin] = {}
+    reports: dict[str, PluginReport] = {}
     offers = []
-    for plugin in sorted(installed, key=lambda plugin: (plugin.point.name, plugin.distribution)):
+    for plugin in sorted(environment.plugins, key=lambda plugin: (plugin.point.name, plugin.distribution)):
         point, dist = plugin.point, plugin.distribution
         report = PluginReport(
             name=point.name, distribution=dist, version=plugin.version, state="loaded", notes=plugin.notes
@@ -178,8 +180,14 @@ def _offers(installed: Iterable[InstalledPlugin], allow: frozenset[str] | None, 
                 fix = f"take one of the lines out of the entry points of {dist}"
             offers.append(LoadedPlugin(dataclasses.replace(report, state="failed", reason=reason, fix=fix)))
         else:
-            first[point.name] = plugin
-            offers.append(load(point, report, limit_s=limit_s))
+            first[point.name], reports[point.name] = plugin, report
+    fatal = find_fatal(list(first.values()), environment, limit_s)
+    for name, plugin in first.items():
+        if reason := fatal.get(name, ""):
+            fix = f"uninstall {plugin.distribution}, or leave it out with --plugins; plugins check {name} looks closer"
+            offers.append(LoadedPlugin(dataclasses.replace(reports[name], state="failed", reason=reason, fix=fix)))
+        else:
+            offers.append(load(plugin.point, reports[name], limit_s=limit_s))
     return offers
 
 

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from medvistagym_core.plugins._load_trial import is_trial
+
 if TYPE_CHECKING:
     from medvistagym_core.plugins._registry import Registry
     from medvistagym_core.tools import Tool
@@ -81,12 +83,18 @@ class Listing:
         return cls(tools, tuple(registry.tasks), tuple(report.name for report in registry.reports))
 
 
-def listing_folder() -> Path | None:
-    """The folder of kept listings; None where `MEDVISTAGYM_CACHE` is 0, or where the user has no home."""
+def cache_folder() -> Path | None:
+    """What this program keeps of plugins between commands; None where `MEDVISTAGYM_CACHE` is 0, or without a home."""
     import platformdirs
 
-    folder = platformdirs.user_cache_path("medvistagym") / "listings"
+    folder = platformdirs.user_cache_path("medvistagym")
     return folder if os.environ.get(CACHE_VARIABLE) != "0" and folder.is_absolute() else None
+
+
+def listing_folder() -> Path | None:
+    """The folder of kept listings; None where `MEDVISTAGYM_CACHE` is 0, or where the user has no home."""
+    folder = cache_folder()
+    return None if folder is None else folder / "listings"
 
 
 def load_listing(discover: Callable[[], Registry]) -> Listing:
@@ -214,7 +222,7 @@ class _Reads:
         if self.ended:
             return
         if event in _ELSEWHERE:
-            self.asked_elsewhere = True
+            self.asked_elsewhere |= not (event == "subprocess.Popen" and is_trial(arguments[1]))
         elif event in ("open", "os.listdir", "os.scandir") and isinstance(arguments[0], str | bytes | os.PathLike):
             path = os.fsdecode(arguments[0])
             writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)

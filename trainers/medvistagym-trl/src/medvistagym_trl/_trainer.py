@@ -205,6 +205,8 @@ class TrlTrainer:
         Raises:
             RecipeError: Weights cannot be shared that way.
         """
+        from medvistagym_core.execution import module_program
+        from medvistagym_core.plugins import scan_environment
         from medvistagym_trl._parallel import SHARDED, check_parallel, launch_command
         from medvistagym_trl._recipe import RecipeError
 
@@ -217,7 +219,11 @@ class TrlTrainer:
                     f"--parallel {parallel} shards weights over {request.gpus} CUDA devices, and there are "
                     f"{torch.cuda.device_count()}; leave it away (ddp), or plan it with --dry-run"
                 )
-        return launch_command(request.gpus, parallel, ["train", *request.arguments])
+        command = launch_command(request.gpus, parallel, ["train", *request.arguments])
+        if scan_environment().faults:  # which the import of torch may end at, in a program that is not ours
+            python, _, module, *arguments = command
+            return module_program(python, module, *arguments)
+        return command
 
     def load_policy(
         self,
