@@ -154,7 +154,7 @@ def _ask_for_segmentation_tools(plugin: LoadedPlugin, segmenters: Mapping[str, A
 def _offers(environment: Environment, allow: frozenset[str] | None, limit_s: float) -> list[LoadedPlugin]:
     first: dict[str, InstalledPlugin] = {}
     reports: dict[str, PluginReport] = {}
-    offers = []
+    left_out = []
     for plugin in sorted(environment.plugins, key=lambda plugin: (plugin.point.name, plugin.distribution)):
         point, dist = plugin.point, plugin.distribution
         report = PluginReport(
@@ -164,23 +164,24 @@ def _offers(environment: Environment, allow: frozenset[str] | None, limit_s: flo
         if other is not None and (other.distribution, other.point.value) == (dist, point.value):
             continue
         if allow is not None and not {point.name, dist} & allow:
-            offers.append(LoadedPlugin(_disable(report)))
+            left_out.append(LoadedPlugin(_disable(report)))
         elif wanted := _incompatible(plugin.requires):
             changes: dict[str, Any] = {
                 "state": "incompatible",
                 "reason": f"it needs {wanted}, and this is {CORE} {core_version()}",
             }
             fix = f"pip install --upgrade {dist}, or install {wanted}"
-            offers.append(LoadedPlugin(dataclasses.replace(report, **changes, fix=fix)))
+            left_out.append(LoadedPlugin(dataclasses.replace(report, **changes, fix=fix)))
         elif other is not None:
             reason = f"{other.distribution} offers a plugin of the same name"
             fix = f"uninstall one of {other.distribution} and {dist}, or disable one"
             if other.distribution == dist:
                 reason = f"{dist} declares {point.name} twice, as {other.point.value} and as {point.value}"
                 fix = f"take one of the lines out of the entry points of {dist}"
-            offers.append(LoadedPlugin(dataclasses.replace(report, state="failed", reason=reason, fix=fix)))
+            left_out.append(LoadedPlugin(dataclasses.replace(report, state="failed", reason=reason, fix=fix)))
         else:
             first[point.name], reports[point.name] = plugin, report
+    offers = []
     fatal = find_fatal(list(first.values()), environment, limit_s)
     for name, plugin in first.items():
         if reason := fatal.get(name, ""):
@@ -188,7 +189,7 @@ def _offers(environment: Environment, allow: frozenset[str] | None, limit_s: flo
             offers.append(LoadedPlugin(dataclasses.replace(reports[name], state="failed", reason=reason, fix=fix)))
         else:
             offers.append(load(plugin.point, reports[name], limit_s=limit_s))
-    return offers
+    return offers + left_out
 
 
 class PluginSource(Protocol):

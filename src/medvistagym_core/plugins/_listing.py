@@ -113,7 +113,7 @@ def load_listing(discover: Callable[[], Registry]) -> Listing:
     if kept is not None:
         return kept
     began = time.time_ns() - _MARGIN_NS
-    with _recorded_reads() as reads, _recorded_warnings() as warned:
+    with _recorded_reads(file.parent.parent) as reads, _recorded_warnings() as warned:
         registry = discover()
     listing = Listing.of(registry)
     if not warned and not reads.asked_elsewhere and _is_silent(registry):
@@ -206,13 +206,17 @@ def _recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
 class _Reads:
     """What this process reads, in any thread, as Python's audit events tell it.
 
+    Args:
+        own_folder: What this program keeps itself, which does not count.
+
     Attributes:
         paths: Files that were opened for reading, there or not, and folders that were listed.
         asked_elsewhere: Whether another process or a host was asked, or a path of the current folder.
         ended: Whether what is read no longer matters.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_folder: str) -> None:
+        self.own_folder = own_folder
         self.paths: set[str] = set()
         self.asked_elsewhere = False
         self.ended = False
@@ -228,15 +232,17 @@ class _Reads:
             writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
             if writes or path.startswith(_MACHINE) or path.endswith(".pyc"):  # the source of a .pyc is what matters
                 return
+            if path.startswith(self.own_folder):
+                return
             # With "" on the import path the current folder is part of the key.
             self.asked_elsewhere |= "" not in sys.path and not Path(path).is_absolute()
             self.paths.add(_absolute(path))
 
 
 @contextlib.contextmanager
-def _recorded_reads() -> Iterator[_Reads]:
-    """What is read meanwhile."""
-    reads = _Reads()
+def _recorded_reads(own_folder: Path) -> Iterator[_Reads]:
+    """What is read meanwhile, but for a folder."""
+    reads = _Reads(str(own_folder))
     sys.addaudithook(reads.note)  # which stays for as long as the process
     try:
         yield reads
