@@ -157,7 +157,7 @@ class TrlTrainer:
         resume: bool = False,
         processes: int = 1,
     ) -> None:
-        """Refuse what `train` would refuse before it loads torch.
+        """Refuse what each of several processes would refuse in `train` before it loads weights.
 
         Args:
             registry: As for `train`, as are the others.
@@ -174,7 +174,14 @@ class TrlTrainer:
             SelectionError: A recipe, setting, task, tool, model or run folder that cannot be had; a sentence says why.
         """
         chosen = _choose(run, recipe, changes, tools, model, quick=quick, resume=resume)
-        _check(chosen, registry, quick=quick, processes=processes)
+        resolved, task = _check(chosen, registry, quick=quick, processes=processes)
+        if resume:  # as it was when the run began
+            return
+        configure_libraries()
+        from medvistagym_trl.rollout import make_toolbox
+        from medvistagym_trl.run import check_run
+
+        check_run(resolved, task, make_toolbox(resolved, registry), registry)
 
     def plan(
         self,

@@ -197,3 +197,13 @@ def test_the_launcher_is_protected_from_broken_metadata_of_others(
     launcher = command[: command.index("--standalone")]
     done = subprocess.run([*launcher, "--help"], capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, "--nproc-per-node" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_only_trl_can_refuse_is_refused_before_processes_start(registry: Any, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"task": "toy", "tools": ["mirror", "shade"], "trl.grpo.nonsense": 1}
+    with pytest.raises(RecipeError, match="TRL's GRPOConfig has no field 'nonsense'"):
+        TrlTrainer().check(registry, run=tmp_path / "run", quick=True, changes=changes, processes=2)
+    del changes["trl.grpo.nonsense"]
+    TrlTrainer().check(registry, run=tmp_path / "run", quick=True, changes=changes, processes=2)
+    assert not (tmp_path / "run").exists()

@@ -45,6 +45,7 @@ def test_a_folder_keeps_to_one_recipe(recipe: Any, tmp_path: Path) -> None:
         plot_tool_use(tmp_path, tmp_path / "tools.png")
 
 
+@pytest.mark.slow  # it imports torch
 def test_the_command_runs_beside_distributions_with_broken_metadata(tmp_path: Path) -> None:
     info = tmp_path / "broken-1.0.dist-info"
     info.mkdir()
