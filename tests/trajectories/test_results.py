@@ -61,6 +61,16 @@ def test_a_row_for_each_family_and_one_for_all(rows):
     assert summarize([], "nobody", "greedy")[0].n == 0
 
 
+def test_a_question_sampled_several_times_counts_once_in_the_interval(task, toolbox, executor):
+    answers = [f"<answer>{task.case('test', 0).answer.value}</answer>", "<answer>unclear</answer>"]
+    played = [finished(task, toolbox, executor, index, answer) for index in (0, 2) for answer in answers * 5]
+    *_, overall = summarize(played, "hand", "T = 1")
+    right = sum(t.outcome.correct for t in played)
+    assert (overall.n, overall.correct) == (20, right)
+    assert (overall.low, overall.high) == pytest.approx(wilson_interval(2 * right / 20, 2))
+    assert overall.high - overall.low > 0.5
+
+
 def test_the_table_has_a_line_for_each_policy(rows):
     more = [ResultRow.from_counts("no tools", "overall", "T = 1", n=512, correct=215, calls=0, abstained=10)]
     lines = format_table([*rows, *more]).splitlines()

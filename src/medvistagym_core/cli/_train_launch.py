@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -84,7 +86,8 @@ def launch(
     if not isinstance(trainer, LaunchesTraining):
         raise CommandError(f"the trainer {trainer.name} trains in one process; leave --gpus away")
     if isinstance(trainer, ChecksTraining):
-        trainer.check(registry, run=folder, processes=options.gpus, **settings)
+        with contextlib.redirect_stdout(sys.stderr):  # what a library prints is not what this command prints
+            trainer.check(registry, run=folder, processes=options.gpus, **settings)
     request = launch_request(options)
     if options.run is None:
         request = dataclasses.replace(request, arguments=(*request.arguments, "--out", str(folder)))

@@ -9,6 +9,7 @@ from ._image_store import ImageStore as ImageStore
 from ._image_store import StoredImage as StoredImage
 from ._image_store import referenced_handles as referenced_handles
 from ._local import LocalExecutor as LocalExecutor
+from ._module_program import module_program as module_program
 from ._process_executor import ProcessExecutor as ProcessExecutor
 from ._result_cache import ResultCache as ResultCache
 from ._schedule import ResultFilter as ResultFilter

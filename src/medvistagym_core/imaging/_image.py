@@ -259,7 +259,7 @@ class Image:
         new = dataclasses.replace(self, detail=None, **self._refitted({"pixels": pixels, **changes}))
         if new.shape != self.shape:
             raise ValueError(
-                f"with_pixels keeps the shape {self.shape}, not {new.shape}; use crop or resized for another one"
+                f"with_pixels keeps the shape {self.shape}, not {new.shape}; use crop() or resized() for another one"
             )
         return new
 

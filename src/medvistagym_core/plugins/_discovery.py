@@ -31,7 +31,8 @@ from medvistagym_core.plugins._hooks import (
     check_contribution,
     contribution_name,
 )
-from medvistagym_core.plugins._installed import InstalledPlugin, scan_environment
+from medvistagym_core.plugins._installed import Environment, InstalledPlugin, scan_environment
+from medvistagym_core.plugins._load_trial import find_fatal
 from medvistagym_core.plugins._plugin_report import LoadedPlugin, PluginReport
 from medvistagym_core.tools import CORE, UNVERSIONED, core_version
 
@@ -63,7 +64,7 @@ def discover(allow: str | Iterable[str] | None = None, *, limit_s: float | None 
     limit_s = load_limit() if limit_s is None else limit_s
     environment = scan_environment()
     plugins = [_report_broken(*line, allow) for line in environment.broken]
-    plugins += _offers(environment.plugins, allow, limit_s)
+    plugins += _offers(environment, allow, limit_s)
     plugins.sort(key=lambda plugin: (plugin.report.name, plugin.report.distribution))
     return _with_segmentation_tools(plugins, limit_s)
 
@@ -110,10 +111,11 @@ def _ask_for_segmentation_tools(plugin: LoadedPlugin, segmenters: Mapping[str, A
     return dataclasses.replace(plugin, contributions={**plugin.contributions, "tools": list(by_name.values())})
 
 
-def _offers(installed: Iterable[InstalledPlugin], allow: frozenset[str] | None, limit_s: float) -> list[LoadedPlugin]:
+def _offers(environment: Environment, allow: frozenset[str] | None, limit_s: float) -> list[LoadedPlugin]:
     first: dict[str, InstalledPlugin] = {}
-    offers = []
-    for plugin in sorted(installed, key=lambda plugin: (plugin.point.name, plugin.distribution)):
+    reports: dict[str, PluginReport] = {}
+    left_out = []
+    for plugin in sorted(environment.plugins, key=lambda plugin: (plugin.point.name, plugin.distribution)):
         point, dist = plugin.point, plugin.distribution
         report = PluginReport(
             name=point.name, distribution=dist, version=plugin.version, state="loaded", notes=plugin.notes
@@ -122,25 +124,32 @@ def _offers(installed: Iterable[InstalledPlugin], allow: frozenset[str] | None, 
         if other is not None and (other.distribution, other.point.value) == (dist, point.value):
             continue
         if allow is not None and not {point.name, dist} & allow:
-            offers.append(LoadedPlugin(_disable(report)))
+            left_out.append(LoadedPlugin(_disable(report)))
         elif wanted := _incompatible(plugin.requires):
             changes: dict[str, Any] = {
                 "state": "incompatible",
                 "reason": f"it needs {wanted}, and this is {CORE} {core_version()}",
             }
             fix = f"pip install --upgrade {dist}, or install {wanted}"
-            offers.append(LoadedPlugin(dataclasses.replace(report, **changes, fix=fix)))
+            left_out.append(LoadedPlugin(dataclasses.replace(report, **changes, fix=fix)))
         elif other is not None:
             reason = f"{other.distribution} offers a plugin of the same name"
             fix = f"uninstall one of {other.distribution} and {dist}, or disable one"
             if other.distribution == dist:
                 reason = f"{dist} declares {point.name} twice, as {other.point.value} and as {point.value}"
                 fix = f"take one of the lines out of the entry points of {dist}"
-            offers.append(LoadedPlugin(dataclasses.replace(report, state="failed", reason=reason, fix=fix)))
+            left_out.append(LoadedPlugin(dataclasses.replace(report, state="failed", reason=reason, fix=fix)))
         else:
-            first[point.name] = plugin
-            offers.append(load(point, report, limit_s=limit_s))
-    return offers
+            first[point.name], reports[point.name] = plugin, report
+    offers = []
+    fatal = find_fatal(list(first.values()), environment, limit_s)
+    for name, plugin in first.items():
+        if reason := fatal.get(name, ""):
+            fix = f"uninstall {plugin.distribution}, or leave it out with --plugins; plugins check {name} looks closer"
+            offers.append(LoadedPlugin(dataclasses.replace(reports[name], state="failed", reason=reason, fix=fix)))
+        else:
+            offers.append(load(plugin.point, reports[name], limit_s=limit_s))
+    return offers + left_out
 
 
 class PluginSource(Protocol):

@@ -57,12 +57,14 @@ class Environment:
         broken: Lines of the group that name nothing, as (what stands for a name, distribution, version, sentence).
         faults: What could not be read of other distributions, a sentence each.
         names: Normalised names of all distributions.
+        folders: Where the metadata of each lies, whose name tells its version.
     """
 
     plugins: tuple[InstalledPlugin, ...]
     broken: tuple[tuple[str, str, str, str], ...]
     faults: tuple[str, ...]
     names: frozenset[str]
+    folders: frozenset[str] = frozenset()
 
 
 def scan_environment() -> Environment:
@@ -94,7 +96,8 @@ def scan_environment() -> Environment:
                 plugins.append(InstalledPlugin(point, label, version, requires, tuple(notes)))
             else:
                 broken.append((line.name or "?", label, version, line.fault(distribution)))
-    return Environment(tuple(plugins), tuple(broken), tuple(faults[:_MAX_FAULTS]), frozenset(distributions))
+    folders = frozenset(str(getattr(distribution, "_path", "")) for distribution in distributions.values())
+    return Environment(tuple(plugins), tuple(broken), tuple(faults[:_MAX_FAULTS]), frozenset(distributions), folders)
 
 
 def normalize_name(name: str) -> str:

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from medvistagym_core.plugins._load_trial import is_trial
+
 if TYPE_CHECKING:
     from medvistagym_core.plugins._registry import Registry
     from medvistagym_core.tools import Tool
@@ -81,12 +83,18 @@ class Listing:
         return cls(tools, tuple(registry.tasks), tuple(report.name for report in registry.reports))
 
 
-def listing_folder() -> Path | None:
-    """The folder of kept listings; None where `MEDVISTAGYM_CACHE` is 0, or where the user has no home."""
+def cache_folder() -> Path | None:
+    """What this program keeps of plugins between commands; None where `MEDVISTAGYM_CACHE` is 0, or without a home."""
     import platformdirs
 
-    folder = platformdirs.user_cache_path("medvistagym") / "listings"
+    folder = platformdirs.user_cache_path("medvistagym")
     return folder if os.environ.get(CACHE_VARIABLE) != "0" and folder.is_absolute() else None
+
+
+def listing_folder() -> Path | None:
+    """The folder of kept listings; None where `MEDVISTAGYM_CACHE` is 0, or where the user has no home."""
+    folder = cache_folder()
+    return None if folder is None else folder / "listings"
 
 
 def load_listing(discover: Callable[[], Registry]) -> Listing:
@@ -105,7 +113,7 @@ def load_listing(discover: Callable[[], Registry]) -> Listing:
     if kept is not None:
         return kept
     began = time.time_ns() - _MARGIN_NS
-    with _recorded_reads() as reads, _recorded_warnings() as warned:
+    with _recorded_reads(file.parent.parent) as reads, _recorded_warnings() as warned:
         registry = discover()
     listing = Listing.of(registry)
     if not warned and not reads.asked_elsewhere and _is_silent(registry):
@@ -198,13 +206,17 @@ def _recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
 class _Reads:
     """What this process reads, in any thread, as Python's audit events tell it.
 
+    Args:
+        own_folder: What this program keeps itself, which does not count.
+
     Attributes:
         paths: Files that were opened for reading, there or not, and folders that were listed.
         asked_elsewhere: Whether another process or a host was asked, or a path of the current folder.
         ended: Whether what is read no longer matters.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own_folder: str) -> None:
+        self.own_folder = own_folder
         self.paths: set[str] = set()
         self.asked_elsewhere = False
         self.ended = False
@@ -214,11 +226,13 @@ class _Reads:
         if self.ended:
             return
         if event in _ELSEWHERE:
-            self.asked_elsewhere = True
+            self.asked_elsewhere |= not (event == "subprocess.Popen" and is_trial(arguments[1]))
         elif event in ("open", "os.listdir", "os.scandir") and isinstance(arguments[0], str | bytes | os.PathLike):
             path = os.fsdecode(arguments[0])
             writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
             if writes or path.startswith(_MACHINE) or path.endswith(".pyc"):  # the source of a .pyc is what matters
+                return
+            if path.startswith(self.own_folder):
                 return
             # With "" on the import path the current folder is part of the key.
             self.asked_elsewhere |= "" not in sys.path and not Path(path).is_absolute()
@@ -226,9 +240,9 @@ class _Reads:
 
 
 @contextlib.contextmanager
-def _recorded_reads() -> Iterator[_Reads]:
-    """What is read meanwhile."""
-    reads = _Reads()
+def _recorded_reads(own_folder: Path) -> Iterator[_Reads]:
+    """What is read meanwhile, but for a folder."""
+    reads = _Reads(str(own_folder))
     sys.addaudithook(reads.note)  # which stays for as long as the process
     try:
         yield reads

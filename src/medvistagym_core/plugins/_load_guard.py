@@ -2,7 +2,7 @@
 
 `run_with_timeout` runs a callable in a daemon thread with a time limit. Meanwhile stdout is stderr and stdin is empty, for
 Python code and for the file descriptors that C code and child processes use. What no guard within a process can stop is code
-that ends the process or never lets go of the interpreter lock; the conformance kit finds that in a process of its own.
+that ends the process or never lets go of the interpreter lock; that is found in a process of its own (`_load_trial`).
 """
 
 from __future__ import annotations

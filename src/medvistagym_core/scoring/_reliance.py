@@ -69,7 +69,9 @@ def _reliance(
     results: Literal["blank", "shuffled", "swapped"],
     answers: Sequence[ReplacedAnswer],
 ) -> ToolReliance:
-    low, high = wilson_interval(sum(answer.changed for answer in answers), len(answers))
+    # A question is the unit of the interval: its samplings count as one, with the mean of what became of them.
+    questions = len({answer.before.case for answer in answers})
+    low, high = wilson_interval(questions * sum(answer.changed for answer in answers) / len(answers), questions)
     should = [answer.changed for answer in answers if answer.should_change]
     return ToolReliance(
         task=task,

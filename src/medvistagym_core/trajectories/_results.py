@@ -19,11 +19,11 @@ Z95: Final = 1.959963984540054
 OVERALL: Final = "overall"
 
 
-def wilson_interval(successes: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson_interval(successes: float, n: int, z: float = Z95) -> tuple[float, float]:
     """The score interval of a proportion (Wilson 1927), 95 % unless `z` is another normal quantile.
 
     Args:
-        successes: How many of `n`.
+        successes: How many of `n`; a fraction where the share of each is a mean of several tries.
         n: How many there were; without any, the interval is 0 to 1.
         z: Quantile of the standard normal distribution.
 
@@ -41,6 +41,12 @@ def wilson_interval(successes: int, n: int, z: float = Z95) -> tuple[float, floa
     return 0.0 if successes == 0 else max(0.0, middle - half), 1.0 if successes == n else min(1.0, middle + half)
 
 
+def _interval(share: float, n: int) -> tuple[float, float]:
+    """The Wilson interval of a share, which holds it whatever was rounded."""
+    low, high = wilson_interval(min(share * n, n), n)
+    return min(low, share), max(high, share)
+
+
 class ResultRow(BaseModel):
     """Accuracy of one policy on one family of questions."""
 
@@ -49,11 +55,15 @@ class ResultRow(BaseModel):
     policy: str = Field(min_length=1, description="The policy, such as 'SFT + GRPO'.")
     family: str = Field(min_length=1, description="Kind of question; 'overall' for all of them.")
     decoding: str = Field(min_length=1, description="How it was decoded, such as 'T = 1' or 'greedy'.")
-    n: int = Field(ge=0, description="Number of questions.")
+    n: int = Field(ge=0, description="Number of episodes: of questions, times how often each was sampled.")
     correct: int = Field(ge=0, description="Number of right answers.")
     accuracy: float = Field(ge=0, le=1, description="Share of right answers; 0 without questions.")
-    low: float = Field(ge=0, le=1, description="Lower end of the 95 % Wilson interval of the accuracy.")
-    high: float = Field(ge=0, le=1, description="Upper end of the 95 % Wilson interval of the accuracy.")
+    low: float = Field(
+        ge=0, le=1, description="Lower end of the 95 % Wilson interval of the accuracy; a question counts once."
+    )
+    high: float = Field(
+        ge=0, le=1, description="Upper end of the 95 % Wilson interval of the accuracy; a question counts once."
+    )
     calls_per_question: float = Field(ge=0, description="Mean number of tool calls.")
     abstained: float = Field(ge=0, le=1, description="Share of answers that say 'I cannot tell'.")
     reward: float | None = Field(default=None, description="Mean reward, where a reward was asked for.")
@@ -76,10 +86,17 @@ class ResultRow(BaseModel):
         calls: int,
         abstained: int,
         reward: float | None = None,
+        questions: int | None = None,
     ) -> ResultRow:
-        """A row from counts over `n` questions; `reward` is the sum over them."""
-        low, high = wilson_interval(correct, n)
+        """A row from counts over `n` episodes; `reward` is the sum over them.
+
+        Samplings of one question say less than as many questions: the interval is that of `questions` (default: `n`), the share
+        of right answers of each being a mean.
+        """
         share = max(n, 1)
+        low, high = (
+            wilson_interval(correct, n) if questions in (None, n) else _interval(correct / share, questions or 0)
+        )
         return cls(
             policy=policy,
             family=family,
@@ -153,18 +170,21 @@ def summarize(
         with_reward: Whether the rows tell the mean reward.
     """
     counts: dict[str, list[int]] = {family: [0, 0, 0, 0] for family in families}
+    cases: dict[str, set[str]] = {family: set() for family in (*families, OVERALL)}
     rewards: dict[str, float] = dict.fromkeys(families, 0.0)
     for t in trajectories:
         count = counts.setdefault(t.family, [0, 0, 0, 0])
         for k, value in enumerate((1, t.outcome.correct, t.calls, t.outcome.abstained)):
             count[k] += int(value)
+        for family in (t.family, OVERALL):
+            cases.setdefault(family, set()).add(t.case)
         rewards[t.family] = rewards.get(t.family, 0.0) + t.reward
     total = [sum(column) for column in zip(*counts.values(), strict=True)] or [0, 0, 0, 0]
     rewards[OVERALL] = math.fsum(rewards.values())
     return [
         ResultRow.from_counts(
             policy, family, decoding, n=n, correct=correct, calls=calls, abstained=abstained,
-            reward=rewards[family] if with_reward else None,
+            reward=rewards[family] if with_reward else None, questions=len(cases[family]),
         )
         for family, (n, correct, calls, abstained) in [*counts.items(), (OVERALL, total)]
     ]  # fmt: skip

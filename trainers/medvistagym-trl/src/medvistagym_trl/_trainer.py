@@ -157,7 +157,7 @@ class TrlTrainer:
         resume: bool = False,
         processes: int = 1,
     ) -> None:
-        """Refuse what `train` would refuse before it loads torch.
+        """Refuse what each of several processes would refuse in `train` before it loads weights.
 
         Args:
             registry: As for `train`, as are the others.
@@ -174,7 +174,14 @@ class TrlTrainer:
             SelectionError: A recipe, setting, task, tool, model or run folder that cannot be had; a sentence says why.
         """
         chosen = _choose(run, recipe, changes, tools, model, quick=quick, resume=resume)
-        _check(chosen, registry, quick=quick, processes=processes)
+        resolved, task = _check(chosen, registry, quick=quick, processes=processes)
+        if resume:  # as it was when the run began
+            return
+        configure_libraries()
+        from medvistagym_trl.rollout import make_toolbox
+        from medvistagym_trl.run import check_run
+
+        check_run(resolved, task, make_toolbox(resolved, registry), registry)
 
     def plan(
         self,
@@ -205,6 +212,8 @@ class TrlTrainer:
         Raises:
             RecipeError: Weights cannot be shared that way.
         """
+        from medvistagym_core.execution import module_program
+        from medvistagym_core.plugins import scan_environment
         from medvistagym_trl._parallel import SHARDED, check_parallel, launch_command
         from medvistagym_trl._recipe import RecipeError
 
@@ -217,7 +226,11 @@ class TrlTrainer:
                     f"--parallel {parallel} shards weights over {request.gpus} CUDA devices, and there are "
                     f"{torch.cuda.device_count()}; leave it away (ddp), or plan it with --dry-run"
                 )
-        return launch_command(request.gpus, parallel, ["train", *request.arguments])
+        command = launch_command(request.gpus, parallel, ["train", *request.arguments])
+        if scan_environment().faults:  # which the import of torch may end at, in a program that is not ours
+            python, _, module, *arguments = command
+            return module_program(python, module, *arguments)
+        return command
 
     def load_policy(
         self,

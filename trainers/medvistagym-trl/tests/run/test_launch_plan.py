@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,28 @@ def test_weights_are_not_sharded_where_there_are_no_devices(monkeypatch: pytest.
     with pytest.raises(RecipeError, match="--parallel fsdp2 shards weights over 2 CUDA devices, and there are 1;"):
         TrlTrainer().launch_command(LaunchRequest(2, ("paper",), "fsdp2"))
     assert "torch.distributed.run" in TrlTrainer().launch_command(LaunchRequest(2, ("paper",)))
+
+
+def test_the_launcher_is_protected_from_broken_metadata_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[torch.backends]\nthis is no line\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    command = TrlTrainer().launch_command(LaunchRequest(2, ("paper",)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    launcher = command[: command.index("--standalone")]
+    done = subprocess.run([*launcher, "--help"], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, "--nproc-per-node" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_only_trl_can_refuse_is_refused_before_processes_start(registry: Any, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"task": "toy", "tools": ["mirror", "shade"], "trl.grpo.nonsense": 1}
+    with pytest.raises(RecipeError, match="TRL's GRPOConfig has no field 'nonsense'"):
+        TrlTrainer().check(registry, run=tmp_path / "run", quick=True, changes=changes, processes=2)
+    del changes["trl.grpo.nonsense"]
+    TrlTrainer().check(registry, run=tmp_path / "run", quick=True, changes=changes, processes=2)
+    assert not (tmp_path / "run").exists()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +24,8 @@ from medvistagym_trl.science import (
     run_seed,
     write_study,
 )
-from medvistagym_trl.science.__main__ import main
 from medvistagym_trl.science._controls import play_controls
+from medvistagym_trl.science._program import main
 from medvistagym_trl.stages import decoding_label
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -40,6 +43,18 @@ def test_a_folder_keeps_to_one_recipe(recipe: Any, tmp_path: Path) -> None:
         read_study(tmp_path)
     with pytest.raises(StudyError, match="has no steps of grpo"):
         plot_tool_use(tmp_path, tmp_path / "tools.png")
+
+
+@pytest.mark.slow  # it imports torch
+def test_the_command_runs_beside_distributions_with_broken_metadata(tmp_path: Path) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[pydantic]\nthis is no line\n")
+    command = [sys.executable, "-m", "medvistagym_trl.science", "report", "--run", str(tmp_path / "none")]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, "holds no study: there is no recipe.yaml in it" in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from medvistagym_core.execution import module_program
+
 
 class BaselineProcess:
     """A second process at work on a run folder (`python -m medvistagym_trl.run FOLDER`); leaving the context ends it."""
 
     def __init__(self, folder: Path) -> None:
         # It ends when its standard input does: so it never outlives this process, however that ends.
-        command = [sys.executable, "-m", "medvistagym_trl.run", str(folder)]
+        command = module_program(sys.executable, "medvistagym_trl.run", str(folder))
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env={**os.environ, "MALLOC_ARENA_MAX": "2"})
 
     def wait(self) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from medvistagym_core.environment import make_task
+from medvistagym_core.execution import module_program
 from medvistagym_core.plugins import Registry, SelectionError
 from medvistagym_trl._recipe import Recipe, dump_recipe, load_recipe
 from medvistagym_trl.rollout import make_toolbox, mix_tasks
@@ -74,8 +75,9 @@ def run_seeds(folder: Path, seeds: Sequence[int], curve: Sequence[int], *, jobs:
     """
 
     def run(seed: int) -> int:
-        command = [sys.executable, "-m", "medvistagym_trl.science", "seed", "--run", str(folder), "--seed", str(seed)]
-        return subprocess.run([*command, "--curve", ",".join(map(str, curve))], check=False).returncode
+        arguments = ("seed", "--run", str(folder), "--seed", str(seed), "--curve", ",".join(map(str, curve)))
+        command = module_program(sys.executable, "medvistagym_trl.science", *arguments)
+        return subprocess.run(command, check=False).returncode
 
     with ThreadPoolExecutor(jobs) as pool:
         codes = dict(zip(seeds, pool.map(run, seeds), strict=True))
