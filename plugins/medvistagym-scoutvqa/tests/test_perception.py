@@ -135,3 +135,24 @@ def test_each_task_aims_at_what_it_shows() -> None:
         asked = {task.look("train", index).question for index in range(200)}
         assert {question for each in questions for question in each} <= asked
     assert CHAIN.argument_questions("measure_distance") == ()
+
+
+def test_a_faint_plate_is_where_its_box_says_on_the_scout_and_on_a_windowed_overview() -> None:
+    items = [CHAIN.look("train", index) for index in range(160)]
+    greys: dict[bool, list[float]] = {True: [], False: []}
+    for item in (item for item in items if item.question == "Box of the plate?"):
+        x0, y0, x1, y1 = json.loads(item.answer)
+        ((box, tissue),) = item.regions
+        assert x0 <= (box.x0 + box.x1) / 2 <= x1
+        assert y0 <= (box.y0 + box.y1) / 2 <= y1
+        view = item.image.view(64).astype(float)
+        middle = view[
+            box.y0 * 64 // 1000 + 2 : box.y1 * 64 // 1000 - 1, box.x0 * 64 // 1000 + 2 : box.x1 * 64 // 1000 - 1
+        ]
+        windowed = item.image.window.width < 100
+        greys[windowed].append(np.ptp(middle))
+        if windowed:  # in the window of its tissue it is grey, neither black nor white
+            assert 0 < np.median(middle) < 255
+        assert tissue in TISSUE_CENTERS_HU
+    assert min(len(each) for each in greys.values()) > 10
+    assert max(greys[False]) <= 1
