@@ -17,6 +17,7 @@ from medvistagym_scoutvqa._script_runner import build_toolbox
 from medvistagym_scoutvqa._tool_calls import tool_image, tool_text
 
 ITEMS = [SCOUTVQA.look("train", index) for index in range(320)]
+CHAIN_ITEMS = [CHAIN.look("train", index) for index in range(200)]
 
 
 def test_an_item_shows_what_a_call_shows() -> None:
@@ -120,18 +121,38 @@ def test_what_is_asked_for_a_tools_arguments_is_answered_by_arguments_that_it_ta
 
 def test_on_the_way_of_a_chain_no_bars_are_read() -> None:
     """Of a plate that was zoomed in on or windowed alone the answer is unclear; with both steps it is mostly told."""
-    items = [CHAIN.look("train", index) for index in range(200)]
-    read = [item for item in items if item.question == QUESTIONS["chain"]]
+    read = [item for item in CHAIN_ITEMS if item.question == QUESTIONS["chain"]]
     assert {item.answer for item in read} == {*ANSWERS["chain"], "unclear"}
     assert 0.2 < np.mean([item.answer == "unclear" for item in read]) < 0.6
-    windows = [item for item in items if item.question == "Window of the plate?"]
+    windows = [item for item in CHAIN_ITEMS if item.question == "Window of the plate?"]
     assert {json.loads(item.answer)["center"] for item in windows} == set(TISSUE_CENTERS_HU.values())
 
 
 def test_each_task_aims_at_what_it_shows() -> None:
-    for task, aims in ((SCOUTVQA, ("nodules", "plate", "marker")), (CHAIN, ("plate", "plate", "plate"))):
+    cases = ((SCOUTVQA, ITEMS, ("nodules", "plate", "marker")), (CHAIN, CHAIN_ITEMS, ("plate", "plate", "plate")))
+    for task, items, aims in cases:
         questions = [task.argument_questions(tool) for tool in task.tools]
         assert [question.split()[-1].rstrip("?") for (question,) in questions] == list(aims)
-        asked = {task.look("train", index).question for index in range(200)}
+        asked = {item.question for item in items}
         assert {question for each in questions for question in each} <= asked
     assert CHAIN.argument_questions("measure_distance") == ()
+
+
+def test_a_faint_plate_is_where_its_box_says_on_the_scout_and_on_a_windowed_overview() -> None:
+    greys: dict[bool, list[float]] = {True: [], False: []}
+    for item in (item for item in CHAIN_ITEMS if item.question == "Box of the plate?"):
+        x0, y0, x1, y1 = json.loads(item.answer)
+        ((box, tissue),) = item.regions
+        assert x0 <= (box.x0 + box.x1) / 2 <= x1
+        assert y0 <= (box.y0 + box.y1) / 2 <= y1
+        view = item.image.view(64).astype(float)
+        middle = view[
+            box.y0 * 64 // 1000 + 2 : box.y1 * 64 // 1000 - 1, box.x0 * 64 // 1000 + 2 : box.x1 * 64 // 1000 - 1
+        ]
+        windowed = item.image.window.width < 100
+        greys[windowed].append(np.ptp(middle))
+        if windowed:  # in the window of its tissue it is grey, neither black nor white
+            assert 0 < np.median(middle) < 255
+        assert tissue in TISSUE_CENTERS_HU
+    assert min(len(each) for each in greys.values()) > 10
+    assert max(greys[False]) <= 1

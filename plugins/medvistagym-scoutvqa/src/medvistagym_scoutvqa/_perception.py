@@ -86,28 +86,43 @@ def _plate_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator)
         return PerceptionItem(image, BOX_PLATE, _box_text(nearest_box(truth.target, ZOOM_SIZE)), regions)
     box = _draw_zoom_box(truth, rng, near=rng.random() < 0.8)
     piece = tool_image(box_call("zoom", box), image)
-    can_tell = reveals_bars(truth, box)
-    if truth.tissue is not None:
-        center_hu, part = TISSUE_CENTERS_HU[truth.tissue], rng.random()
-        if kind < 0.5:
-            like = ((to_box(truth.inserts[0]), truth.tissue),)
-            if part < 0.3:
-                return PerceptionItem(image, WHICH_PLATE, truth.tissue, like)
-            on_piece = _place_on_piece(box, truth.inserts[0])
-            if part < 0.6 or on_piece is None:
-                return PerceptionItem(image, WINDOW_PLATE, _window_text(center_hu), like)
-            return PerceptionItem(piece, WINDOW_PLATE, _window_text(center_hu), ((on_piece, truth.tissue),))
-        # Either step alone shows no bars: so a policy reads what it sees on its way.
-        zoomed, windowed = part >= 0.12, part < 0.88
-        call = _draw_window_call(center_hu, rng)
-        shown = piece if zoomed else image
-        piece = tool_image(call, shown) if windowed else shown
-        can_tell = can_tell and zoomed and windowed and reveals_contrast(truth, call.arguments)
-    if not can_tell:
-        return PerceptionItem(piece, QUESTIONS[truth.family], ABSTENTION)
-    place = _place_on_piece(box, truth.target)
-    assert place is not None, "bars that can be told are visible"
-    return PerceptionItem(piece, QUESTIONS[truth.family], truth.answer, ((place, truth.answer),))
+    return _read_bars(piece, truth, box if reveals_bars(truth, box) else None)
+
+
+def _faint_plate_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator) -> PerceptionItem:
+    """A plate like its surroundings: most often the question is where it lies, also on an overview that is windowed."""
+    center_hu = TISSUE_CENTERS_HU[truth.tissue or "lung"]
+    rectangle = truth.inserts[0]
+    kind = rng.random()
+    if kind < 0.5:
+        if rng.random() < 0.4:
+            image = tool_image(window_call(center_hu, int(rng.choice(NARROW_WIDTHS_HU))), image)
+        if kind < 0.1:
+            return PerceptionItem(image, WHERE_PLATE, truth.quadrant, ((to_box(rectangle), truth.quadrant),))
+        regions = ((to_box(rectangle), truth.tissue or ABSTENTION),)
+        return PerceptionItem(image, BOX_PLATE, _box_text(nearest_box(truth.target, ZOOM_SIZE)), regions)
+    box = _draw_zoom_box(truth, rng, near=rng.random() < 0.8)
+    piece = tool_image(box_call("zoom", box), image)
+    if kind < 0.7:
+        on_piece = _place_on_piece(box, rectangle) if kind >= 0.62 else None
+        shown, place = (image, to_box(rectangle)) if on_piece is None else (piece, on_piece)
+        like = ((place, truth.tissue or ABSTENTION),)
+        if kind < 0.54:
+            return PerceptionItem(shown, WHICH_PLATE, like[0][1], like)
+        return PerceptionItem(shown, WINDOW_PLATE, _window_text(center_hu), like)
+    # Either step alone shows no bars: so a policy reads what it sees on its way.
+    part, call = rng.random(), _draw_window_call(center_hu, rng)
+    shown = image if part < 0.12 else piece
+    both = 0.12 <= part < 0.88 and reveals_bars(truth, box) and reveals_contrast(truth, call.arguments)
+    return _read_bars(tool_image(call, shown) if part < 0.88 else shown, truth, box if both else None)
+
+
+def _read_bars(shown: Image, truth: SceneGroundTruth, box: Box | None) -> PerceptionItem:
+    """The question about the bars, of a picture that shows them within `box`, or that does not show them (None)."""
+    place = None if box is None else _place_on_piece(box, truth.target)
+    if place is None:
+        return PerceptionItem(shown, QUESTIONS[truth.family], ABSTENTION)
+    return PerceptionItem(shown, QUESTIONS[truth.family], truth.answer, ((place, truth.answer),))
 
 
 def _place_on_piece(box: Box, rectangle: CanvasBox) -> Box | None:
@@ -167,7 +182,7 @@ def _box_text(box: Box) -> str:
 _ITEM_MAKERS: Final = {
     "window": _nodule_item,
     "zoom": _plate_item,
-    "chain": _plate_item,
+    "chain": _faint_plate_item,
     "measure": _patch_item,
     "direct": _marker_item,
 }
