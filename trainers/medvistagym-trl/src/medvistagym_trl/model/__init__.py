@@ -40,6 +40,7 @@ from medvistagym_trl.model._encoding import (
     encode_for_training,
     image_token_positions,
 )
+from medvistagym_trl.model._equal_images import encode_equal_images_once
 from medvistagym_trl.model._image_fields import ImageFields
 from medvistagym_trl.model._loaded_model import LoadedModel
 from medvistagym_trl.model._model_size import ModelSize, StackSize, measure_model_size, model_size
@@ -80,6 +81,7 @@ __all__ = [
     "count_activations_of",
     "count_parameters",
     "describe_supported_models",
+    "encode_equal_images_once",
     "encode_for_training",
     "extend_vocabulary",
     "freeze_towers",

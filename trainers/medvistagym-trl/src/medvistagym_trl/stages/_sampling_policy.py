@@ -12,7 +12,7 @@ import torch
 from medvistagym_core.environment import Observation
 from medvistagym_core.protocol import TEMPLATE_ERRORS, ActionFormat, render_chat
 from medvistagym_core.trajectories import SamplingParams
-from medvistagym_trl.model import LoadedModel, apply_chat_template_batch, parse_turn
+from medvistagym_trl.model import LoadedModel, apply_chat_template_batch, encode_equal_images_once, parse_turn
 from medvistagym_trl.rollout import to_protocol_message
 from medvistagym_trl.stages._sampling_engine import SamplingEngine
 
@@ -105,14 +105,15 @@ class SamplingPolicy:
         sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
         if self._temperature is not None:
             sampling = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
-        tokens: torch.Tensor = model.generate(
-            **batch,
-            **sampling,
-            max_new_tokens=self._max_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=list(self._loaded.end_of_turn),
-            suppress_tokens=self._loaded.suppressed_tokens,
-        )
+        with encode_equal_images_once(model):
+            tokens: torch.Tensor = model.generate(
+                **batch,
+                **sampling,
+                max_new_tokens=self._max_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=list(self._loaded.end_of_turn),
+                suppress_tokens=self._loaded.suppressed_tokens,
+            )
         return [row[batch["input_ids"].shape[1] :] for row in tokens.tolist()]
 
     def _read(self, prompt: list[int], written: list[int]) -> str:

@@ -1,0 +1,68 @@
+"""Equal pictures of a batch go through the vision tower once, and become what they would have become each alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from medvistagym_trl.model import LoadedModel, apply_chat_template_batch, chat_message, encode_equal_images_once
+from medvistagym_trl.stages import build_untrained_model
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+
+
+@pytest.fixture
+def loaded(recipe: Any, context: Any) -> LoadedModel:
+    model = build_untrained_model(recipe.model, context, 0)
+    model.model.eval()
+    return model
+
+
+def batch_of(loaded: LoadedModel, context: Any, colours: list[int]) -> dict[str, torch.Tensor]:
+    side = context.config.view_side
+    noise = np.random.default_rng(0).integers(0, 99, (side, side, 3), dtype=np.uint8)
+    pictures = {each: PIL.Image.fromarray(noise + np.uint8(each)) for each in colours}
+    chats = [[chat_message("user", "dark or bright?", pictures[each])] for each in colours]
+    return apply_chat_template_batch(loaded.processor, chats, context.schemas, generation=True)
+
+
+def patches_seen(tower: Any) -> list[int]:
+    seen: list[int] = []
+    tower.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    return seen
+
+
+@torch.no_grad()
+def test_logits_are_the_same_to_the_bit_and_each_picture_is_computed_once(loaded: LoadedModel, context: Any) -> None:
+    network, batch = loaded.model, batch_of(loaded, context, [9, 5, 9, 9, 7, 5])
+    seen = patches_seen(network.model.visual)
+    plain = network(**batch).logits
+    with encode_equal_images_once(network):
+        shared = network(**batch).logits
+    assert torch.equal(shared, plain)
+    assert seen[1] == seen[0] // 2  # three of six
+    assert torch.equal(network(**batch).logits, plain)
+    assert seen[2] == seen[0]
+
+
+def test_pictures_that_differ_and_pictures_that_are_learnt_from_are_all_computed(
+    loaded: LoadedModel, context: Any
+) -> None:
+    network = loaded.model
+    seen = patches_seen(network.model.visual)
+    with encode_equal_images_once(network):
+        with torch.no_grad():
+            network(**batch_of(loaded, context, [1, 2, 3]))
+        network(**batch_of(loaded, context, [4, 4, 4])).logits.sum().backward()
+    assert seen[0] == seen[1]
+    assert all(weight.grad is not None for weight in network.model.visual.merger.parameters())
+
+
+def test_an_error_leaves_the_model_as_it_was(loaded: LoadedModel) -> None:
+    with pytest.raises(RuntimeError, match="stopped"), encode_equal_images_once(loaded.model):
+        raise RuntimeError("stopped")
+    assert "forward" not in vars(loaded.model.model.visual)
