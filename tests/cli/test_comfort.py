@@ -123,6 +123,17 @@ def test_sheet_refuses_what_it_cannot_draw(run, ct, tmp_path):
     assert "choose it with --image-index\n  0  CT · 32 × 24 × 9" in said.err
 
 
+def test_a_folder_of_pictures_is_told_from_a_series(run, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    PIL.Image.new("L", (8, 8)).save(pictures / "first.png")
+    (pictures / "notes.txt").write_text("none")
+    said = run("images", "list", pictures)
+    assert said.code != 0
+    assert said.err.rstrip().endswith(f"pictures are named one by one, such as {pictures / 'first.png'}")
+    assert run("images", "list", pictures / "first.png").code == 0
+
+
 def test_images_are_listed_before_one_must_be_chosen(run, ct, tmp_path):
     said = run(
         "tools", "call", "zoom", ct, ct.with_name("mask.nrrd"), "--box", "0,0,500,500", "--out", tmp_path / "x.png"

@@ -60,7 +60,7 @@ def _list(options: argparse.Namespace) -> int:
     rows = []
     for report in reports:
         offers = [
-            f"{kind.replace('_', ' ')} {', '.join(names)}"
+            f"{kind.replace('_', ' ')} {', '.join(dict.fromkeys(names))}"
             for kind in CONTRIBUTION_KINDS
             if (names := getattr(report, kind))
         ]

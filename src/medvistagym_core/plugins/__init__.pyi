@@ -1,3 +1,4 @@
+from ._cache import CACHE_VARIABLE as CACHE_VARIABLE
 from ._catalog import CatalogEntry as CatalogEntry
 from ._catalog import build_catalog as build_catalog
 from ._catalog import load_catalog as load_catalog
@@ -17,7 +18,6 @@ from ._installed import Environment as Environment
 from ._installed import InstalledPlugin as InstalledPlugin
 from ._installed import normalize_name as normalize_name
 from ._installed import scan_environment as scan_environment
-from ._listing import CACHE_VARIABLE as CACHE_VARIABLE
 from ._listing import ListedTool as ListedTool
 from ._listing import Listing as Listing
 from ._listing import listing_folder as listing_folder

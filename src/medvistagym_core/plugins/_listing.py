@@ -20,14 +20,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from medvistagym_core.plugins._cache import cache_folder
 from medvistagym_core.plugins._load_trial import is_trial
 
 if TYPE_CHECKING:
     from medvistagym_core.plugins._registry import Registry
     from medvistagym_core.tools import Tool
-
-CACHE_VARIABLE: Final = "MEDVISTAGYM_CACHE"
-"""The variable that turns kept listings off, as 0."""
 
 _FORMAT: Final = 1
 _KEPT: Final = 8  # files, for as many environments: a terminal may have variables of its own
@@ -81,14 +79,6 @@ class Listing:
         """The names of a registry."""
         tools = tuple(map(ListedTool.of, registry.tools.values()))
         return cls(tools, tuple(registry.tasks), tuple(report.name for report in registry.reports))
-
-
-def cache_folder() -> Path | None:
-    """What this program keeps of plugins between commands; None where `MEDVISTAGYM_CACHE` is 0, or without a home."""
-    import platformdirs
-
-    folder = platformdirs.user_cache_path("medvistagym")
-    return folder if os.environ.get(CACHE_VARIABLE) != "0" and folder.is_absolute() else None
 
 
 def listing_folder() -> Path | None:

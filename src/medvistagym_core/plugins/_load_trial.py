@@ -13,14 +13,16 @@ import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from medvistagym_core.plugins._cache import cache_folder
 
 if TYPE_CHECKING:
     from medvistagym_core.plugins._installed import Environment, InstalledPlugin
 
-MODULE: Final = "medvistagym_core.plugins._load_trial"
+PROGRAM: Final = "medvistagym_core.plugins._trial_program"
 _MARGIN_S: Final = 5.0  # beyond the limit that the process keeps itself, unless something holds its interpreter
 _MAX_FILES: Final = 2000
 _KEPT: Final = 500
@@ -34,8 +36,6 @@ def find_fatal(plugins: Sequence[InstalledPlugin], environment: Environment, lim
         environment: Theirs.
         limit_s: Seconds that one may take to load.
     """
-    from medvistagym_core.plugins._listing import cache_folder
-
     cache = cache_folder()
     new = [plugin for plugin in plugins if plugin.point.module not in sys.modules]
     if cache is None or not new or not sys.executable:
@@ -46,14 +46,14 @@ def find_fatal(plugins: Sequence[InstalledPlugin], environment: Environment, lim
     untried = [plugin for plugin in new if not (folder / keys[plugin.point.name]).exists()]
     if not untried:
         return {}
-    fatal = _try(untried, limit_s)
-    _keep(folder, [key for name, key in keys.items() if name not in fatal])
-    return fatal
+    ended = _try(untried, limit_s)
+    _keep(folder, [keys[name] for name, sentence in ended.items() if not sentence])
+    return {name: sentence for name, sentence in ended.items() if sentence}
 
 
 def is_trial(command: Any) -> bool:
     """Whether the command line of a process is that of a trial."""
-    return isinstance(command, Sequence) and MODULE in command
+    return isinstance(command, Sequence) and PROGRAM in command
 
 
 def _key(plugin: InstalledPlugin, installed: str) -> str:
@@ -94,25 +94,26 @@ def _own_files(package: str) -> Iterator[str]:
 
 
 def _try(plugins: Iterable[InstalledPlugin], limit_s: float) -> dict[str, str]:
-    """Load plugins in another process, in the next after each that ends one."""
+    """Load plugins in another process, in the next after each that ends one: what became of it by name, empty if it lives."""
     from medvistagym_core.execution import ChildEndedError, ChildProcess
 
-    fatal: dict[str, str] = {}
+    ended: dict[str, str] = {}
     process: ChildProcess | None = None
     try:
         for plugin in plugins:
             if process is None or not process.alive:
-                process = ChildProcess(MODULE)
+                process = ChildProcess(PROGRAM)
             try:
                 process.ask((plugin.point.name, plugin.point.value, limit_s), limit_s + _MARGIN_S)
+                ended[plugin.point.name] = ""
             except ChildEndedError as error:
-                fatal[plugin.point.name] = f"another process, which loaded it to try, {error}"
-    except OSError:  # no process can be had: the others are loaded here, as they would be without a trial
+                ended[plugin.point.name] = f"another process, which loaded it to try, {error}"
+    except OSError:  # no process can be had: the others are loaded here, untried
         pass
     finally:
         if process is not None:
             process.end(0)
-    return fatal
+    return ended
 
 
 def _keep(folder: Path, keys: Iterable[str]) -> None:
@@ -123,26 +124,3 @@ def _keep(folder: Path, keys: Iterable[str]) -> None:
             (folder / key).touch()
         for old in sorted(folder.iterdir(), key=lambda other: other.stat().st_mtime_ns)[:-_KEPT]:
             old.unlink(missing_ok=True)
-
-
-def _load(request: tuple[str, str, float]) -> bool:
-    """Load a plugin and forget it; what it raises is reported by the process that needs it."""
-    from importlib.metadata import EntryPoint
-
-    from medvistagym_core.plugins._discovery import PluginReport, load
-    from medvistagym_core.plugins._hooks import GROUP
-
-    name, value, limit_s = request
-    report = PluginReport(name=name, distribution=name, version="0", state="loaded")
-    load(EntryPoint(name, value, GROUP), report, limit_s=limit_s)
-    return True
-
-
-def _main(answer: Callable[[Any], Any]) -> None:
-    from medvistagym_core.execution import answer_requests
-
-    answer_requests(answer, sys.argv[1:])
-
-
-if __name__ == "__main__":
-    _main(_load)

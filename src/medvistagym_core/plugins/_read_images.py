@@ -15,6 +15,8 @@ _VOLUMES: Final = {
     ".nii": "NIfTI", ".nii.gz": "NIfTI", ".nrrd": "NRRD", ".nhdr": "NRRD", ".mha": "MetaImage", ".mhd": "MetaImage",
 }  # fmt: skip
 
+_PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+
 Region = tuple[int, int, int, int]
 
 
@@ -73,7 +75,19 @@ def missing_plugin(kind: str) -> str:
 
 
 def _named(path: Path, error: Exception) -> ImageFileError:
-    return ImageFileError(str(error) if path.name in str(error) else f"{path.name}: {error}")
+    sentence = str(error) if path.name in str(error) else f"{path.name}: {error}"
+    return ImageFileError(f"{sentence}{_hint_of_pictures(path)}")
+
+
+def _hint_of_pictures(path: Path) -> str:
+    """What to name in place of a folder that holds no series but pictures; empty for any other path."""
+    if not path.is_dir():
+        return ""
+    try:
+        pictures = sorted(file.name for file in path.iterdir() if file.suffix.lower() in _PICTURES)
+    except OSError:  # which the sentence before tells
+        return ""
+    return f"; pictures are named one by one, such as {path / pictures[0]}" if pictures else ""
 
 
 def _refuse_unread(registry: Registry, path: Path) -> None:
@@ -82,10 +96,11 @@ def _refuse_unread(registry: Registry, path: Path) -> None:
     if kind is not None:
         raise NoReaderError(f"{path}: {missing_plugin(kind)}")
     if (path.is_dir() or _is_dicom(path)) and not registry.readers:
-        raise NoReaderError(f"{path}: {missing_plugin('DICOM')}")
+        raise NoReaderError(f"{path}: {missing_plugin('DICOM')}{_hint_of_pictures(path)}")
     if path.is_dir() or path.suffix.lower() in _DICOM:
         raise ImageFileError(
             f"{path.name}: no loaded plugin can read it, and it is not a picture either; is it the right file?"
+            f"{_hint_of_pictures(path)}"
         )
 
 
