@@ -227,7 +227,9 @@ def test_a_decimal_comma_is_one(write: Write) -> None:
     ("slope", "intercept", "said"),
     [(b"one ", b"-9.5", "RescaleSlope"), (b"1,2.", b"-9.5", "RescaleSlope"), (b"0.75", b"nan ", "RescaleIntercept")],
 )
-def test_values_that_are_scaled_by_no_number_are_refused(slope: bytes, intercept: bytes, said: str, write: Write) -> None:
+def test_values_that_are_scaled_by_no_number_are_refused(
+    slope: bytes, intercept: bytes, said: str, write: Write
+) -> None:
     with pytest.raises(DicomError, match=f"its {said} is not a number"):
         read_one(scaled_by(write, slope, intercept))
 
