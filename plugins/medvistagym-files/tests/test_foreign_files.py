@@ -212,3 +212,10 @@ def test_kinds_are_told_by_their_content(tmp_path: Path) -> None:
         read(tmp_path / "note.txt")
     with pytest.raises(ValueError, match=r"none\.nii: no such file"):
         read(tmp_path / "none.nii")
+
+
+def test_the_spacing_of_a_nifti_with_negative_steps_in_its_header_is_that_of_its_places(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(values((4, 5, 6)), np.diag([2.0, 3.0, 4.0, 1.0]))
+    image.header["pixdim"][1:4] = [-2, 3, 4]
+    image.to_filename(tmp_path / "a.nii")
+    assert sorted(read_one(tmp_path / "a.nii").spacing or ()) == [2, 3, 4]

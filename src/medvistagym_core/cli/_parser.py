@@ -29,6 +29,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 class CommandParser(argparse.ArgumentParser):
     """A parser whose complaints name what was probably meant, and whose output no terminal obeys."""
 
+    _words: Sequence[str] = ()
     has_commands = False
     """Whether it is that of a group: what follows is for the parser of one of its commands."""
 
@@ -46,6 +47,7 @@ class CommandParser(argparse.ArgumentParser):
         files, they may stand anywhere among the options; an option that takes several numbers ends where the numbers end.
         """
         words = self.end_numbers(sys.argv[1:] if args is None else args)
+        self._words = words
         options, left = super().parse_known_args(words, namespace)
         if not left or self.has_commands:
             return options, left
@@ -81,13 +83,18 @@ class CommandParser(argparse.ArgumentParser):
         self.error(f"unrecognized arguments: {' '.join(left)}{self._nearest_flag(left)}")
 
     def _nearest_flag(self, left: Sequence[str]) -> str:
-        from medvistagym_core.tools import closest_match
-
-        flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
         for word in left:
-            if word.startswith("--") and (nearest := closest_match(word.partition("=")[0], flags)):
+            if nearest := self.nearest_flag(word):
                 return f"; did you mean {nearest}?"
         return ""
+
+    def nearest_flag(self, word: str) -> str | None:
+        """The flag that a mistyped one was probably meant for; None of a word that is a flag, or is like none."""
+        from medvistagym_core.tools import closest_match
+
+        flag = word.partition("=")[0]
+        flags = [one for action in self._actions for one in action.option_strings if one.startswith("--")]
+        return closest_match(flag, flags) if flag.startswith("--") and flag not in flags else None
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         try:
@@ -101,7 +108,14 @@ class CommandParser(argparse.ArgumentParser):
             raise
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the complaint, and end with exit code 2."""
+        """Print the usage and the complaint, and end with exit code 2.
+
+        What is missing may stand there under a mistyped flag, which argparse does not come to speak of.
+        """
+        if "required" in message and not self.has_commands:
+            for word in self._words:
+                if nearest := self.nearest_flag(word):
+                    message += f"; {word.partition('=')[0]} is none of its flags, did you mean {nearest}?"
         super().error(printable(message))
 
     def _print_message(self, message: str, file: Any = None) -> None:

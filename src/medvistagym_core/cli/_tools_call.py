@@ -85,15 +85,19 @@ class ToolArgumentParser(CommandParser):
         """Add the flags of the tool that the first argument names."""
         from medvistagym_core.cli._schema_flags import add_flags, add_image_flags, usage
 
-        peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        peek = CommandParser(add_help=False, allow_abbrev=False)
         peek.add_argument("--plugins")
         add_tools_from(peek)
         add_execution(peek)
-        options, _ = peek.parse_known_args(args[1:])
+        options, left = argparse.ArgumentParser.parse_known_args(peek, args[1:])
         registry = load_registry(options)
         try:
             toolbox = select_toolbox(registry, args[0], options.device)
         except UsageError as error:
+            own = {flag for action in self._actions for flag in action.option_strings}
+            for word in left:
+                if word not in own and (nearest := peek.nearest_flag(word)):
+                    raise UsageError(f"{word} is no flag, did you mean {nearest}? Without it, {error}") from None
             for tool in select_toolbox(registry, args[0], "cpu").values():
                 raise _with_own_flag(error, tool, "device") from None
             raise

@@ -258,7 +258,7 @@ IS_THERE = "Is there a pleural effusion?"
 TAKEN_BACK = {
     "yes": [
         "Yes, there is a lack of effusion", "Yes, normal", "Yes, that is incorrect", "Yes, if contrast had been given",
-        "Yes, low probability", "Yes, doubtful", "Yes, I doubt it", "Yes, hardly", "Yes, clear of effusion", "Yes, unable to see",
+        "Yes, low probability", "Yes, doubtful", "Yes, I doubt it", "Yes, hardly", "Yes, clear of effusion",
     ],
     "no": [
         "No, there is", "No, but there is one", "No, a large effusion is present", "No small effusion", "No is wrong",

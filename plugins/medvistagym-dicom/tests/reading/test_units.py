@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from medvistagym_core.imaging import Window
-from medvistagym_dicom import acquisition, read_one
+from medvistagym_dicom import DicomError, acquisition, read_one
 
 Write = Callable[..., Path]
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -207,3 +207,32 @@ def test_a_unit_by_rescaling_goes_before_a_mapping(write: Write) -> None:
         )
     )  # fmt: skip
     assert (image.unit, int(image.pixels.max())) == ("HU", 155)
+
+
+def scaled_by(write: Write, slope: bytes, intercept: bytes) -> Path:
+    """A CT image whose rescaling is written in these four bytes each, which pydicom would not write."""
+    path = write(RAMP.astype(np.int16), RescaleSlope="0.75", RescaleIntercept="-9.5")
+    content = path.read_bytes().replace(b"0.75", slope, 1).replace(b"-9.5", intercept, 1)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_decimal_comma_is_one(write: Write) -> None:
+    image = read_one(scaled_by(write, b"0,75", b"-9,5"))
+    assert np.array_equal(image.pixels, RAMP * 0.75 - 9.5)
+    assert image.unit == "HU"
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "said"),
+    [(b"one ", b"-9.5", "RescaleSlope"), (b"1,2.", b"-9.5", "RescaleSlope"), (b"0.75", b"nan ", "RescaleIntercept")],
+)
+def test_values_that_are_scaled_by_no_number_are_refused(
+    slope: bytes, intercept: bytes, said: str, write: Write
+) -> None:
+    with pytest.raises(DicomError, match=f"its {said} is not a number"):
+        read_one(scaled_by(write, slope, intercept))
+
+
+def test_a_rescaling_that_is_empty_is_none(write: Write) -> None:
+    assert np.array_equal(read_one(scaled_by(write, b"    ", b"    ")).pixels, RAMP)

@@ -77,9 +77,10 @@ def read_header(path: Path) -> VolumeHeader:
         with values_path.open("rb") as file:
             encoding = "gzip" if file.read(2) == _GZIP else "raw"
         values = partial(open_values, values_path, 0, encoding, offset)
+    has_spacing = int(header["sform_code"]) > 0 or all(abs(float(zoom)) > 0 for zoom in header.get_zooms()[:3])
     return VolumeHeader(
         volumes, shape, channels, dtype, *scale, is_volume=shape[0] > 1, geometry=geometry,
-        has_spacing=all(float(zoom) > 0 for zoom in header.get_zooms()[:3]), unit=unit, modality=None, description=described,
+        has_spacing=has_spacing, unit=unit, modality=None, description=described,
         attributes=notes, open=values,
     )  # fmt: skip
 

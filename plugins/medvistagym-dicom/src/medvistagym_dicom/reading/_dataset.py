@@ -112,6 +112,13 @@ class DicomDataset:
         """First number of an element, or None."""
         return next(iter(self.numbers(keyword)), None)
 
+    def is_no_number(self, keyword: str) -> bool:
+        """Whether an element has a first value, which is no finite number."""
+        components = self.components(keyword)
+        return (
+            bool(components) and components[0] is None and bool(self.bytes_value(keyword).split(b"\\")[0].strip(b" \0"))
+        )
+
     def integer(self, keyword: str, default: int) -> int:
         """First number of an element as an integer, or the default."""
         value = self.number(keyword)
@@ -144,9 +151,12 @@ def _dictionary_vrs() -> dict[str, str]:
 
 
 def _decimal(text: bytes) -> float | None:
+    """A decimal string (PS3.5 6.2); a comma in it is a decimal one, which some programs write against the standard."""
     text = text.strip(b" \0")
     if not text or b"_" in text:
         return None
+    if text.count(b",") == 1 and b"." not in text:
+        text = text.replace(b",", b".")
     try:
         value = float(text)
     except ValueError:

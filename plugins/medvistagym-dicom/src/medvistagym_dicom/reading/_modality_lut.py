@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from medvistagym_dicom.reading._dataset import DicomDataset
+from medvistagym_dicom.reading._errors import DicomError
 from medvistagym_dicom.reading._functional_groups import functional_group
 from medvistagym_dicom.reading._lookup_table import apply_lut, read_lut
 from medvistagym_dicom.reading._padding import stored_padding_range
@@ -81,12 +82,21 @@ def rescale_slope_intercept(dataset: DicomDataset, frame: int) -> tuple[float, f
     """Slope and intercept of a frame's rescaling; 1 and 0 where the object has none."""
     transform = functional_group(dataset, frame, "PixelValueTransformationSequence")
     source = transform if transform is not None and transform.number("RescaleSlope") is not None else dataset
+    _check_number(source, "RescaleSlope")
+    _check_number(source, "RescaleIntercept")
     slope, intercept = source.number("RescaleSlope"), source.number("RescaleIntercept")
     return float(slope or 1.0), float(intercept or 0.0)  # a slope of 0 would make all values equal, and is not believed
 
 
+def _check_number(dataset: DicomDataset, keyword: str) -> None:
+    """Refuse what values are scaled by if it is there and is no number: without it they would be wrong, and not said to be."""
+    if dataset.is_no_number(keyword):
+        raise DicomError("corrupt", f"{dataset.source.name}: its {keyword} is not a number")
+
+
 def _rescale(dataset: DicomDataset, frame: int) -> Rescale:
     if is_dose(dataset):
+        _check_number(dataset, "DoseGridScaling")
         return Rescale(float(dataset.number("DoseGridScaling") or 1.0))
     return Rescale(*rescale_slope_intercept(dataset, frame))
 
