@@ -105,6 +105,12 @@ def _release_locals(error: BaseException) -> None:
         chain = chain.__cause__ or chain.__context__
 
 
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """What pydantic found wrong first: the place in the value, its parts joined by points, and the sentence about it."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"]
+
+
 def from_validation_error(
     tool: str, model: type[BaseModel], error: ValidationError, images: Sequence[str] = ()
 ) -> ToolError:
