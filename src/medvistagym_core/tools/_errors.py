@@ -136,8 +136,8 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
     if kind == "missing":
         absent = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing" and len(fault["loc"]) == 1]
         hints = dict.fromkeys(_hint(name, strip_annotated(names[name].annotation), ()) for name in absent)
-        told = f"the arguments {', '.join(absent)} are" if len(absent) > 1 else f"the argument {where} is"
-        return f"{tool}: {told} missing; it takes {fields}{''.join(hints)}."
+        subject = f"the arguments {', '.join(absent)} are" if len(absent) > 1 else f"the argument {where} is"
+        return f"{tool}: {subject} missing; it takes {fields}{''.join(hints)}."
     if kind == "extra_forbidden":
         suggestion = closest_match(where, list(names))
         guess = (
