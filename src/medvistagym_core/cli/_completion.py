@@ -111,9 +111,8 @@ def complete_words(words: list[str]) -> list[str]:
         elif (group, name) == ("tasks", "show") and not rest and not prefix.startswith("-"):
             return _fitting(prefix, _installed().tasks)
     if prefix.startswith("-"):
-        return _fitting(
-            prefix, (flag for action in parser._actions for flag in action.option_strings if flag[1] == "-")
-        )  # noqa: SLF001
+        flags = (flag for action in parser._actions for flag in action.option_strings)  # noqa: SLF001
+        return _fitting(prefix, (flag for flag in flags if flag[1] == "-"))
     return _values(parser, rest[-1], prefix) if rest and rest[-1].startswith("--") else []
 
 
