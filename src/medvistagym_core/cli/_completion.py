@@ -87,9 +87,9 @@ def complete_words(words: list[str]) -> list[str]:
     """
     from medvistagym_core.cli import GROUPS, SUBCOMMANDS, build_parser
 
-    *before, begun = words
+    *before, prefix = words
     if not before:
-        return _fitting(begun, [*GROUPS, "--help", "--version"] if begun.startswith("-") else GROUPS)
+        return _fitting(prefix, [*GROUPS, "--help", "--version"] if prefix.startswith("-") else GROUPS)
     group, *rest = before
     if rest and f"{group} {rest[0]}" in SUBCOMMANDS:
         group, rest = f"{group} {rest[0]}", rest[1:]
@@ -99,37 +99,38 @@ def complete_words(words: list[str]) -> list[str]:
     commands = next((action for action in parser._actions if isinstance(action, argparse._SubParsersAction)), None)  # noqa: SLF001
     if commands is not None:
         if not rest:
-            return _fitting(begun, commands.choices)
+            return _fitting(prefix, commands.choices)
         name, *rest = rest
         if name not in commands.choices:
             return []
         parser = commands.choices[name]
         if (group, name) == ("tools", "call") and rest and not rest[0].startswith("-"):
             parser.add_tool_flags(rest)
-        elif group == "tools" and name in ("show", "call") and not rest and not begun.startswith("-"):
-            return _fitting(begun, _tool_names())
-        elif (group, name) == ("tasks", "show") and not rest and not begun.startswith("-"):
-            return _fitting(begun, _installed().tasks)
-    if begun.startswith("-"):
-        return _fitting(begun, (flag for action in parser._actions for flag in action.option_strings if flag[1] == "-"))  # noqa: SLF001
-    return _values(parser, rest[-1], begun) if rest and rest[-1].startswith("--") else []
+        elif group == "tools" and name in ("show", "call") and not rest and not prefix.startswith("-"):
+            return _fitting(prefix, _tool_names())
+        elif (group, name) == ("tasks", "show") and not rest and not prefix.startswith("-"):
+            return _fitting(prefix, _installed().tasks)
+    if prefix.startswith("-"):
+        flags = (flag for action in parser._actions for flag in action.option_strings)  # noqa: SLF001
+        return _fitting(prefix, (flag for flag in flags if flag[1] == "-"))
+    return _values(parser, rest[-1], prefix) if rest and rest[-1].startswith("--") else []
 
 
-def _values(parser: argparse.ArgumentParser, flag: str, begun: str) -> list[str]:
+def _values(parser: argparse.ArgumentParser, flag: str, prefix: str) -> list[str]:
     """What may follow a flag."""
     action = next((action for action in parser._actions if flag in action.option_strings), None)  # noqa: SLF001
     if action is None:
         return []
     if flag in ("--tools", "--plugins"):
-        head, comma, last = begun.rpartition(",")
+        head, comma, last = prefix.rpartition(",")
         names = _tool_names() if flag == "--tools" else _installed().plugins
         return [f"{head}{comma}{name}" for name in _fitting(last, names)]
     if flag == "--task":
-        return _fitting(begun, _installed().tasks)
+        return _fitting(prefix, _installed().tasks)
     if action.choices is not None:
-        return _fitting(begun, map(str, action.choices))
+        return _fitting(prefix, map(str, action.choices))
     stated = str(action.metavar or "").split("|")  # a tool's choices, such as lung|bone
-    return _fitting(begun, (word for word in stated if word.islower())) if len(stated) > 1 else []
+    return _fitting(prefix, (word for word in stated if word.islower())) if len(stated) > 1 else []
 
 
 def _installed() -> Listing:
@@ -148,5 +149,5 @@ def _tool_names() -> list[str]:
     return sorted({tool.name for tool in _installed().tools})
 
 
-def _fitting(begun: str, words: Iterable[str]) -> list[str]:
-    return [word for word in words if word.startswith(begun)]
+def _fitting(prefix: str, words: Iterable[str]) -> list[str]:
+    return [word for word in words if word.startswith(prefix)]

@@ -126,8 +126,8 @@ def _program() -> Iterator[Check]:
         todo = f"add {here} to PATH, or activate the environment"
         yield Check("note", "the program", "`medvistagym` is not on the path", todo)
     elif here.resolve() not in (Path(script).parent.resolve(), Path(script).resolve().parent):
-        said = f"`medvistagym` is {script}, of another Python than {sys.executable}"
-        yield Check("note", "the program", said, "activate one environment")
+        problem = f"`medvistagym` is {script}, of another Python than {sys.executable}"
+        yield Check("note", "the program", problem, "activate one environment")
 
 
 def _plugin(report: PluginReport) -> Iterator[Check]:
@@ -135,8 +135,8 @@ def _plugin(report: PluginReport) -> Iterator[Check]:
     if report.state in ("failed", "incompatible"):
         yield Check("fault", name, f"{report.state}: {report.reason}", report.fix)
         return
-    said = "disabled" if report.state == "disabled" else f"{report.distribution} {report.version}"
-    yield Check("ok", name, said)
+    state = "disabled" if report.state == "disabled" else f"{report.distribution} {report.version}"
+    yield Check("ok", name, state)
     for fault in report.faults:
         yield Check(
             "fault", name, f"offers what is left out: {fault}", f"medvistagym plugins check {report.distribution}"
@@ -240,9 +240,11 @@ def _gpu() -> Iterator[Check]:
         yield Check("ok", "GPU", listed)
     elif driver:
         cpu = found["cuda"] is None
-        said = "this PyTorch is a build for CPUs" if cpu else f"PyTorch, built for CUDA {found['cuda']}, finds no GPU"
+        problem = (
+            "this PyTorch is a build for CPUs" if cpu else f"PyTorch, built for CUDA {found['cuda']}, finds no GPU"
+        )
         todo = "install a CUDA build (pytorch.org)" if cpu else "compare with the CUDA version that nvidia-smi shows"
-        yield Check("fault", "GPU", f"there is a driver, and {said}", todo)
+        yield Check("fault", "GPU", f"there is a driver, and {problem}", todo)
     else:
         yield Check("note", "GPU", "none; everything runs on the CPU")
 

@@ -37,10 +37,10 @@ def format_error(error: BaseException) -> str:
     """
     from pydantic import ValidationError
 
+    from medvistagym_core.tools import first_fault
+
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"{error.title}: {where}: {first['msg']}" if where else f"{error.title}: {first['msg']}"
+        return ": ".join(filter(None, (error.title, *first_fault(error))))
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, KeyError) and error.args:

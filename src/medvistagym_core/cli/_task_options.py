@@ -128,8 +128,8 @@ def choose_split(task: Task, wanted: str | None, default: str) -> str:
             return splits[0]
     elif wanted in splits:
         return wanted
-    said = f"has no split {wanted!r}" if wanted is not None else f"has no split {default!r}, and more than one other"
-    raise UsageError(f"{task.name} {said}; its splits are {', '.join(splits)}" + ("" if wanted else " (--split)"))
+    problem = f"has no split {wanted!r}" if wanted is not None else f"has no split {default!r}, and more than one other"
+    raise UsageError(f"{task.name} {problem}; its splits are {', '.join(splits)}" + ("" if wanted else " (--split)"))
 
 
 def case_range(task: Task, split: str, cases: int | None, default: int | None, first: int = 0) -> range:

@@ -150,12 +150,12 @@ def _train(options: argparse.Namespace) -> int:
         return launch(options, registry, trainer, folder, _settings(options, changes))
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    said: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
+    stream: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
     try:
         # What a library prints is not what this command prints.
         with (
-            contextlib.redirect_stdout(said),
-            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(stream),
+            contextlib.redirect_stderr(stream),
             _plugins_env(options.plugins),
             hand_to_processes([*options.tools_from, *options.tools_from_mcp]),
             _models_env(options.models),

@@ -286,6 +286,8 @@ class _ScheduleState:
     def _cache_key(self, tool: Tool, sent: Mapping[str, Any], images: Sequence[Any]) -> Hashable:
         """What a deterministic result depends on; images by content, or by identity when results are not kept."""
         # Arguments as they were sent: their text tells all, while that of a checked value may leave something out.
+        if not images:
+            return tool.id, tool.version, tool.device, repr([*sent.items()])
         given = repr([item for item in sent.items() if item[0] not in tool.image_arguments])
         if self._cache.max_bytes:
             content = [image.cache_key if isinstance(image, Image) else image for image in images]

@@ -114,14 +114,14 @@ class WorkerProcess:
 
     def _begin(self, name: str) -> None:
         try:
-            begun = self._next(START_S)
+            answer = self._next(START_S)
         except (EOFError, OSError):
             raise ToolError("tool_failed", f"{name} {self._end()} while it was loaded{self._remedy()}.") from None
         except WorkerTimeoutError:
             raise ToolError("tool_failed", f"{name} was not loaded within {START_S:g} s.") from None
-        if isinstance(begun, ToolError):
-            raise begun
-        if not (isinstance(begun, str) and begun == TOOL_LOADED):
+        if isinstance(answer, ToolError):
+            raise answer
+        if not (isinstance(answer, str) and answer == TOOL_LOADED):
             raise ToolError("tool_failed", f"{name} broke its process while it was loaded.")
         self._known.add(name)
 

@@ -249,12 +249,12 @@ class ChatCompletionsClient:
         tools = body.get("tools")
         if tools is None:
             return _encode(body)
-        encoded, begun = self._tools
+        encoded, beginning = self._tools
         if encoded is not tools:
-            begun = _encode({"tools": tools})[:-1]
-            self._tools = tools, begun
+            beginning = _encode({"tools": tools})[:-1]
+            self._tools = tools, beginning
         others = {name: part for name, part in body.items() if name != "tools"}
-        return begun + b"," + _encode(others)[1:] if others else begun + b"}"
+        return beginning + b"," + _encode(others)[1:] if others else beginning + b"}"
 
     def _refusal(self, response: HttpResponse) -> Exception:
         status = response.status

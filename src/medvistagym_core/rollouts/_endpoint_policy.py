@@ -274,14 +274,14 @@ def to_openai_messages(messages: Sequence[Message], picture_url: Callable[[Any],
             if len(texts) < len(content):
                 images += content
         elif message["role"] == "assistant":
-            said: Message = {"role": "assistant", "content": "".join(part["text"] for part in content)}
+            reply: Message = {"role": "assistant", "content": "".join(part["text"] for part in content)}
             if "tool_calls" in message:
                 due = calls
-                said["tool_calls"] = [
+                reply["tool_calls"] = [
                     _call(call["function"], calls + k) for k, call in enumerate(message["tool_calls"])
                 ]
                 calls += len(message["tool_calls"])
-            yield said
+            yield reply
         elif all(part["type"] == "text" for part in content):
             yield {"role": message["role"], "content": "\n".join(part["text"] for part in content)}
         else:

@@ -99,7 +99,7 @@ def replace_results(
             stepper = LockstepStepper(policy, executor)
         waiting = iter(calling)
         while group := list(islice(waiting, batch)):
-            begun: list[tuple[Trajectory, int, Episode, Case | None]] = []
+            continued: list[tuple[Trajectory, int, Episode, Case | None]] = []
             for trajectory, turn in group:
                 prepared = _prepare(trajectory, turn, task(trajectory), executor, settings, remembering)
                 source = None
@@ -111,15 +111,15 @@ def replace_results(
                     if other is None:
                         continue
                     _continue_with(prepared, _results_of(other, _tool(trajectory, turn)))
-                    begun.append((trajectory, turn, prepared.episode, other.episode.case))
+                    continued.append((trajectory, turn, prepared.episode, other.episode.case))
                 elif prepared is not None:
                     _continue_with(prepared, [])
-                    begun.append((trajectory, turn, prepared.episode, None))
-            live = [episode for _, _, episode, _ in begun if not episode.done]
+                    continued.append((trajectory, turn, prepared.episode, None))
+            live = [episode for _, _, episode, _ in continued if not episode.done]
             while live:
                 stepper.step(live)
                 live = [episode for episode in live if not episode.done]
-            for trajectory, turn, episode, donor in begun:
+            for trajectory, turn, episode, donor in continued:
                 yield ReplacedEpisode(trajectory, episode.to_trajectory(record), _tool(trajectory, turn), donor)
 
 

@@ -334,8 +334,8 @@ def _compare_image(played: ReplayedEpisode, handle: int, turn: int | None, k: in
     if then == now:
         return
     names = [name for name in type(then).model_fields if getattr(then, name) != getattr(now, name)]
-    told = [name for name in names if name not in ("digest", "picture")] or names
-    before, after = (", ".join(f"{name} {_short(getattr(r, name))}" for name in told) for r in (then, now))
+    fields = [name for name in names if name not in ("digest", "picture")] or names
+    before, after = (", ".join(f"{name} {_short(getattr(r, name))}" for name in fields) for r in (then, now))
     what: Kind = "case" if turn is None else "image"
     played.differs(what, f"image {handle} with {before}", after, turn, k)
 

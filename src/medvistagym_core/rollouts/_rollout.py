@@ -31,7 +31,7 @@ from medvistagym_core.rollouts._image_control import CaseChange
 from medvistagym_core.rollouts._policy import ConcurrentPolicy, OraclePolicy, Policy
 from medvistagym_core.rollouts._recorder import Progress, RolloutRecorder, TrajectoryFilter, TrajectoryLog
 from medvistagym_core.rollouts._stepping import ConcurrentStepper, LockstepStepper, Stepper
-from medvistagym_core.tools import Toolbox
+from medvistagym_core.tools import Toolbox, first_fault
 from medvistagym_core.trajectories import PolicyRecord, Trajectory
 
 
@@ -196,6 +196,5 @@ class _Cases:
 
 def _describe(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        return ": ".join(first_fault(error))
     return f"{type(error).__name__}: {error}"[:500]

@@ -123,10 +123,10 @@ class TransformersPolicy:
 
     def act(self, observations: Sequence[Observation]) -> list[str | Turn | Exception]:
         """A turn for each observation; an exception for one whose conversation cannot be encoded."""
-        said: list[str | Turn | Exception] = []
+        turns: list[str | Turn | Exception] = []
         for begin in range(0, len(observations), self._batch):
-            said += self._generate(observations[begin : begin + self._batch])
-        return said
+            turns += self._generate(observations[begin : begin + self._batch])
+        return turns
 
     def _generate(self, observations: Sequence[Observation]) -> list[str | Turn | Exception]:
         try:

@@ -14,6 +14,7 @@ from medvistagym_core.environment.grading import grade, parse_yes_no
 from medvistagym_core.scoring._judge import Judge
 from medvistagym_core.scoring._protocol import ScoringProtocol
 from medvistagym_core.scoring._summary import ScoredCondition, score_condition
+from medvistagym_core.tools import first_fault
 from medvistagym_core.trajectories import AnswerRecord, OutcomeRecord, PolicyRecord, Trajectory, TurnRecord
 
 _TASK: Final = "vqa_rad"
@@ -48,10 +49,9 @@ def read_answers(path: str | Path) -> list[Trajectory]:
         try:
             sample = _Sample.model_validate(each)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
+            where, fault = first_fault(error)
             place = f"{where}: " if where else ""
-            raise ValueError(f"{file}: answer {number}: {place}{first['msg'].lower()}") from None
+            raise ValueError(f"{file}: answer {number}: {place}{fault.lower()}") from None
         episodes.append(_episode(sample, policy, split))
     numbers = [episode.index for episode in episodes]
     if len(set(numbers)) < len(numbers):

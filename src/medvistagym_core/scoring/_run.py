@@ -263,9 +263,11 @@ def compare_runs(
         alone = len(there) == 1 and sum((each.report.task, each.report.split) == place for each in a) == 1
         pairs += [(one, each) for each in there if alone or each.report.condition == one.report.condition]
     if not pairs:
-        said = [sorted({f"{r.task} {r.split} ({r.condition})" for r in (s.report for s in run)}) for run in (a, b)]
+        conditions = [
+            sorted({f"{r.task} {r.split} ({r.condition})" for r in (s.report for s in run)}) for run in (a, b)
+        ]
         raise ValueError(
-            f"the two runs have no task and condition in common: {', '.join(said[0])}; and {', '.join(said[1])}"
+            f"the two runs have no task and condition in common: {', '.join(conditions[0])}; and {', '.join(conditions[1])}"
         )
     return [_compare(one, other) for one, other in pairs]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -29,6 +30,7 @@ from medvistagym_core.testing._target import PluginUnderTest
 
 if TYPE_CHECKING:
     from medvistagym_core.imaging import Image
+    from medvistagym_core.testing._call_checks import ToolTrials
 
 NEEDED: Final = ("hypothesis", "hypothesis_jsonschema", "jsonschema")
 # The kit's own libraries read the entry points of every installed distribution, of which one may be malformed.
@@ -122,7 +124,7 @@ def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
                 continue
             tell(subject=[scope, name])
             if scope == "tool":
-                checks = _checks(thing, request, tell, own)
+                checks = _ToolChecks(thing, request, tell, own).by_rule()
             else:
                 checks = _contract_check(scope, kind, name, thing, offer, tell)
             for rule in RULES:
@@ -173,73 +175,93 @@ def _run_check(check: Check) -> Finding:
         return Finding("ERROR", f"{type(error).__name__}: {message} ({where})", "Please report it to medvistagym-core.")
 
 
-def _checks(tool: Any, request: dict[str, Any], tell: EmitEvent, own: Mapping[str, Image]) -> dict[str, Check]:
-    from functools import cache
+class _ToolChecks:
+    """The checks of a tool; what several of them need is found out once, when the first asks for it.
 
-    from medvistagym_core.testing import _schema_checks as schema_checks
-    from medvistagym_core.testing._call_checks import ToolTrials
-    from medvistagym_core.testing._sample_images import sample_pictures
-    from medvistagym_core.testing._strategies import argument_strategy, with_images
+    Args:
+        tool: The tool.
+        request: What was asked: examples and the time limit.
+        tell: Writes an event.
+        own: The pictures that the author gave, by name.
+    """
 
-    def say(at: str, limit_s: float) -> None:
-        tell(at=at, limit_s=limit_s)
+    def __init__(self, tool: Any, request: dict[str, Any], tell: EmitEvent, own: Mapping[str, Image]) -> None:
+        self._tool, self._request, self._tell, self._own = tool, request, tell, own
 
-    @cache
-    def valid_schema() -> bool:
-        return schema_checks.schema_valid(tool).status == "PASS"
+    def by_rule(self) -> dict[str, Check]:
+        """The checks by the rule that each decides."""
+        from medvistagym_core.testing import _schema_checks as schema_checks
 
-    @cache
-    def trial() -> ToolTrials:
+        tool = self._tool
+        alone: dict[str, Check] = {
+            "schema-valid": lambda: schema_checks.schema_valid(tool),
+            "arguments-described": lambda: schema_checks.arguments_described(tool),
+            "constraints-kept": lambda: schema_checks.constraints_kept(tool),
+            "schema-same": lambda: schema_checks.schema_same(tool),
+        }
+        after_schema: dict[str, Check] = {
+            "invalid-arguments": lambda: schema_checks.invalid_arguments(tool, self._valid_arguments()),
+            "valid-calls": lambda: self._trials.valid_calls(),
+            "input-unchanged": lambda: self._trials.found("input"),
+            "declared-output": lambda: self._trials.found("output"),
+            "lineage-inside": lambda: self._trials.found("lineage"),
+            "deterministic": self._deterministic,
+            "batch-equals-loop": lambda: self._trials.batch_equals_loop(),
+            "pickles": lambda: Finding(*self._elsewhere["pickles"]),
+        }
+        return alone | {rule: functools.partial(self._after_schema, check) for rule, check in after_schema.items()}
+
+    def _after_schema(self, check: Check) -> Finding:
+        return check() if self._has_valid_schema else Finding("SKIP", "its schema is not valid")
+
+    @functools.cached_property
+    def _has_valid_schema(self) -> bool:
+        from medvistagym_core.testing import _schema_checks as schema_checks
+
+        return schema_checks.schema_valid(self._tool).status == "PASS"
+
+    @functools.cached_property
+    def _trials(self) -> ToolTrials:
+        from medvistagym_core.testing._call_checks import ToolTrials
+        from medvistagym_core.testing._sample_images import sample_pictures
+
         return ToolTrials(
-            tool, say, examples=request["examples"], limit_s=request["limit_s"],
-            pictures=sample_pictures(tool.spec.modalities, own), own=tuple(own),
+            self._tool, self._tell_place, examples=self._request["examples"], limit_s=self._request["limit_s"],
+            pictures=sample_pictures(self._tool.spec.modalities, self._own), own=tuple(self._own),
         )  # fmt: skip
 
-    @cache
-    def abroad() -> dict[str, Any]:
-        say("the same calls in another process", _WORKER_S)
-        return _in_other_process(tool, trial(), request)
+    @functools.cached_property
+    def _elsewhere(self) -> dict[str, Any]:
+        """The findings of another process."""
+        self._tell_place("the same calls in another process", _WORKER_S)
+        return _in_other_process(self._tool, self._trials, self._request)
 
-    def after_schema(check: Callable[[], Finding]) -> Check:
-        return lambda: check() if valid_schema() else Finding("SKIP", "its schema is not valid")
+    def _tell_place(self, at: str, limit_s: float) -> None:
+        self._tell(at=at, limit_s=limit_s)
 
-    def some_valid() -> dict[str, Any]:
+    def _valid_arguments(self) -> dict[str, Any]:
+        """Arguments that the tool takes, as many as were drawn."""
+        from medvistagym_core.testing._strategies import argument_strategy, with_images
+
+        spec = self._tool.spec
         drawn: list[dict[str, Any]] = []
 
-        def seen(arguments: dict[str, Any]) -> None:
-            full = with_images(tool.spec, arguments)
+        def keep_valid(arguments: dict[str, Any]) -> None:
+            full = with_images(spec, arguments)
             with contextlib.suppress(Exception):
-                tool.validate(full)
+                self._tool.validate(full)
                 drawn.append(full)
 
-        argument_strategy(tool.spec, 20, seen)
-        return max(drawn, key=len) if drawn else with_images(tool.spec, {})
+        argument_strategy(spec, 20, keep_valid)
+        return max(drawn, key=len) if drawn else with_images(spec, {})
 
-    def deterministic() -> Finding:
-        if not tool.spec.deterministic:
+    def _deterministic(self) -> Finding:
+        if not self._tool.spec.deterministic:
             return Finding("SKIP", "it is declared not deterministic")
-        if not trial().samples:
+        if not self._trials.samples:
             return Finding("SKIP", "no call succeeded")
-        here = trial().repeated()
-        return here if here.status != "PASS" else Finding(*abroad()["repeats"])
-
-    def pickles() -> Finding:
-        return Finding(*abroad()["pickles"])
-
-    return {
-        "schema-valid": lambda: schema_checks.schema_valid(tool),
-        "arguments-described": lambda: schema_checks.arguments_described(tool),
-        "constraints-kept": lambda: schema_checks.constraints_kept(tool),
-        "schema-same": lambda: schema_checks.schema_same(tool),
-        "invalid-arguments": after_schema(lambda: schema_checks.invalid_arguments(tool, some_valid())),
-        "valid-calls": after_schema(lambda: trial().valid_calls()),
-        "input-unchanged": after_schema(lambda: trial().found("input")),
-        "declared-output": after_schema(lambda: trial().found("output")),
-        "lineage-inside": after_schema(lambda: trial().found("lineage")),
-        "deterministic": after_schema(deterministic),
-        "batch-equals-loop": after_schema(lambda: trial().batch_equals_loop()),
-        "pickles": after_schema(pickles),
-    }
+        here = self._trials.repeated()
+        return here if here.status != "PASS" else Finding(*self._elsewhere["repeats"])
 
 
 def _in_other_process(tool: Any, trial: Any, request: dict[str, Any]) -> dict[str, Any]:

@@ -105,6 +105,12 @@ def _release_locals(error: BaseException) -> None:
         chain = chain.__cause__ or chain.__context__
 
 
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """What pydantic found wrong first: the place in the value, its parts joined by points, and the sentence about it."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(str(part) for part in first["loc"]), first["msg"]
+
+
 def from_validation_error(
     tool: str, model: type[BaseModel], error: ValidationError, images: Sequence[str] = ()
 ) -> ToolError:
@@ -130,8 +136,8 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
     if kind == "missing":
         absent = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing" and len(fault["loc"]) == 1]
         hints = dict.fromkeys(_hint(name, strip_annotated(names[name].annotation), ()) for name in absent)
-        told = f"the arguments {', '.join(absent)} are" if len(absent) > 1 else f"the argument {where} is"
-        return f"{tool}: {told} missing; it takes {fields}{''.join(hints)}."
+        subject = f"the arguments {', '.join(absent)} are" if len(absent) > 1 else f"the argument {where} is"
+        return f"{tool}: {subject} missing; it takes {fields}{''.join(hints)}."
     if kind == "extra_forbidden":
         suggestion = closest_match(where, list(names))
         guess = (

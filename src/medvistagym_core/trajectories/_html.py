@@ -57,13 +57,13 @@ def trajectory_html(trajectory: Trajectory, load: LoadPicture | None = None) -> 
     parts = [text_html(f"{trajectory.id} · {trajectory.policy.name} · {graded}{reward}")]
     parts += _blocks(trajectory, trajectory.opening, load)
     for number, turn in enumerate(trajectory.turns, 1):
-        said = [text_html(turn.think)] if turn.think else []
-        said += [part for call in turn.calls for part in _call(trajectory, call, load)]
+        content = [text_html(turn.think)] if turn.think else []
+        content += [part for call in turn.calls for part in _call(trajectory, call, load)]
         if turn.error is not None:
-            said.append(_error(turn.error))
+            content.append(_error(turn.error))
         if turn.answer is not None:
-            said.append(f"<p><b>answer</b> {html.escape(turn.answer)}</p>")
-        parts.append(f'<div style="{_TURN}"><b>turn {number}</b>{"".join(said) or text_html(turn.text)}</div>')
+            content.append(f"<p><b>answer</b> {html.escape(turn.answer)}</p>")
+        parts.append(f'<div style="{_TURN}"><b>turn {number}</b>{"".join(content) or text_html(turn.text)}</div>')
     if outcome.expected:
         parts.append(text_html(f"expected: {outcome.expected}"))
     return "".join(parts)

@@ -11,6 +11,7 @@ from typing import IO, Final
 
 from pydantic import ValidationError
 
+from medvistagym_core.tools import first_fault
 from medvistagym_core.trajectories._trajectory import Trajectory
 
 MAX_LINE_BYTES: Final = 16 * 2**20
@@ -68,9 +69,8 @@ def parse_line(line: bytes) -> Trajectory:
     try:
         return Trajectory.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{where or 'the line'}: {first['msg']}") from None
+        where, fault = first_fault(error)
+        raise ValueError(f"{where or 'the line'}: {fault}") from None
 
 
 def format_line(trajectory: Trajectory) -> bytes:

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 from pydantic import ValidationError
 
 from medvistagym_core.imaging import RenderedImage
-from medvistagym_core.tools import Toolbox, ToolboxLock
+from medvistagym_core.tools import Toolbox, ToolboxLock, first_fault
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -247,11 +247,8 @@ def _read_lock(path: Path) -> ToolboxLock:
     try:
         return ToolboxLock.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(
-            f"{path.name} is not the lock of a toolbox: {where + ': ' if where else ''}{first['msg']}"
-        ) from None
+        fault = ": ".join(filter(None, first_fault(error)))
+        raise ValueError(f"{path.name} is not the lock of a toolbox: {fault}") from None
 
 
 def _write_lock(path: Path, toolbox: Toolbox) -> None:

@@ -46,8 +46,8 @@ def _blind_guesses(split: str, questions: Sequence[Question]) -> Iterator[AuditC
     answers = Counter(answer_key(question.answer.value) for question in questions)
     answer, count = answers.most_common(1)[0]
     yield AuditCheck(f"{split}: share of the most common answer", count / len(questions), _REPORTED, True, answer[:60])
-    told = sum(len(key := answer_key(q.answer.value)) > 3 and key in answer_key(q.question) for q in questions)
-    yield AuditCheck(f"{split}: answer stands in the question", told / len(questions), _REPORTED, True)
+    given_away = sum(len(key := answer_key(q.answer.value)) > 3 and key in answer_key(q.question) for q in questions)
+    yield AuditCheck(f"{split}: answer stands in the question", given_away / len(questions), _REPORTED, True)
     choices = [question for question in questions if len(question.options) > 1 and question.answer.kind == "choice"]
     if not choices:
         return

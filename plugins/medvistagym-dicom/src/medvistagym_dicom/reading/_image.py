@@ -66,14 +66,15 @@ def build_image(plan: VolumePlan, decoded: DecodedObject, *, overlays: bool) -> 
     is_colour = physical.values.ndim == 4
     spacing, geometry = _geometry(plan, frames)
     attributes |= geometry | _series_attributes(plan, frames, failures)
-    window, windows, told = _display(middle, physical, is_colour=is_colour)
+    window, windows, lut_attributes = _display(middle, physical, is_colour=is_colour)
     values = assemble_tiles(physical.values, frames) if is_tiled(frames) else physical.values
     values = values if len(values) > 1 else values[0]
     image = Image(
         pixels=values, unit=physical.unit, spacing=spacing, modality=modality(middle.dataset),
         photometric="RGB" if is_colour else _grey_photometric(frames[0]),
         window=window, windows=windows,
-        overlay=overlay_graphics(middle.dataset, middle.pixel_format) if overlays else None, attributes=attributes | told,
+        overlay=overlay_graphics(middle.dataset, middle.pixel_format) if overlays else None,
+        attributes=attributes | lut_attributes,
     )  # fmt: skip
     return image, failures
 
@@ -210,7 +211,7 @@ def _series_attributes(plan: VolumePlan, frames: list[Frame], failures: list[Dic
 def _display(
     middle: Frame, physical: PhysicalValues, *, is_colour: bool
 ) -> tuple[Window | LookupTable | None, tuple[Window, ...], dict[str, str]]:
-    """The window or table that the image is shown with, all windows, and what is told of tables."""
+    """The window or table that the image is shown with, all windows, and the attributes that tell of a table."""
     dataset, pixel_format = middle.dataset, middle.pixel_format
     if is_colour:
         if physical.values.dtype.str == "|u1":
@@ -221,7 +222,7 @@ def _display(
     table = voi_lut(dataset, pixel_format, middle.index) if physical.display == Rescale() else None
     attributes = {}
     if voi_lut_items(dataset, middle.index):
-        told = "a damaged table" if table is None else "a table besides the windows" if windows else "a table"
-        attributes["voi_lut"] = told
+        source = "a damaged table" if table is None else "a table besides the windows" if windows else "a table"
+        attributes["voi_lut"] = source
     window = windows[0] if windows else table or default_window(physical, pixel_format)
     return window, windows, attributes

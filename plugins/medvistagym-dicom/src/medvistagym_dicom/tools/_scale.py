@@ -67,10 +67,10 @@ def pixel_aspect(image: Image) -> float:
     """Height of a pixel over its width; 1 where it is not known."""
     if image.spacing is not None:
         return image.spacing[-2] / image.spacing[-1]
-    told = image.attributes.get("pixel_aspect")
-    if told is None:
+    declared = image.attributes.get("pixel_aspect")
+    if declared is None:
         return 1.0
-    down, across = _turned(image, (float(told), 1.0))
+    down, across = _turned(image, (float(declared), 1.0))
     return down / across
 
 

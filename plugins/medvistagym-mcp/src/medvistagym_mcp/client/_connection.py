@@ -276,8 +276,8 @@ class McpConnection:
     def _describe(self, error: MCPError) -> str:
         """What the server answered, as a sentence without a subject."""
         message = error.error.message
-        told = self._http.describe() if message == _NO_REASON else None
-        return told or f"answered with the error {message[:300]!r}"
+        reason = self._http.describe() if message == _NO_REASON else None
+        return reason or f"answered with the error {message[:300]!r}"
 
     def _failure(self, message: str) -> ToolError:
         return ToolError("tool_failed", f"The MCP server {self.server.name} failed: {message}.")

@@ -181,5 +181,5 @@ def _describe(schema: Mapping[str, Any]) -> str:
 
 
 def _append(description: str, notes: Sequence[str]) -> str:
-    told = "; ".join(dict.fromkeys(notes))
-    return f"{description.rstrip('.')} ({told})." if description else f"{told[0].upper()}{told[1:]}."
+    remark = "; ".join(dict.fromkeys(notes))
+    return f"{description.rstrip('.')} ({remark})." if description else f"{remark[0].upper()}{remark[1:]}."

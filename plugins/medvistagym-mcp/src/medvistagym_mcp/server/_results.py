@@ -100,10 +100,10 @@ class EncodedPicture:
 
     def note(self, image: Image, side: int) -> str:
         """What was lost to make the picture fit, in brackets after a space; empty when nothing was."""
-        told = [] if self.quality is None else [f"{self.format} of quality {self.quality}"]
+        notes = [] if self.quality is None else [f"{self.format} of quality {self.quality}"]
         if max(self.width, self.height) < min(side, max(image.shape)):
-            told.append(f"reduced to {self.width} x {self.height} pixels")
-        return f" ({', '.join(told)})" if told else ""
+            notes.append(f"reduced to {self.width} x {self.height} pixels")
+        return f" ({', '.join(notes)})" if notes else ""
 
 
 def encode_picture(image: Image, max_bytes: int, limits: SessionLimits) -> EncodedPicture:

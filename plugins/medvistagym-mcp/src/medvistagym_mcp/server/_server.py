@@ -129,8 +129,10 @@ def instructions(images: Sequence[Image]) -> str:
         facts = [f"{image.shape[1]} x {image.shape[0]} pixels"]
         facts += [f"{image.frames} frames"] if image.is_stack else []
         facts += [image.modality] if image.modality else []
-        told = ", ".join([*facts, f"values in {image.unit}"])
-        lines.append(f"Image {handle} is there: {escape_control_marks(told)}.")  # modality and unit are a file's words
+        description = ", ".join([*facts, f"values in {image.unit}"])
+        lines.append(
+            f"Image {handle} is there: {escape_control_marks(description)}."
+        )  # modality and unit are a file's words
     if len(images) > _MAX_LISTED:
         lines.append(f"Images {_MAX_LISTED} to {len(images) - 1} are there as well.")
     return "\n".join(lines)
