@@ -40,3 +40,22 @@ def test_vectors_are_left_to_adam() -> None:
     optimiser.step()
     assert torch.equal(model.weight, before[0])
     assert torch.allclose(model.bias, before[1] - 0.1, atol=1e-5)  # Adam's first step has the size of its rate
+
+
+def test_matrices_of_several_shapes_become_what_they_become_alone() -> None:
+    def trained(*layers: torch.nn.Linear) -> list[torch.Tensor]:
+        model = torch.nn.ModuleList(layers)
+        optimiser = Float32Muon(model, matrix_lr=0.02, other_lr=0.01)
+        for _ in range(3):
+            sum(layer(torch.ones(2, layer.in_features)).square().sum() for layer in layers).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+        return [layer.weight for layer in layers]
+
+    def layers() -> tuple[torch.nn.Linear, ...]:
+        torch.manual_seed(0)
+        return tuple(torch.nn.Linear(*shape) for shape in ((8, 8), (24, 8), (8, 40)))
+
+    together = trained(*layers())
+    alone = [weight for layer in layers() for weight in trained(layer)]
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
