@@ -6,8 +6,9 @@ import sys
 from importlib.metadata import EntryPoint
 
 from medvistagym_core.execution import answer_requests
-from medvistagym_core.plugins._discovery import PluginReport, load
+from medvistagym_core.plugins._discovery import load
 from medvistagym_core.plugins._hooks import GROUP
+from medvistagym_core.plugins._plugin_report import PluginReport
 
 
 def load_plugin(request: tuple[str, str, float]) -> bool:
