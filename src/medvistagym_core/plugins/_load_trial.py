@@ -107,7 +107,8 @@ def _try(plugins: Iterable[InstalledPlugin], limit_s: float) -> dict[str, str]:
                 process.ask((plugin.point.name, plugin.point.value, limit_s), limit_s + _MARGIN_S)
                 ended[plugin.point.name] = ""
             except ChildEndedError as error:
-                ended[plugin.point.name] = f"another process, which loaded it to try, {error}"
+                what = "ended that process" if str(error) == "ended" else str(error)
+                ended[plugin.point.name] = f"tried in another process, it {what}"
     except OSError:  # no process can be had: the others are loaded here, untried
         pass
     finally:
