@@ -47,7 +47,8 @@ def test_a_folder_of_transformers_gives_what_its_own_pipeline_gives(
     assert report.comparisons
     assert report.same, report.comparisons
     assert "By the model model" in report.text
-    assert {timing.images for timing in report.timings} == {1, 8, 64}
+    # A larger batch is left out where the one before it lets expect that it takes too long.
+    assert [timing.images for timing in report.timings] in ([1], [1, 8], [1, 8, 64])
 
 
 @pytest.mark.parametrize("task", TASKS)
