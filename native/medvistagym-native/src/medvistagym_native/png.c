@@ -2,15 +2,15 @@
 
 #include "kernels.h"
 
-/* The neighbour that is nearest to left + above - diagonal: of equal ones the left, then the one above.
+/* The neighbour that is nearest to left + above - diagonal: of equal ones the left, then the one above (PNG specification, third
+   edition, section 9.4).
 
-   By comparisons that compilers make without a branch, as stb_image 2.30 (stbi__paeth) has them: which neighbour it is cannot be
-   foreseen, and each byte waits for the one before. */
+   By choices that compilers make without a branch: which neighbour it is cannot be foreseen, and each byte waits for the one
+   before. */
 static inline uint8_t predicted(int left, int above, int diagonal) {
-    const int least = left < above ? left : above, greatest = left < above ? above : left;
-    const int bound = 3 * diagonal - (left + above);
-    const int beyond = greatest <= bound ? least : diagonal;
-    return (uint8_t)(bound <= least ? greatest : beyond);
+    const int by_left = abs(above - diagonal), by_above = abs(left - diagonal), by_both = abs(left + above - 2 * diagonal);
+    const int nearer = by_above < by_left ? above : left, least = by_above < by_left ? by_above : by_left;
+    return (uint8_t)(by_both < least ? diagonal : nearer);
 }
 
 /* A row without its filter. `above` is the row before, zeros for the first. 0, or -1 where there is no such filter. */
