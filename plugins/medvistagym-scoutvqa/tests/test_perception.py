@@ -60,7 +60,8 @@ def test_regions_lie_in_the_picture_and_say_the_answer(task: ScoutVQA) -> None:
             assert Box.from_list(list(box)) == box
             assert word in task.vocabulary()
             assert item.answer[0] in "[{" or word == item.answer
-        assert bool(item.regions) == (item.image is not None and item.answer != item.background)
+        if not item.question.startswith("Window of the"):  # asked of a picture under another window, too
+            assert bool(item.regions) == (item.image is not None and item.answer != item.background)
 
 
 def test_a_box_is_answered_as_a_call_writes_it() -> None:
@@ -74,11 +75,15 @@ def test_a_box_is_answered_as_a_call_writes_it() -> None:
 
 def test_a_window_is_answered_as_a_call_writes_it() -> None:
     items = [item for item in ITEMS if item.question == "Window of the nodules?"]
-    assert items
+    assert any(item.regions for item in items)
+    assert not all(item.regions for item in items)
     for item in items:
         arguments = json.loads(item.answer)
         assert item.answer == json.dumps(arguments)
         view = tool_image(ToolCall(name="window", arguments=arguments), item.image).view(64)
+        if not item.regions:  # the picture stands under any window already
+            assert item.image.window.width <= 40
+            continue
         places = [((box.x0 + box.x1) * 64 // 2000, (box.y0 + box.y1) * 64 // 2000) for box, _ in item.regions]
         greys = sorted(float(np.median(view[y - 3 : y + 4, x - 3 : x + 4])) for x, y in places)
         assert greys[3] - greys[2] > 100

@@ -51,7 +51,10 @@ ARGUMENT_QUESTIONS: Final = {"window": (WHICH_WINDOW,), "zoom": (BOX_PLATE,), "m
 """Those among them that are answered by arguments of a tool."""
 CHAIN_ARGUMENT_QUESTIONS: Final = {"window": (WINDOW_PLATE,), "zoom": (BOX_PLATE,), "measure": (BOX_PLATE,)}
 """The same where there is nothing but a faint plate to aim at."""
-FAMILY_SCHEDULE: Final = ("window", "measure", "zoom", "direct", "window", "window", "zoom", "measure")
+FAMILY_SCHEDULE: Final = (
+    *("window", "measure", "window", "zoom", "window", "measure"),
+    *("window", "direct", "window", "zoom", "window", "measure"),
+)
 """Families of items, by index: what is harder to see comes more often."""
 
 
@@ -65,6 +68,9 @@ def _nodule_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator
     kind = rng.random()
     if kind < 0.35:
         regions = tuple((to_box(_shrink(nodule)), tissue) for nodule in truth.inserts)
+        if kind < 0.05:
+            image = tool_image(_draw_tissue_window(rng), image)
+            return PerceptionItem(image, WHICH_WINDOW, _window_text(TISSUE_CENTERS_HU[tissue]))
         if kind < 0.2:
             return PerceptionItem(image, WHICH_WINDOW, _window_text(TISSUE_CENTERS_HU[tissue]), regions)
         return PerceptionItem(image, WHICH_TISSUE, tissue, regions)
@@ -106,6 +112,8 @@ def _faint_plate_item(image: Image, truth: SceneGroundTruth, rng: np.random.Gene
     if kind < 0.7:
         on_piece = _place_on_piece(box, rectangle) if kind >= 0.62 else None
         shown, place = (image, to_box(rectangle)) if on_piece is None else (piece, on_piece)
+        if 0.58 <= kind < 0.65:
+            return PerceptionItem(tool_image(_draw_tissue_window(rng), image), WINDOW_PLATE, _window_text(center_hu))
         like = ((place, truth.tissue or ABSTENTION),)
         if kind < 0.54:
             return PerceptionItem(shown, WHICH_PLATE, like[0][1], like)
@@ -146,9 +154,14 @@ def _marker_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator
     return PerceptionItem(image, QUESTIONS["direct"], truth.answer, regions)
 
 
+def _draw_tissue_window(rng: np.random.Generator) -> ToolCall:
+    """A narrow window around the centre of any tissue: what shows nothing still tells which tissue it is not."""
+    return window_call(int(rng.choice(list(TISSUE_CENTERS_HU.values()))), int(rng.choice(NARROW_WIDTHS_HU)))
+
+
 def _draw_window_call(center_hu: int, rng: np.random.Generator) -> ToolCall:
-    """A narrow window around a centre, the narrowest three times of four; or, 15 times of 100, any window."""
-    call = window_call(center_hu, NARROW_WIDTHS_HU[int(rng.random() < 0.25)])
+    """A narrow window around a centre; or, 15 times of 100, any window."""
+    call = window_call(center_hu, int(rng.choice(NARROW_WIDTHS_HU)))
     if rng.random() < 0.15:
         call = window_call(int(rng.choice(CENTERS_HU)), int(rng.choice(WIDTHS_HU)))
     return call

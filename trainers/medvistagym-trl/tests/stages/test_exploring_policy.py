@@ -84,6 +84,39 @@ def test_an_answer_that_is_no_arguments_leaves_them_to_chance(answer: str, conte
     assert len({str(call.arguments) for call in calls}) > 5
 
 
+class Wavering(Reader):
+    """A model that says one place three times, then another, then the first again."""
+
+    def _answer(self, question: str) -> str:
+        if not question.startswith("Where is the square?"):
+            return super()._answer(question)
+        return f"<answer>{'[500, 500, 750, 750]' if len(self.asked) % 4 == 0 else '[250, 250, 500, 500]'}</answer>"
+
+
+def test_an_aim_that_an_episode_had_before_is_asked_for_again(context: Any, task: Any) -> None:
+    twice = 0
+    for case in range(40):
+        policy = ExploringPolicy(Wavering({}), context, AimedTask(task), seed=case)  # type: ignore[arg-type]
+        (episode,) = rollout(policy, AimedTask(task), context.toolbox, "train", [case], context.config)
+        boxes = [str(call.arguments["box"]) for turn in episode.turns for call in turn.calls if call.name == "shade"]
+        twice += len(boxes) == 2
+        assert len(set(boxes)) == len(boxes)
+    assert twice
+
+
+def test_aimed_calls_go_to_the_newest_picture_more_often_than_to_others(context: Any, task: Any) -> None:
+    reader = Reader({"Where is the square?": "[250, 250, 500, 500]"})
+    images = [
+        call.arguments["image"]
+        for episode in play(context, AimedTask(task), reader, cases=400)
+        for before, turn in zip(episode.turns, episode.turns[1:], strict=False)
+        for call in turn.calls
+        if call.name == "shade" and before.calls[0].name == "mirror"
+    ]
+    assert len(images) > 20
+    assert 0.55 < sum(image == 1 for image in images) / len(images) < 0.95
+
+
 def test_the_reader_is_asked_about_what_came_last(context: Any, task: Any) -> None:
     reader = Reader({"Is the square dark or bright? mean": "bright", "Is the square dark or bright?": "dark"})
     for episode in play(context, task, reader):

@@ -2,7 +2,8 @@
 
 It does not know which tool a question needs: how many calls it makes, and of which tools, is drawn. A call is aimed at
 something that the model sees, whatever the question is, if the task has a perception question for that tool; its scales may be
-spread around what the model says. Without such a question the arguments are drawn as well. Then the model, as it is after its
+spread around what the model says. Half of the aimed calls go to the newest picture, the others to any; an aim that the episode
+had before is asked for again. Without such a question the arguments are drawn as well. Then the model, as it is after its
 warm-up, is asked the question, with what the last call returned in place of the opening picture. What it answers right is kept
 by whoever records the episodes (rejection sampling), lucky guesses and superfluous calls included.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -27,6 +28,11 @@ from medvistagym_trl.stages._sampling_policy import SamplingPolicy
 
 if TYPE_CHECKING:
     from medvistagym_trl.rollout import RolloutContext
+
+_REPEATED_AIMS: Final = 3
+"""How often the model is asked again at most, where it aims as the episode has aimed before."""
+_NEWEST: Final = 0.5
+"""Share of the aimed calls that go to the newest picture whatever else there is."""
 
 
 @dataclasses.dataclass
@@ -61,15 +67,19 @@ class ExploringPolicy:
     def act(self, observations: Sequence[Observation]) -> Sequence[str | Exception]:
         """A call, or, once an episode has as many as were drawn for it, an answer."""
         plans = [self._plan(observation) for observation in observations]
-        asked = [
-            dataclasses.replace(observation, messages=self._look(observation, plan))
-            for observation, plan in zip(observations, plans, strict=True)
-            if not isinstance(plan, ToolCall)
-        ]
-        read = iter(self._model.act(asked) if asked else ())
+        aims = {row: plan for row, plan in enumerate(plans) if not isinstance(plan, ToolCall)}
+        looks = {
+            row: dataclasses.replace(observations[row], messages=self._look(observations[row], aim))
+            for row, aim in aims.items()
+        }
+        turns: dict[int, str | Exception] = {}
+        asked = list(aims)
+        for _ in range(1 + _REPEATED_AIMS):
+            turns |= zip(asked, self._model.act([looks[row] for row in asked]) if asked else (), strict=True)
+            asked = [row for row in asked if self._is_repeated(observations[row], aims[row], turns[row])]
         return [
-            self._write(plan) if isinstance(plan, ToolCall) else self._finish(observation, plan, next(read))
-            for observation, plan in zip(observations, plans, strict=True)
+            self._write(plan) if isinstance(plan, ToolCall) else self._finish(observations[row], plan, turns[row])
+            for row, plan in enumerate(plans)
         ]
 
     def _plan(self, observation: Observation) -> ToolCall | _Aim | None:
@@ -77,6 +87,7 @@ class ExploringPolicy:
         specs, memory = self._context.toolbox.specs, observation.policy_state
         if "calls" not in memory:
             rng = memory["rng"] = np.random.default_rng([self._seed, observation.seed])
+            memory["aims"] = []
             memory["calls"] = int(rng.integers(self._context.config.limits.max_calls + 1)) if specs else 0
         if observation.num_turns >= memory["calls"]:
             return None
@@ -85,7 +96,9 @@ class ExploringPolicy:
         questions = self._task.argument_questions(spec.name) if isinstance(self._task, HasArgumentQuestions) else ()
         if not questions or not spec.images:
             return self._draw(spec, observation)
-        return _Aim(spec, int(rng.integers(len(observation.images))), questions[int(rng.integers(len(questions)))])
+        newest = len(observation.images) - 1
+        image = newest if rng.random() < _NEWEST else int(rng.integers(newest + 1))
+        return _Aim(spec, image, questions[int(rng.integers(len(questions)))])
 
     def _look(self, observation: Observation, aim: _Aim | None) -> tuple[Message, ...]:
         """A question about one picture, or about a result's text, as a perception item asks it."""
@@ -102,14 +115,25 @@ class ExploringPolicy:
         opening: list[Any] = [chat_message("system", prompt)] if prompt else []
         return (*opening, chat_message("user", question, picture))
 
+    def _read(self, aim: _Aim, turn: str | Exception) -> Mapping[str, Any] | None:
+        """The arguments that the model says; None where it says none."""
+        answer = None if isinstance(turn, Exception) else self._context.config.protocol.parse(turn).answer
+        return None if answer is None else read_arguments(answer, aim.spec)
+
+    def _is_repeated(self, observation: Observation, aim: _Aim | None, turn: str | Exception) -> bool:
+        """Whether the model aims a call as it has aimed one of that tool in this episode."""
+        if aim is None:
+            return False
+        return (aim.spec.name, self._read(aim, turn)) in observation.policy_state["aims"]
+
     def _finish(self, observation: Observation, aim: _Aim | None, turn: str | Exception) -> str | Exception:
         """The model's turn as an answer, or the aimed call that it stands for."""
         if aim is None or isinstance(turn, Exception):
             return turn
-        answer = self._context.config.protocol.parse(turn).answer
-        arguments = None if answer is None else read_arguments(answer, aim.spec)
+        arguments = self._read(aim, turn)
         if arguments is None:
             return self._write(self._draw(aim.spec, observation))
+        observation.policy_state["aims"].append((aim.spec.name, arguments))
         if self._spread != 1:
             arguments = spread_scales(arguments, aim.spec, self._spread, observation.policy_state["rng"])
         return self._write(ToolCall(name=aim.spec.name, arguments={aim.spec.images[0]: aim.image, **arguments}))

@@ -18,13 +18,16 @@ import torch
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients of the iteration, from the paper: steepest at zero while singular values end up near one."""
+_MAX_SIDE = 256
+"""Longest shorter side of a matrix that Muon trains: the iteration takes the cube of it."""
 
 
 class Float32Muon(torch.optim.Optimizer):
     """Muon in float32 for matrices, AdamW for all else, as one optimiser.
 
     Args:
-        model: Its two-dimensional weights that are no embeddings are matrices.
+        model: Its two-dimensional weights that are no embeddings are matrices, unless their shorter side is above 256: of the
+            tiny model that is one, which alone would take as long as all others, and is seen as well after AdamW.
         matrix_lr: Step size of Muon; an update has a root-mean-square size of about 0.2 * lr.
         other_lr: Step size of AdamW.
         weight_decay: Decoupled weight decay of both.
@@ -45,7 +48,11 @@ class Float32Muon(torch.optim.Optimizer):
         iterations: int = 5,
     ):
         named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
-        matrices = [weight for name, weight in named if weight.ndim == 2 and "embed" not in name]
+        matrices = [
+            weight
+            for name, weight in named
+            if weight.ndim == 2 and "embed" not in name and min(weight.shape) <= _MAX_SIDE
+        ]
         chosen = {id(weight) for weight in matrices}
         others = [weight for _, weight in named if id(weight) not in chosen]
         groups = [

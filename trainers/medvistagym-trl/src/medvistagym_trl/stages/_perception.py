@@ -187,6 +187,8 @@ def train_perception(
 ) -> None:
     """Train a model on perception items, in place: each alone, and then, where the recipe wants it, some as results.
 
+    One schedule of the learning rate goes over both parts.
+
     Args:
         model: The model.
         context: Prompt, tools and the size of images, as in the episodes to come.
@@ -197,54 +199,54 @@ def train_perception(
     Raises:
         NonFiniteError: A loss or gradient was no number.
     """
+    last = recipe.steps + recipe.result_steps
+    optimizer = Float32Muon(
+        model.model, matrix_lr=recipe.matrix_lr, other_lr=recipe.other_lr, weight_decay=recipe.weight_decay
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_schedule_with_warmup(step, last))
+    model.model.train()
+    losses: list[float] = []
+    parts = (range(recipe.steps), 0.0), (range(recipe.steps, last), recipe.as_results)
     with encode_equal_images_once(model.model):
-        _train_part(model, context, task, recipe, range(recipe.steps), 0.0, log)
-        if recipe.result_steps:
-            last = recipe.steps + recipe.result_steps
-            _train_part(model, context, task, recipe, range(recipe.steps, last), recipe.as_results, log)
+        for steps, as_results in parts:
+            for step, batch in enumerate(_batches(model, context, task, recipe, steps, as_results), steps.start + 1):
+                losses.append(_learn(model, batch, optimizer, step))
+                scheduler.step()
+                if step % 25 == 0 or step == steps.stop:
+                    log({"step": step, "loss": sum(losses[-25:]) / len(losses[-25:])})
 
 
-def _train_part(
+def _batches(
     model: LoadedModel,
     context: RolloutContext,
     task: HasPerceptionItems,
     recipe: PerceptionRecipe,
     steps: range,
     as_results: float,
-    log: Callable[[dict[str, float]], None],
-) -> None:
-    """Some steps with an optimiser and a schedule of their own."""
-    network = model.model
-    optimizer = Float32Muon(
-        network, matrix_lr=recipe.matrix_lr, other_lr=recipe.other_lr, weight_decay=recipe.weight_decay
+) -> Any:
+    """The batches of some steps, made in another process."""
+    collate = PerceptionCollator(
+        context, task, model.processor, recipe.unclear_cells, model.end_of_turn, as_results=as_results
     )
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_schedule_with_warmup(step, len(steps)))
-    network.train()
-    losses: list[float] = []
-    batches: Any = torch.utils.data.DataLoader(
-        range(steps.start * recipe.batch, steps.stop * recipe.batch),  # type: ignore[arg-type]
-        batch_size=recipe.batch,
-        collate_fn=PerceptionCollator(
-            context, task, model.processor, recipe.unclear_cells, model.end_of_turn, as_results=as_results
-        ),
-        num_workers=1,
-        prefetch_factor=4,
+    items: Any = range(steps.start * recipe.batch, steps.stop * recipe.batch)
+    return torch.utils.data.DataLoader(
+        items, batch_size=recipe.batch, collate_fn=collate, num_workers=1, prefetch_factor=4
     )
-    for step, batch in enumerate(batches, steps.start + 1):
-        loss = network(**batch).loss
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
-            raise NonFiniteError(
-                f"perception step {step}: the loss is {loss.item()} and the gradient norm {norm.item()}; nothing was "
-                "updated by it; smaller perception.matrix_lr and other_lr may help"
-            )
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        if step % 25 == 0 or step == steps.stop:
-            log({"step": step, "loss": sum(losses[-25:]) / len(losses[-25:])})
+
+
+def _learn(model: LoadedModel, batch: dict[str, torch.Tensor], optimizer: Float32Muon, step: int) -> float:
+    """One step; its loss."""
+    loss = model.model(**batch).loss
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.model.parameters(), 1.0)
+    if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+        raise NonFiniteError(
+            f"perception step {step}: the loss is {loss.item()} and the gradient norm {norm.item()}; nothing was "
+            "updated by it; smaller perception.matrix_lr and other_lr may help"
+        )
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(loss.item())
 
 
 @torch.no_grad()
