@@ -37,9 +37,10 @@ def read_equal_rows_once(model: Any) -> Iterator[None]:
     ) -> Any:
         given = {"inputs_embeds": inputs_embeds, "attention_mask": attention_mask, "position_ids": position_ids}
         cache = kwargs.get("past_key_values")
-        begins = cache is not None and cache.get_seq_length() == 0 and not torch.is_grad_enabled()
         shapes = [getattr(value, "ndim", 0) for value in given.values()]
-        if not begins or shapes != [3, 2, 3] or kwargs.get("deepstack_visual_embeds"):
+        if cache is None or cache.get_seq_length() or torch.is_grad_enabled():  # nothing is generated, or it goes on
+            return whole(**given, **kwargs)
+        if shapes != [3, 2, 3] or kwargs.get("deepstack_visual_embeds"):
             return whole(**given, **kwargs)
         first: dict[Any, int] = {}
         rows = zip(inputs_embeds, attention_mask, position_ids.transpose(0, 1), strict=True)

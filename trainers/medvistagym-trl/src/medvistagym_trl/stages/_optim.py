@@ -81,11 +81,11 @@ class Float32Muon(torch.optim.Optimizer):
             average = self.state[weight].setdefault("average", torch.zeros_like(weight))
             average.lerp_(gradient, 1 - group["momentum"])
             shapes[weight.shape].append((weight, gradient.lerp(average, group["momentum"])))  # type: ignore[union-attr]
-        # Shapes in two threads, each by operations of as many threads as elsewhere: the same bits, sooner where a core is free.
+        # Shapes beside one another, each by operations of one thread: the same bits, sooner where a core is free.
         work = sorted(shapes.items(), key=lambda each: -_operations(each[0], len(each[1])))
         stacks = [torch.stack([update for _, update in members]) for _, members in work]
         iterate = partial(newton_schulz, iterations=group["iterations"])
-        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as threads:
+        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as threads:
             updated = list(threads.map(iterate, stacks))
         for (shape, members), updates in zip(work, updated, strict=True):
             scale = 0.2 * max(shape) ** 0.5

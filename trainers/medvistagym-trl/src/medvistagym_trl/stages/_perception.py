@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -193,7 +194,7 @@ def train_perception(
         model: The model.
         context: Prompt, tools and the size of images, as in the episodes to come.
         task: Offers the items.
-        recipe: Steps, batch and rates.
+        recipe: Steps, batch, rates and threads.
         log: Is handed `step` and the mean `loss` of every 25 steps.
 
     Raises:
@@ -207,13 +208,24 @@ def train_perception(
     model.model.train()
     losses: list[float] = []
     parts = (range(recipe.steps), 0.0), (range(recipe.steps, last), recipe.as_results)
-    with encode_equal_images_once(model.model):
+    with encode_equal_images_once(model.model), _torch_threads(recipe.threads or torch.get_num_threads()):
         for steps, as_results in parts:
             for step, batch in enumerate(_batches(model, context, task, recipe, steps, as_results), steps.start + 1):
                 losses.append(_learn(model, batch, optimizer, step))
                 scheduler.step()
                 if step % 25 == 0 or step == steps.stop:
                     log({"step": step, "loss": sum(losses[-25:]) / len(losses[-25:])})
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _batches(
