@@ -320,6 +320,12 @@ class GrpoRecipe(Section):
     exploration_steps: int = Field(
         0, ge=0, description="Steps over which `exploration` falls to 0, linearly; 0 keeps it to the end."
     )
+    looks: int = Field(
+        0,
+        ge=0,
+        description="Perception items that a step learns from beside its episodes, against forgetting to see; where the model "
+        "is the tiny one and the task offers them.",
+    )
     watch: WatchRecipe = Field(WatchRecipe(), description="Trends that are watched.")
     parity: ParityRecipe = Field(ParityRecipe(), description="The parity certificate.")
     tail: TailCurriculumRecipe = Field(TailCurriculumRecipe(), description="Tail curriculum.")

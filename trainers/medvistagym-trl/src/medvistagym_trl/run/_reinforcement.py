@@ -13,15 +13,17 @@ from medvistagym_trl.rollout import locate_case, training_cases
 from medvistagym_trl.run._callbacks import GrpoLogCallback
 from medvistagym_trl.run._setup import (
     GRPO_CASES,
+    LOOKS,
     REDRAW_CASES,
     TAIL_CASES,
     RunSetup,
     completion_tokens,
     conversation_tokens,
+    perception_collator,
 )
 from medvistagym_trl.run._trajectory_log import TrainingTrajectoryLog
 from medvistagym_trl.run._validation import keep_best, restore_best, validation_callbacks
-from medvistagym_trl.stages import SamplingPolicy, bound_engine, train_grpo, whole_checkpoints
+from medvistagym_trl.stages import PerceptionCallback, SamplingPolicy, bound_engine, train_grpo, whole_checkpoints
 
 
 def run_grpo(setup: RunSetup, before: str) -> None:
@@ -75,6 +77,8 @@ def _train(
         restore=lambda: restore_best(setup, phase, model),
         before=[line for line in setup.folder.metrics() if line["phase"] == phase],
     )
+    looks = perception_collator(setup, setup.context, model) if recipe.grpo.looks else None
+    seeing = [] if looks is None else [PerceptionCallback(looks, LOOKS, recipe.grpo.looks)]
     trainer = train_grpo(
         model,
         setup.context,
@@ -85,7 +89,7 @@ def _train(
         record=logger.record,
         penalty=logger.penalty,
         redraw_cases=redraw_cases,
-        callbacks=[logger, *validation_callbacks(setup, phase, model, recipe.grpo.validation)],
+        callbacks=[logger, *seeing, *validation_callbacks(setup, phase, model, recipe.grpo.validation)],
         engine=setup.engine,
     )
     if trainer.unbatched_calls:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from medvistagym_core.environment import Task
+from medvistagym_core.environment import HasPerceptionItems, Task
 from medvistagym_core.plugins import Registry
 from medvistagym_core.tools import Toolbox
 from medvistagym_trl._ranks import weights_are_sharded
@@ -16,7 +16,7 @@ from medvistagym_trl._recipe import Recipe
 from medvistagym_trl.model import LoadedModel, is_reference, referenced, to_device
 from medvistagym_trl.rollout import RolloutContext, make_rollout_context
 from medvistagym_trl.run._folder import RunFolder
-from medvistagym_trl.stages import SamplingEngine, engine_refusal, measure_tokens, vllm_mode
+from medvistagym_trl.stages import PerceptionCollator, SamplingEngine, engine_refusal, measure_tokens, vllm_mode
 
 SFT_CASES: Final = 5_000_000
 GRPO_CASES: Final = 7_000_000
@@ -25,6 +25,7 @@ SELF_SAMPLING_CASES: Final = 9_000_000
 TAIL_CASES: Final = 11_000_000
 EXPLORATION_CASES: Final = 13_000_000
 REDRAW_CASES: Final = 15_000_000
+LOOKS: Final = 17_000_000
 """Where the training cases of each stage begin: no stage sees another's, where the task deals that many."""
 
 
@@ -112,6 +113,21 @@ def make_setup(folder: RunFolder, task: Task, registry: Registry, *, beside: boo
         else:
             folder.print_progress(f"evaluation, validation and self-sampling use transformers: {refusal}")
     return RunSetup(folder, task, context, make_context(Toolbox({})), make_context, engine)
+
+
+def perception_collator(setup: RunSetup, context: RolloutContext, model: LoadedModel) -> PerceptionCollator | None:
+    """Makes batches of perception items, where the task offers them and the model is the tiny one."""
+    if not isinstance(setup.task, HasPerceptionItems) or not setup.recipe.warms_up:
+        return None
+    rules = setup.recipe.perception
+    return PerceptionCollator(
+        context,
+        setup.task,
+        model.processor,
+        rules.unclear_cells,
+        model.end_of_turn,
+        as_results=rules.as_results if rules.result_steps else 0.0,
+    )
 
 
 def completion_tokens(context: RolloutContext, recipe: Recipe, processor: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from medvistagym_core.environment import HasPerceptionItems, Task
+from medvistagym_core.environment import Task
 from medvistagym_core.rollouts import rollout
 from medvistagym_core.trajectories import Trajectory, TrajectoryWriter
 from medvistagym_trl._ranks import on_first_rank
@@ -28,12 +28,18 @@ from medvistagym_trl.rollout import (
 from medvistagym_trl.run._callbacks import RunLogCallback
 from medvistagym_trl.run._folder import atomic_write_text
 from medvistagym_trl.run._scripts import answer_at_once, demonstration_factory, random_call_factory
-from medvistagym_trl.run._setup import EXPLORATION_CASES, PLAIN_CASES, SELF_SAMPLING_CASES, SFT_CASES, RunSetup
+from medvistagym_trl.run._setup import (
+    EXPLORATION_CASES,
+    PLAIN_CASES,
+    SELF_SAMPLING_CASES,
+    SFT_CASES,
+    RunSetup,
+    perception_collator,
+)
 from medvistagym_trl.run._validation import keep_best, validation_callbacks
 from medvistagym_trl.stages import (
     ConversationCollator,
     ExploringPolicy,
-    PerceptionCollator,
     SamplingPolicy,
     preview_examples,
     train_sft,
@@ -281,19 +287,9 @@ def _train_on_demonstrations(
 
 
 def _perception(setup: RunSetup, context: RolloutContext, model: LoadedModel, share: float) -> dict[str, Any]:
-    """Perception items mixed into batches, where the task offers them and the model is the tiny one."""
-    if not share or not isinstance(setup.task, HasPerceptionItems) or not setup.recipe.warms_up:
-        return {}
-    rules = setup.recipe.perception
-    collator = PerceptionCollator(
-        context,
-        setup.task,
-        model.processor,
-        rules.unclear_cells,
-        model.end_of_turn,
-        as_results=rules.as_results if rules.result_steps else 0.0,
-    )
-    return {"perception": collator, "share": share}
+    """Perception items mixed into batches, where there are such."""
+    collator = perception_collator(setup, context, model) if share else None
+    return {} if collator is None else {"perception": collator, "share": share}
 
 
 def _train(setup: RunSetup, phase: str, model: LoadedModel, collator: ConversationCollator, steps: int) -> None:

@@ -12,6 +12,7 @@ from medvistagym_trl.stages._exploring_turns import ExploringTurns, forget_worse
 from medvistagym_trl.stages._grpo import BatchedToolGRPOTrainer, train_grpo
 from medvistagym_trl.stages._guarded_trainer import NonFiniteError, whole_checkpoints
 from medvistagym_trl.stages._logprob_parity import ModelEngine, ScoringEngine, check_logprobs, choose_rows
+from medvistagym_trl.stages._looks import PerceptionCallback
 from medvistagym_trl.stages._optim import Float32Muon, newton_schulz
 from medvistagym_trl.stages._parity import ParityError
 from medvistagym_trl.stages._perception import (
@@ -41,6 +42,7 @@ __all__ = [
     "ModelEngine",
     "NonFiniteError",
     "ParityError",
+    "PerceptionCallback",
     "PerceptionCollator",
     "SamplingEngine",
     "SamplingPolicy",
