@@ -54,6 +54,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", metavar="DIR", type=Path, help="let clients open the images of this folder, and no others"
     )
+    _add_http_options(parser)
+    _add_picture_options(parser)
+    _add_limit_options(parser)
+    parser.set_defaults(execute=_serve)
+
+
+def _add_http_options(parser: argparse.ArgumentParser) -> None:
     web = parser.add_argument_group("HTTP (without --http: stdin and stdout)")
     web.add_argument("--http", action="store_true", help="serve over streamable HTTP")
     web.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
@@ -72,6 +79,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a host name that clients use, with its port where that is not --port (* for any); may be given again",
     )
+
+
+def _add_picture_options(parser: argparse.ArgumentParser) -> None:
     pictures = parser.add_argument_group("pictures")
     pictures.add_argument(
         "--side", metavar="PIXELS", type=int, default=1024, help="longest side of a picture sent (default: 1024)"
@@ -89,6 +99,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=90,
         help="of JPEG and WebP, 1 to 100; less where a result would be too large (default: 90)",
     )
+
+
+def _add_limit_options(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--result-bytes",
@@ -105,7 +118,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     limits.add_argument(
         "--idle", metavar="MINUTES", type=float, default=60, help="after which a session ends (default: 60)"
     )
-    parser.set_defaults(execute=_serve)
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -62,6 +62,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_table_options(parser)
     add_selection(parser, default=None)
     add_executor(parser, default=None)
+    _add_model_options(parser)
+    _add_run_options(parser)
+    _add_device_options(parser)
+    parser.add_argument("--seed", metavar="N", type=int, help="seed of the run (default: the recipe's)")
+    parser.add_argument(
+        "--set",
+        metavar="SETTING=VALUE",
+        action="append",
+        default=[],
+        help="change a setting of the recipe, such as grpo.steps=50; may be given again",
+    )
+    parser.add_argument("--trainer", metavar="NAME", help="which trainer, where several are installed")
+    parser.set_defaults(execute=_train)
+
+
+def _add_model_options(parser: argparse.ArgumentParser) -> None:
+    """The model, and what it learns from before it explores."""
     parser.add_argument("--model", metavar="PATH", help="train this local checkpoint, not a new tiny model")
     parser.add_argument(
         "--chat-template",
@@ -76,6 +93,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="trajectories to learn from, as `medvistagym sample` writes them: a file or a folder; may be given again",
     )
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    """The folder of the run, and how much of the run there is to be."""
     parser.add_argument(
         "--run",
         "--out",
@@ -93,6 +114,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the tokens, memory and steps that the run would take, and what cannot work; train nothing",
     )
+
+
+def _add_device_options(parser: argparse.ArgumentParser) -> None:
+    """The devices, how they share the work, and what a plan assumes of them."""
     parser.add_argument(
         "--gpus", metavar="N", type=int, help="train in N processes on this machine, a device each; on a CPU over gloo"
     )
@@ -115,21 +140,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="a rate that the plan's time follows from, such as generation=2500 (tokens/s), or a run that was measured; may be "
         "given again",
     )
-    parser.add_argument("--seed", metavar="N", type=int, help="seed of the run (default: the recipe's)")
-    parser.add_argument(
-        "--set",
-        metavar="SETTING=VALUE",
-        action="append",
-        default=[],
-        help="change a setting of the recipe, such as grpo.steps=50; may be given again",
-    )
-    parser.add_argument("--trainer", metavar="NAME", help="which trainer, where several are installed")
-    parser.set_defaults(execute=_train)
 
 
 def _train(options: argparse.Namespace) -> int:
     from medvistagym_core.plugins import hand_to_processes
-    from medvistagym_core.trajectories import Results, format_table
 
     changes = _recipe_overrides(options)
     check_launch_flags(options)
@@ -162,32 +176,45 @@ def _train(options: argparse.Namespace) -> int:
         ):
             trainer.train(registry, run=folder, **_settings(options, changes))
     except KeyboardInterrupt as interrupt:
-        again = [flag for file in options.tools_from for flag in ("--tools-from", str(file))]
-        again += [flag for file in options.tools_from_mcp for flag in ("--tools-from-mcp", str(file))]
-        again += [] if options.models is None else ["--models", str(options.models)]
-        interrupt.add_note(
-            f"go on with `{shlex.join(['medvistagym', 'train', '--run', str(folder), '--resume', *again])}`"
-        )
+        interrupt.add_note(f"go on with `{_resume_command(options, folder)}`")
         raise
     finally:
         for place in made if is_first_rank() else ():  # a recipe that cannot be had should leave nothing behind
             if any(place.iterdir()):
                 break
             place.rmdir()
-    if not is_first_rank():
-        return 0
+    if is_first_rank():
+        _print_results(folder, json=options.json)
+    return 0
+
+
+def _resume_command(options: argparse.Namespace, folder: Path) -> str:
+    """The command that goes on with an interrupted run, with the tools and models that this one was given."""
+    again = [flag for file in options.tools_from for flag in ("--tools-from", str(file))]
+    again += [flag for file in options.tools_from_mcp for flag in ("--tools-from-mcp", str(file))]
+    again += [] if options.models is None else ["--models", str(options.models)]
+    return shlex.join(["medvistagym", "train", "--run", str(folder), "--resume", *again])
+
+
+def _print_results(folder: Path, *, json: bool) -> None:
+    """The table that a run ended with.
+
+    Raises:
+        CommandError: The run wrote none.
+    """
+    from medvistagym_core.trajectories import Results, format_table
+
     file = folder / "results.json"
     if not file.is_file():
         raise CommandError(f"the run in {folder} ended without results")
     results = Results.load(file)
-    if options.json:
+    if json:
         print_json(results.model_dump(exclude_none=True))
-        return 0
+        return
     print_text(format_table(results.rows))
     for line in results.notes:
         print_text(line)
     print_text(f"all of it is in {folder}")
-    return 0
 
 
 def _settings(options: argparse.Namespace, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ def resize(pixels: np.ndarray, height: int, width: int, *, stack: bool) -> np.nd
     kind = PIL.Image.Resampling.BOX if height <= h and width <= w else PIL.Image.Resampling.BILINEAR
     with np.errstate(over="ignore"):
         values = np.ascontiguousarray(pixels, np.float32)
-    picture = PIL.Image.fromarray(values)
-    return np.asarray(picture.resize((width, height), kind))
+    picture = PIL.Image.frombytes("F", (w, h), values)  # what `fromarray` does after it has found out the mode
+    return np.frombuffer(picture.resize((width, height), kind).tobytes(), np.float32).reshape(height, width)
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -108,7 +108,8 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
     if type(value) is str:
         return ToolResult((), _cut(value), seconds=seconds)
     if type(value) is bool or type(value) is float or (type(value) is int and abs(value) < _WIDE_INTEGER):
-        return ToolResult((), _number(value), {"value": to_json_value(value)}, seconds=seconds)
+        finite = type(value) is not float or math.isfinite(value)
+        return ToolResult((), _number(value), {"value": value if finite else None}, seconds=seconds)
     if isinstance(value, Image):
         return ToolResult((check_image(tool, value),), seconds=seconds)
     if isinstance(value, ToolResult):

@@ -24,16 +24,15 @@ static void floats_of(char kind, const void *x, float *y, Py_ssize_t n, float le
 }
 
 /* Where each place of a longer line lies on a shorter one: the place before it, and how far beyond. */
-static void places(int32_t *before, float *share, Py_ssize_t from, Py_ssize_t to) {
-    const double step = 1.0 / ((double)to / (double)from);
-    for (Py_ssize_t k = 0; k < to; k++) {
-        const double at = ((double)k + 0.5) * step - 0.5;
-        int32_t whole = (int32_t)at - (at < (double)(int32_t)at);
-        float beyond = (float)(at - (double)whole);
-        if (whole < 0) whole = 0, beyond = 0.0f;
-        if (whole >= from - 1) whole = (int32_t)from - 1, beyond = 0.0f;
+FOR_EACH_CPU static void places(int32_t *restrict before, float *restrict share, Py_ssize_t from, Py_ssize_t to) {
+    const double step = 1.0 / ((double)to / (double)from), last = (double)(from - 1);
+    for (int32_t k = 0; k < (int32_t)to; k++) {
+        double at = ((double)k + 0.5) * step - 0.5;
+        at = at > 0.0 ? at : 0.0;
+        at = at < last ? at : last;
+        const int32_t whole = (int32_t)at;
         before[k] = whole;
-        share[k] = beyond;
+        share[k] = (float)(at - (double)whole);
     }
 }
 
@@ -120,26 +119,23 @@ PyObject *enlarge(PyObject *self, PyObject *const *arguments, Py_ssize_t count) 
     float *rows[2] = {line + short_line, line + short_line + long_line};
     float *right = rows[1] + long_line, *down = right + long_line;
     int32_t *left = (int32_t *)(down + column), *up = left + long_line;
-    Py_ssize_t held[2] = {-1, -1}; /* the row of the source that each of `rows` comes from */
+    Py_ssize_t next = 0; /* the row of the source that is read next */
     places(left, right, w, width);
     places(up, down, h, height);
     memset(line + w, 0, 16 * sizeof(float));
     for (Py_ssize_t row = 0; row < h && row < AHEAD; row++)
         fetch((const char *)values.buf + row * values.strides[0], w * values.itemsize);
     for (Py_ssize_t y = 0; y < height; y++) {
-        const Py_ssize_t wanted[2] = {up[y], up[y] + 1 < h ? up[y] + 1 : h - 1};
-        for (int k = 0; k < 2; k++) {
-            const Py_ssize_t row = wanted[k];
-            if (held[row % 2] == row) continue;
-            const char *source = (const char *)values.buf + row * values.strides[0];
-            if (row + AHEAD < h) fetch(source + AHEAD * values.strides[0], w * values.itemsize);
+        const Py_ssize_t above = up[y], below = above + 1 < h ? above + 1 : above;
+        for (; next <= below; next++) {
+            const char *source = (const char *)values.buf + next * values.strides[0];
+            if (next + AHEAD < h) fetch(source + AHEAD * values.strides[0], w * values.itemsize);
             floats_of(kind, source, line, w, -FLT_MAX);
-            across(line, rows[row % 2], left, right, width);
-            held[row % 2] = row;
+            across(line, rows[next % 2], left, right, width);
         }
         float *target = (float *)((char *)out.buf + y * out.strides[0]);
         fetch_next_page((const char *)target);
-        between(rows[wanted[0] % 2], rows[wanted[1] % 2], target, width, down[y]);
+        between(rows[above % 2], rows[below % 2], target, width, down[y]);
     }
     Py_END_ALLOW_THREADS
     result = Py_NewRef(Py_None);
