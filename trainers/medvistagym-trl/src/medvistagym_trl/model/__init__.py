@@ -41,6 +41,7 @@ from medvistagym_trl.model._encoding import (
     image_token_positions,
 )
 from medvistagym_trl.model._equal_images import encode_equal_images_once
+from medvistagym_trl.model._equal_rows import read_equal_rows_once
 from medvistagym_trl.model._image_fields import ImageFields
 from medvistagym_trl.model._loaded_model import LoadedModel
 from medvistagym_trl.model._model_size import ModelSize, StackSize, measure_model_size, model_size
@@ -94,6 +95,7 @@ __all__ = [
     "measure_model_size",
     "model_size",
     "parse_turn",
+    "read_equal_rows_once",
     "referenced",
     "register",
     "save_model",

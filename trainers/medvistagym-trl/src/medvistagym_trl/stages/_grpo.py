@@ -25,7 +25,13 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from medvistagym_core.protocol import TEMPLATE_ERRORS
 from medvistagym_trl._ranks import rank_count
 from medvistagym_trl._recipe import Recipe, check_rollouts, engine_is_shared
-from medvistagym_trl.model import ImageFields, LoadedModel, cast_trained_to_float32, encode_equal_images_once
+from medvistagym_trl.model import (
+    ImageFields,
+    LoadedModel,
+    cast_trained_to_float32,
+    encode_equal_images_once,
+    read_equal_rows_once,
+)
 from medvistagym_trl.rollout import BatchedToolCalls, RolloutContext, make_environment_class
 from medvistagym_trl.stages._certified_trainer import CertifiedTrainer
 from medvistagym_trl.stages._episode_reward import EpisodeRewardFunction, Penalty, Record
@@ -167,7 +173,8 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             self._tool_calls.begin_turn()
         start = time.perf_counter()
         try:
-            with encode_equal_images_once(self.accelerator.unwrap_model(self.model)):
+            network = self.accelerator.unwrap_model(self.model)
+            with encode_equal_images_once(network), read_equal_rows_once(network):
                 if self.generation_parts == 1:
                     written = super()._write_turns(prompt_ids, images, fields, *args, **kwargs)
                 else:

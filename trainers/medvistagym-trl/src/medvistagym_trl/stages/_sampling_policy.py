@@ -12,7 +12,13 @@ import torch
 from medvistagym_core.environment import Observation
 from medvistagym_core.protocol import TEMPLATE_ERRORS, ActionFormat, render_chat
 from medvistagym_core.trajectories import SamplingParams
-from medvistagym_trl.model import LoadedModel, apply_chat_template_batch, encode_equal_images_once, parse_turn
+from medvistagym_trl.model import (
+    LoadedModel,
+    apply_chat_template_batch,
+    encode_equal_images_once,
+    parse_turn,
+    read_equal_rows_once,
+)
 from medvistagym_trl.rollout import to_protocol_message
 from medvistagym_trl.stages._sampling_engine import SamplingEngine
 
@@ -105,7 +111,7 @@ class SamplingPolicy:
         sampling: dict[str, Any] = {"do_sample": False, "temperature": None, "top_k": None, "top_p": None}
         if self._temperature is not None:
             sampling = {"do_sample": True, "temperature": self._temperature, "top_k": 0, "top_p": 1.0}
-        with encode_equal_images_once(model):
+        with encode_equal_images_once(model), read_equal_rows_once(model):
             tokens: torch.Tensor = model.generate(
                 **batch,
                 **sampling,
