@@ -49,17 +49,40 @@ def test_logits_are_the_same_to_the_bit_and_each_picture_is_computed_once(loaded
     assert seen[2] == seen[0]
 
 
-def test_pictures_that_differ_and_pictures_that_are_learnt_from_are_all_computed(
-    loaded: LoadedModel, context: Any
-) -> None:
-    network = loaded.model
+@torch.no_grad()
+def test_pictures_that_differ_are_all_computed(loaded: LoadedModel, context: Any) -> None:
+    seen = patches_seen(loaded.model.model.visual)
+    batch = batch_of(loaded, context, [1, 2, 3])
+    with encode_equal_images_once(loaded.model):
+        loaded.model(**batch)
+    assert seen == [len(batch["pixel_values"])]
+
+
+def test_gradients_of_equal_pictures_are_those_of_each_alone_added_up(loaded: LoadedModel, context: Any) -> None:
+    network, batch = loaded.model, batch_of(loaded, context, [4, 6, 4, 4])
+
+    def gradients() -> list[torch.Tensor]:
+        network.zero_grad()
+        network(**batch, labels=batch["input_ids"]).loss.backward()
+        return [weight.grad.clone() for weight in network.model.visual.parameters()]
+
+    plain = gradients()
     seen = patches_seen(network.model.visual)
     with encode_equal_images_once(network):
-        with torch.no_grad():
-            network(**batch_of(loaded, context, [1, 2, 3]))
-        network(**batch_of(loaded, context, [4, 4, 4])).logits.sum().backward()
-    assert seen[0] == seen[1]
-    assert all(weight.grad is not None for weight in network.model.visual.merger.parameters())
+        shared = gradients()
+    assert seen == [len(batch["pixel_values"]) // 2]
+    for ours, theirs in zip(shared, plain, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_context_within_another_leaves_the_outer_one_in_force(loaded: LoadedModel, context: Any) -> None:
+    seen = patches_seen(loaded.model.model.visual)
+    batch = batch_of(loaded, context, [2, 2])
+    with encode_equal_images_once(loaded.model):
+        with encode_equal_images_once(loaded.model):
+            pass
+        loaded.model(**batch)
+    assert seen == [len(batch["pixel_values"]) // 2]
 
 
 def test_an_error_leaves_the_model_as_it_was(loaded: LoadedModel) -> None:

@@ -26,9 +26,7 @@ def test_turns_are_the_same_and_each_prompt_is_read_once(loaded: LoadedModel, co
     chats = [[chat_message("user", question)] for question in QUESTIONS]
     batch = apply_chat_template_batch(loaded.processor, chats, context.schemas, generation=True)
     rows: list[int] = []
-    loaded.model.model.language_model.layers[0].register_forward_pre_hook(
-        lambda _, inputs: rows.append(len(inputs[0]))
-    )
+    loaded.model.model.language_model.layers[0].register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
 
     def write() -> Any:
         torch.manual_seed(0)

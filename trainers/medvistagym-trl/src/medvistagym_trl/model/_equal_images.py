@@ -2,7 +2,7 @@
 
 The rollouts of a group begin with the same picture, and often ask for the same one; the vision tower is more than half of what
 a tiny model's prompt costs. What a picture becomes does not depend on the others of a batch, so it is computed once and laid
-out again for each of its places.
+out again for each of its places; where it is learnt from, the gradients of all its places are added up before they go on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MODEL_TYPES: Final = ("qwen3_vl",)
 
 @contextmanager
 def encode_equal_images_once(model: Any) -> Iterator[None]:
-    """Let the vision tower of a model compute equal pictures once, while nothing is learnt.
+    """Let the vision tower of a model compute equal pictures once.
 
     On a CPU, where comparing pictures costs little; other models, and other devices, are left as they are.
 
@@ -31,12 +31,10 @@ def encode_equal_images_once(model: Any) -> Iterator[None]:
     if getattr(model.config, "model_type", None) not in _MODEL_TYPES or tower is None or model.device.type != "cpu":
         yield
         return
-    whole = tower.forward
+    outer, whole = vars(tower).get("forward"), tower.forward
     merged = int(tower.spatial_merge_size) ** 2
 
     def forward(hidden_states: torch.Tensor, grid_thw: torch.Tensor, **kwargs: Any) -> Any:
-        if torch.is_grad_enabled():
-            return whole(hidden_states, grid_thw, **kwargs)
         sizes = grid_thw.prod(1).tolist()
         pictures = torch.split(hidden_states, sizes)
         first: dict[Any, int] = {}
@@ -64,4 +62,7 @@ def encode_equal_images_once(model: Any) -> Iterator[None]:
     try:
         yield
     finally:
-        del tower.forward
+        if outer is None:
+            del tower.forward
+        else:
+            tower.forward = outer

@@ -173,8 +173,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             self._tool_calls.begin_turn()
         start = time.perf_counter()
         try:
-            network = self.accelerator.unwrap_model(self.model)
-            with encode_equal_images_once(network), read_equal_rows_once(network):
+            with read_equal_rows_once(self.accelerator.unwrap_model(self.model)):
                 if self.generation_parts == 1:
                     written = super()._write_turns(prompt_ids, images, fields, *args, **kwargs)
                 else:
@@ -384,6 +383,7 @@ def train_grpo(
     whole = whole_checkpoints(folder)
     # Sharding replaces the parameters of the head after this point: the bias would stay whole, and the head's would not.
     biased = trainer.use_vllm and not sharded
-    with bias_logits(model.model, model.suppressed_tokens) if biased else nullcontext():
+    bias = bias_logits(model.model, model.suppressed_tokens) if biased else nullcontext()
+    with bias, encode_equal_images_once(model.model):
         train_interruptibly(trainer, str(whole[-1]) if whole else None)
     return trainer

@@ -24,6 +24,7 @@ from medvistagym_trl.model import (
     Conversation,
     LoadedModel,
     chat_message,
+    encode_equal_images_once,
     encode_for_training,
     image_token_positions,
 )
@@ -196,10 +197,11 @@ def train_perception(
     Raises:
         NonFiniteError: A loss or gradient was no number.
     """
-    _train_part(model, context, task, recipe, range(recipe.steps), 0.0, log)
-    if recipe.result_steps:
-        last = recipe.steps + recipe.result_steps
-        _train_part(model, context, task, recipe, range(recipe.steps, last), recipe.as_results, log)
+    with encode_equal_images_once(model.model):
+        _train_part(model, context, task, recipe, range(recipe.steps), 0.0, log)
+        if recipe.result_steps:
+            last = recipe.steps + recipe.result_steps
+            _train_part(model, context, task, recipe, range(recipe.steps, last), recipe.as_results, log)
 
 
 def _train_part(

@@ -17,7 +17,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.sft_trainer import SFTTrainer
 
 from medvistagym_trl._recipe import Recipe
-from medvistagym_trl.model import LoadedModel, cast_trained_to_float32
+from medvistagym_trl.model import LoadedModel, cast_trained_to_float32, encode_equal_images_once
 from medvistagym_trl.stages._collator import ConversationCollator
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
@@ -74,4 +74,5 @@ def train_sft(
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     trainer.remove_callback(PrinterCallback)
     whole = whole_checkpoints(folder)
-    train_interruptibly(trainer, str(whole[-1]) if whole else None)
+    with encode_equal_images_once(model.model):
+        train_interruptibly(trainer, str(whole[-1]) if whole else None)
