@@ -9,7 +9,7 @@ of equal shape.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -31,6 +31,8 @@ class Float32Muon(torch.optim.Optimizer):
         momentum: Decay of Muon's (Nesterov) momentum.
         betas: Decays of AdamW.
         iterations: Newton-Schulz iterations.
+        blocks: For names of matrices, how many blocks of equally many columns each is made of, when these are brought to
+            orthogonal form one by one: cheaper than the whole of a large matrix, by the cube of its side.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class Float32Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         betas: tuple[float, float] = (0.9, 0.98),
         iterations: int = 5,
+        blocks: Mapping[str, int] | None = None,
     ):
         named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         matrices = [weight for name, weight in named if weight.ndim == 2 and "embed" not in name]
         chosen = {id(weight) for weight in matrices}
+        self._blocks = {weight: (blocks or {}).get(name, 1) for name, weight in named if id(weight) in chosen}
         others = [weight for _, weight in named if id(weight) not in chosen]
         groups = [
             {"params": matrices, "lr": matrix_lr, "matrices": True},
@@ -73,7 +77,10 @@ class Float32Muon(torch.optim.Optimizer):
             gradient = weight.grad
             average = self.state[weight].setdefault("average", torch.zeros_like(weight))
             average.lerp_(gradient, 1 - group["momentum"])
-            shapes[weight.shape].append((weight, gradient.lerp(average, group["momentum"])))  # type: ignore[union-attr]
+            update = gradient.lerp(average, group["momentum"])  # type: ignore[union-attr]
+            count = self._blocks.get(weight, 1)
+            for part, part_update in zip(weight.chunk(count, 1), update.chunk(count, 1), strict=True):
+                shapes[part.shape].append((part, part_update))
         # Shapes in two threads, each by operations of as many threads as elsewhere: the same bits, sooner where a core is free.
         work = sorted(shapes.items(), key=lambda each: -_operations(each[0], len(each[1])))
         stacks = [torch.stack([update for _, update in members]) for _, members in work]
@@ -97,6 +104,16 @@ class Float32Muon(torch.optim.Optimizer):
             state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
             size = (state["square"] / (1 - second ** state["step"])).sqrt_().add_(1e-8)
             weight.addcdiv_(state["average"], size, value=-group["lr"] / (1 - first ** state["step"]))
+
+
+def merger_blocks(model: Any) -> dict[str, int]:
+    """The blocks of the matrix that merges neighbouring patches of a vision tower (Qwen): it reads them side by side."""
+    return {
+        f"{name}.linear_fc1.weight": int(tower.spatial_merge_size) ** 2
+        for tower_name, tower in model.named_modules()
+        if hasattr(tower, "spatial_merge_size") and hasattr(tower, "merger")
+        for name in [f"{tower_name}.merger"]
+    }
 
 
 def _operations(shape: torch.Size, count: int) -> int:

@@ -30,7 +30,7 @@ from medvistagym_trl.model import (
 )
 from medvistagym_trl.rollout import RolloutContext
 from medvistagym_trl.stages._guarded_trainer import NonFiniteError
-from medvistagym_trl.stages._optim import Float32Muon
+from medvistagym_trl.stages._optim import Float32Muon, merger_blocks
 
 
 def perception_conversation(item: PerceptionItem, context: RolloutContext) -> Conversation:
@@ -216,7 +216,11 @@ def _train_part(
     """Some steps with an optimiser and a schedule of their own."""
     network = model.model
     optimizer = Float32Muon(
-        network, matrix_lr=recipe.matrix_lr, other_lr=recipe.other_lr, weight_decay=recipe.weight_decay
+        network,
+        matrix_lr=recipe.matrix_lr,
+        other_lr=recipe.other_lr,
+        weight_decay=recipe.weight_decay,
+        blocks=merger_blocks(network),
     )
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: cosine_schedule_with_warmup(step, len(steps)))
     network.train()

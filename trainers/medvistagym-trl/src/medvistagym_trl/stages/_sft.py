@@ -21,7 +21,7 @@ from medvistagym_trl.model import LoadedModel, cast_trained_to_float32, encode_e
 from medvistagym_trl.stages._collator import ConversationCollator
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
-from medvistagym_trl.stages._optim import Float32Muon
+from medvistagym_trl.stages._optim import Float32Muon, merger_blocks
 from medvistagym_trl.stages._perception import cosine_schedule_with_warmup
 from medvistagym_trl.stages._trl_config import make_sft_config, uses_adamw
 
@@ -57,7 +57,12 @@ def train_sft(
     rows = Dataset.from_dict({"images": list(range(count)), "messages": [[{"role": "user", "content": ""}]] * count})
     optimizers: tuple[Any, Any] = (None, None)
     if not uses_adamw(recipe.sft, recipe):
-        optimizer = Float32Muon(model.model, matrix_lr=recipe.sft.matrix_lr, other_lr=recipe.sft.other_lr)
+        optimizer = Float32Muon(
+            model.model,
+            matrix_lr=recipe.sft.matrix_lr,
+            other_lr=recipe.sft.other_lr,
+            blocks=merger_blocks(model.model),
+        )
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: cosine_schedule_with_warmup(step, steps, warmup=10, floor=0.1)
         )
