@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from medvistagym_trl.stages import Float32Muon, newton_schulz
+from medvistagym_trl.stages import Float32Muon, build_untrained_model, merger_blocks, newton_schulz
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 24), (2, 24, 8), (1, 16, 16)])
@@ -59,3 +61,29 @@ def test_matrices_of_several_shapes_become_what_they_become_alone() -> None:
     together = trained(*layers())
     alone = [weight for layer in layers() for weight in trained(layer)]
     assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def test_blocks_of_a_matrix_become_what_they_become_alone() -> None:
+    torch.manual_seed(0)
+    whole = torch.nn.Linear(16, 8)
+    parts = [torch.nn.Linear(4, 8) for _ in range(4)]
+    for number, part in enumerate(parts):
+        part.weight.data = whole.weight.data[:, 4 * number : 4 * number + 4].clone()
+    inputs = torch.randn(5, 16)
+
+    def move(layers: list[torch.nn.Linear], outputs: Any, **options: Any) -> None:
+        optimiser = Float32Muon(torch.nn.ModuleList(layers), matrix_lr=0.02, other_lr=0.01, **options)
+        for _ in range(3):
+            optimiser.zero_grad()
+            (outputs() ** 3).sum().backward()
+            optimiser.step()
+
+    move([whole], lambda: inputs @ whole.weight.T, blocks={"0.weight": 4})
+    move(parts, lambda: sum(piece @ part.weight.T for piece, part in zip(inputs.chunk(4, 1), parts, strict=True)))
+    torch.testing.assert_close(whole.weight, torch.cat([part.weight for part in parts], 1))
+
+
+def test_the_merger_of_a_vision_tower_is_moved_by_the_patches_it_reads(recipe: Any, context: Any) -> None:
+    network = build_untrained_model(recipe.model, context, 0).model
+    assert merger_blocks(network) == {"model.visual.merger.linear_fc1.weight": recipe.model.merge**2}
+    assert dict(network.named_parameters()).keys() >= merger_blocks(network).keys()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from medvistagym_core import Box, Image
 from medvistagym_core.environment import PerceptionItem
@@ -95,3 +96,11 @@ def test_items_are_read_as_results_in_further_steps(model: Any, context: Any, ta
     warm = recipe.perception.model_copy(update={"steps": 2, "result_steps": 3, "batch": 4, "as_results": 1.0})
     train_perception(model, context, task, warm, log=lines.append)
     assert [line["step"] for line in lines] == [2, 5]
+
+
+def test_the_warm_up_computes_with_threads_of_its_own(model: Any, context: Any, task: Any, recipe: Any) -> None:
+    before, counts = torch.get_num_threads(), []
+    warm = recipe.perception.model_copy(update={"steps": 1, "batch": 4, "threads": before + 1})
+    train_perception(model, context, task, warm, log=lambda _: counts.append(torch.get_num_threads()))
+    assert counts == [before + 1]
+    assert torch.get_num_threads() == before

@@ -34,6 +34,11 @@ class PerceptionRecipe(Section):
         description="Whether a tiny model that is given by its folder is warmed up further, by these steps on the items of the "
         "task; else it is taken as it is.",
     )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="CPU threads of the warm-up, which the second process of a run waits for; None: those of the recipe.",
+    )
 
 
 class ValidationRecipe(Section):

@@ -12,7 +12,7 @@ from medvistagym_trl.stages._exploring_turns import ExploringTurns, forget_worse
 from medvistagym_trl.stages._grpo import BatchedToolGRPOTrainer, train_grpo
 from medvistagym_trl.stages._guarded_trainer import NonFiniteError, whole_checkpoints
 from medvistagym_trl.stages._logprob_parity import ModelEngine, ScoringEngine, check_logprobs, choose_rows
-from medvistagym_trl.stages._optim import Float32Muon, newton_schulz
+from medvistagym_trl.stages._optim import Float32Muon, merger_blocks, newton_schulz
 from medvistagym_trl.stages._parity import ParityError
 from medvistagym_trl.stages._perception import (
     PerceptionCollator,
@@ -61,6 +61,7 @@ __all__ = [
     "make_grpo_config",
     "make_sft_config",
     "measure_tokens",
+    "merger_blocks",
     "newton_schulz",
     "patch_labels",
     "perception_accuracy",

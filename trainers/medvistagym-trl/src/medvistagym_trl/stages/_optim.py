@@ -81,11 +81,12 @@ class Float32Muon(torch.optim.Optimizer):
             count = self._blocks.get(weight, 1)
             for part, part_update in zip(weight.chunk(count, 1), update.chunk(count, 1), strict=True):
                 shapes[part.shape].append((part, part_update))
-        # Shapes in two threads, each by operations of as many threads as elsewhere: the same bits, sooner where a core is free.
+        # Shapes beside one another, each by operations of one thread: the same bits, sooner where a core is free.
         work = sorted(shapes.items(), key=lambda each: -_operations(each[0], len(each[1])))
         stacks = [torch.stack([update for _, update in members]) for _, members in work]
         iterate = partial(newton_schulz, iterations=group["iterations"])
-        with ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)) as threads:
+        count = max(2, torch.get_num_threads())
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
             updated = list(threads.map(iterate, stacks))
         for (shape, members), updates in zip(work, updated, strict=True):
             scale = 0.2 * max(shape) ** 0.5

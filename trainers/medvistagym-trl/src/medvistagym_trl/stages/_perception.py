@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -191,17 +192,28 @@ def train_perception(
         model: The model.
         context: Prompt, tools and the size of images, as in the episodes to come.
         task: Offers the items.
-        recipe: Steps, batch and rates.
+        recipe: Steps, batch, rates and threads.
         log: Is handed `step` and the mean `loss` of every 25 steps.
 
     Raises:
         NonFiniteError: A loss or gradient was no number.
     """
-    with encode_equal_images_once(model.model):
+    with encode_equal_images_once(model.model), _torch_threads(recipe.threads or torch.get_num_threads()):
         _train_part(model, context, task, recipe, range(recipe.steps), 0.0, log)
         if recipe.result_steps:
             last = recipe.steps + recipe.result_steps
             _train_part(model, context, task, recipe, range(recipe.steps, last), recipe.as_results, log)
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train_part(
