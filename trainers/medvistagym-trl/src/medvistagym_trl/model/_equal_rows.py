@@ -36,7 +36,7 @@ def read_equal_rows_once(model: Any) -> Iterator[None]:
         *, inputs_embeds: Any = None, attention_mask: Any = None, position_ids: Any = None, **kwargs: Any
     ) -> Any:
         given = {"inputs_embeds": inputs_embeds, "attention_mask": attention_mask, "position_ids": position_ids}
-        cache = kwargs.get("past_key_values")
+        cache: Any = kwargs.get("past_key_values")
         begins = cache is not None and cache.get_seq_length() == 0 and not torch.is_grad_enabled()
         shapes = [getattr(value, "ndim", 0) for value in given.values()]
         if not begins or shapes != [3, 2, 3] or kwargs.get("deepstack_visual_embeds"):

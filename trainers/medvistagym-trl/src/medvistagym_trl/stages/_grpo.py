@@ -85,6 +85,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         self._tool_seconds, self._written_tokens = 0.0, 0
         self._rewards: Any = None
         self._unrendered: set[int] = set()
+        self._suffixes: dict[Any, list[int]] = {}  # of equal results of a step, which are rendered once
         if engine is None:
             super().__init__(*args, **kwargs)
         else:
@@ -122,8 +123,11 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
     def _get_tool_suffix_ids(self, tool_messages: Any) -> Any:
         if self._tool_calls is not None:
             self._tool_calls.flush_unserved()
+        key = tuple((message["name"], _content_key(message["content"])) for message in tool_messages)
         try:
-            return super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+            if key not in self._suffixes:
+                self._suffixes[key] = super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
+            return list(self._suffixes[key])
         except TEMPLATE_ERRORS as error:
             adapter = None if self._tool_calls is None else self._tool_calls.adapter_of(tool_messages[-1])
             if adapter is None:
@@ -140,6 +144,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         for environment in environments:
             environment.adapter.generation_seconds = self._generation_seconds
         self._unrendered.clear()
+        self._suffixes.clear()
         rollouts = super()._generate(prompts)
         for row in self._unrendered:
             prompts[row] = _without_texts(prompts[row])  # TRL renders them again
@@ -259,11 +264,11 @@ def _as_blocks(content: Any) -> Any:
 
 def _prompt_key(prompt: Any) -> Any:
     """Equal for prompts of equal texts and images."""
-    return tuple(
-        (message["role"], content if isinstance(content, str) else tuple(_block_key(block) for block in content))
-        for message in prompt
-        for content in [message["content"]]
-    )
+    return tuple((message["role"], _content_key(message["content"])) for message in prompt)
+
+
+def _content_key(content: Any) -> Any:
+    return content if isinstance(content, str) else tuple(map(_block_key, content))
 
 
 def _block_key(block: Any) -> Any:

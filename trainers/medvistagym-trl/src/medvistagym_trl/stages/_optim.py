@@ -50,7 +50,7 @@ class Float32Muon(torch.optim.Optimizer):
         named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
         matrices = [weight for name, weight in named if weight.ndim == 2 and "embed" not in name]
         chosen = {id(weight) for weight in matrices}
-        self._blocks = {weight: (blocks or {}).get(name, 1) for name, weight in named if id(weight) in chosen}
+        self._blocks = {id(weight): (blocks or {}).get(name, 1) for name, weight in named}
         others = [weight for _, weight in named if id(weight) not in chosen]
         groups = [
             {"params": matrices, "lr": matrix_lr, "matrices": True},
@@ -78,7 +78,7 @@ class Float32Muon(torch.optim.Optimizer):
             average = self.state[weight].setdefault("average", torch.zeros_like(weight))
             average.lerp_(gradient, 1 - group["momentum"])
             update = gradient.lerp(average, group["momentum"])  # type: ignore[union-attr]
-            count = self._blocks.get(weight, 1)
+            count = self._blocks.get(id(weight), 1)
             for part, part_update in zip(weight.chunk(count, 1), update.chunk(count, 1), strict=True):
                 shapes[part.shape].append((part, part_update))
         # Shapes beside one another, each by operations of one thread: the same bits, sooner where a core is free.
