@@ -52,8 +52,8 @@ ARGUMENT_QUESTIONS: Final = {"window": (WHICH_WINDOW,), "zoom": (BOX_PLATE,), "m
 CHAIN_ARGUMENT_QUESTIONS: Final = {"window": (WINDOW_PLATE,), "zoom": (BOX_PLATE,), "measure": (BOX_PLATE,)}
 """The same where there is nothing but a faint plate to aim at."""
 FAMILY_SCHEDULE: Final = (
-    *("window", "measure", "window", "zoom", "window", "measure"),
-    *("window", "direct", "window", "zoom", "window", "measure"),
+    *("window", "measure", "window", "zoom", "window"),
+    *("window", "direct", "window", "zoom", "window"),
 )
 """Families of items, by index: what is harder to see comes more often."""
 
@@ -66,12 +66,12 @@ def make_perception_item(image: Image, truth: SceneGroundTruth, rng: np.random.G
 def _nodule_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator) -> PerceptionItem:
     tissue = truth.tissue or ABSTENTION
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.45:
         regions = tuple((to_box(_shrink(nodule)), tissue) for nodule in truth.inserts)
         if kind < 0.05:
             image = tool_image(_draw_tissue_window(rng), image)
             return PerceptionItem(image, WHICH_WINDOW, _window_text(TISSUE_CENTERS_HU[tissue]))
-        if kind < 0.2:
+        if kind < 0.3:
             return PerceptionItem(image, WHICH_WINDOW, _window_text(TISSUE_CENTERS_HU[tissue]), regions)
         return PerceptionItem(image, WHICH_TISSUE, tissue, regions)
     call = _draw_window_call(TISSUE_CENTERS_HU[tissue], rng)
@@ -183,8 +183,8 @@ def _shrink(rectangle: CanvasBox) -> CanvasBox:
 
 
 def _window_text(center_hu: int) -> str:
-    """A narrow window as its arguments are written in a call."""
-    return json.dumps({"center": center_hu, "width": NARROW_WIDTHS_HU[0]})
+    """A narrow window, of the width that is read best, as its arguments are written in a call."""
+    return json.dumps({"center": center_hu, "width": NARROW_WIDTHS_HU[1]})
 
 
 def _box_text(box: Box) -> str:
