@@ -297,12 +297,13 @@ class GrpoRecipe(Section):
         description="What advantages are divided by: the spread of rewards in a group, in the batch, or nothing. By group, "
         "the little that a superfluous call costs weighs as much as a right answer.",
     )
-    zero_variance: Literal["keep", "drop", "redraw"] = Field(
+    zero_variance: Literal["keep", "skip", "drop", "redraw"] = Field(
         "keep",
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
-        "loss and their divergence (beta) is learnt from; dropped, they count nothing, and a single process does not compute "
-        "them, so that a step is the quicker the more a policy can; drawn again, other cases are played in their place, and "
-        "groups that are equal even then are dropped. Metrics of the step are of the episodes "
+        "loss and their divergence (beta) is learnt from; skipped, their tokens count in the mean, so that a step moves less "
+        "the fewer groups it rests on, and no more is learnt from them; dropped, they count nothing at all. A single process "
+        "does not compute what it skips or drops, so that steps become quicker the more a policy can. Drawn again, other "
+        "cases are played in their place, and groups that are equal even then are dropped. Metrics of the step are of the episodes "
         "that are learnt from, its seconds and tokens of all that were played.",
     )
     redraws: int = Field(

@@ -28,7 +28,12 @@ def differs_in_group(rewards: torch.Tensor, group: int) -> torch.Tensor:
 
 
 def drop_equal_groups(
-    output: dict[str, Any], differs: torch.Tensor, first: int, gather: Callable[[torch.Tensor], torch.Tensor]
+    output: dict[str, Any],
+    differs: torch.Tensor,
+    first: int,
+    gather: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    counted: bool = False,
 ) -> None:
     """Take the tokens of groups without a difference in reward out of the loss, and out of what its mean is over.
 
@@ -37,12 +42,14 @@ def drop_equal_groups(
         differs: Of each row of all processes, whether the rewards of its group differ.
         first: This process's first row among them.
         gather: Gathers a tensor of all processes.
+        counted: Leave them in what the mean is over.
     """
     differs = differs[first : first + len(output["advantages"])]
     name = "tool_mask" if output.get("tool_mask") is not None else "completion_mask"
     output[name] = output[name] * differs[:, None].to(output[name].dtype)
-    counted = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
-    output["num_items_in_batch"] = gather(counted.sum()).sum()
+    if not counted:
+        learnt = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
+        output["num_items_in_batch"] = gather(learnt.sum()).sum()
 
 
 def rows_to_learn(differs: torch.Tensor, parts: int) -> list[int]:

@@ -67,6 +67,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             TRL's loop has changed.
         drops_zero_variance: Whether groups whose episodes all earned the same count nothing in the loss; one process does not
             even compute their loss.
+        counts_dropped: Whether the tokens of those groups are among what the mean of the loss is over.
         generation_parts: In how many parts, one after the other, the rows of a step are sampled.
 
     Args:
@@ -76,6 +77,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
     """
 
     drops_zero_variance: bool = False
+    counts_dropped: bool = False
     generation_parts: int = 1
 
     def __init__(self, *args: Any, engine: SamplingEngine | None = None, **kwargs: Any) -> None:
@@ -167,7 +169,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             group: Any = self.num_generations
             first = self.accelerator.process_index * len(output["advantages"])
             differs = differs_in_group(self._rewards, group)
-            drop_equal_groups(output, differs, first, self.accelerator.gather)
+            drop_equal_groups(output, differs, first, self.accelerator.gather, counted=self.counts_dropped)
             if self.accelerator.num_processes == 1:  # several learn from parts of the same size
                 settings: Any = self.args
                 output = take_rows(output, rows_to_learn(differs, settings.steps_per_generation))
@@ -374,6 +376,7 @@ def train_grpo(
     check_rollouts(recipe, ranks=rank_count())
     trainer.parity = recipe.grpo.parity
     trainer.drops_zero_variance = recipe.grpo.zero_variance != "keep"
+    trainer.counts_dropped = recipe.grpo.zero_variance == "skip"
     if recipe.grpo.zero_variance == "redraw":
         trainer.redraws, trainer.redraw_cases = recipe.grpo.redraws, redraw_cases or cases
     trainer.generation_parts = recipe.grpo.generation_parts
