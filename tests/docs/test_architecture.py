@@ -94,6 +94,7 @@ def test_every_hook_and_contract_is_in_the_table():
     for names, room, _ in rows:
         for name in re.findall(r"`@?(\w+)`", names):
             assert hasattr(importlib.import_module(room), name), (room, name)
+            assert name in {*medvistagym_core.__all__}, name
 
 
 def exceptions():

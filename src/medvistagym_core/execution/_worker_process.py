@@ -90,8 +90,8 @@ class WorkerProcess:
 
         Raises:
             ToolError: `tool_failed`, since the tool cannot be loaded there, so that no call of it can succeed.
-            EndedError: The process ended before all results were there.
-            LateError: The call after those already given took too long.
+            WorkerExitedError: The process ended before all results were there.
+            WorkerTimeoutError: The call after those already given took too long.
         """
         whole = True
         try:

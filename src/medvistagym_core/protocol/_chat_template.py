@@ -1,7 +1,7 @@
-"""What a checkpoint's chat template makes of tools and pictures: found out by rendering, not by name.
+"""What a checkpoint's chat template does with tools and images, found by rendering rather than from the model's name.
 
-Many templates drop tool schemas, or pictures in a tool's result, without a word; a policy trained on such a prompt never
-sees them. `probe` renders small conversations and says what is lost. transformers is imported when a template is loaded.
+Many templates silently drop tool schemas, or the images of a tool's result; a policy trained on such a prompt never sees them.
+`inspect_chat_template` renders small conversations and reports what is lost. transformers is imported when a template is loaded.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reports: accuracy with its interval, by policy, family and decoding.
 
-`tally` counts episodes into rows, `table` prints rows for a terminal, and `Results` is the document `results.json`.
+`summarize` counts episodes into rows, `format_table` writes rows for a terminal, and `Results` is the document `results.json`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The episodes of a run, for a page: one short row each, kept in memory, and the whole record from the file when asked for.
 
-`Run.read` takes up what was appended to the files since it was last called, so a run may be looked at while it goes on.
+`EpisodeIndex.poll` reads what was appended to the files since it was last called, so a run may be looked at while it goes on.
 """
 
 from __future__ import annotations
