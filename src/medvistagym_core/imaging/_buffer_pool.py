@@ -1,8 +1,8 @@
-"""Arrays whose memory is used again.
+"""Arrays in memory that has been used before.
 
-The system maps fresh memory page by page when it is first written, and for the results of quick kernels that takes longer than
-the work: a megabyte costs four times what it costs to enlarge an image into it. The memory of an array that `pooled_empty`
-returns goes back to a pool when the last view of it is gone, and serves a later array. The pool keeps at most `MAX_POOL_BYTES`.
+Memory that the system hands out is touched page by page for the first time, and for the results of quick kernels that takes
+longer than the work: a megabyte costs four times what it costs to enlarge an image into it. What `empty` gives goes back to a
+pool when the last array that looks at it is gone, and is handed out again. The pool keeps no more than `POOLED` bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a checkpoint's chat template does with tools and images, found by rendering rather than from the model's name.
 
-Many templates silently drop tool schemas, or the images of a tool's result; a policy trained on such a prompt never sees them.
-`inspect_chat_template` renders small conversations and reports what is lost. transformers is imported when a template is loaded.
+Many templates silently drop tool schemas, or the images of a tool's result; a policy trained on such a prompt never
+sees them. `inspect_chat_template` renders small conversations and reports what is lost. transformers is imported when a
+template is loaded.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ On the command line `medvistagym plugins check NAME|PATH`, in an author's tests 
 
     test_conformance = conformance("my-plugin")
 
-`check_plugin` returns the same as a `ConformanceReport`. `RULES` says of each check what it asks for, whether a failure blocks or
-advises, and how to mend it.
+`check_plugin` returns the same as a `ConformanceReport`. `RULES` says of each check what it asks for, whether a failure
+blocks or advises, and how to mend it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 from pydantic import ValidationError
 
-from medvistagym_core.imaging import RenderedImage
+from medvistagym_core.imaging import RenderedImage, write_aside
 from medvistagym_core.tools import Toolbox, ToolboxLock, first_fault
 
 if TYPE_CHECKING:
@@ -255,16 +255,11 @@ def _write_lock(path: Path, toolbox: Toolbox) -> None:
     if path.exists():
         _read_lock(path).check(toolbox)
         return
-    part = path.with_suffix(".part")
     try:
-        part.write_text(toolbox.lock().model_dump_json(indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
+        with write_aside(path) as part:
+            part.write_text(toolbox.lock().model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:  # one of a write names no file
-        part.unlink(missing_ok=True)
         raise _naming(error, str(path)) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _open_exclusive(path: Path) -> IO[bytes]:
