@@ -101,8 +101,8 @@ def _show_warning(
 ) -> None:  # fmt: skip
     from medvistagym_core.plugins import PluginWarning
 
-    where = "" if issubclass(category, PluginWarning) else f"{category.__name__} at {filename}:{lineno}: "
-    print_stderr(f"medvistagym: {where}{message}")
+    origin = "" if issubclass(category, PluginWarning) else f"{category.__name__} at {filename}:{lineno}: "
+    print_stderr(f"medvistagym: {origin}{message}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

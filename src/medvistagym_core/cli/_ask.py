@@ -196,10 +196,10 @@ def _play(episode: Episode, policy: Policy, executor: Executor) -> None:
         if step.turn.error is not None:
             print_stderr(f"turn {len(episode.steps)}: {step.turn.error.message}")
         for call, result in zip(step.calls, step.results, strict=False):
-            print_stderr(_said(call, result))
+            print_stderr(_format_step(call, result))
 
 
-def _said(call: ToolCall, result: ToolResult) -> str:
+def _format_step(call: ToolCall, result: ToolResult) -> str:
     arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in call.arguments.items())
     if result.error is not None:
         return f"{call.name}({arguments}): {result.error.message}"

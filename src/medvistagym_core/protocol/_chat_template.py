@@ -18,7 +18,7 @@ from medvistagym_core.protocol._template_process import ChatTemplateError, try_c
 
 Message = dict[str, Any]
 Schemas = Sequence[Mapping[str, Any]]
-_ASKED: Final = "vq17"
+_QUESTION: Final = "vq17"
 _ARGUMENT: Final = "vq23"
 _RESULT: Final = "vq42"
 _IMAGE: Final[Message] = {"type": "image"}
@@ -156,11 +156,11 @@ class _Probe:
         self._schemas = list(schemas)
         self._failures: dict[str, str] = {}
         self._blocks = True
-        plain = self._try([{"role": "user", "content": [_text(_ASKED)]}], "")
-        self._blocks = plain is not None and _ASKED in plain and "'text'" not in plain and '"text"' not in plain
+        plain = self._try([{"role": "user", "content": [_text(_QUESTION)]}], "")
+        self._blocks = plain is not None and _QUESTION in plain and "'text'" not in plain and '"text"' not in plain
 
     def report(self) -> ChatTemplateReport:
-        asked = self._message("user", _ASKED)
+        asked = self._message("user", _QUESTION)
         bare = self._try([asked], "a question")
         with_schemas = self._try([asked], "tool schemas", schemas=self._schemas)
         hidden, shortened = self._missing(bare or "", with_schemas or "")
@@ -200,7 +200,7 @@ class _Probe:
         """What the template writes for an image in a user's message."""
         if not self._blocks or bare is None:
             return ""
-        with_image = self._try([{"role": "user", "content": [_text(_ASKED), _IMAGE]}], "an image")
+        with_image = self._try([{"role": "user", "content": [_text(_QUESTION), _IMAGE]}], "an image")
         return "" if with_image is None else _inserted_text(bare, with_image).strip()
 
     def _shows_result_images(self, called: list[Message], after: str | None, mark: str) -> bool:

@@ -65,11 +65,11 @@ def measure_pages(path: Path, metadata: pq.FileMetaData) -> list[dict[str, Colum
     return groups
 
 
-def _page_sizes(file: IO[bytes], at: int, end: int, most: int) -> list[int]:
+def _page_sizes(file: IO[bytes], at: int, end: int, max_pages: int) -> list[int]:
     """Uncompressed bytes of the pages between two places, of which there may be so many."""
     sizes: list[int] = []
     while at < end:
-        if len(sizes) >= most:
+        if len(sizes) >= max_pages:
             raise PageError(f"has more than {_MAX_PAGES:,} pages")
         fields, length = _read_header(file, at, end)
         uncompressed, compressed = fields.get(_UNCOMPRESSED_SIZE, -1), fields.get(_COMPRESSED_SIZE, -1)

@@ -292,11 +292,11 @@ def masks_of_logits(
     probabilities = to_probabilities(resized, activation)[0]
     winner = probabilities.argmax(0) if activation == "softmax" else None
     kept = min(max(threshold, 1e-6), 1 - 1e-6)
-    least = math.log(kept / (1 - kept)) if activation == "sigmoid" else threshold
+    min_logit = math.log(kept / (1 - kept)) if activation == "sigmoid" else threshold
     masks = []
     for number, name in names.items():
         # compared as logits, which tell apart what rounds to one probability
-        mask = winner == number if winner is not None else resized[0, number] > least
+        mask = winner == number if winner is not None else resized[0, number] > min_logit
         mean = float(probabilities[number][mask].mean()) if bool(mask.any()) else None
         masks.append(LabelMask(name, mask.cpu().numpy(), mean))
     return masks

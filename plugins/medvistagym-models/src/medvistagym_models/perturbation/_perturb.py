@@ -73,8 +73,8 @@ def _with_changes(
 ) -> ToolResult:
     """The result with other facts; what its sentence said beside them stays."""
     assert result.data is not None
-    said = format_data(result.data)
-    rest = result.text.removeprefix(said) if result.text.startswith(said) else ""
+    sentence = format_data(result.data)
+    rest = result.text.removeprefix(sentence) if result.text.startswith(sentence) else ""
     return dataclasses.replace(result, images=images, data=data, text=format_data(data) + rest, perturbation=kind)
 
 

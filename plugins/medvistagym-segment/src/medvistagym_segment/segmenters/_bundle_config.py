@@ -321,13 +321,13 @@ def _network(content: _Content) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def _is_plain(value: Any, largest: float = _MAX_NUMBER) -> bool:
+def _is_plain(value: Any, max_number: float = _MAX_NUMBER) -> bool:
     """Whether a value consists of numbers, words and None: no address, no path, no number that is a size out of reason."""
     if isinstance(value, bool | None):
         return True
     if isinstance(value, int | float):
-        return math.isfinite(value) and abs(value) <= largest
+        return math.isfinite(value) and abs(value) <= max_number
     if isinstance(value, str):
         return not value or _WORD.fullmatch(value) is not None
     parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-    return isinstance(parts, list) and len(parts) <= _MAX_PARTS and all(_is_plain(part, largest) for part in parts)
+    return isinstance(parts, list) and len(parts) <= _MAX_PARTS and all(_is_plain(part, max_number) for part in parts)
