@@ -43,7 +43,7 @@ medvistagym ask study/ --image-index 2 "Which side is the fracture on?" --model 
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class UserQuestion:
     """A task of one case: a question about images whose right answer nobody has said, unless it is given.
 
     Attributes:
@@ -152,7 +152,7 @@ def _ask(options: argparse.Namespace) -> int:
     return 0
 
 
-def _question(options: argparse.Namespace) -> Question:
+def _question(options: argparse.Namespace) -> UserQuestion:
     question = options.words[-1].strip()
     if not question:
         raise UsageError("the question comes last, after the files, and is empty")
@@ -160,7 +160,7 @@ def _question(options: argparse.Namespace) -> Question:
         raise UsageError(f"the question comes last, after the files; {question!r} is a file")
     if options.policy in ("expert", "demonstration"):
         raise UsageError(f"the policy {options.policy} plays tasks that it knows; a question of yours is none")
-    return Question(question, (), tuple(options.option), options.expected)
+    return UserQuestion(question, (), tuple(options.option), options.expected)
 
 
 def _folder(folder: Path | None) -> Path:

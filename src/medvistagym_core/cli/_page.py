@@ -1,4 +1,4 @@
-"""Serving a page until Ctrl-C: what `view` and `play` share."""
+"""Serving a page until Ctrl-C, for `view` and `play`."""
 
 from __future__ import annotations
 

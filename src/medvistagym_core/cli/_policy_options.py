@@ -1,4 +1,4 @@
-"""What `sample` and `eval` share: who plays, which task, and with what tools."""
+"""Options that `sample` and `eval` share: the policy, the task and the tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `eval`, `score` and `compare` share: protocols, a judge, and where scores are written."""
+"""Options that `eval`, `score` and `compare` share: protocols, a judge, and where scores are written."""
 
 from __future__ import annotations
 

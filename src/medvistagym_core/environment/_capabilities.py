@@ -1,4 +1,4 @@
-"""What a task may know beyond its cases: experts, demonstrations, perception items, informative calls, its size, audits.
+"""Optional abilities of tasks: experts, demonstrations, perception items, informative calls, a size, audits.
 
 Each capability is a `Protocol` of its own, found with `isinstance`; a task implements those it has.
 """

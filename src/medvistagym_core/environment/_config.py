@@ -1,4 +1,4 @@
-"""How episodes are played: what they may take, and what a policy is shown of them."""
+"""Settings of episodes: their limits, and how much of them a policy sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that run jobs and can be given up on.
+"""A pool of threads whose jobs can be abandoned at their time limit.
 
 Python cannot stop a thread: a job that exceeds its time limit is answered for and left behind, its thread is replaced, and
 the others go on. The threads are daemons, so a tool that never returns does not keep the program from ending; that is why this

@@ -1,4 +1,4 @@
-"""What is installed, read so that nothing that stands in an environment can stop it.
+"""Reading which plugins are installed, whatever else in the environment is broken.
 
 The standard library's reader of entry points ends at the first malformed line of any distribution. Here every distribution is
 read for itself: what cannot be read of one costs that one alone and is told, with the file and the line. Of two installations

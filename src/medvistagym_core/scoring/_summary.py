@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from medvistagym_core.scoring._document import Breakdown, ConditionReport, Number, ProtocolReport
 from medvistagym_core.scoring._judge import Judge
-from medvistagym_core.scoring._protocol import Denominator, ScoringProtocol, wilson_interval
+from medvistagym_core.scoring._protocol import Denominator, ScoringProtocol
 from medvistagym_core.scoring._recorded import item_of, scorable
 from medvistagym_core.scoring._score import ProtocolScore, score
 from medvistagym_core.scoring._statistics import Estimate, estimate
-from medvistagym_core.trajectories import Trajectory
+from medvistagym_core.trajectories import Trajectory, wilson_interval
 
 BREAKDOWNS: Final = ("family", "kind", "modality", "body_part", "language", "category")
 """Facts about questions by which scores are broken down, where a table or benchmark states them."""

@@ -20,7 +20,7 @@ from medvistagym_core.protocol import Turn
 from medvistagym_core.testing._file_checks import check_reader, check_segmenter, check_writer
 from medvistagym_core.testing._finding import PASS, Finding, Say, several
 from medvistagym_core.testing._sample_images import image_snapshot
-from medvistagym_core.testing._toy_world import TOY_CALLS, TOY_TOOLBOX, ToyTask
+from medvistagym_core.testing._toy_task import TOY_CALLS, TOY_TOOLBOX, ToyTask
 from medvistagym_core.tools import ToolCall, ToolError, ToolResult
 
 if TYPE_CHECKING:

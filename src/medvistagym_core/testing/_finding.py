@@ -1,4 +1,4 @@
-"""What a check says, and how it tells where it is while it works."""
+"""The finding of a check, and how a check reports its progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is checked: an installed plugin by name, or a plugin in a folder or file that need not be installed."""
+"""The plugin under check: an installed one by name, or one in a folder or file that need not be installed."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Pathologies:
 
 
 class Anatomy:
-    """See `Segmenter`."""
+    """See `SemanticSegmenter`."""
 
     takes_volumes = False
 

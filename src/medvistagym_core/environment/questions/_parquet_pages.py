@@ -1,6 +1,6 @@
-"""The pages of a parquet file, by their own headers: what the footer says of their sizes is only said.
+"""Sizes of the pages of a parquet file, from the header of each page and not from the file's footer, which may differ.
 
-pyarrow allocates what the header of a page claims, before it decompresses the page. So headers are read here first; they are
+pyarrow allocates what the header of a page claims before it decompresses the page. So headers are read here first; they are
 structures of Thrift's compact protocol (parquet-format, `PageHeader`).
 """
 

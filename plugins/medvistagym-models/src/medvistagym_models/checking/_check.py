@@ -1,4 +1,4 @@
-"""Trying a model and reporting what came of it."""
+"""Running a model's tool once, and reporting results, agreement, memory and time."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ class FileEmbedder(FileModel):
 
 
 class FileSegmenter(FileModel):
-    """See `Segmenter`. The first output is `(N, classes, h, w)`; one class alone is a probability or its logit."""
+    """See `SemanticSegmenter`. The first output is `(N, classes, h, w)`; one class alone is a probability or its logit."""
 
     def segment(self, images: Sequence[Image]) -> list[list[LabelMask]]:
         out: list[list[LabelMask]] = [[] for _ in images]

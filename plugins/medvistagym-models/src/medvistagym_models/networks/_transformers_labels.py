@@ -133,7 +133,7 @@ class _ReferenceDetector:
 
 
 class TransformersSegmenter:
-    """See `Segmenter`: networks that give each pixel a class, and those that give masks with a class each."""
+    """See `SemanticSegmenter`: networks that give each pixel a class, and those that give masks with a class each."""
 
     takes_volumes = False
 

@@ -1,4 +1,4 @@
-"""Making a result wrong: the same facts, moved or turned round, said by the same sentence."""
+"""Perturbing a result: its facts are shifted or contradicted, and its sentence is written anew from them."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ class ToolSettings(WorkerSettings):
     )
 
 
-class Limits(BaseModel):
-    """What holds for all workers."""
+class ClusterLimits(BaseModel):
+    """Limits that all workers of a placement share: memory of results and images, and how long they may wait."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -95,7 +95,7 @@ class Placement(BaseModel):
 
     tools: dict[str, ToolSettings] = {}
     pools: dict[PoolName, WorkerSettings] = {}
-    limits: Limits = Limits()
+    limits: ClusterLimits = ClusterLimits()
 
     @classmethod
     def read(cls, file: Path) -> Placement:
@@ -206,7 +206,7 @@ def _sentence(error: ValidationError) -> str:
     location = ".".join(part for part in path if part != "tools")
     if first["type"] == "extra_forbidden":
         model: type[BaseModel] = (
-            Limits if location == "limits" else WorkerSettings if location.startswith("pools") else ToolSettings
+            ClusterLimits if location == "limits" else WorkerSettings if location.startswith("pools") else ToolSettings
         )
         names = sorted(model.model_fields)
         near = closest_match(last, names)

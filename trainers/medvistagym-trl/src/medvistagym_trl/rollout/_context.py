@@ -1,4 +1,4 @@
-"""What a recipe lays down for the episodes of a task: tools, rules, reward, and what runs the tools."""
+"""The context of a recipe's episodes: tools, limits, reward, and the executor."""
 
 from __future__ import annotations
 
