@@ -2,25 +2,43 @@ from .environment import Answer as Answer
 from .environment import Case as Case
 from .environment import Episode as Episode
 from .environment import EpisodeConfig as EpisodeConfig
+from .environment import EpisodeOutcome as EpisodeOutcome
 from .environment import Limits as Limits
 from .environment import MedVistaEnv as MedVistaEnv
 from .environment import MedVistaVectorEnv as MedVistaVectorEnv
+from .environment import Observation as Observation
 from .environment import PerceptionItem as PerceptionItem
 from .environment import Reward as Reward
+from .environment import RewardTerm as RewardTerm
+from .environment import Task as Task
+from .environment.grading import Grade as Grade
+from .environment.grading import Grader as Grader
+from .environment.grading import grade as grade
+from .execution import Executor as Executor
 from .execution import ImageStore as ImageStore
 from .execution import LocalExecutor as LocalExecutor
 from .execution import ProcessExecutor as ProcessExecutor
 from .imaging import Box as Box
 from .imaging import Image as Image
 from .imaging import LookupTable as LookupTable
+from .imaging import Reader as Reader
+from .imaging import Segmenter as Segmenter
 from .imaging import Window as Window
+from .imaging import Writer as Writer
 from .interactive import ToolFunctions as ToolFunctions
 from .interactive import open as open  # noqa: A004
 from .interactive import open_all as open_all
 from .interactive import toolbox as toolbox
 from .plugins import Registry as Registry
 from .plugins import hookimpl as hookimpl
+from .protocol import ActionFormat as ActionFormat
 from .protocol import TextProtocol as TextProtocol
+from .protocol import Turn as Turn
+from .rollouts import Policy as Policy
+from .rollouts import PolicyFactory as PolicyFactory
+from .rollouts import Trainer as Trainer
+from .rollouts import rollout as rollout
+from .tools import SchemaDialect as SchemaDialect
 from .tools import Tool as Tool
 from .tools import Toolbox as Toolbox
 from .tools import ToolboxLock as ToolboxLock
@@ -30,7 +48,10 @@ from .tools import ToolError as ToolError
 from .tools import ToolResult as ToolResult
 from .tools import ToolSpec as ToolSpec
 from .tools import tool as tool
+from .trajectories import Results as Results
+from .trajectories import Trajectory as Trajectory
 from .trajectories import TrajectoryReader as TrajectoryReader
+from .trajectories import TrajectoryWriter as TrajectoryWriter
 
 __version__: str
 tools = toolbox

@@ -395,7 +395,7 @@ def test_progress_tells_its_rate(monkeypatch):
 def test_long_work_tells_for_how_long_it_runs(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setattr("medvistagym_core.cli._console._PATIENCE_S", 0.01)
+    monkeypatch.setattr("medvistagym_core.cli._console._PROGRESS_DELAY_S", 0.01)
     with elapsed_time("reading a\x1b[2Jstudy"):
         while "reading" not in terminal.getvalue():
             pass

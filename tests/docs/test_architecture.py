@@ -1,5 +1,6 @@
 """The architecture page is drawn from the contracts, and its links lead somewhere."""
 
+import ast
 import importlib
 import inspect
 import itertools
@@ -94,6 +95,7 @@ def test_every_hook_and_contract_is_in_the_table():
     for names, room, _ in rows:
         for name in re.findall(r"`@?(\w+)`", names):
             assert hasattr(importlib.import_module(room), name), (room, name)
+            assert name in {*medvistagym_core.__all__}, name
 
 
 def exceptions():
@@ -112,16 +114,38 @@ def exceptions():
     return found
 
 
-def test_the_tree_shows_every_exception_under_what_it_is():
+def drawn(block):
+    """The exceptions above each exception of a tree, from the outermost on."""
     tree = {}
     path = []
-    for line in ERRORS.split("```")[1].splitlines():
+    for line in ERRORS.split("```")[block].splitlines():
         if match := re.match(r"([│ ├└─]*)(\w+Error|Exception)\b", line):
             path = [*path[: len(match[1]) // 4], match[2]]
             tree[match[2]] = path[:-1]
+    return tree
+
+
+def test_the_tree_shows_every_exception_under_what_it_is():
+    tree = drawn(1)
     between = ERRORS.split("never seen outside")[1]
     for name, value in exceptions().items():
         if name.startswith("_") or f"`{name}`" in between:
             continue
         assert [base.__name__ for base in value.__mro__ if base.__name__ == tree[name][-1]], name
     assert {name for name in tree if name not in {"Exception", "TypeError", "ValueError"}} <= exceptions().keys()
+
+
+def test_the_second_tree_shows_every_exception_of_the_other_distributions():
+    tree = drawn(3)
+    classes = {}
+    for path in [*ROOT.glob("plugins/*/src/**/*.py"), *ROOT.glob("trainers/*/src/**/*.py")]:
+        if "Error" in (text := path.read_text("utf-8")):
+            nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef) and node.bases)
+            classes |= {node.name: ast.unparse(node.bases[0]) for node in nodes}
+    between = re.findall(r"`(\w+)`\s+\(becomes", ERRORS.split("never seen outside")[2])
+    shown = {name: bases[-1] for name, bases in tree.items() if len(bases) > 1 and name != "SelectionError"}
+    assert shown == {
+        name: base
+        for name, base in classes.items()
+        if base in {"Exception", *tree} and not name.startswith("_") and name not in between
+    }

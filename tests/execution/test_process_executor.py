@@ -152,7 +152,7 @@ def test_calls_get_their_own_answers_after_a_process_said_what_it_should_not(iso
         monkeypatch.undo()
         raise struct.error("garbage")
 
-    import medvistagym_core.execution._worker_process as module
+    import medvistagym_core.execution._child_process as module
 
     monkeypatch.setattr(module, "receive", garbled)
     broken = run(isolated, "behave", *[{"image": 0, "how": h} for h in "abc"])

@@ -17,7 +17,6 @@ from medvistagym_core.scoring import (
     score,
     summarize,
     validity_notes,
-    wilson_interval,
 )
 
 from .items import choice, item, judge_by_equality, value_of
@@ -113,14 +112,6 @@ def test_every_fault_has_a_repaired_rule_and_every_protocol_its_source():
         assert bool(protocol.faults) is (f"{name.partition('@')[0]}@as-published" in PROTOCOLS)
         if name.endswith("@as-published"):
             assert protocol.rules != PROTOCOLS[name.partition("@")[0]].rules
-
-
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"),
-    [(9, 10, 0.5958, 0.9821), (0, 10, 0, 0.2775), (10, 10, 0.7225, 1), (0, 0, 0, 1), (248, 451, 0.5038, 0.5952)],
-)
-def test_wilson_interval(right, n, low, high):
-    assert wilson_interval(right, n) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from medvistagym_core.trajectories import ResultRow, Results, format_table, summ
         (1, 29, 0.0061, 0.1718),
         (20, 20, 0.8389, 1.0),
         (0, 0, 0.0, 1.0),
+        (248, 451, 0.5037, 0.5952),
     ],
 )
 def test_wilson(successes, n, low, high):

@@ -1,6 +1,7 @@
 """The command line: `medvistagym GROUP COMMAND ...`.
 
-Only the module of the group that was asked for is imported, so that listing tools stays as light as discovery itself.
+May use every room. Only the module of the group that was asked for is imported, so that listing tools stays as light as
+discovery itself.
 
 Exit codes: 0 the work is done, 1 the work failed, 2 the command was used wrongly, 130 interrupted.
 An error is one sentence on stderr; `--debug` shows the traceback before it.
@@ -100,8 +101,8 @@ def _show_warning(
 ) -> None:  # fmt: skip
     from medvistagym_core.plugins import PluginWarning
 
-    where = "" if issubclass(category, PluginWarning) else f"{category.__name__} at {filename}:{lineno}: "
-    print_stderr(f"medvistagym: {where}{message}")
+    origin = "" if issubclass(category, PluginWarning) else f"{category.__name__} at {filename}:{lineno}: "
+    print_stderr(f"medvistagym: {origin}{message}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -43,7 +43,7 @@ medvistagym ask study/ --image-index 2 "Which side is the fracture on?" --model 
 
 
 @dataclasses.dataclass(frozen=True)
-class Question:
+class UserQuestion:
     """A task of one case: a question about images whose right answer nobody has said, unless it is given.
 
     Attributes:
@@ -152,7 +152,7 @@ def _ask(options: argparse.Namespace) -> int:
     return 0
 
 
-def _question(options: argparse.Namespace) -> Question:
+def _question(options: argparse.Namespace) -> UserQuestion:
     question = options.words[-1].strip()
     if not question:
         raise UsageError("the question comes last, after the files, and is empty")
@@ -160,7 +160,7 @@ def _question(options: argparse.Namespace) -> Question:
         raise UsageError(f"the question comes last, after the files; {question!r} is a file")
     if options.policy in ("expert", "demonstration"):
         raise UsageError(f"the policy {options.policy} plays tasks that it knows; a question of yours is none")
-    return Question(question, (), tuple(options.option), options.expected)
+    return UserQuestion(question, (), tuple(options.option), options.expected)
 
 
 def _folder(folder: Path | None) -> Path:
@@ -196,10 +196,10 @@ def _play(episode: Episode, policy: Policy, executor: Executor) -> None:
         if step.turn.error is not None:
             print_stderr(f"turn {len(episode.steps)}: {step.turn.error.message}")
         for call, result in zip(step.calls, step.results, strict=False):
-            print_stderr(_said(call, result))
+            print_stderr(_format_step(call, result))
 
 
-def _said(call: ToolCall, result: ToolResult) -> str:
+def _format_step(call: ToolCall, result: ToolResult) -> str:
     arguments = ", ".join(f"{name}={json.dumps(value)}" for name, value in call.arguments.items())
     if result.error is not None:
         return f"{call.name}({arguments}): {result.error.message}"

@@ -31,7 +31,7 @@ __all__ = [
 
 Color = Literal["red", "green", "yellow"]
 _BAR: Final = 24
-_PATIENCE_S: Final = 2.0
+_PROGRESS_DELAY_S: Final = 2.0
 _COLORS: Final = {"red": 31, "green": 32, "yellow": 33}
 # C0 but for tab and line feed, DEL, C1, the bidirectional controls (which reorder what is read), and lone surrogates.
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -136,7 +136,7 @@ def elapsed_time(what: str) -> Iterator[None]:
     began, ended = time.monotonic(), threading.Event()
 
     def tell() -> None:
-        left = _PATIENCE_S
+        left = _PROGRESS_DELAY_S
         while not ended.wait(left):
             left = 1.0
             line = f"{_one_line(what)}: {_duration(time.monotonic() - began)}"
@@ -149,7 +149,7 @@ def elapsed_time(what: str) -> Iterator[None]:
     finally:
         ended.set()
         teller.join()
-        if time.monotonic() - began > _PATIENCE_S:
+        if time.monotonic() - began > _PROGRESS_DELAY_S:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import keyword
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +45,7 @@ def _export(options: argparse.Namespace) -> int:
     from medvistagym_core.cli._export_packages import PACKAGES, module_name
     from medvistagym_core.cli._exported_task import ExportedTask
     from medvistagym_core.environment import HasSize
+    from medvistagym_core.plugins import write_folder
 
     registry = load_registry(options)
     (task,) = find_tasks(options, registry)
@@ -71,18 +70,10 @@ def _export(options: argparse.Namespace) -> int:
         files = PACKAGES[options.kind](what)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        aside.chmod(0o755)
-        for path, text in files.items():
-            file = aside / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, "utf-8")
-        aside.rename(out)
+        write_folder(out, files)
     except OSError as error:
         raise CommandError(f"{out} cannot be written: {error.strerror or error}; nothing was left behind") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     print_text("\n".join(str(out / path) for path in files))
     folder = out if out.is_absolute() else f"./{out}"  # a bare name would be one of an index
     print_text(f"\nNext: pip install {folder}; {out / 'README.md'} shows how it is used")

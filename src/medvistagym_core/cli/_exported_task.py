@@ -1,4 +1,4 @@
-"""What an exported package is about, and the texts that every kind of package has."""
+"""The task that an exported package plays, and the texts that packages of every kind share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line has of the Model Context Protocol: the way to `medvistagym-mcp`, if it is installed."""
+"""Access of the command line to `medvistagym-mcp`; where it is not installed, an error says how to install it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line has of models on disk: the way to `medvistagym-models`, if it is installed."""
+"""Access of the command line to `medvistagym-models`; where it is not installed, an error says how to install it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serving a page until Ctrl-C: what `view` and `play` share."""
+"""Serving a page until Ctrl-C, for `view` and `play`."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def serve_page(make: Callable[[], LoopbackServer], options: argparse.Namespace, 
         CommandError: The port is taken.
     """
     try:
-        made = make()
+        server = make()
     except OSError as error:
         what = error.strerror or error
         raise CommandError(
             f"port {options.port} cannot be had ({what}); without --port any that is free is taken"
         ) from error
-    with made as page:
+    with server as page:
         if options.json:
             print_json({"url": page.url})
         else:

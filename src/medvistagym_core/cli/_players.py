@@ -1,4 +1,4 @@
-"""Who plays: a policy, a task and tools, opened in this process, or in many (`--workers`)."""
+"""What plays a rollout: policy, task and tools, opened in this process or in several (`--workers`)."""
 
 from __future__ import annotations
 

@@ -68,8 +68,8 @@ def _list(options: argparse.Namespace) -> int:
     print_table(rows)
     for report in reports:
         if report.state in ("failed", "incompatible"):
-            where = f" at {report.location}" if report.location else ""
-            print_text(f"\n{report.name} is not loaded: {report.reason}{where}\n  to do: {report.fix}")
+            location = f" at {report.location}" if report.location else ""
+            print_text(f"\n{report.name} is not loaded: {report.reason}{location}\n  to do: {report.fix}")
         for fault in report.faults:
             print_text(f"\n{report.name} offers something that is left out: {fault}")
         for note in report.notes:

@@ -1,4 +1,4 @@
-"""What `sample` and `eval` share: who plays, which task, and with what tools."""
+"""Options that `sample` and `eval` share: the policy, the task and the tools."""
 
 from __future__ import annotations
 
@@ -280,9 +280,8 @@ def check_same_policy(
     then = {"policy": first.policy.name, **_drawn(first.policy.sampling), "reward": dict(first.weights)}
     for name in (*now, *then):
         if now.get(name) != then.get(name):
-            raise CommandError(
-                f"{file} was begun with {name} {_said(then.get(name))}, not {_said(now.get(name))}; choose another {option}"
-            )
+            before, after = _format_setting(then.get(name)), _format_setting(now.get(name))
+            raise CommandError(f"{file} was begun with {name} {before}, not {after}; choose another {option}")
 
 
 def _drawn(sampling: SamplingParams) -> dict[str, object]:
@@ -290,7 +289,7 @@ def _drawn(sampling: SamplingParams) -> dict[str, object]:
     return {name: value for name, value in sampling.items() if name not in ("seed", "endpoint")}
 
 
-def _said(value: object) -> str:
+def _format_setting(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={weight:g}" for name, weight in value.items() if weight)
     return "none" if value is None else str(value)

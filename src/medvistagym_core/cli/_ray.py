@@ -1,4 +1,4 @@
-"""What the command line has of Ray: the way to `medvistagym-ray`, if it is installed."""
+"""Access of the command line to `medvistagym-ray`; where it is not installed, an error says how to install it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["configure"]
 
-SHOWN: Final = 20
+MAX_PRINTED: Final = 20
 _EXAMPLE = """\
 medvistagym replay runs/first/trajectories/grpo-greedy.jsonl
 medvistagym replay runs/first/trajectories/grpo-greedy.jsonl --force --json"""
@@ -54,7 +54,7 @@ def _replay(options: argparse.Namespace) -> int:
 
     counter = ProgressBar("episodes")
 
-    def shown(episodes: Iterator[ReplayedEpisode]) -> Iterator[ReplayedEpisode]:
+    def with_progress(episodes: Iterator[ReplayedEpisode]) -> Iterator[ReplayedEpisode]:
         for done, episode in enumerate(episodes, 1):
             yield episode
             counter.show(done, total)
@@ -67,7 +67,7 @@ def _replay(options: argparse.Namespace) -> int:
         else partial(make_executor, registry, options.executor)
     )
     try:
-        report = verify(file, registry, make, force=options.force, seen=shown)
+        report = verify(file, registry, make, force=options.force, seen=with_progress)
     except ValueError as error:
         if type(error) is not ValueError:
             raise
@@ -87,10 +87,10 @@ def _tell(report: ReplayReport) -> None:
     if not report.replayed:
         print_stderr("medvistagym: the tools are not those that the file was made with; --force replays all the same")
         return
-    for difference in report.differences[:SHOWN]:
+    for difference in report.differences[:MAX_PRINTED]:
         print_text(difference)
-    if len(report.differences) > SHOWN:
-        print_text(f"... and {len(report.differences) - SHOWN} more (--json shows all)")
+    if len(report.differences) > MAX_PRINTED:
+        print_text(f"... and {len(report.differences) - MAX_PRINTED} more (--json shows all)")
     verdict = "the same" if not report.differences else f"{len(report.differences)} differences"
     print_text(
         f"{report.file}: {report.episodes} episodes, {report.calls} calls: {report.exact} compared bit for bit, "

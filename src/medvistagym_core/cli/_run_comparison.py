@@ -1,4 +1,4 @@
-"""What `compare` and `eval compare` share: two runs question by question under one protocol."""
+"""Comparing two runs question by question under one protocol, for `compare` and `eval compare`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`medvistagym sample`: trajectories of a policy on a task, in a file that can be gone on with."""
+"""`medvistagym sample`: trajectories of a policy on a task, in a file that a later run can continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `eval`, `score` and `compare` share: protocols, a judge, and where scores are written."""
+"""Options that `eval`, `score` and `compare` share: protocols, a judge, and where scores are written."""
 
 from __future__ import annotations
 
@@ -189,10 +189,10 @@ def print_report_notes(report: EvaluationReport) -> None:
 
 def write_whole(path: Path, texts: Iterable[str]) -> None:
     """Write a text file; it is whole or not there."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as file:
+    from medvistagym_core.imaging import write_aside
+
+    with write_aside(path) as part, part.open("w", encoding="utf-8") as file:
         file.writelines(texts)
-    part.replace(path)
 
 
 def _rows(scored: Sequence[ScoredCondition]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Options that name a task: an installed one or a question table, and what it is told."""
+"""Options that name a task, an installed one or a question table, and give it arguments."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def _show(options: argparse.Namespace) -> int:
         for handle, image in enumerate(case.images)
     ]
     if options.json:
-        shown: dict[str, Any] = {
+        document: dict[str, Any] = {
             "id": case.id,
             "family": case.family,
             "question": case.question,
@@ -181,7 +181,7 @@ def _show(options: argparse.Namespace) -> int:
             "facets": dict(case.facets),
             "arguments": arguments,
         }
-        print_json({**shown, "answer": case.answer.value} if options.answer else shown)
+        print_json({**document, "answer": case.answer.value} if options.answer else document)
         return 0
     of = "" if size is None else f", case {options.index} of {size} in {split}"
     print_text(f"{case.id}, family {case.family}{of}")

@@ -127,8 +127,8 @@ def _answer(episode: ReplacedEpisode, graders: object) -> ReplacedAnswer:
 
 
 def _check_policy(
-    options: argparse.Namespace, registry: Registry, task: Task, toolbox: Toolbox, first: Trajectory, where: str
+    options: argparse.Namespace, registry: Registry, task: Task, toolbox: Toolbox, first: Trajectory, location: str
 ) -> None:
     policy, _ = make_policy(options, registry, task, toolbox)
     if policy.name != first.policy.name:
-        raise UsageError(f"{where} was played by {first.policy.name}, not by {policy.name}; name the same policy")
+        raise UsageError(f"{location} was played by {first.policy.name}, not by {policy.name}; name the same policy")

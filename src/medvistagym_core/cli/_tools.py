@@ -104,22 +104,22 @@ def _show(options: argparse.Namespace) -> int:
 
     registry = load_registry(options)
     specs = select_toolbox(registry, options.name).specs
-    shown: list[Any]
+    documents: list[Any]
     if options.format is None and not options.json:
         for position, spec in enumerate(specs):
             print_text(("\n" if position else "") + describe_tool(spec))
         return 0
     if options.format is not None:
         try:
-            shown = [render_tool_schema(spec, options.format, registry.dialects) for spec in specs]
+            documents = [render_tool_schema(spec, options.format, registry.dialects) for spec in specs]
         except ValueError as error:
             raise UsageError(f"--format: {error}") from error
         except Exception as error:  # a plugin's fault
             raise CommandError(f"the dialect {options.format} fails: {type(error).__name__}: {error}") from error
     else:
-        shown = [spec.model_dump(mode="json") for spec in specs]
-    if all(isinstance(one, str) for one in shown):
-        print_text("\n".join(shown))
+        documents = [spec.model_dump(mode="json") for spec in specs]
+    if all(isinstance(one, str) for one in documents):
+        print_text("\n".join(documents))
     else:
-        print_json(shown[0] if len(shown) == 1 else shown)
+        print_json(documents[0] if len(documents) == 1 else documents)
     return 0

@@ -162,7 +162,7 @@ def _train(options: argparse.Namespace) -> int:
         return _print_plan(options, registry, trainer, changes)
     if options.gpus is not None and options.gpus > 1 and not is_launched():
         return launch(options, registry, trainer, folder, _settings(options, changes))
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    new_folders = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     stream: Any = sys.stderr if options.resume else _PrefixedStream(sys.stderr, f"run folder: {folder}\n")
     try:
@@ -179,7 +179,7 @@ def _train(options: argparse.Namespace) -> int:
         interrupt.add_note(f"go on with `{_resume_command(options, folder)}`")
         raise
     finally:
-        for place in made if is_first_rank() else ():  # a recipe that cannot be had should leave nothing behind
+        for place in new_folders if is_first_rank() else ():  # a recipe that cannot be had should leave nothing behind
             if any(place.iterdir()):
                 break
             place.rmdir()

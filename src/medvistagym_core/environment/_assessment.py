@@ -1,4 +1,4 @@
-"""What came of an episode's steps: how its answer compares with the right one, and whether it saw what it needed."""
+"""The assessment of an episode: the grade of its answer, and whether it made the calls that its case needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task may know beyond its cases: experts, demonstrations, perception items, informative calls, its size, audits.
+"""Optional abilities of tasks: experts, demonstrations, perception items, informative calls, a size, audits.
 
 Each capability is a `Protocol` of its own, found with `isinstance`; a task implements those it has.
 """
@@ -97,14 +97,14 @@ def informative_call_check(task: Task, case: Case) -> Callable[[Sequence[ToolCal
     """Says of the calls that succeeded whether the policy saw what it needed; None where the task does not know."""
     if not (hasattr(task, "informative") and hasattr(task, "needs_call")):  # isinstance takes ten times as long
         return None
-    knowing = cast(HasInformativeCalls, task)
-    if not knowing.needs_call(case):
+    judge = cast(HasInformativeCalls, task)
+    if not judge.needs_call(case):
         return lambda calls: True
-    return lambda calls: any(knowing.informative(case, call) for call in calls)
+    return lambda calls: any(judge.informative(case, call) for call in calls)
 
 
 def required_tool(task: Task, case: Case) -> str | None:
-    """The tool that a case needs (`Directed.needed`); None where the task does not know."""
+    """The tool that a case needs (`HasRequiredTool.needed`); None where the task does not know."""
     return cast(HasRequiredTool, task).needed(case) if hasattr(task, "needed") else None
 
 

@@ -1,4 +1,4 @@
-"""Which case is dealt next: in order, or by a seeded draw."""
+"""Choosing the next case of a task: in order, or at random with a seed."""
 
 from __future__ import annotations
 

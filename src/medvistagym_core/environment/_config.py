@@ -1,4 +1,4 @@
-"""How episodes are played: what they may take, and what a policy is shown of them."""
+"""Settings of episodes: their limits, and how much of them a policy sees."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            least = 0 if field.name == "max_calls" else 1
+            minimum = 0 if field.name == "max_calls" else 1
             value = getattr(self, field.name)
-            if value is not None and value < least:
-                raise ValueError(f"{field.name} is at least {least}, not {value}")
+            if value is not None and value < minimum:
+                raise ValueError(f"{field.name} is at least {minimum}, not {value}")
 
     def exceeded_error(self, ended: str | None) -> ToolError:
         """Why a call was not run: the episode ended for want of "turns" or "tokens", or goes on and has no call left."""

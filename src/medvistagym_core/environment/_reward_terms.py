@@ -112,9 +112,9 @@ def repetition(outcome: EpisodeOutcome) -> float:
     """
     words = [word for turn in outcome.turns for word in turn.text.split()]
     if len(words) >= 24:
-        most = max(Counter(zip(*(words[k:] for k in range(6)), strict=False)).values())
-        if most >= 4:
-            return -3.0 if most >= 8 else -2.0
+        repeats = max(Counter(zip(*(words[k:] for k in range(6)), strict=False)).values())
+        if repeats >= 4:
+            return -3.0 if repeats >= 8 else -2.0
     thoughts = [turn.reasoning for turn in outcome.turns if turn.reasoning]
     if len(thoughts) != len(set(thoughts)):
         return -1.5

@@ -1,10 +1,10 @@
 """Tasks: where cases come from, and what a task may know about solving them.
 
-A `Task` deals out `Case`s: a question, images, and an answer that stays hidden. Everything beyond that is optional and is a
-capability of its own, found with `isinstance`: a scripted expert (`Scripted`), demonstrations made with knowledge of the truth
-(`Demonstrated`), single-look perception items (`Perceptual`), which calls tell something (`Informed`), which tool is needed
-(`Directed`), an audit (`Audited`).
-A script is a generator: it yields `ToolCall`s, is sent each `ToolResult`, and returns the answer.
+A `Task` gives out `Case`s: a question, images, and an answer that stays hidden. Everything beyond that is optional, and
+each ability has a `Protocol` of its own in `_capabilities`: a scripted expert (`HasExpert`), demonstrations made from
+the right answer (`HasDemonstrations`), questions about single images (`HasPerceptionItems`), which calls are
+informative (`HasInformativeCalls`), which tool a case needs (`HasRequiredTool`), an audit of the task itself
+(`HasAudit`). A script is a generator: it yields `ToolCall`s, is sent each `ToolResult`, and returns the answer.
 """
 
 from __future__ import annotations

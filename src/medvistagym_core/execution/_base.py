@@ -1,4 +1,4 @@
-"""What an executor is: calls of many episodes in, results out."""
+"""The `Executor` contract: it takes the calls of many episodes and returns their results."""
 
 from __future__ import annotations
 

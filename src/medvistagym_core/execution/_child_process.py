@@ -1,5 +1,6 @@
-"""A process that answers one request after another: for what can end or fill the process that does it, such as reading
-files of strangers.
+"""Child processes: how one is started, asked and ended. What can crash, hang or take all memory runs in one.
+
+Tools run in them (`_worker_process`), and files that nobody vouches for are read in them (`answer_requests`).
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from math import inf
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from time import monotonic
 from typing import Any, Final
 
 from medvistagym_core.execution._module_program import module_program
@@ -20,31 +23,39 @@ from medvistagym_core.execution._pickle_channel import receive, send
 from medvistagym_core.execution._worker_main import die_with_parent
 
 _END_S: Final = 2.0
+_POLL_S: Final = 0.25
 
 
 class ChildEndedError(Exception):
-    """The process ended before it answered, or took too long; `str` says which, as what it did."""
+    """The process ended before it answered, or took too long; `str` is what it did, such as "crashed (SIGSEGV)"."""
 
 
 class ChildProcess:
-    """A module that is run as a process of its own. It ends with this object, and with its parent however that ends.
+    """A module that runs in a process of its own. It ends with this object, and with its parent however that ends.
 
     Args:
-        module: Name of the module, whose main part calls `answer_requests`.
-        arguments: Of its command line.
+        module: Name of the module. Its main part is given two file descriptors, of the connection and of the lifeline, and
+            hands them to `answer_requests` or to what does the same.
+        arguments: Further arguments of its command line.
+        python: Its interpreter, which must have this version of the core installed; the one of this process when None.
+        output: Whether what it prints goes to where this process prints; it is thrown away otherwise.
+
+    Raises:
+        OSError: No process can be started.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, python: str | None = None, output: bool = False) -> None:
         here, there = Pipe()
         watched, lifeline = os.pipe()
+        stream = None if output else subprocess.DEVNULL
         try:
             self._process = subprocess.Popen(
-                module_program(sys.executable, module, str(there.fileno()), str(watched), *arguments),
+                module_program(python or sys.executable, module, str(there.fileno()), str(watched), *arguments),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
                 pass_fds=(there.fileno(), watched),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+                env=_environment(python),
                 start_new_session=True,  # Ctrl-C is for the parent
             )
         except BaseException:
@@ -62,6 +73,45 @@ class ChildProcess:
         """Whether it can be asked."""
         return self.let_go.alive and self._process.poll() is None
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """What it holds in memory; None where the system does not say."""
+        try:
+            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text("ascii").split()[1])
+        except (OSError, ValueError, IndexError):
+            return None
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def send(self, message: Any) -> None:
+        """Send a message.
+
+        Args:
+            message: What can be pickled.
+
+        Raises:
+            OSError: The process is gone.
+        """
+        send(self._connection, message)
+
+    def receive(self, timeout_s: float | None = None) -> Any:
+        """The next message.
+
+        Args:
+            timeout_s: How long to wait for it; without a limit when None.
+
+        Raises:
+            EOFError: The process is gone, as OSError.
+            TimeoutError: There was none within the time; the process is over.
+        """
+        deadline = inf if timeout_s is None else monotonic() + timeout_s
+        while not self._connection.poll(max(0.0, min(_POLL_S, deadline - monotonic()))):
+            if self._process.poll() is not None and not self._connection.poll(0):
+                raise EOFError  # a process that it started may hold the connection open
+            if monotonic() >= deadline:
+                self.end(0)
+                raise TimeoutError
+        return receive(self._connection)
+
     def ask(self, request: Any, timeout_s: float) -> Any:
         """The answer to a request. When there is none the process is over.
 
@@ -73,26 +123,38 @@ class ChildProcess:
             ChildEndedError: There is none.
         """
         try:
-            send(self._connection, request)
-            if not self._connection.poll(timeout_s):
-                self.end(0)
-                raise ChildEndedError(f"took more than {timeout_s:g} s")
-            return receive(self._connection)
+            self.send(request)
+            return self.receive(timeout_s)
+        except TimeoutError:
+            raise ChildEndedError(f"took more than {timeout_s:g} s") from None
         except (EOFError, OSError):
-            raise ChildEndedError(_describe_exit(self.end())) from None
+            code = self.end()
+            raise ChildEndedError(f"crashed ({name})" if (name := signal_name(code)) else "ended") from None
         except BaseException:  # an answer that comes later would be taken for that to the next request
             self.end(0)
             raise
 
-    def end(self, wait_s: float = _END_S) -> int:
-        """End it, and whatever it started, unless it ends by itself within a time; its exit code."""
+    def end(self, wait_s: float = _END_S) -> int | None:
+        """End it and whatever it started, unless it ends by itself within a time.
+
+        Returns:
+            Its exit code, less than 0 for a signal; None where it was ended here.
+        """
+        code = None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(wait_s)
+            code = self._process.wait(wait_s)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self.let_go()
-        return self._process.returncode
+        return code
+
+
+def _environment(python: str | None) -> dict[str, str]:
+    """What a child finds in its environment: the modules of this process, unless it has an interpreter of its own."""
+    if python is None:
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
 
 
 def _let_go(connection: Connection, lifeline: int, process: subprocess.Popen[bytes], owner: int) -> None:
@@ -108,11 +170,12 @@ def _let_go(connection: Connection, lifeline: int, process: subprocess.Popen[byt
         process.wait()
 
 
-def _describe_exit(code: int) -> str:
-    if code < 0:
+def signal_name(code: int | None) -> str:
+    """The name of the signal that an exit code stands for, such as "SIGSEGV"; empty where it stands for none."""
+    if code is not None and code < 0:
         with contextlib.suppress(ValueError):
-            return f"crashed ({signal.Signals(-code).name})"
-    return "ended"
+            return signal.Signals(-code).name
+    return ""
 
 
 def answer_requests(answer: Callable[[Any], Any], arguments: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a forked child begins anew: it has none of its parent's threads, and the locks that they held stay held."""
+"""Resetting pools and locks in a forked child: it has none of its parent's threads, and the locks that they held stay held."""
 
 from __future__ import annotations
 

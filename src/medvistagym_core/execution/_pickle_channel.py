@@ -37,7 +37,7 @@ def receive(connection: Connection) -> Any:
     Raises:
         EOFError: The other side is gone.
         OSError: The other side is gone.
-        UnreadableError: It holds what cannot be restored here; the next message can be read.
+        UnpicklableMessageError: It holds what cannot be restored here; the next message can be read.
     """
     head = memoryview(connection.recv_bytes())
     (count,) = _COUNT.unpack_from(head)

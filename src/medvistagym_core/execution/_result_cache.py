@@ -1,4 +1,4 @@
-"""Results of deterministic tools by what they depend on, within a number of bytes."""
+"""A cache of results of deterministic tools, keyed by all that they depend on and bounded in bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads that run jobs and can be given up on.
+"""A pool of threads whose jobs can be abandoned at their time limit.
 
 Python cannot stop a thread: a job that exceeds its time limit is answered for and left behind, its thread is replaced, and
 the others go on. The threads are daemons, so a tool that never returns does not keep the program from ending; that is why this
@@ -184,8 +184,10 @@ class JobStream(Generic[JobT]):
         now, processor_s = monotonic(), process_time()
         cores_in_use = (processor_s - self._processor_s) / max(now - self._looked, 1e-6)
         self._looked, self._processor_s = now, processor_s
-        most = CPU_COUNT if cores_in_use > 0.5 * min(CPU_COUNT, max(1, self._workers)) else self._pool.max_workers
-        self._add_workers(min(self._workers, most - self._workers))
+        max_workers = (
+            CPU_COUNT if cores_in_use > 0.5 * min(CPU_COUNT, max(1, self._workers)) else self._pool.max_workers
+        )
+        self._add_workers(min(self._workers, max_workers - self._workers))
 
     def _add_workers(self, count: int) -> None:
         for _ in range(count):

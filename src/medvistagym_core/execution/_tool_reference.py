@@ -41,7 +41,7 @@ def tool_references(tools: Iterable[Tool]) -> dict[str, ToolReference]:
     """The origins of tools by name.
 
     Raises:
-        IsolationError: Some cannot run in another process.
+        NotImportableToolError: Some cannot run in another process.
     """
     references: dict[str, ToolReference] = {}
     faults: list[str] = []

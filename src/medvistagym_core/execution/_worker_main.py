@@ -1,7 +1,7 @@
 """What runs in a worker process: `python -m medvistagym_core.execution._worker_main CONNECTION LIFELINE`, two file
 descriptors.
 
-A request is `(name, origin or None, calls, together)`; the answers are `BEGUN` once the tool is there, and then the
+A request is `(name, origin or None, calls, together)`; the answers are `TOOL_LOADED` once the tool is there, and then the
 results: one message for each call in order, or a single list of them when the tool's kernel takes all calls together.
 """
 

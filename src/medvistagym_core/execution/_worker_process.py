@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from math import inf
-from multiprocessing.connection import Connection, Pipe
-from pathlib import Path
-from time import monotonic
 from typing import Any, Final
 
+from medvistagym_core.execution._child_process import ChildProcess, signal_name
 from medvistagym_core.execution._fork import register_fork_reset
-from medvistagym_core.execution._module_program import module_program
-from medvistagym_core.execution._pickle_channel import TOOL_LOADED, UnpicklableMessageError, receive, send
+from medvistagym_core.execution._pickle_channel import TOOL_LOADED, UnpicklableMessageError
 from medvistagym_core.execution._tool_reference import ToolReference
 from medvistagym_core.tools import CORE, ToolError, ToolResult, core_version
 
 START_S: Final = 120.0
-_LOOK_S: Final = 0.25
+_END_S: Final = 5.0
 MAX_GROWTH_BYTES: Final = 2**30
 """Memory that a process may gain after the first results of its tools before another takes its place: its tools leak."""
 
@@ -44,30 +36,8 @@ class WorkerProcess:
 
     def __init__(self, python: str | None = None) -> None:
         self.python = python
-        here, there = Pipe()
-        reader, self._lifeline = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                module_program(
-                    python or sys.executable,
-                    "medvistagym_core.execution._worker_main",
-                    str(there.fileno()),
-                    str(reader),
-                ),
-                stdin=subprocess.DEVNULL,
-                pass_fds=(there.fileno(), reader),
-                start_new_session=True,  # Ctrl-C is for the parent, which knows what to do
-                env=_environment(python),
-            )
-        except BaseException:
-            here.close()
-            os.close(self._lifeline)
-            raise
-        finally:
-            there.close()
-            os.close(reader)
-        self._connection: Connection = here
-        self._known: set[str] = set()
+        self._child = ChildProcess("medvistagym_core.execution._worker_main", python=python, output=True)
+        self._loaded: set[str] = set()
         self._settled_bytes: int | None = None  # once its tools are loaded
 
     def results(
@@ -90,14 +60,14 @@ class WorkerProcess:
 
         Raises:
             ToolError: `tool_failed`, since the tool cannot be loaded there, so that no call of it can succeed.
-            EndedError: The process ended before all results were there.
-            LateError: The call after those already given took too long.
+            WorkerExitedError: The process ended before all results were there.
+            WorkerTimeoutError: The call after those already given took too long.
         """
         whole = True
         try:
-            if name not in self._known:
+            if name not in self._loaded:
                 self._settled_bytes = None
-            send(self._connection, (name, None if name in self._known else origin, calls, together))
+            self._child.send((name, None if name in self._loaded else origin, calls, together))
             whole = False
             self._begin(name)
             if together:
@@ -106,6 +76,8 @@ class WorkerProcess:
                 for _ in calls:
                     yield from self._answer(name, limit, 1)
             whole = True
+        except TimeoutError:
+            raise WorkerTimeoutError from None
         except (EOFError, OSError):
             raise WorkerExitedError(self._end()) from None
         finally:
@@ -114,20 +86,20 @@ class WorkerProcess:
 
     def _begin(self, name: str) -> None:
         try:
-            answer = self._next(START_S)
+            answer = self._child.receive(START_S)
+        except TimeoutError:
+            raise ToolError("tool_failed", f"{name} was not loaded within {START_S:g} s.") from None
         except (EOFError, OSError):
             raise ToolError("tool_failed", f"{name} {self._end()} while it was loaded{self._remedy()}.") from None
-        except WorkerTimeoutError:
-            raise ToolError("tool_failed", f"{name} was not loaded within {START_S:g} s.") from None
         if isinstance(answer, ToolError):
             raise answer
         if not (isinstance(answer, str) and answer == TOOL_LOADED):
             raise ToolError("tool_failed", f"{name} broke its process while it was loaded.")
-        self._known.add(name)
+        self._loaded.add(name)
 
     def _answer(self, name: str, limit: float | None, count: int) -> list[ToolResult]:
         try:
-            answer = self._next(limit)
+            answer = self._child.receive(limit)
         except UnpicklableMessageError as error:
             message = f"{name} gave a result that cannot be handed over: {error}."
             return [ToolResult(error=ToolError("tool_failed", message))] * count
@@ -136,53 +108,30 @@ class WorkerProcess:
             raise ToolError("tool_failed", f"{name} broke the connection to its process.")
         return answers
 
-    def _next(self, limit: float | None) -> Any:
-        deadline = inf if limit is None else monotonic() + limit
-        while not self._connection.poll(max(0.0, min(_LOOK_S, deadline - monotonic()))):
-            if self._process.poll() is not None and not self._connection.poll(0):
-                raise EOFError  # what the tool started may hold the connection open
-            if monotonic() >= deadline:
-                self.kill()
-                raise WorkerTimeoutError
-        return receive(self._connection)
-
     def kill(self) -> None:
         """End it and whatever it started, at once."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self.disconnect()
+        self._child.end(0)
 
     def has_outgrown(self) -> bool:
         """Whether it holds `MAX_GROWTH_BYTES` more than after the first results of the tool that was loaded last.
 
         False where the system does not say what a process holds.
         """
-        try:
-            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text("ascii").split()[1])
-        except (OSError, ValueError, IndexError):
+        size = self._child.memory_bytes
+        if size is None:
             return False
-        size = pages * os.sysconf("SC_PAGE_SIZE")
         if self._settled_bytes is None:
             self._settled_bytes = size
         return size - self._settled_bytes > MAX_GROWTH_BYTES
 
-    def disconnect(self) -> None:
-        """Close what leads to it; it ends by itself."""
-        self._connection.close()
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
-
     def reset_after_fork(self) -> None:
         """Leave it to the process that this one was forked from."""
-        self.disconnect()
-        self._process.returncode = 0  # it is no child of this one, which cannot wait for it
+        self._child.let_go()
 
     @property
     def alive(self) -> bool:
         """Whether it can be used."""
-        return self._process.poll() is None and not self._connection.closed
+        return self._child.alive
 
     def _remedy(self) -> str:
         """What to do when another interpreter ends at once: most often it lacks the core."""
@@ -192,24 +141,12 @@ class WorkerProcess:
 
     def _end(self) -> str:
         """How it ended."""
-        deadline = monotonic() + 5
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(max(0.0, deadline - monotonic()))
-        code = self._process.returncode
-        self.kill()
+        code = self._child.end(_END_S)
         if code is None:
             return "broke off the connection to its process"
-        if code < 0:
-            with contextlib.suppress(ValueError):
-                return f"crashed its process ({signal.Signals(-code).name})"
+        if name := signal_name(code):
+            return f"crashed its process ({name})"
         return f"ended its process (exit code {code})"
-
-
-def _environment(python: str | None) -> dict[str, str]:
-    """What a worker finds in its environment: the modules of this process, unless it has an interpreter of its own."""
-    if python is None:
-        return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-    return {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
 
 
 class WorkerProcessPool:

@@ -294,11 +294,11 @@ class PlaySession:
     def _script_call(self, call: ToolCall, handles: tuple[int, ...]) -> ScriptCall:
         tool = self.toolbox.get(call.name)
         images: dict[str, int | list[int]] = {}
-        known = set(referenced_handles(self.toolbox, call))
+        referenced = set(referenced_handles(self.toolbox, call))
         for name in tool.image_arguments if tool is not None else ():
             value = call.arguments.get(name)
             if isinstance(value, list):
-                images[name] = [h for h in value if h in known]
-            elif isinstance(value, int) and value in known:
+                images[name] = [h for h in value if h in referenced]
+            elif isinstance(value, int) and value in referenced:
                 images[name] = value
         return ScriptCall(call.name, call.arguments, images, handles)

@@ -35,6 +35,7 @@ from ._read_images import volume_kind as volume_kind
 from ._registry import Registry as Registry
 from ._registry import SelectionError as SelectionError
 from ._scaffold import ScaffoldError as ScaffoldError
+from ._scaffold import write_folder as write_folder
 from ._scaffold import write_package as write_package
 from ._task_reference import TaskReference as TaskReference
 from ._tolerant_metadata import tolerate_broken_metadata as tolerate_broken_metadata

@@ -1,4 +1,4 @@
-"""Where this program keeps what it found out about plugins, between commands."""
+"""The folder in which what was found out about plugins is cached between commands."""
 
 from __future__ import annotations
 

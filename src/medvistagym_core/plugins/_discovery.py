@@ -208,8 +208,8 @@ def _offer(point: PluginSource, report: PluginReport) -> LoadedPlugin:
             offered = _call_hook(manager, kind)
         except BaseException as error:  # noqa: BLE001 what one hook does costs the plugin nothing else
             failure = _failure(error, point)
-            where = f" at {failure['location']}" if failure["location"] else ""
-            faults.append(f"medvistagym_{kind}: {failure['reason']}{where}")
+            location = f" at {failure['location']}" if failure["location"] else ""
+            faults.append(f"medvistagym_{kind}: {failure['reason']}{location}")
             offered = {} if kind in BY_NAME else []
         contributions[kind] = _without_faults(kind, offered, faults)
     if manager.hook.medvistagym_segmentation_tools.get_hookimpls():

@@ -1,4 +1,4 @@
-"""A plugin's reader, held to its contract: images, None, or a sentence."""
+"""A wrapper that checks what a plugin's reader returns: images, None, or a `ValueError` with a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed, read so that nothing that stands in an environment can stop it.
+"""Reading which plugins are installed, whatever else in the environment is broken.
 
 The standard library's reader of entry points ends at the first malformed line of any distribution. Here every distribution is
 read for itself: what cannot be read of one costs that one alone and is told, with the file and the line. Of two installations
@@ -78,18 +78,18 @@ def scan_environment() -> Environment:
         lines = list(parse_entry_points(text))
         ours = [line for line in lines if line.group == GROUP]
         for line in {line.group: line for line in lines if line.is_misplaced}.values():
-            where = _where(distribution, "entry_points.txt")
-            faults.append(f"{where} has a group {line.group}; plugins are found in the group {GROUP} alone")
+            location = _format_location(distribution, "entry_points.txt")
+            faults.append(f"{location} has a group {line.group}; plugins are found in the group {GROUP} alone")
         if not ours:
             malformed = [line for line in lines if not line.valid]
             if malformed:
                 more = f" (and {len(malformed) - 1} more)" if len(malformed) > 1 else ""
                 faults.append(f"{malformed[0].fault(distribution)}{more}")
             elif encoding_fault:
-                faults.append(f"{_where(distribution, 'entry_points.txt')} {encoding_fault}")
+                faults.append(f"{_format_location(distribution, 'entry_points.txt')} {encoding_fault}")
             continue
         label, version, requires, notes = _metadata(distribution, name)
-        notes += [f"{_where(distribution, 'entry_points.txt')} {encoding_fault}"] * bool(encoding_fault)
+        notes += [f"{_format_location(distribution, 'entry_points.txt')} {encoding_fault}"] * bool(encoding_fault)
         for line in ours:
             if line.valid:
                 point = EntryPoint(line.name, line.value, GROUP)
@@ -129,7 +129,7 @@ class EntryPointLine:
         """A sentence that says where it stands and what is wrong."""
         line = f"{self.name} = {self.value}" if self.value else self.name
         return (
-            f"line {self.number} of {_where(distribution, 'entry_points.txt')} is no entry point: {line[:100]!r}; "
+            f"line {self.number} of {_format_location(distribution, 'entry_points.txt')} is no entry point: {line[:100]!r}; "
             "one is NAME = MODULE or NAME = MODULE:OBJECT"
             + (", and the NAME of a plugin has no blanks, commas, colons or brackets" if self.group == GROUP else "")
         )
@@ -173,9 +173,10 @@ def _distributions(faults: list[str]) -> dict[str, Distribution]:
                     continue
                 distributions[name] = several[0] if len(several) == 1 else max(several, key=_rank)
                 if len(several) > 1:
+                    used = _format_location(distributions[name], "")
                     faults.append(
-                        f"{entry} holds {len(several)} installations of {name}; {_where(distributions[name], '')} is used, and "
-                        "the others are left over from an upgrade"
+                        f"{entry} holds {len(several)} installations of {name}; {used} is used, and the others are left over "
+                        "from an upgrade"
                     )
     return distributions
 
@@ -206,11 +207,13 @@ def _rank(distribution: Distribution) -> tuple[bool, Any, str]:
 def _metadata(distribution: Distribution, name: str) -> tuple[str, str, tuple[str, ...], list[str]]:
     """Name, version and requirements, and what is missing of them, a sentence each."""
     text, fault = _read(distribution, "METADATA", "PKG-INFO")
-    notes = [f"{_where(distribution, 'METADATA')} {fault}"] if fault else []
+    notes = [f"{_format_location(distribution, 'METADATA')} {fault}"] if fault else []
     if not text:
-        notes.append(f"{_where(distribution, '')} holds no METADATA: an installation was interrupted; reinstall {name}")
+        notes.append(
+            f"{_format_location(distribution, '')} holds no METADATA: an installation was interrupted; reinstall {name}"
+        )
     elif not _field(text, "name"):
-        notes.append(f"{_where(distribution, 'METADATA')} says no Name; reinstall {name}")
+        notes.append(f"{_format_location(distribution, 'METADATA')} says no Name; reinstall {name}")
     label = _field(text, "name") or name
     version = _field(text, "version") or _folder_version(distribution) or "0"
     requires = tuple(_fields(text, "requires-dist"))
@@ -272,6 +275,6 @@ def _hidden_fault(distribution: Distribution, file: str) -> str:
     return ""
 
 
-def _where(distribution: Distribution, file: str) -> str:
+def _format_location(distribution: Distribution, file: str) -> str:
     path = getattr(distribution, "_path", None)
     return str(Path(str(path), file)) if path is not None else f"{file} of {type(distribution).__name__}"

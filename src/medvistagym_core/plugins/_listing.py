@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from medvistagym_core.tools import Tool
 
 _FORMAT: Final = 1
-_KEPT: Final = 8  # files, for as many environments: a terminal may have variables of its own
+_MAX_LISTINGS: Final = 8  # files, for as many environments: a terminal may have variables of its own
 _MAX_BYTES: Final = 8_000_000
 _MARGIN_NS: Final = 50_000_000  # the clock of a file system lags by up to a tick
 _PER_COMMAND: Final = frozenset(("_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL"))  # change without being set
@@ -271,7 +271,7 @@ def _write(file: Path, value: Any) -> None:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part.write_text(json.dumps(value), "utf-8")
         part.replace(file)
-        for old in sorted(file.parent.glob("*.json"), key=lambda other: other.stat().st_mtime_ns)[:-_KEPT]:
+        for old in sorted(file.parent.glob("*.json"), key=lambda other: other.stat().st_mtime_ns)[:-_MAX_LISTINGS]:
             old.unlink(missing_ok=True)
     except OSError:  # a read-only home, a full disk, another process that tidies: the next command discovers anew
         with contextlib.suppress(OSError):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROGRAM: Final = "medvistagym_core.plugins._trial_program"
 _MARGIN_S: Final = 5.0  # beyond the limit that the process keeps itself, unless something holds its interpreter
 _MAX_FILES: Final = 2000
-_KEPT: Final = 500
+_MAX_RECORDS: Final = 500
 
 
 def find_fatal(plugins: Sequence[InstalledPlugin], environment: Environment, limit_s: float) -> Mapping[str, str]:
@@ -123,5 +123,5 @@ def _keep(folder: Path, keys: Iterable[str]) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for key in keys:
             (folder / key).touch()
-        for old in sorted(folder.iterdir(), key=lambda other: other.stat().st_mtime_ns)[:-_KEPT]:
+        for old in sorted(folder.iterdir(), key=lambda other: other.stat().st_mtime_ns)[:-_MAX_RECORDS]:
             old.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What became of an installed plugin, and what it offers."""
+"""Reports on installed plugins: whether one was loaded, why not, how to fix it, and what it offers."""
 
 from __future__ import annotations
 

@@ -306,25 +306,25 @@ def _failed_file(file: Path, error: ToolsFileError) -> PluginReport:
 
 
 def _unknown(kind: str, name: str, names: Iterable[str]) -> str:
-    known = sorted(names)
-    suggestion = closest_match(name, known)
+    choices = sorted(names)
+    suggestion = closest_match(name, choices)
     return f"no {kind} is called {name!r}" + (
-        f"; did you mean {suggestion}?" if suggestion else f"; there are: {', '.join(known)}."
+        f"; did you mean {suggestion}?" if suggestion else f"; there are: {', '.join(choices)}."
     )
 
 
 def _gather(plugins: Iterable[LoadedPlugin], kind: str) -> tuple[Any, ...]:
-    return tuple(thing for plugin in plugins for thing in plugin.contributions.get(kind, ()))
+    return tuple(value for plugin in plugins for value in plugin.contributions.get(kind, ()))
 
 
 def _index_by_name(offers: Iterable[LoadedPlugin], kind: str) -> dict[str, Any]:
     """What the plugins offer, by name; by `plugin:name` where several offer one name, so that none takes another's place."""
     by_name: dict[str, dict[str, Any]] = {}
     for offer in offers:
-        things = offer.contributions.get(kind, {})
-        named = things if isinstance(things, Mapping) else {thing.name: thing for thing in things}
-        for name, thing in named.items():
-            by_name.setdefault(name, {})[f"{offer.report.name}:{name}"] = thing
+        values = offer.contributions.get(kind, {})
+        named = values if isinstance(values, Mapping) else {value.name: value for value in values}
+        for name, value in named.items():
+            by_name.setdefault(name, {})[f"{offer.report.name}:{name}"] = value
     out: dict[str, Any] = {}
     for name, owners in by_name.items():
         out.update(owners if len(owners) > 1 else {name: next(iter(owners.values()))})

@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -68,18 +69,30 @@ def write_package(name: str, folder: Path) -> Path:
         raise ScaffoldError(f"the folder {folder} does not exist")
     if os.path.lexists(target):
         raise ScaffoldError(f"{target} exists already; nothing was written")
-    aside = Path(tempfile.mkdtemp(prefix=f".{names.distribution}-", dir=folder))
+    write_folder(target, files(names))
+    return target
+
+
+def write_folder(folder: Path, files: Mapping[str, str]) -> None:
+    """Write a new folder of text files, whole or not at all.
+
+    Args:
+        folder: The folder, which must not exist; its parent does.
+        files: The text of each file, by its path in the folder.
+
+    Raises:
+        OSError: It cannot be written; nothing is left behind.
+    """
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         aside.chmod(0o755)
-        for path, text in files(names).items():
+        for path, text in files.items():
             file = aside / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, "utf-8")
-        aside.rename(target)
-    except OSError:
+        aside.rename(folder)
+    finally:
         shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return target
 
 
 def files(names: PackageNames) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How a task was asked for, so that it can be had again: a name or a file, and arguments."""
+"""References to tasks in records: a name or a file, and arguments, from which the task can be made again."""
 
 from __future__ import annotations
 

@@ -83,8 +83,8 @@ def _tools_of_module(file: Path) -> list[Tool]:
         raise
     except BaseException as error:  # the author's code, SystemExit too
         places = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        where = f", line {places[-1]}," if places else ""
-        raise ToolsFileError(f"{file}{where} cannot be imported: {type(error).__name__}: {error}") from error
+        location = f", line {places[-1]}," if places else ""
+        raise ToolsFileError(f"{file}{location} cannot be imported: {type(error).__name__}: {error}") from error
     if not tools:
         raise ToolsFileError(f"{file} defines no tool; decorate a typed function with @tool")
     return tools

@@ -1,4 +1,4 @@
-"""What an action format is: how a policy writes a turn, and how it is read."""
+"""The `ActionFormat` contract: how a policy writes a turn, and how the turn is parsed."""
 
 from __future__ import annotations
 

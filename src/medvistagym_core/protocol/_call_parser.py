@@ -123,9 +123,9 @@ def _not_json(written: str, error: Exception) -> str:
         extra = _quoted(written[error.pos : error.pos + 24])
         return f"Put one JSON object between <tool_call> and </tool_call>, and no {extra} after it."
     else:
-        where = written[max(error.pos - 12, 0) : error.pos + 12]
-        reason = f"{error.msg.lower().removesuffix(' starting at')} near {_quoted(where)}"
-        if any(quote in where for quote in "“”‘’„"):
+        excerpt = written[max(error.pos - 12, 0) : error.pos + 12]
+        reason = f"{error.msg.lower().removesuffix(' starting at')} near {_quoted(excerpt)}"
+        if any(quote in excerpt for quote in "“”‘’„"):
             reason += ", where plain double quotes belong"
     return f"The call is not JSON ({reason}); write {TOOL_CALL_EXAMPLE}."
 

@@ -1,7 +1,8 @@
-"""What a checkpoint's chat template makes of tools and pictures: found out by rendering, not by name.
+"""What a checkpoint's chat template does with tools and images, found by rendering rather than from the model's name.
 
-Many templates drop tool schemas, or pictures in a tool's result, without a word; a policy trained on such a prompt never
-sees them. `probe` renders small conversations and says what is lost. transformers is imported when a template is loaded.
+Many templates silently drop tool schemas, or the images of a tool's result; a policy trained on such a prompt never
+sees them. `inspect_chat_template` renders small conversations and reports what is lost. transformers is imported when a
+template is loaded.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from medvistagym_core.protocol._template_process import ChatTemplateError, try_c
 
 Message = dict[str, Any]
 Schemas = Sequence[Mapping[str, Any]]
-_ASKED: Final = "vq17"
+_QUESTION: Final = "vq17"
 _ARGUMENT: Final = "vq23"
 _RESULT: Final = "vq42"
 _IMAGE: Final[Message] = {"type": "image"}
@@ -155,11 +156,11 @@ class _Probe:
         self._schemas = list(schemas)
         self._failures: dict[str, str] = {}
         self._blocks = True
-        plain = self._try([{"role": "user", "content": [_text(_ASKED)]}], "")
-        self._blocks = plain is not None and _ASKED in plain and "'text'" not in plain and '"text"' not in plain
+        plain = self._try([{"role": "user", "content": [_text(_QUESTION)]}], "")
+        self._blocks = plain is not None and _QUESTION in plain and "'text'" not in plain and '"text"' not in plain
 
     def report(self) -> ChatTemplateReport:
-        asked = self._message("user", _ASKED)
+        asked = self._message("user", _QUESTION)
         bare = self._try([asked], "a question")
         with_schemas = self._try([asked], "tool schemas", schemas=self._schemas)
         hidden, shortened = self._missing(bare or "", with_schemas or "")
@@ -199,7 +200,7 @@ class _Probe:
         """What the template writes for an image in a user's message."""
         if not self._blocks or bare is None:
             return ""
-        with_image = self._try([{"role": "user", "content": [_text(_ASKED), _IMAGE]}], "an image")
+        with_image = self._try([{"role": "user", "content": [_text(_QUESTION), _IMAGE]}], "an image")
         return "" if with_image is None else _inserted_text(bare, with_image).strip()
 
     def _shows_result_images(self, called: list[Message], after: str | None, mark: str) -> bool:

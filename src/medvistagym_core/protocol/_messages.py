@@ -29,7 +29,7 @@ ToolMessageStyle = Literal["tools", "text"]
 Block = dict[str, Any]
 Message = dict[str, Any]
 
-_LONGEST_MARK: Final = 64
+_MAX_MARK_CHARS: Final = 64
 _PROJECT_ERRORS: Final[frozenset[ErrorCode]] = frozenset(("malformed_call", "budget_exhausted"))
 """Errors whose sentences are the project's own and tell a policy which tags to write; no tool can return one."""
 
@@ -116,7 +116,7 @@ def separate_texts(blocks: Sequence[Block]) -> list[Block]:
     for k in range(len(separated) - 1):
         before, after = separated[k], separated[k + 1]
         if before["type"] == after["type"] == "text":
-            joint = before["text"][-_LONGEST_MARK:] + after["text"][:_LONGEST_MARK]
+            joint = before["text"][-_MAX_MARK_CHARS:] + after["text"][:_MAX_MARK_CHARS]
             if escape_control_marks(joint, keep_protocol_tags=True) != joint:
                 separated[k] = _text(before["text"] + "\\")
     return separated

@@ -26,8 +26,8 @@ from medvistagym_core.protocol._turn import Turn
 from medvistagym_core.tools import ToolError, escape_control_marks, escape_policy_text
 
 _PROTOCOL_TAGS: Final = frozenset((*THINK, *TOOL_CALL_TAGS, *ANSWER))
-_LONGEST_MARK: Final = 256
-_LONGEST_HEADER: Final = 32
+_MAX_MARK_CHARS: Final = 256
+_MAX_HEADER_CHARS: Final = 32
 _OPENINGS: Final = tuple("<[|｜")
 _FORMATTING: Final = re.compile(
     r"</?(?:b|i|u|s|p|em|strong|sub|sup|code|pre|br|hr|span|div|blockquote|caption|table|thead|tbody|tfoot|tr|th|td|ul|ol|li|"
@@ -135,7 +135,7 @@ class SpecialTokens:
         for k in range(len(parts) - 1):
             texts = [part.get("text") if isinstance(part, dict) else None for part in parts[k : k + 2]]
             if isinstance(texts[0], str) and isinstance(texts[1], str):
-                joint = texts[0][-_LONGEST_MARK:] + texts[1][:_LONGEST_MARK]
+                joint = texts[0][-_MAX_MARK_CHARS:] + texts[1][:_MAX_MARK_CHARS]
                 if self._escape_once(joint) != joint:
                     parts[k] = {**parts[k], "text": texts[0] + "\\"}
         return parts
@@ -151,10 +151,10 @@ def _collect(processor: Any, tokenizer: Any) -> set[str]:
         if name.endswith("_token") and isinstance(value, str)
     }
     longest = max(tokens, key=len, default="")
-    if len(longest) > _LONGEST_MARK:
+    if len(longest) > _MAX_MARK_CHARS:
         raise UnsafeTokenizerError(
             f"the tokenizer has a special token of {len(longest):,} characters ({longest[:20]!r}...), and those of more than "
-            f"{_LONGEST_MARK} are not kept out of text"
+            f"{_MAX_MARK_CHARS} are not kept out of text"
         )
     return {token for token in tokens if token.strip()} - _PROTOCOL_TAGS
 
@@ -183,7 +183,7 @@ def _role_headers(processor: Any, tokens: Sequence[str]) -> list[str]:
     for piece in re.split("|".join(_PROBES), rendered):
         behind = max((piece.rfind(token) + len(token) for token in tokens if token in piece), default=0)
         words = piece[behind:].strip().rpartition("\n")[2].rpartition(". ")[2]
-        if 2 < len(words) <= _LONGEST_HEADER and set(words) & set(string.punctuation):
+        if 2 < len(words) <= _MAX_HEADER_CHARS and set(words) & set(string.punctuation):
             headers.add(words)
     return sorted(headers)
 

@@ -3,6 +3,9 @@
 A checkpoint's chat template is a Jinja program of whoever made it. Jinja's sandbox keeps it from files and from Python, but
 not from looping or growing without end, and it may wait for certain words before it does. So no template is rendered
 elsewhere: a child renders it as transformers would, and one that exceeds a limit costs that rendering and the child.
+
+This is no `execution.ChildProcess`, which answers in pickles: a process that runs a stranger's program must not hand those
+back. Here requests and answers are JSON, and the child imports Jinja and nothing of this project.
 """
 
 from __future__ import annotations

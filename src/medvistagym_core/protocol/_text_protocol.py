@@ -88,11 +88,11 @@ class TextProtocol:
             "optional": "In every turn you may reason first in <think>...</think>. Then",
             "off": "In every turn,",
         }[self.think]
-        most = self.max_calls_per_turn
+        max_calls = self.max_calls_per_turn
         call = (
             f"call a tool with {TOOL_CALL_EXAMPLE}"
-            if most == 1
-            else f"make up to {most} tool calls, each {TOOL_CALL_EXAMPLE}"
+            if max_calls == 1
+            else f"make up to {max_calls} tool calls, each {TOOL_CALL_EXAMPLE}"
         )
         return f"{think} either {call} or end with <answer>your answer</answer>."
 
@@ -234,9 +234,9 @@ class TextProtocol:
         return Turn(text, think, tuple(calls), answers[0] if answers else None, None, conforms)
 
     def _too_many_calls(self, count: int) -> MalformedCallError:
-        most = self.max_calls_per_turn
+        max_calls = self.max_calls_per_turn
         return MalformedCallError(
-            f"Make at most {most} call{'s' if most > 1 else ''} in one turn, not {count}; none was run."
+            f"Make at most {max_calls} call{'s' if max_calls > 1 else ''} in one turn, not {count}; none was run."
         )
 
 

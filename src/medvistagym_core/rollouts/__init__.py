@@ -1,4 +1,4 @@
-"""Who acts, many cases at once, and the same again.
+"""Rollouts: policies, playing many cases at once, replaying recorded episodes, and what a trainer is.
 
 May use `environment` and below.
 """

@@ -20,7 +20,7 @@ class ExpertPolicy:
     """Plays a task's expert, which reads only the pictures and what its tools return.
 
     Args:
-        task: A task with an expert (`task.Scripted`).
+        task: A task with an expert (`environment.HasExpert`).
         protocol: How turns are written.
         seed: Seed of the expert's randomness; each episode has a stream of its own.
 
@@ -53,7 +53,7 @@ class DemonstrationPolicy:
     """Plays a task's demonstrations, which know the truth.
 
     Args:
-        task: A task that can demonstrate (`task.Demonstrated`).
+        task: A task that can demonstrate (`environment.HasDemonstrations`).
         skill: Probability in 0 to 1 that the informative call is made.
         protocol: How turns are written.
         seed: Seed of the demonstrations.

@@ -55,13 +55,13 @@ class FullResolutionReplayer:
     def _store(self, file: Path, trajectory: Trajectory) -> ImageStore:
         key = file, trajectory.id
         if key not in self._stores:
-            self._stores[key] = self._made(file, trajectory)
+            self._stores[key] = self._replay(file, trajectory)
             while len(self._stores) > MAX_CACHED_EPISODES:
                 self._stores.popitem(last=False)
         self._stores.move_to_end(key)
         return self._stores[key]
 
-    def _made(self, file: Path, trajectory: Trajectory) -> ImageStore:
+    def _replay(self, file: Path, trajectory: Trajectory) -> ImageStore:
         if self._registry is None:
             self._registry = self._open()
         try:

@@ -1,4 +1,4 @@
-"""Policies: who writes the turns.
+"""Policies: what writes the turns of episodes.
 
 A `Policy` is given the observations of many episodes and writes a turn for each. What it must remember of an episode it
 keeps in `Observation.policy_state`, so that it holds no state of its own and episodes may come and go. A policy that

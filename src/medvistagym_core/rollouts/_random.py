@@ -121,8 +121,8 @@ def _random_value(schema: Any, rng: np.random.Generator) -> Any:
         return _random_object(branch, (), 0, rng)
     if kind == "null":
         return None
-    least = int(branch.get("minLength", 0))
-    return "image"[: branch.get("maxLength", 5)].ljust(least, "x")
+    min_length = int(branch.get("minLength", 0))
+    return "image"[: branch.get("maxLength", 5)].ljust(min_length, "x")
 
 
 def _random_number(schema: Mapping[str, Any], rng: np.random.Generator, *, whole: bool) -> float | int:
@@ -146,9 +146,11 @@ def _random_list(schema: Mapping[str, Any], rng: np.random.Generator) -> list[An
         sides = [int(rng.integers(1, 50)) * 20 for _ in range(2)]
         x0, y0 = (int(rng.integers(0, (1000 - side) // 20 + 1)) * 20 for side in sides)
         return [x0, y0, x0 + sides[0], y0 + sides[1]]
-    least, most = int(schema.get("minItems", 0)), schema.get("maxItems")
+    min_items, max_items = int(schema.get("minItems", 0)), schema.get("maxItems")
     count = (
-        int(rng.integers(least, min(int(most), least + 3) + 1)) if most is not None else least + int(rng.integers(3))
+        int(rng.integers(min_items, min(int(max_items), min_items + 3) + 1))
+        if max_items is not None
+        else min_items + int(rng.integers(3))
     )
     if schema.get("prefixItems"):
         return [_random_value(part, rng) for part in schema["prefixItems"]]

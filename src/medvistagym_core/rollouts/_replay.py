@@ -203,13 +203,13 @@ _OF_FILES: Final = frozenset(("ask", "play"))
 
 def recorded_task(registry: Registry) -> Callable[[Trajectory], Task]:
     """Gives the task of a record, made once for each way in which tasks were named."""
-    made: dict[str, Task] = {}
+    tasks: dict[str, Task] = {}
 
     def task(trajectory: Trajectory) -> Task:
         reference = trajectory.task_reference
         key = trajectory.task if reference is None else reference.model_dump_json()
         if (
-            key not in made
+            key not in tasks
             and reference is None
             and trajectory.task in _OF_FILES
             and trajectory.task not in registry.tasks
@@ -218,9 +218,9 @@ def recorded_task(registry: Registry) -> Callable[[Trajectory], Task]:
                 f"the episode {trajectory.id} was played on files (`medvistagym {trajectory.task}`), whose values no record "
                 "holds; it can be looked at, with `medvistagym view`, and not replayed"
             )
-        if key not in made:
-            made[key] = registry.task(trajectory.task) if reference is None else make_task(registry, reference)
-        return made[key]
+        if key not in tasks:
+            tasks[key] = registry.task(trajectory.task) if reference is None else make_task(registry, reference)
+        return tasks[key]
 
     return task
 
@@ -268,7 +268,7 @@ def _compare_case(played: ReplayedEpisode, case: Case) -> None:
 def _play(turn: int, episodes: Sequence[ReplayedEpisode], executor: Executor) -> None:
     """Make the calls of one turn of several episodes again."""
     jobs: list[tuple[ImageStore, list[ToolCall]]] = []
-    made: list[tuple[ReplayedEpisode, list[int]]] = []
+    repeated: list[tuple[ReplayedEpisode, list[int]]] = []
     for played in episodes:
         calls = played.trajectory.turns[turn].calls
         again = (
@@ -278,9 +278,9 @@ def _play(turn: int, episodes: Sequence[ReplayedEpisode], executor: Executor) ->
         )
         played.skipped += len(calls) - len(again)
         if again:
-            made.append((played, again))
+            repeated.append((played, again))
             jobs.append((played.store, [_call(calls[k]) for k in again]))
-    for (played, again), results in zip(made, executor.run(jobs) if jobs else [], strict=True):
+    for (played, again), results in zip(repeated, executor.run(jobs) if jobs else [], strict=True):
         for position, (k, result) in enumerate(zip(again, results, strict=True)):
             _compare(played, turn, k, result, executor.toolbox)
             if played.diverged:

@@ -80,16 +80,16 @@ class ConcurrentStepper:
     Args:
         policy: Who acts; asked from threads of its own.
         executor: Runs the calls, in the calling thread.
-        most: Most episodes at once.
+        max_concurrent: Most episodes at once.
     """
 
-    def __init__(self, policy: ConcurrentPolicy, executor: Executor, most: int) -> None:
+    def __init__(self, policy: ConcurrentPolicy, executor: Executor, max_concurrent: int) -> None:
         self._policy, self._executor = policy, executor
         self._jobs: queue.SimpleQueue[tuple[Episode, Observation] | None] = queue.SimpleQueue()
         self._answered: queue.SimpleQueue[_Asked] = queue.SimpleQueue()
         self._under_way: set[int] = set()
         self._unreachable: list[_Asked] = []  # fatal errors, as long as nothing shows that the policy can act
-        count = max(1, min(most, policy.concurrency, MAX_THREADS))
+        count = max(1, min(max_concurrent, policy.concurrency, MAX_THREADS))
         # Daemons: a run that is interrupted does not wait for what is still being asked.
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in self._threads:

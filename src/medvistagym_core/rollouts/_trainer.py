@@ -1,4 +1,4 @@
-"""What a trainer is: it trains a policy on a task with a toolbox, and opens policies that were trained."""
+"""The `Trainer` contract: it trains a policy on a task with a toolbox, and loads policies that it trained."""
 
 from __future__ import annotations
 

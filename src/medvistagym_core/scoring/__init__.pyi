@@ -25,7 +25,6 @@ from ._protocol import ItemScore as ItemScore
 from ._protocol import ScoringProtocol as ScoringProtocol
 from ._protocol import Verdict as Verdict
 from ._protocol import summarize as summarize
-from ._protocol import wilson_interval as wilson_interval
 from ._protocols import PROTOCOLS as PROTOCOLS
 from ._protocols import find_protocol as find_protocol
 from ._recorded import item_of as item_of

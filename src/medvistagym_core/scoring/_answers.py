@@ -49,8 +49,8 @@ def read_answers(path: str | Path) -> list[Trajectory]:
         try:
             sample = _Sample.model_validate(each)
         except ValidationError as error:
-            where, fault = first_fault(error)
-            place = f"{where}: " if where else ""
+            location, fault = first_fault(error)
+            place = f"{location}: " if location else ""
             raise ValueError(f"{file}: answer {number}: {place}{fault.lower()}") from None
         episodes.append(_episode(sample, policy, split))
     numbers = [episode.index for episode in episodes]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Json, field_validator
 
+from medvistagym_core.imaging import write_aside
 from medvistagym_core.scoring._statistics import IntervalKind
 from medvistagym_core.trajectories import SamplingParams
 
@@ -149,10 +150,8 @@ class EvaluationReport(_Part):
 
     def save(self, path: str | Path) -> None:
         """Write the document; the file is whole or not there."""
-        path = Path(path)
-        part = path.with_name(f".{path.name}.part")
-        part.write_text(self.model_dump_json(indent=2, round_trip=True) + "\n", encoding="utf-8")
-        part.replace(path)
+        with write_aside(Path(path)) as part:
+            part.write_text(self.model_dump_json(indent=2, round_trip=True) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> EvaluationReport:

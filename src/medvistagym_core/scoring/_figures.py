@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from medvistagym_core.imaging import write_aside
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -34,9 +36,5 @@ def save_figure(figure: Figure, path: Path, dpi: int) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with write_aside(path) as part:
         figure.savefig(part, format=path.suffix[1:].lower(), dpi=dpi)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,22 +1,21 @@
-"""What a scoring protocol is, and what comes out of it."""
+"""The `ScoringProtocol` contract, and the scores that it returns."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 from medvistagym_core.scoring._item import ScoredItem, benchmark_key
 from medvistagym_core.scoring._judge import Judge, Judgement
 from medvistagym_core.scoring._measures import Measures
+from medvistagym_core.trajectories import wilson_interval
 
 Verdict = Literal["right", "wrong", "measured", "drawn", "unjudged", "error", "excluded"]
 """right, wrong: what they say. measured: a share of words, neither of both. drawn: the harness draws a letter, and the score is
 what a draw is expected to give. unjudged: a judge is needed and none was given. error: the judge or the item failed. excluded:
 not a question of this protocol."""
-
-_Z: Final = 1.959963984540054  # the normal distribution's 97.5 % point: a 95 % interval
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,21 +145,6 @@ def summarize(
         benchmark=benchmark, name=name, value=value, total=len(rows), scored=len(values), score_sum=total, low=low, high=high,
         unjudged=unjudged, errors=len(missing) - unjudged, expected=expected,
     )  # fmt: skip
-
-
-def wilson_interval(right: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion `right / n` (Wilson 1927); (0, 1) without observations.
-
-    >>> [round(end, 3) for end in wilson_interval(9, 10)]
-    [0.596, 0.982]
-    """
-    if not n:
-        return 0.0, 1.0
-    share, spread = right / n, _Z * _Z / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = _Z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    # At 0 and n the bound is exact; rounding must not move it inward.
-    return 0.0 if right <= 0 else max(0.0, middle - half), 1.0 if right >= n else min(1.0, middle + half)
 
 
 def by_benchmark(rows: Iterable[ItemScore]) -> dict[str, list[ItemScore]]:

@@ -9,8 +9,7 @@ from typing import Literal
 
 from medvistagym_core.environment.grading import normalize_answer
 from medvistagym_core.scoring._document import ToolReliance
-from medvistagym_core.scoring._protocol import wilson_interval
-from medvistagym_core.trajectories import OVERALL, Trajectory
+from medvistagym_core.trajectories import OVERALL, Trajectory, wilson_interval
 
 
 @dataclasses.dataclass(frozen=True)

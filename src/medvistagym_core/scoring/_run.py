@@ -53,15 +53,15 @@ def find_run_files(path: str | Path) -> list[RunFile]:
     files = [file for file in files if file.with_suffix(".lock.json").is_file()]
     if not files:
         raise ValueError(f"{path}: there is no trajectory file (.jsonl, its .lock.json beside it)")
-    known = {}
+    conditions = {}
     for parent in (folder, folder.parent):
         if (parent / REPORT_NAME).is_file():
             report = EvaluationReport.load(parent / REPORT_NAME)
-            known = {(parent / each.file).resolve(): each for each in report.conditions}
+            conditions = {(parent / each.file).resolve(): each for each in report.conditions}
             break
     found = []
     for file in files:
-        before = known.get(file.resolve())
+        before = conditions.get(file.resolve())
         found.append(
             RunFile(
                 file,
@@ -126,8 +126,8 @@ def evaluate_run(
 
 def rendered_prompt(trajectory: Trajectory) -> str:
     """What the policy read before its first turn: the system prompt and the first observation, images as their handles."""
-    shown = [f"<image {block.image}>" if block.image is not None else block.text or "" for block in trajectory.opening]
-    return "\n".join([*([trajectory.prompt] if trajectory.prompt else []), *shown])
+    blocks = [f"<image {block.image}>" if block.image is not None else block.text or "" for block in trajectory.opening]
+    return "\n".join([*([trajectory.prompt] if trajectory.prompt else []), *blocks])
 
 
 def make_report(
@@ -146,7 +146,9 @@ def make_report(
         notes: More sentences that a reader must know.
     """
     reports = [each.report for each in scored]
-    known = [note for name in dict.fromkeys(report.task for report in reports) for note in validity_notes(name)]
+    benchmark_notes = [
+        note for name in dict.fromkeys(report.task for report in reports) for note in validity_notes(name)
+    ]
     failed = [
         f"{report.policy} failed in {report.failed} episodes of {report.task} ({report.condition}), which are in no number."
         for report in reports
@@ -158,7 +160,7 @@ def make_report(
         retained=tuple(_retained(scored)),
         reliance=tuple(reliance),
         judge=None if judge is None else dict(judge),
-        notes=tuple(dict.fromkeys([*notes, *failed, *known])),
+        notes=tuple(dict.fromkeys([*notes, *failed, *benchmark_notes])),
     )
 
 

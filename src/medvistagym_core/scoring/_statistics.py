@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from medvistagym_core.scoring._protocol import wilson_interval
+from medvistagym_core.trajectories import wilson_interval
 
 IntervalKind = Literal["wilson", "bootstrap"]
 RESAMPLES: Final = 2_000

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from medvistagym_core.scoring._document import Breakdown, ConditionReport, Number, ProtocolReport
 from medvistagym_core.scoring._judge import Judge
-from medvistagym_core.scoring._protocol import Denominator, ScoringProtocol, wilson_interval
+from medvistagym_core.scoring._protocol import Denominator, ScoringProtocol
 from medvistagym_core.scoring._recorded import item_of, scorable
 from medvistagym_core.scoring._score import ProtocolScore, score
 from medvistagym_core.scoring._statistics import Estimate, estimate
-from medvistagym_core.trajectories import Trajectory
+from medvistagym_core.trajectories import Trajectory, wilson_interval
 
 BREAKDOWNS: Final = ("family", "kind", "modality", "body_part", "language", "category")
 """Facts about questions by which scores are broken down, where a table or benchmark states them."""
@@ -142,8 +142,8 @@ def _joined(samplings: Sequence[Sequence[Denominator]]) -> list[Number]:
     for key in names:
         found = [each for part in samplings for each in part if (each.benchmark, each.name) == key]
         values = [each.value for each in found]
-        known = [value for value in values if value is not None]
-        value = sum(known) / len(known) if len(known) == len(found) else None
+        present = [value for value in values if value is not None]
+        value = sum(present) / len(present) if len(present) == len(found) else None
         first = found[0]
         low, high = (None, None) if value is None else wilson_interval(value * first.scored, first.scored)
         joined.append(
@@ -159,7 +159,7 @@ def _joined(samplings: Sequence[Sequence[Denominator]]) -> list[Number]:
                 errors=max(each.errors for each in found),
                 published=first.expected,
                 samples=tuple(values) if len(samplings) > 1 else (),
-                deviation=statistics.stdev(known) if len(known) > 1 else None,
+                deviation=statistics.stdev(present) if len(present) > 1 else None,
             )
         )
     return joined
@@ -170,14 +170,14 @@ def _mean(parts: Sequence[ProtocolScore], order: Sequence[Sequence[Trajectory]])
     rows = [row for scored in parts for row in scored.rows if row.verdict != "excluded"]
     per_sampling = [[row.score for row in scored.rows if row.score is not None] for scored in parts]
     means = [sum(values) / len(values) if values else None for values in per_sampling]
-    known = [mean for mean in means if mean is not None]
+    present = [mean for mean in means if mean is not None]
     number = _number("mean score", estimate(scores), questions=len({row.item.id.partition("#")[0] for row in rows}))
     return number.model_copy(
         update={
             "unjudged": sum(row.verdict == "unjudged" for row in rows),
             "errors": sum(row.verdict == "error" for row in rows),
             "samples": tuple(means) if len(parts) > 1 else (),
-            "deviation": statistics.stdev(known) if len(known) > 1 else None,
+            "deviation": statistics.stdev(present) if len(present) > 1 else None,
         }
     )
 

@@ -37,12 +37,12 @@ def format_markdown(report: EvaluationReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def format_comparison(found: RunComparison, most: int) -> str:
+def format_comparison(found: RunComparison, max_changes: int) -> str:
     """Two runs on one task: scores, the test, and the questions that flipped.
 
     Args:
         found: The comparison.
-        most: Most questions that are listed.
+        max_changes: Most questions that are listed.
     """
     test = found.test
     interval = "" if test.low is None else f" [{test.low:+.3f}, {test.high:+.3f}]"
@@ -59,7 +59,7 @@ def format_comparison(found: RunComparison, most: int) -> str:
         lines.append(
             f"left out: {found.only_first} questions of the first run only, {found.only_second} of the second only"
         )
-    if found.changes and most:
+    if found.changes and max_changes:
         rows = [
             (
                 "gained" if change.gained else "lost",
@@ -69,11 +69,11 @@ def format_comparison(found: RunComparison, most: int) -> str:
                 change.first,
                 change.second,
             )
-            for change in found.changes[:most]
+            for change in found.changes[:max_changes]
         ]
         lines += ["", _aligned(("", "case", "question", "right answer", "first", "second"), rows)]
-        if len(found.changes) > most:
-            lines.append(f"... and {len(found.changes) - most} more")
+        if len(found.changes) > max_changes:
+            lines.append(f"... and {len(found.changes) - max_changes} more")
     return "\n".join(lines)
 
 

@@ -17,7 +17,7 @@ from medvistagym_core.trajectories import OVERALL, ResultRow, Results
 
 _LAST_SHARE: Final = 0.1
 """Share of a phase's steps, the last ones, that its final figures are a mean of."""
-_SHOWN: Final = ("loss", "reward", "accuracy", "calls", "entropy", "parity/engine_difference", "step_time")
+_METRICS: Final = ("loss", "reward", "accuracy", "calls", "entropy", "parity/engine_difference", "step_time")
 """Metrics of a phase that the table shows, where they were logged."""
 
 
@@ -120,7 +120,7 @@ def training_table(runs: Sequence[TrainingRun]) -> list[dict[str, Any]]:
             for run in runs
         }
         rows.append({"of": phase, "what": "steps", "values": steps})
-        for metric in _SHOWN:
+        for metric in _METRICS:
             values = {run.name: run.final(phase, metric) for run in runs}
             if any(value is not None for value in values.values()):
                 rows.append({"of": phase, "what": metric, "values": values})

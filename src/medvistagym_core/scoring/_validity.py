@@ -1,4 +1,4 @@
-"""What is known against a benchmark: to be printed beside any score of it."""
+"""Known flaws of benchmarks, printed beside every score on them."""
 
 from __future__ import annotations
 

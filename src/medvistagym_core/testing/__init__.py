@@ -1,4 +1,6 @@
-"""The conformance kit: what every plugin must do, checked by name.
+"""The conformance kit: what every plugin must do, as named checks.
+
+May use `rollouts`, `scoring`, `interactive` and below. The checks need the extra `medvistagym-core[testing]`.
 
 On the command line `medvistagym plugins check NAME|PATH`, in an author's tests one line:
 
@@ -6,8 +8,8 @@ On the command line `medvistagym plugins check NAME|PATH`, in an author's tests 
 
     test_conformance = conformance("my-plugin")
 
-`check` gives the same as a `ConformanceReport`. What a failure means is in `policy`. The checks need the extra
-`medvistagym-core[testing]`.
+`check_plugin` returns the same as a `ConformanceReport`. `RULES` says of each check what it asks for, whether a failure
+blocks or advises, and how to mend it.
 """
 
 from __future__ import annotations

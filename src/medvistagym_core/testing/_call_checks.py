@@ -148,14 +148,14 @@ class ToolTrials:
             return Finding("SKIP", "no call succeeded")
         return several(sorted(self.faults[kind], key=len))
 
-    def chosen(self, most: int = 12) -> list[TrialCall]:
+    def chosen(self, max_calls: int = 12) -> list[TrialCall]:
         """Some of the calls that succeeded, spread over the pictures."""
         rank: dict[str, int] = {}
         order: list[tuple[int, int]] = []
         for sample in self.samples:
             rank[sample.picture] = rank.get(sample.picture, -1) + 1
             order.append((rank[sample.picture], len(order)))
-        return [self.samples[k] for _, k in sorted(order)[:most]]
+        return [self.samples[k] for _, k in sorted(order)[:max_calls]]
 
     def repeated(self) -> Finding:
         """The same again in this process."""

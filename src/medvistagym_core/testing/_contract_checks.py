@@ -20,7 +20,7 @@ from medvistagym_core.protocol import Turn
 from medvistagym_core.testing._file_checks import check_reader, check_segmenter, check_writer
 from medvistagym_core.testing._finding import PASS, Finding, Say, several
 from medvistagym_core.testing._sample_images import image_snapshot
-from medvistagym_core.testing._toy_world import TOY_CALLS, TOY_TOOLBOX, ToyTask
+from medvistagym_core.testing._toy_task import TOY_CALLS, TOY_TOOLBOX, ToyTask
 from medvistagym_core.tools import ToolCall, ToolError, ToolResult
 
 if TYPE_CHECKING:
@@ -107,24 +107,24 @@ def check_task(task: Any, graders: Mapping[str, Grader]) -> Finding:
 
 
 def _case_faults(task: Any, case: Any, again: Any, split: str, index: int, graders: Mapping[str, Grader]) -> list[str]:
-    where = f"case {index} of {split}"
+    location = f"case {index} of {split}"
     if not isinstance(case, Case):
-        return [f"{where} is {type(case).__name__}, not a Case"]
+        return [f"{location} is {type(case).__name__}, not a Case"]
     faults = []
     if (case.task, case.split, case.index) != (task.name, split, index):
-        faults.append(f"{where} says that it is case {case.index} of {case.split} of {case.task}")
+        faults.append(f"{location} says that it is case {case.index} of {case.split} of {case.task}")
     if case.family not in task.families:
-        faults.append(f"{where} is of the family {case.family!r}, which the task does not name")
+        faults.append(f"{location} is of the family {case.family!r}, which the task does not name")
     if not case.images and not case.question.strip():
-        faults.append(f"{where} has neither an image nor a question")
+        faults.append(f"{location} has neither an image nor a question")
     if _case_facts(case) != _case_facts(again):
-        faults.append(f"{where} is another one when it is dealt again")
+        faults.append(f"{location} is another one when it is dealt again")
     try:
         graded = grade(case.answer, case.answer.value, options=case.options, graders=with_builtin_graders(graders))
     except ValueError as error:
-        return [*faults, f"{where} has an answer that cannot be graded: {error}"]
+        return [*faults, f"{location} has an answer that cannot be graded: {error}"]
     if not graded.correct:
-        faults.append(f"{where}: its own answer {case.answer.value!r:.60} is graded wrong")
+        faults.append(f"{location}: its own answer {case.answer.value!r:.60} is graded wrong")
     return faults
 
 

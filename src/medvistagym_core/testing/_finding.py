@@ -1,4 +1,4 @@
-"""What a check says, and how it tells where it is while it works."""
+"""The finding of a check, and how a check reports its progress."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ Check = Callable[[], Finding]
 PASS = Finding("PASS")
 
 
-def several(faults: list[str], most: int = 2) -> Finding:
+def several(faults: list[str], max_faults: int = 2) -> Finding:
     """A failure that shows the first few faults, or a pass when there are none."""
     if not faults:
         return PASS
-    more = f" (and {len(faults) - most} more)" if len(faults) > most else ""
-    return Finding("FAIL", "; ".join(faults[:most]) + more)
+    more = f" (and {len(faults) - max_faults} more)" if len(faults) > max_faults else ""
+    return Finding("FAIL", "; ".join(faults[:max_faults]) + more)

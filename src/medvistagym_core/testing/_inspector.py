@@ -170,9 +170,11 @@ def _run_check(check: Check) -> Finding:
         return check()
     except Exception as error:  # noqa: BLE001 a check that fails to check is an ERROR, not the plugin's fault
         line = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{os.path.basename(line.filename)}:{line.lineno}"  # noqa: PTH119
+        location = f"{os.path.basename(line.filename)}:{line.lineno}"  # noqa: PTH119
         message = " ".join(str(error).split())[:300]
-        return Finding("ERROR", f"{type(error).__name__}: {message} ({where})", "Please report it to medvistagym-core.")
+        return Finding(
+            "ERROR", f"{type(error).__name__}: {message} ({location})", "Please report it to medvistagym-core."
+        )
 
 
 class _ToolChecks:

@@ -37,10 +37,10 @@ def conformance(
         ]
         bad = [outcome for outcome in outcomes if outcome.blocks or outcome.status == "ERROR"]
         if bad:
-            pytest.fail(_said(bad), pytrace=False)
+            pytest.fail(_format_results(bad), pytrace=False)
         advice = [outcome for outcome in outcomes if outcome.status == "FAIL"]
         if advice:
-            pytest.xfail(_said(advice))
+            pytest.xfail(_format_results(advice))
         if not any(outcome.status == "PASS" for outcome in outcomes):
             pytest.skip(outcomes[0].detail if outcomes else "the plugin offers nothing that this is made of")
 
@@ -52,5 +52,5 @@ def _report(target: str | Path, examples: int, limit_s: float, images: tuple[str
     return check_plugin(target, examples=examples, limit_s=limit_s, images=images)
 
 
-def _said(outcomes: list[CheckResult]) -> str:
+def _format_results(outcomes: list[CheckResult]) -> str:
     return "\n".join(f"{o.tool}{': ' if o.tool else ''}{o.detail} {o.remedy}" for o in outcomes)

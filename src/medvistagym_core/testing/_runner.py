@@ -93,9 +93,9 @@ def _imported(subject: PluginUnderTest) -> tuple[dict[str, Any], list[CheckResul
         ]
     report = first["report"]
     if report["state"] != "loaded":
-        where = f" at {report['location']}" if report["location"] else ""
+        location = f" at {report['location']}" if report["location"] else ""
         failed = CheckResult.from_rule(
-            "loads", "FAIL", f"{report['reason']}{where}", remedy=f"{_sentence(report['fix'])}"
+            "loads", "FAIL", f"{report['reason']}{location}", remedy=f"{_sentence(report['fix'])}"
         )
         return {}, [failed, *(CheckResult.from_rule(rule.id, "SKIP", "it does not load") for rule in _PLUGIN[1:])]
     offered = [name for kind in SCOPES.values() for name in report[kind]]

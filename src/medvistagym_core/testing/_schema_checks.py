@@ -38,8 +38,8 @@ def schema_valid(tool: Tool) -> Finding:
     try:
         jsonschema.Draft202012Validator.check_schema(tool.spec.parameters)
     except jsonschema.SchemaError as error:
-        where = ".".join(str(part) for part in error.absolute_path) or "parameters"
-        return Finding("FAIL", f"{where}: {error.message}")
+        location = ".".join(str(part) for part in error.absolute_path) or "parameters"
+        return Finding("FAIL", f"{location}: {error.message}")
     return PASS
 
 
@@ -83,7 +83,7 @@ def schema_same(tool: Tool) -> Finding:
     """Every consumer sees the parameters as they are."""
     want = json.loads(json.dumps(tool.spec.parameters))
     faults = [f"{who} shows another schema" for who, seen in _seen(tool) if seen != want]
-    return several(faults, most=4)
+    return several(faults, max_faults=4)
 
 
 def _seen(tool: Tool) -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is checked: an installed plugin by name, or a plugin in a folder or file that need not be installed."""
+"""The plugin under check: an installed one by name, or one in a folder or file that need not be installed."""
 
 from __future__ import annotations
 
@@ -159,10 +159,12 @@ def _in_file(file: Path) -> PluginUnderTest:
     )
 
 
-def _only(plugins: Iterable[PluginUnderTest], where: str, absent: str) -> PluginUnderTest:
+def _only(plugins: Iterable[PluginUnderTest], location: str, absent: str) -> PluginUnderTest:
     plugins = list(plugins)
     if not plugins:
         raise SubjectError(absent)
     if len(plugins) > 1:
-        raise SubjectError(f"{where} has several plugins, name one: {', '.join(subject.name for subject in plugins)}")
+        raise SubjectError(
+            f"{location} has several plugins, name one: {', '.join(subject.name for subject in plugins)}"
+        )
     return plugins[0]

@@ -131,26 +131,26 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
     faults = error.errors(include_url=False)
     # An argument that does not exist is often the one that is missing, under another name.
     first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-    where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+    location = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
     kind, given = first["type"], first.get("input")
     if kind == "missing":
         absent = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing" and len(fault["loc"]) == 1]
         hints = dict.fromkeys(_hint(name, strip_annotated(names[name].annotation), ()) for name in absent)
-        subject = f"the arguments {', '.join(absent)} are" if len(absent) > 1 else f"the argument {where} is"
+        subject = f"the arguments {', '.join(absent)} are" if len(absent) > 1 else f"the argument {location} is"
         return f"{tool}: {subject} missing; it takes {fields}{''.join(hints)}."
     if kind == "extra_forbidden":
-        suggestion = closest_match(where, list(names))
+        suggestion = closest_match(location, list(names))
         guess = (
             f"; did you mean {suggestion}? It takes {fields}."
             if suggestion
             else f"; it takes {fields}, and nothing else."
         )
-        quoted = where[:_MAX_WORD] if where.isprintable() else ascii(where[:_MAX_WORD])
+        quoted = location[:_MAX_WORD] if location.isprintable() else ascii(location[:_MAX_WORD])
         return f"{tool} has no argument {quoted}{guess}"
     argument = str(first["loc"][0]) if first["loc"] else ""
     annotation = strip_annotated(names[argument].annotation) if argument in names else None
     if kind == "value_error":
-        return f"{tool}: {where}: {first['msg'].removeprefix('Value error, ')}."
+        return f"{tool}: {location}: {first['msg'].removeprefix('Value error, ')}."
     value_text = json.dumps(given, default=str)
     value_text = value_text if len(value_text) <= 60 else value_text[:57] + "..."
     reason = (
@@ -160,8 +160,9 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
         suggestion = closest_match(given, [str(v) for v in get_args(annotation)])
         reason += f"; did you mean {suggestion}?" if suggestion else ""
     reason = reason.replace("input should be", "must be").replace("input ", "the value ")
-    where = where or "arguments"
-    return f"{tool}: {where} {reason}{'' if reason[-1] in '.?' else ','} got {value_text}{_hint(argument, annotation, images)}."
+    comma = "" if reason[-1] in ".?" else ","
+    hint = _hint(argument, annotation, images)
+    return f"{tool}: {location or 'arguments'} {reason}{comma} got {value_text}{hint}."
 
 
 def _hint(argument: str, annotation: Any, images: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Running out of memory: knowing it when a tool raises it, and giving back what can be given back.
+"""Recognising out-of-memory errors of any library, and releasing caches after one.
 
 A library says it in its own way, so it is known by the name of the exception and by its words, without importing any.
 """

@@ -1,4 +1,4 @@
-"""What a call gave back, and how whatever a tool's author returns becomes that."""
+"""`ToolResult`, and the conversion of whatever a tool's author returns into one."""
 
 from __future__ import annotations
 

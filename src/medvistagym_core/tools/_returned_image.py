@@ -44,17 +44,17 @@ def check_image(tool: str, image: Any) -> Image:
 
 def _fault(image: Image) -> str | None:
     """What is wrong with an image, or with one behind it, to follow "an image"; None where nothing is."""
-    where, above, layer = "", None, image
+    prefix, above, layer = "", None, image
     for _ in range(_MAX_DETAILS + 1):
         fault = _layer_fault(layer, above)
         if fault is not None:
-            return where + fault
+            return prefix + fault
         behind: Any = layer.detail
         if behind is None:
             return None
         if type(behind) is not Image:
-            return f"{where}whose detail is {type(behind).__name__}"
-        where, above, layer = f"{where}whose detail is an image ", layer, behind
+            return f"{prefix}whose detail is {type(behind).__name__}"
+        prefix, above, layer = f"{prefix}whose detail is an image ", layer, behind
     return f"with more than {_MAX_DETAILS} images behind it, each the detail of the one before"
 
 
@@ -172,14 +172,14 @@ def _attributes_fault(image: Image) -> str | None:
     return None
 
 
-def _numbers(values: Any, lengths: tuple[int, ...], most: float = sys.float_info.max) -> bool:
+def _numbers(values: Any, lengths: tuple[int, ...], max_value: float = sys.float_info.max) -> bool:
     """Whether it is a tuple of so many numbers, none of which is greater than `most`, whatever its sign."""
     if not isinstance(values, tuple) or len(values) not in lengths:
         return False
     for value in values:  # each image of each call comes here, and nearly all are floats
         if type(value) is not float and not _is_number(value):
             return False
-        if not -most <= value <= most:
+        if not -max_value <= value <= max_value:
             return False
     return True
 
@@ -197,8 +197,8 @@ def _is_number(value: Any) -> bool:
     return numeric and math.isfinite(value)
 
 
-def _is_name(value: Any, longest: int) -> bool:
-    return isinstance(value, str) and len(value) <= longest
+def _is_name(value: Any, max_chars: int) -> bool:
+    return isinstance(value, str) and len(value) <= max_chars
 
 
 def _with_encodable_text(image: Image) -> Image:

@@ -1,7 +1,4 @@
-"""What a tool says of itself, and what a policy asks of it: the two documents of the tool protocol.
-
-They are apart from `tool`, which offers them under its name too, so that listing tools needs no pydantic.
-"""
+"""`ToolSpec` and `ToolCall`, the two documents of the tool protocol: how a tool is described, and how it is called."""
 
 from __future__ import annotations
 

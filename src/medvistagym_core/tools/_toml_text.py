@@ -1,4 +1,4 @@
-"""TOML as text that others wrote, in time that grows linearly with it."""
+"""Parsing TOML of strangers, in time that grows linearly with the text."""
 
 from __future__ import annotations
 

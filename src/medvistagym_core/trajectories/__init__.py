@@ -1,4 +1,4 @@
-"""What happened: records, trajectory files, results.
+"""Records of what happened in episodes: trajectories, their files, results, and a viewer.
 
 May use `plugins` and below.
 """

@@ -69,8 +69,8 @@ def parse_line(line: bytes) -> Trajectory:
     try:
         return Trajectory.model_validate_json(line)
     except ValidationError as error:
-        where, fault = first_fault(error)
-        raise ValueError(f"{where or 'the line'}: {fault}") from None
+        location, fault = first_fault(error)
+        raise ValueError(f"{location or 'the line'}: {fault}") from None
 
 
 def format_line(trajectory: Trajectory) -> bytes:

@@ -1,6 +1,6 @@
 """Reports: accuracy with its interval, by policy, family and decoding.
 
-`tally` counts episodes into rows, `table` prints rows for a terminal, and `Results` is the document `results.json`.
+`summarize` counts episodes into rows, `format_table` writes rows for a terminal, and `Results` is the document `results.json`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 
+from medvistagym_core.imaging import write_aside
 from medvistagym_core.tools import parse_document
 from medvistagym_core.trajectories._trajectory import Trajectory
 
@@ -137,10 +138,8 @@ class Results(BaseModel):
 
     def save(self, path: str | Path) -> None:
         """Write the document; the file is whole or not there."""
-        path = Path(path)
-        part = path.with_suffix(".part")
-        part.write_text(self.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
-        part.replace(path)
+        with write_aside(Path(path)) as part:
+            part.write_text(self.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Results:

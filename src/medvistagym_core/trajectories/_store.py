@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 from pydantic import ValidationError
 
-from medvistagym_core.imaging import RenderedImage
+from medvistagym_core.imaging import RenderedImage, write_aside
 from medvistagym_core.tools import Toolbox, ToolboxLock, first_fault
 
 if TYPE_CHECKING:
@@ -140,18 +140,18 @@ class TrajectoryWriter:
         Raises:
             OSError: There is no room for a second file; nothing was changed.
         """
-        path, going = self.path.resolve(), set[int]()
+        path, removed = self.path.resolve(), set[int]()
         with path.open("rb") as file:
             for number, line in enumerate(read_lines(file)):
                 if _FAILED in line and (t := _parsed(line)) and t.outcome.ended == "policy_failed" and unwanted(t):
-                    going.add(number)
-        if not going:
+                    removed.add(number)
+        if not removed:
             return 0
         part = path.with_suffix(".part")
         with contextlib.ExitStack() as undo:
             undo.callback(part.unlink, missing_ok=True)
             with path.open("rb") as file, part.open("wb") as new:
-                new.writelines(line for number, line in enumerate(file) if number not in going)
+                new.writelines(line for number, line in enumerate(file) if number not in removed)
                 new.flush()
                 os.fsync(new.fileno())
             shutil.copymode(path, part)
@@ -161,7 +161,7 @@ class TrajectoryWriter:
             undo.pop_all()
         self._file.close()
         self._file = kept
-        return len(going)
+        return len(removed)
 
     def close(self) -> None:
         """Close the file."""
@@ -255,16 +255,11 @@ def _write_lock(path: Path, toolbox: Toolbox) -> None:
     if path.exists():
         _read_lock(path).check(toolbox)
         return
-    part = path.with_suffix(".part")
     try:
-        part.write_text(toolbox.lock().model_dump_json(indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
+        with write_aside(path) as part:
+            part.write_text(toolbox.lock().model_dump_json(indent=2) + "\n", encoding="utf-8")
     except OSError as error:  # one of a write names no file
-        part.unlink(missing_ok=True)
         raise _naming(error, str(path)) from error
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _open_exclusive(path: Path) -> IO[bytes]:

@@ -127,7 +127,7 @@ class Trajectory(Record):
         """The conversation as chat messages, for supervised fine-tuning.
 
         Args:
-            load: Gives the picture of a hash, such as `TrajectoryReader.picture`.
+            load: Gives the picture of a hash, such as `TrajectoryReader.load_image`.
             style: How calls and results stand in messages; as the episode was played unless given.
         """
         style = style or self.style
@@ -144,7 +144,7 @@ class Trajectory(Record):
         """A row in TRL's conversational format: `messages` with a place for each image, and the `images` in their order.
 
         Args:
-            load: Gives the picture of a hash, such as `TrajectoryReader.picture`.
+            load: Gives the picture of a hash, such as `TrajectoryReader.load_image`.
             style: "text" writes calls as text and results as a user's messages, which TRL's own `SFTTrainer` can take; it takes
                 no images in the messages of tools.
         """

@@ -1,4 +1,4 @@
-"""Tool calls as filters of planes, and many of them in as few runs of a filter as there can be."""
+"""Filter tools run in batches: calls with equal settings share one run of a filter over their stacked planes."""
 
 from __future__ import annotations
 

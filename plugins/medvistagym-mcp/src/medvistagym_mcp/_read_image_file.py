@@ -43,8 +43,8 @@ def read_image_file(
             raise ValueError("; ".join([*(str(one.message) for one in broken_readers), reason])) from error
     size = sum(image.pixels.nbytes for image in images)
     if size > max_bytes:
-        most = f"{max_bytes / 2**20:.0f} MiB that a session may hold"
-        raise ValueError(f"its images take {size / 2**20:.0f} MiB, more than the {most}")
+        limit = f"{max_bytes / 2**20:.0f} MiB that a session may hold"
+        raise ValueError(f"its images take {size / 2**20:.0f} MiB, more than the {limit}")
     return images
 
 

@@ -285,7 +285,7 @@ def test_over_http_with_a_token_and_through_a_restart(tmp_path: Path, monkeypatc
     picture = tmp_path / "scan.png"
     PIL.Image.fromarray(PICTURE.pixels).save(picture)
     monkeypatch.setenv("MEDVISTAGYM_SERVE_TOKEN", "a-token-for-the-tests")
-    monkeypatch.setattr("medvistagym_mcp.client._connection._PATIENCE_S", 0.2)
+    monkeypatch.setattr("medvistagym_mcp.client._connection._RETRY_AFTER_S", 0.2)
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""What models.toml says of one model: where it lies, what it is for, what it is given and what a policy is told of it."""
+"""An entry of models.toml: the path of a model, its task, its input settings, and its description for policies."""
 
 from __future__ import annotations
 

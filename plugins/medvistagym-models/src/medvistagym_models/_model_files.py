@@ -1,4 +1,4 @@
-"""What lies where an entry points: of which kind it is, which files its results depend on, and whether they are safe to load.
+"""Inspecting the files of a model: their kind, which of them its results depend on, and whether they are safe to load.
 
 Safe are safetensors, ONNX, TorchScript (a program for torch's own interpreter) and pickles of plain tensors. A pickle may
 name any Python function to be called when it is loaded, so one that names others than those tensors are made of is refused

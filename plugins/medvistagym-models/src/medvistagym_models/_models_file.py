@@ -114,23 +114,25 @@ def _existing(entry: ModelEntry, path: Path) -> Path:
 def _reason(error: ValidationError) -> str:
     """The first fault of an entry as a sentence, with the nearest valid name."""
     first = error.errors(include_url=False)[0]
-    where = [str(part) for part in first["loc"]]
-    while where and (where[-1].startswith(("function-", "tuple[", "constrained", "literal[")) or where[-1] == "int"):
-        where.pop()  # which of the allowed kinds was tried is nothing a user can act on
+    location = [str(part) for part in first["loc"]]
+    while location and (
+        location[-1].startswith(("function-", "tuple[", "constrained", "literal[")) or location[-1] == "int"
+    ):
+        location.pop()  # which of the allowed kinds was tried is nothing a user can act on
     if first["type"] == "extra_forbidden":
-        names = list((InputSettings if where[0] == "input" else ModelEntry).model_fields)
-        near = closest_match(where[-1], names)
+        names = list((InputSettings if location[0] == "input" else ModelEntry).model_fields)
+        near = closest_match(location[-1], names)
         hint = f"did you mean {near}?" if near else f"there are {', '.join(n for n in names if n != 'name')}"
-        return f"has no setting {'.'.join(where)}; {hint}"
+        return f"has no setting {'.'.join(location)}; {hint}"
     if first["type"] == "value_error":
-        said = first["msg"].removeprefix("Value error, ")
-        return f"{'.'.join(where)}: {said}" if where else said
-    if where == ["task"]:
+        message = first["msg"].removeprefix("Value error, ")
+        return f"{'.'.join(location)}: {message}" if location else message
+    if location == ["task"]:
         near = closest_match(str(first["input"]), TASKS)
         return f"task {first['input']!r} is none; " + (
             f"did you mean {near}?" if near else f"it is one of {', '.join(TASKS)}"
         )
-    if where == ["name"]:
+    if location == ["name"]:
         return "is not a name: a lower-case letter, then letters, digits or _, 64 at most"
-    said = first["msg"][0].lower() + first["msg"][1:]
-    return f"{'.'.join(where)}: {said.replace('input should', 'it should')}, not {first['input']!r}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{'.'.join(location)}: {message.replace('input should', 'it should')}, not {first['input']!r}"

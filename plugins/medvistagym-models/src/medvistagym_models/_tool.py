@@ -83,7 +83,7 @@ def make_tool(entry: ModelEntry) -> Tool:
         "__qualname__": entry.name,
     }
     try:
-        made: Tool = tool(
+        built: Tool = tool(
             name=entry.name,
             timeout_s=entry.timeout_s,
             modalities=entry.modalities,
@@ -93,9 +93,9 @@ def make_tool(entry: ModelEntry) -> Tool:
         )(type(entry.name, (_ModelTool,), names))
     except ToolDefinitionError as error:
         raise ModelError(entry.name, str(error)) from None
-    made.batch(_ModelTool.results)
+    built.batch(_ModelTool.results)
     version = f"{_version()}+{entry.settings_hash}"
-    return made.made_by(make_tool, entry).with_metadata(plugin=PLUGIN, version=version)
+    return built.made_by(make_tool, entry).with_metadata(plugin=PLUGIN, version=version)
 
 
 def complete_entry(entry: ModelEntry) -> tuple[ModelEntry, tuple[str, ...], tuple[str, ...]]:
@@ -123,10 +123,10 @@ def complete_entry(entry: ModelEntry) -> tuple[ModelEntry, tuple[str, ...], tupl
 
 def describe(entry: ModelEntry, labels: Sequence[str]) -> str:
     """What a policy reads of a tool: the entry's description, the labels, and that it may be wrong."""
-    said = " ".join(entry.description.split())
-    said += "" if said.endswith((".", "!", "?")) else "."
+    description = " ".join(entry.description.split())
+    description += "" if description.endswith((".", "!", "?")) else "."
     looked_for = f" It tells apart: {', '.join(labels)}." if labels else ""
-    return f"{said}{looked_for} {_CAUTION}"
+    return f"{description}{looked_for} {_CAUTION}"
 
 
 def _labels(entry: ModelEntry) -> tuple[str, ...]:

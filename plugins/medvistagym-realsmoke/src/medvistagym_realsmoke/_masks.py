@@ -179,7 +179,9 @@ def make_tumour_area(rng: np.random.Generator, split: str) -> Draft:
     return number(question, (image,), area, "mm2", 0.4 * area, digits=0)
 
 
-def _cover(rng: np.random.Generator, pixels: np.ndarray, mask: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
+def _cover(
+    rng: np.random.Generator, pixels: np.ndarray, mask: np.ndarray, min_pixels: int
+) -> tuple[np.ndarray, np.ndarray]:
     """A piece of a scan in which a black bar covers part of a tumour: its pixels, and the mask of what is left.
 
     What is left is as likely small as large, on a logarithmic scale, and where the bar begins tells nothing of it: so no
@@ -189,14 +191,14 @@ def _cover(rng: np.random.Generator, pixels: np.ndarray, mask: np.ndarray, least
         rng: Draws the bar and the piece.
         pixels: `(slice, row, column)` in HU.
         mask: The tumour.
-        least: The fewest pixels that are left of it.
+        min_pixels: The fewest pixels of it that are left.
     """
     import numpy as np
 
     axis = int(rng.integers(1, 3))
     remaining = np.cumsum(mask.sum((0, 3 - axis))[::-1])[::-1]
     most = int(remaining[0])
-    wanted = float(np.exp(rng.uniform(np.log(min(least, most)), np.log(most))))
+    wanted = float(np.exp(rng.uniform(np.log(min(min_pixels, most)), np.log(most))))
     cut = int(np.nonzero(remaining >= wanted)[0][-1])
     across = np.nonzero(mask.max((0, axis)))[0]
     starts = {axis: cut - int(rng.integers(10, 60)), 3 - axis: int(rng.integers(across[-1] - _SIDE + 8, across[0] - 8))}

@@ -151,12 +151,12 @@ def draw_piece(rng: np.random.Generator, name: str, side: int) -> Image:
     image = read_study(name)
     h, w = image.shape
     side = min(side, h, w)
-    best, most = (0, 0), -1.0
+    best, best_spread = (0, 0), -1.0
     for _ in range(8):
         y, x = int(rng.integers(h - side + 1)), int(rng.integers(w - side + 1))
         spread = float(image.pixels[y : y + side, x : x + side].std())
-        if spread > most:
-            best, most = (y, x), spread
+        if spread > best_spread:
+            best, best_spread = (y, x), spread
     y, x = best
     return piece(image, x, y, x + side, y + side)
 

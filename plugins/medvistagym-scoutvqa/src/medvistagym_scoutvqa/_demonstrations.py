@@ -1,4 +1,4 @@
-"""Demonstrations made with knowledge of the truth: with some skill the right call, else a plausible one; an honest answer."""
+"""Demonstrations made from the right answer: an informative call with probability `skill`, else a plausible one."""
 
 from __future__ import annotations
 

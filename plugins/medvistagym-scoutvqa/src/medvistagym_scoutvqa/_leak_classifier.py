@@ -1,4 +1,7 @@
-"""Classifiers that try to read the answer from what it must not show in. Strong on purpose: an audit is worth its attacker."""
+"""Classifiers that try to predict the answer from inputs that must not reveal it.
+
+They are strong on purpose: an audit proves no more than its strongest attacker can try.
+"""
 
 from __future__ import annotations
 

@@ -111,26 +111,26 @@ def _faint_plate_item(image: Image, truth: SceneGroundTruth, rng: np.random.Gene
     piece = tool_image(box_call("zoom", box), image)
     if kind < 0.7:
         on_piece = _place_on_piece(box, rectangle) if kind >= 0.62 else None
-        shown, place = (image, to_box(rectangle)) if on_piece is None else (piece, on_piece)
+        image_shown, place = (image, to_box(rectangle)) if on_piece is None else (piece, on_piece)
         if 0.58 <= kind < 0.65:
             return PerceptionItem(tool_image(_draw_tissue_window(rng), image), WINDOW_PLATE, _window_text(center_hu))
         like = ((place, truth.tissue or ABSTENTION),)
         if kind < 0.54:
-            return PerceptionItem(shown, WHICH_PLATE, like[0][1], like)
-        return PerceptionItem(shown, WINDOW_PLATE, _window_text(center_hu), like)
+            return PerceptionItem(image_shown, WHICH_PLATE, like[0][1], like)
+        return PerceptionItem(image_shown, WINDOW_PLATE, _window_text(center_hu), like)
     # Either step alone shows no bars: so a policy reads what it sees on its way.
     part, call = rng.random(), _draw_window_call(center_hu, rng)
-    shown = image if part < 0.12 else piece
+    image_shown = image if part < 0.12 else piece
     both = 0.12 <= part < 0.88 and reveals_bars(truth, box) and reveals_contrast(truth, call.arguments)
-    return _read_bars(tool_image(call, shown) if part < 0.88 else shown, truth, box if both else None)
+    return _read_bars(tool_image(call, image_shown) if part < 0.88 else image_shown, truth, box if both else None)
 
 
-def _read_bars(shown: Image, truth: SceneGroundTruth, box: Box | None) -> PerceptionItem:
+def _read_bars(image: Image, truth: SceneGroundTruth, box: Box | None) -> PerceptionItem:
     """The question about the bars, of a picture that shows them within `box`, or that does not show them (None)."""
     place = None if box is None else _place_on_piece(box, truth.target)
     if place is None:
-        return PerceptionItem(shown, QUESTIONS[truth.family], ABSTENTION)
-    return PerceptionItem(shown, QUESTIONS[truth.family], truth.answer, ((place, truth.answer),))
+        return PerceptionItem(image, QUESTIONS[truth.family], ABSTENTION)
+    return PerceptionItem(image, QUESTIONS[truth.family], truth.answer, ((place, truth.answer),))
 
 
 def _place_on_piece(box: Box, rectangle: CanvasBox) -> Box | None:

@@ -15,7 +15,7 @@ _LABEL = "brain"
 
 
 class DeepBet:
-    """See `Segmenter`."""
+    """See `SemanticSegmenter`."""
 
     takes_volumes = True
 

@@ -20,7 +20,7 @@ _LABEL = "brain"
 
 
 class HdBet:
-    """See `Segmenter`."""
+    """See `SemanticSegmenter`."""
 
     takes_volumes = True
 

@@ -23,7 +23,7 @@ _LOBES: Final = ("left upper lobe", "left lower lobe", "right upper lobe", "righ
 
 
 class LungMask:
-    """See `Segmenter`."""
+    """See `SemanticSegmenter`."""
 
     takes_volumes = True
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _LABELS: Final = ("right lung", "left lung")
 _SIDE: Final = 256
 """The package was made for films of about this size; its windows are 32 x 64 pixels."""
-_FOUND: Final = 0.9
+_SCORE: Final = 0.9
 """What a box counts as: the package says where a lung is and gives no probability."""
 
 
@@ -57,7 +57,7 @@ class LungsFinder:
                 x, y, width, height = (float(v) / scale for v in box)
                 h, w = frame.shape
                 found.append(
-                    Detection(label, _FOUND, (max(0.0, x), max(0.0, y), min(w, x + width), min(h, y + height)))
+                    Detection(label, _SCORE, (max(0.0, x), max(0.0, y), min(w, x + width), min(h, y + height)))
                 )
         return found
 

@@ -53,20 +53,20 @@ class Pathologies:
         from safetensors.torch import load_file
 
         file = _classifier_file(entry)
-        known = xrv.models.model_urls[file.stem]
-        self._model = xrv.models.DenseNet(num_classes=len(known["labels"]))
+        published = xrv.models.model_urls[file.stem]
+        self._model = xrv.models.DenseNet(num_classes=len(published["labels"]))
         weights = {name: tensor for name, tensor in load_file(file).items() if name != "op_threshs"}
         try:
             self._model.load_state_dict(weights, strict=True)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:160]
             raise ModelError(entry.name, f"{file.name} does not fit DenseNet-121: {reason}") from None
-        self._model.op_threshs = torch.tensor(known["op_threshs"])  # what its probabilities are calibrated by
-        self._model.input_resolution = known["input_resolution"]
+        self._model.op_threshs = torch.tensor(published["op_threshs"])  # what its probabilities are calibrated by
+        self._model.input_resolution = published["input_resolution"]
         self._model.to(device).eval()
         self._entry, self._device = entry, device
         wanted = PATHOLOGIES.labels(entry)
-        self.labels = tuple(label if label in wanted else "" for label in known["labels"])
+        self.labels = tuple(label if label in wanted else "" for label in published["labels"])
 
     def classify(self, images: Sequence[Image]) -> np.ndarray:
         import numpy as np
@@ -85,7 +85,7 @@ class Pathologies:
 
 
 class Anatomy:
-    """See `Segmenter`."""
+    """See `SemanticSegmenter`."""
 
     takes_volumes = False
 

@@ -33,7 +33,7 @@ _DATASETS: Final = {
 
 
 class TotalSegmentator:
-    """See `Segmenter`."""
+    """See `SemanticSegmenter`."""
 
     takes_volumes = True
 

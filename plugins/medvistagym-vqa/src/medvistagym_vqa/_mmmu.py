@@ -65,10 +65,10 @@ def _transform(answers: Mapping[str, Any]) -> RowTransform:
             if row["id"] not in answers:
                 return None  # a test question without its answer; said once for all of them
             answer = answers[row["id"]]
-        shown = [name for name in _PICTURES if row.get(name) is not None]
-        handles = {int(name[-1]): handle for handle, name in enumerate(shown)}
+        columns = [name for name in _PICTURES if row.get(name) is not None]
+        handles = {int(name[-1]): handle for handle, name in enumerate(columns)}
         options = [_named(option, handles) for option in read_list(row["options"])]
-        pictures = [_picture(row[name], name) for name in shown]
+        pictures = [_picture(row[name], name) for name in columns]
         base = {
             "id": row["id"],
             "images": pictures,

@@ -74,8 +74,8 @@ def _transform(arguments: SlakeArguments) -> RowTransform:
         if not arguments.knowledge and read_text(row.get("base_type")).lower() == "kvqa":
             return None
         answer = read_text(row["answer"])
-        told = read_text(row.get("answer_type")).lower()
-        closed = told.startswith("close") if told else answer.lower() in ("yes", "no")
+        answer_type = read_text(row.get("answer_type")).lower()
+        closed = answer_type.startswith("close") if answer_type else answer.lower() in ("yes", "no")
         kind = "text" if language == "en" else "exact"
         if closed:
             kind = "exact" if parse_yes_no(answer) is None else "yes_no"

@@ -74,8 +74,8 @@ def read_image_question_answer(row: Mapping[str, Any]) -> Mapping[str, Any]:
     answer = read_text(row["answer"])
     answer_type = row.get("answer_type") or ("closed" if answer.lower() in ("yes", "no") else "open")
     base = {"images": row["image"], "question": row["question"], "answer": answer}
-    known = {name: row[name] for name in ("modality", "body_part", "split") if row.get(name)}
-    return {**base, **known, **answer_of_type(answer, str(answer_type))}
+    metadata = {name: row[name] for name in ("modality", "body_part", "split") if row.get(name)}
+    return {**base, **metadata, **answer_of_type(answer, str(answer_type))}
 
 
 def read_input_label(row: Mapping[str, Any]) -> Mapping[str, Any]:

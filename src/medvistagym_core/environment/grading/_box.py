@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Corners = tuple[float, float, float, float]
 
-_LEAST_OVERLAP: Final = 0.5
+_MIN_OVERLAP: Final = 0.5
 _GRID: Final = 1000.0
 _NUMBER: Final = r"[-+]?(?:\d{1,9}(?:\.\d{1,18})?|\.\d{1,18})"
 _BETWEEN: Final = r"\s{0,3}(?:,|\s)\s{0,3}"
@@ -60,8 +60,8 @@ def grade_box(answer: Answer, text: str, options: Sequence[str]) -> Grade:
     height = min(right[3], given[3]) - max(right[1], given[1])
     shared = max(width, 0.0) * max(height, 0.0)
     overlap = shared / (sum((b[2] - b[0]) * (b[3] - b[1]) for b in (right, given)) - shared)
-    least = _LEAST_OVERLAP if answer.threshold is None else answer.threshold
-    return Grade(correct=overlap >= least, partial_credit=overlap)
+    min_overlap = _MIN_OVERLAP if answer.threshold is None else answer.threshold
+    return Grade(correct=overlap >= min_overlap, partial_credit=overlap)
 
 
 def _parse_box(text: str) -> Corners | None:

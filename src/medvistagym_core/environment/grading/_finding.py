@@ -39,7 +39,7 @@ _LOOSE_COMMA: Final = re.compile(r",\s(?=(?:in|on|at|of|within)\s)")
 _CONNECTORS: Final = re.compile(r"((?<!\S)(?:and|or|nor)(?!\S)|,(?!\d)|&)")
 
 _COPULAS: Final = frozenset(("is", "are"))
-_SEEN: Final = words(
+_OBSERVATION_VERBS: Final = words(
     "seen noted present visible identified visualized visualised observed demonstrated detected evident found"
 )
 _PREPOSITIONS: Final = words("in of at on within")
@@ -181,7 +181,7 @@ def _negation(tokens: list[str], alone: bool) -> tuple[bool, list[str]]:
         about = rest[:1] in (["evidence"], ["sign"], ["signs"]) and rest[1:2] == ["of"]
         return True, rest[2:] if about else rest
     for index in range(1, len(tokens) - 1 if alone else 0):
-        if tokens[index] == "not" and tokens[index + 1] in _SEEN and "no" not in tokens:
+        if tokens[index] == "not" and tokens[index + 1] in _OBSERVATION_VERBS and "no" not in tokens:
             start = index - (tokens[index - 1] in _COPULAS)
             rest = tokens[index + 2 :]
             if start and (not rest or rest[0] in _PREPOSITIONS):
@@ -197,7 +197,7 @@ def _significant(tokens: list[str]) -> list[str]:
         before = tokens[index - 1] if index else ""
         if token in _COPULAS or token == "located":
             continue
-        if token in _SEEN and significant and (before in _COPULAS or index == len(tokens) - 1):
+        if token in _OBSERVATION_VERBS and significant and (before in _COPULAS or index == len(tokens) - 1):
             continue
         if token in ("side", "sided") and before in ("left", "right"):
             continue

@@ -26,8 +26,8 @@ def grade_set(answer: Answer, text: str, options: Sequence[str]) -> Grade:
     if not right:
         raise ValueError(f"the answer {answer.value!r} of a question for several items names none")
     credit = 2 * len(right & given) / (len(right) + len(given))
-    least = 1.0 if answer.threshold is None else answer.threshold
-    return Grade(correct=credit >= least, partial_credit=credit) if credit else WRONG
+    min_f1 = 1.0 if answer.threshold is None else answer.threshold
+    return Grade(correct=credit >= min_f1, partial_credit=credit) if credit else WRONG
 
 
 def _parse_list(text: str, options: Sequence[str]) -> frozenset[object]:

@@ -1,4 +1,4 @@
-"""Words and numbers as they are written: one spelling for each, and the words that turn a statement round or weaken it."""
+"""One spelling for each word and number, and the words that negate or weaken a statement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a question table may be told: the arguments of `--task-file`, and of a plugin's task that is one."""
+"""Arguments of question tables, as `--task-file` and tasks of plugins take them."""
 
 from __future__ import annotations
 

@@ -237,11 +237,11 @@ def _repeated_bytes(batch: pa.RecordBatch, columns: Mapping[str, Sequence[Any]])
     return sum(len(cell) for name in repeated for cell in columns[name] if isinstance(cell, str | bytes))
 
 
-def _rows_at_once(groups: Sequence[Mapping[str, ColumnPages]], columns: Sequence[str], most: int) -> int:
+def _rows_at_once(groups: Sequence[Mapping[str, ColumnPages]], columns: Sequence[str], max_rows: int) -> int:
     """How many rows are read at a time: few enough for a row of the largest values, none of which is larger than its page."""
     wanted = {name.partition(".")[0] for name in columns}
     sizes = (p.largest for group in groups for name, p in group.items() if name.partition(".")[0] in wanted)
-    return max(1, min(most, _MAX_INFLATED_BYTES // (4 * max(1, max(sizes, default=1)))))
+    return max(1, min(max_rows, _MAX_INFLATED_BYTES // (4 * max(1, max(sizes, default=1)))))
 
 
 def _check_inflation(path: Path, size: int, stored: int, what: str, allowance: int = _MAX_INFLATED_BYTES) -> None:

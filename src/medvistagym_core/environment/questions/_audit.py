@@ -1,4 +1,4 @@
-"""What can be told of a question table without a policy: whether it can be used, and what a blind guesser would get from it."""
+"""Checks of a question table without a policy: whether it can be used, and what guessing without its pictures scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which column of a table is which: names that are recognised, and those that a user says."""
+"""Finding the columns of a question table: by names that are recognised, or as a user maps them."""
 
 from __future__ import annotations
 

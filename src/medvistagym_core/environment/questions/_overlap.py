@@ -1,4 +1,4 @@
-"""The same picture twice: exact and perceptual hashes of pictures, compared across splits and tasks.
+"""Duplicate pictures across splits and tasks, found by exact and by perceptual hashes.
 
 An exact hash is of the decoded grey values or colours. A perceptual one is the sign pattern of the 8 x 8 lowest frequencies of
 the picture at 32 x 32 pixels (a discrete cosine transform, as in Zauner 2010, "Implementation and Benchmarking of Perceptual

@@ -1,6 +1,6 @@
-"""The pages of a parquet file, by their own headers: what the footer says of their sizes is only said.
+"""Sizes of the pages of a parquet file, from the header of each page and not from the file's footer, which may differ.
 
-pyarrow allocates what the header of a page claims, before it decompresses the page. So headers are read here first; they are
+pyarrow allocates what the header of a page claims before it decompresses the page. So headers are read here first; they are
 structures of Thrift's compact protocol (parquet-format, `PageHeader`).
 """
 
@@ -65,11 +65,11 @@ def measure_pages(path: Path, metadata: pq.FileMetaData) -> list[dict[str, Colum
     return groups
 
 
-def _page_sizes(file: IO[bytes], at: int, end: int, most: int) -> list[int]:
+def _page_sizes(file: IO[bytes], at: int, end: int, max_pages: int) -> list[int]:
     """Uncompressed bytes of the pages between two places, of which there may be so many."""
     sizes: list[int] = []
     while at < end:
-        if len(sizes) >= most:
+        if len(sizes) >= max_pages:
             raise PageError(f"has more than {_MAX_PAGES:,} pages")
         fields, length = _read_header(file, at, end)
         uncompressed, compressed = fields.get(_UNCOMPRESSED_SIZE, -1), fields.get(_COMPRESSED_SIZE, -1)

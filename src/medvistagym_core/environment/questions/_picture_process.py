@@ -1,6 +1,6 @@
 """The pictures of questions, decoded in a process of their own.
 
-A table and its pictures may be anybody's. A picture that makes its decoder crash, hang or take gigabytes costs the question
+Tables and their pictures come from strangers. A picture that makes its decoder crash, hang or take gigabytes costs the question
 that shows it, and that process; a run goes on. One process is started for all tables when the first such picture is shown.
 Those that are plainly small and ordinary are decoded here: to hand one over takes about as long as to decode it.
 """

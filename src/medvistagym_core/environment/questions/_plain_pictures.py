@@ -1,4 +1,4 @@
-"""Which pictures are plainly small and ordinary, by their first bytes: nothing is decoded to find out.
+"""Recognising pictures that this process can decode safely, from their first bytes, without decoding anything.
 
 A PNG of one picture, or a baseline JPEG, of at most `MAX_PIXELS`. What these two decoders take and give is bounded by the size
 that stands in the header, and no part of the file can have them go over the same pixels again and again, as the scans of a

@@ -1,4 +1,4 @@
-"""A row of a table as a question: its cells, read for what they are meant to be."""
+"""Turning a row of a table into a question: each cell is read as the field that it stands for."""
 
 from __future__ import annotations
 

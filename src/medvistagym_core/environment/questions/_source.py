@@ -125,23 +125,23 @@ class LineSource:
         """Records from a place in the file on: where each begins, its text, and the number of its first line."""
         parts: list[str] = []
         size, quoted, first, first_line = 0, False, begin, line
-        most = _MAX_TABLE_ROW_BYTES if self._form == "table" else MAX_ROW_BYTES
+        max_bytes = _MAX_TABLE_ROW_BYTES if self._form == "table" else MAX_ROW_BYTES
         with self.path.open("rb") as file:
             file.seek(begin)
             at = begin
-            while raw := file.readline(most + 1):
+            while raw := file.readline(max_bytes + 1):
                 if not parts:
                     first, first_line, size = at, line, 0
                 size += len(raw)
-                if size > most:
+                if size > max_bytes:
                     raise ValueError(
-                        f"{self.label}, line {first_line}: a row of more than {most // 2**20} MiB, or a quote without end"
+                        f"{self.label}, line {first_line}: a row of more than {max_bytes // 2**20} MiB, or a quote without end"
                     )
                 try:
                     parts.append(raw.decode("utf-8-sig" if at == 0 else "utf-8"))
                 except UnicodeDecodeError as error:
-                    where = f"line {line}, byte {error.start}"
-                    raise ValueError(f"{self.label} is not in UTF-8 ({where}); save it as UTF-8") from None
+                    location = f"line {line}, byte {error.start}"
+                    raise ValueError(f"{self.label} is not in UTF-8 ({location}); save it as UTF-8") from None
                 at += len(raw)
                 line += 1
                 # A quoted cell may hold line ends: the record is whole when its quotes are.

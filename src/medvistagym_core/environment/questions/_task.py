@@ -312,12 +312,12 @@ def _dealt_anew(table: QuestionTable, test_share: float) -> QuestionTable:
 
 def _argument_error(name: str, model: type[BaseModel], error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    location = ".".join(str(part) for part in first["loc"])
     names = list(model.model_fields)
     if first["type"] == "extra_forbidden":
-        suggestion = closest_match(where, names)
+        suggestion = closest_match(location, names)
         hint = f"did you mean {suggestion}?" if suggestion else f"its arguments are {', '.join(names) or 'none'}"
-        return f"the task {name} has no argument {where!r}; {hint}"
+        return f"the task {name} has no argument {location!r}; {hint}"
     message = first["msg"][0].lower() + first["msg"][1:]
     given = "" if first["type"] == "missing" else f", not {str(first['input'])[:60]!r}"
-    return f"the task {name}: {where}: {message}{given}"
+    return f"the task {name}: {location}: {message}{given}"

@@ -1,6 +1,6 @@
 """The episodes of a run, for a page: one short row each, kept in memory, and the whole record from the file when asked for.
 
-`Run.read` takes up what was appended to the files since it was last called, so a run may be looked at while it goes on.
+`EpisodeIndex.poll` reads what was appended to the files since it was last called, so a run may be looked at while it goes on.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ class EpisodeIndex:
 
     # -- reading
 
-    def poll(self, most: int | None = None) -> int:
-        """Take up new episodes, `most` at a time; how many there were."""
+    def poll(self, max_episodes: int | None = None) -> int:
+        """Take up new episodes, `max_episodes` at a time; how many there were."""
         with self._lock:
             self._find()
             count = 0
             for number, path in enumerate(self._files):
                 try:
-                    count += self._read_file(number, path, None if most is None else most - count)
+                    count += self._read_file(number, path, None if max_episodes is None else max_episodes - count)
                 except OSError as error:
                     self._problem(f"{self._label(path)}: {error.strerror}")
-                if most is not None and count >= most:
+                if max_episodes is not None and count >= max_episodes:
                     break
             return count
 
@@ -103,7 +103,7 @@ class EpisodeIndex:
                 self._last.append((0, hash(b"")))
                 self._again_at.append({})
 
-    def _read_file(self, number: int, path: Path, most: int | None) -> int:
+    def _read_file(self, number: int, path: Path, max_episodes: int | None) -> int:
         count = 0
         status = path.stat()
         if (status.st_ino, status.st_mtime_ns) == self._states[number] and status.st_size == self._ends[number]:
@@ -114,7 +114,7 @@ class EpisodeIndex:
                 self._restart(number)
             self._states[number] = status.st_ino, status.st_mtime_ns
             file.seek(self._ends[number])
-            while most is None or count < most:
+            while max_episodes is None or count < max_episodes:
                 begin = self._ends[number]
                 line, length = read_line(file)
                 if not line:

@@ -13,7 +13,7 @@ from medvistagym_core.trajectories import CallRecord, ImageRecord, Trajectory
 
 POINT_RADIUS: Final = 8
 EDGE_TOLERANCE: Final = 1e-3  # of a pixel, that coordinates lose on the way
-MOST_POINTS: Final = 256
+MAX_POINTS: Final = 256
 Point = tuple[float, float]
 UNIT: tuple[Point, ...] = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
@@ -106,7 +106,7 @@ def _shapes(arguments: dict[str, Any]) -> Iterator[list[Point]]:
         yield ends
     for value in named.values():
         if isinstance(value, list) and len(value) > 1 and all(map(_is_point, value)):
-            yield [(x, y) for x, y in value[:MOST_POINTS]]
+            yield [(x, y) for x, y in value[:MAX_POINTS]]
     yield from _boxes({name: value for name, value in arguments.items() if name not in named})
 
 

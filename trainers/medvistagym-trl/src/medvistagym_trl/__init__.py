@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from medvistagym_core import hookimpl
+from medvistagym_core import Trainer, hookimpl
 from medvistagym_trl._trainer import TrlTrainer
 
 __all__ = ["TrlTrainer", "medvistagym_trainers"]
 
 
 @hookimpl
-def medvistagym_trainers() -> list[Any]:
+def medvistagym_trainers() -> Sequence[Trainer]:
     """The trainer of this package."""
     return [TrlTrainer()]

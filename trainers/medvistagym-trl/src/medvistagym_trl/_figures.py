@@ -1,4 +1,4 @@
-"""Curves of a training, made smooth."""
+"""Smoothing of training curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a compressed frame says of itself: its size, depth, sign and colour, read before a decoder sees it.
+"""The header of a compressed frame: its size, depth, sign and colour, read before a decoder sees the frame.
 
 JPEG (ITU-T T.81), JPEG-LS (T.87), JPEG 2000 (T.800) and HTJ2K (T.814) codestreams, and the header of DICOM's RLE (PS3.5
 annex G). The description serves twice. A frame that claims more pixels, components, tiles, layers or scans than its

@@ -58,8 +58,8 @@ def read_study(path: Path, *, overlays: bool, max_bytes: int) -> Study:
         sizes = f"its images need {folder.total_bytes >> 20} MiB, more than the limit of {max_bytes >> 20} MiB"
         raise DicomError("too_large", f"{folder.name}: {sizes}; choose one of them by series=0, 1, ...")
     images: list[Image] = []
-    for made, failures in folder.read_groups(overlays=overlays):
-        images += made
+    for read_images, failures in folder.read_groups(overlays=overlays):
+        images += read_images
         folder.left_out += failures
     if not images:
         raise folder.nothing_read()

@@ -107,9 +107,9 @@ def _server(path: Path, name: str, entry: object) -> McpServerConfig | None:
         return McpServerConfig.model_validate({**settings, "name": name})
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        location = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             fields = ", ".join(field for field in McpServerConfig.model_fields if field != "name")
-            raise McpServerError(f"{path}: server {name} has no setting {where}; there are {fields}") from None
+            raise McpServerError(f"{path}: server {name} has no setting {location}; there are {fields}") from None
         message = first["msg"].removeprefix("Value error, ")
-        raise McpServerError(f"{path}: server {name}: {f'{where}: ' if where else ''}{message}") from None
+        raise McpServerError(f"{path}: server {name}: {f'{location}: ' if location else ''}{message}") from None

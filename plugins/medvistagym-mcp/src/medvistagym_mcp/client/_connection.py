@@ -33,7 +33,7 @@ from medvistagym_mcp.client._process import StderrTail, process_streams
 T = TypeVar("T")
 _log: Final = logging.getLogger(__name__)
 logging.getLogger("mcp.client").addHandler(logging.NullHandler())  # what it logs is told as an error of the call
-_PATIENCE_S: Final = 5.0
+_RETRY_AFTER_S: Final = 5.0
 _CLOSE_S: Final = 6.0
 _MAX_TOOLS: Final = 1000
 _MAX_PAGES: Final = 100
@@ -177,8 +177,8 @@ class McpConnection:
             await self._drop(client)
             raise _ConnectionLostError from None
         except pydantic.ValidationError as error:
-            where = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"][:4])
-            message = f"answered with something that is no result of MCP (at {where[:100]})"
+            location = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"][:4])
+            message = f"answered with something that is no result of MCP (at {location[:100]})"
             raise ServerUnreachableError(message) from None
         except RuntimeError as error:
             raise ServerUnreachableError(f"answered wrongly: {str(error).splitlines()[0][:300]}") from None
@@ -187,7 +187,7 @@ class McpConnection:
         async with self._lock:
             if self._client is not None:
                 return self._client
-            if self._failed is not None and time.monotonic() - self._failed[0] < _PATIENCE_S:
+            if self._failed is not None and time.monotonic() - self._failed[0] < _RETRY_AFTER_S:
                 raise ServerUnreachableError(self._failed[1])
             ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
             leave = self._leave = asyncio.Event()

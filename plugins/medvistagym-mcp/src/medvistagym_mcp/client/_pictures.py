@@ -1,4 +1,4 @@
-"""Pictures that a server sends, decoded in a process of their own: one that its decoder cannot bear costs its call."""
+"""Pictures that a server sends, decoded in a process of their own: one that crashes its decoder fails its own call alone."""
 
 from __future__ import annotations
 

@@ -97,10 +97,10 @@ class JsonSchemaValidator:
             return f"the argument {local.get(missing, missing)} is missing; {self._takes()}"
         if error.validator == "additionalProperties" and not path:
             return self._unknown(next((name for name in original if name not in local), "?"))
-        where = ".".join(str(part) for part in (local.get(path[0], path[0]), *path[1:])) if path else "arguments"
+        location = ".".join(str(part) for part in (local.get(path[0], path[0]), *path[1:])) if path else "arguments"
         given = json.dumps(error.instance, default=str)
         message = error.message.replace(repr(error.instance), "the value")
-        return f"{where}: {message[:300]}, got {given if len(given) <= 60 else given[:57] + '...'}."
+        return f"{location}: {message[:300]}, got {given if len(given) <= 60 else given[:57] + '...'}."
 
     def _unknown(self, name: str) -> str:
         renamed = next((own for own, original in self.names.items() if original == name), None)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from medvistagym_core.tools import inline_references, stated_types
 
-_KEPT: Final = (
+_KEYWORDS: Final = (
     "type", "description", "enum", "items", "properties", "required", "minimum", "maximum", "minItems", "maxItems",
     "minLength", "maxLength", "pattern", "default",
 )  # fmt: skip
@@ -37,7 +37,7 @@ def to_client_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _simplify(schema: Any) -> dict[str, Any]:
-    """A subschema with the keywords of `_KEPT` alone, and always with a type."""
+    """A subschema with the keywords of `_KEYWORDS` alone, and always with a type."""
     merged = dict(schema) if isinstance(schema, Mapping) else {}
     notes: list[str] = []
     for part in merged.pop("allOf", ()):
@@ -63,7 +63,7 @@ def _simplify(schema: Any) -> dict[str, Any]:
     texts = [value for value in merged.pop("enum", ()) if isinstance(value, str)]
     if merged["type"] == "string" and texts:
         merged["enum"] = texts
-    simple = {key: merged[key] for key in _KEPT if merged.get(key) is not None}
+    simple = {key: merged[key] for key in _KEYWORDS if merged.get(key) is not None}
     if notes:
         simple["description"] = _append(simple.get("description", ""), notes)
     return simple

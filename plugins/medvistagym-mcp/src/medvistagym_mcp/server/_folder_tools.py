@@ -152,8 +152,8 @@ class _Folder:
                 count += 1
                 size += Path(folder, name).stat().st_size
             if size > self._limits.file_bytes or count > _MAX_FILES:
-                most = f"{self._limits.file_bytes / 2**20:.0f} MiB in {_MAX_FILES} files"
-                raise ValueError(f"{path[:200]!r} is larger than the {most} that may be opened")
+                limit = f"{self._limits.file_bytes / 2**20:.0f} MiB in {_MAX_FILES} files"
+                raise ValueError(f"{path[:200]!r} is larger than the {limit} that may be opened")
 
     def read(self, read: ReadImages, place: Path, path: str) -> Sequence[Image]:
         """`read`, with errors that name the path as the client gave it."""

@@ -56,10 +56,10 @@ def to_call_result(result: ToolResult, store: ImageStore, limits: SessionLimits)
     """
     if result.error is not None:
         error = ToolError(result.error.code, escape_control_marks(redact_paths(result.error.message)))
-        longest = min(limits.text, limits.result_bytes // 12)  # it is sent twice, and a character may take 6 bytes
+        max_chars = min(limits.text, limits.result_bytes // 12)  # it is sent twice, and a character may take 6 bytes
         return types.CallToolResult(
-            content=[types.TextContent(text=truncate(str(error), longest))],
-            structured_content={"error": {"code": error.code, "message": truncate(error.message, longest)}},
+            content=[types.TextContent(text=truncate(str(error), max_chars))],
+            structured_content={"error": {"code": error.code, "message": truncate(error.message, max_chars)}},
             is_error=True,
         )
     texts, data = _texts(result, limits)
@@ -157,8 +157,8 @@ def _block(image: Image, handle: int, picture: EncodedPicture) -> types.ImageCon
 def _texts(result: ToolResult, limits: SessionLimits) -> tuple[list[str], dict[str, Any] | None]:
     """The texts and the data of a result, which take at most half of its size."""
     room = limits.result_bytes // 2
-    longest = min(limits.text, room // 6)  # a control character takes 6 bytes in JSON
-    texts = [escape_control_marks(truncate(result.text, longest))] if result.text else []
+    max_chars = min(limits.text, room // 6)  # a control character takes 6 bytes in JSON
+    texts = [escape_control_marks(truncate(result.text, max_chars))] if result.text else []
     data = escape_json(_json_values(result.data))  # a client shows its model the data, too
     size = _size(data)
     if size > room - _size(texts):

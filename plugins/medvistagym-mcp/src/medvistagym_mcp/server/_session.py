@@ -154,10 +154,10 @@ class Session:
             self._running.release()
 
     def _full(self, size: int) -> ToolError:
-        held, most = self._bytes / 2**20, self.limits.session_bytes / 2**20
+        held, limit = self._bytes / 2**20, self.limits.session_bytes / 2**20
         return ToolError(
             "budget_exhausted",
-            f"The result takes {size / 2**20:.1f} MiB; this session holds {held:.1f} MiB of images, and may hold {most:.1f}. "
+            f"The result takes {size / 2**20:.1f} MiB; this session holds {held:.1f} MiB of images, and may hold {limit:.1f}. "
             "Open a new session to go on.",
         )
 

@@ -1,4 +1,4 @@
-"""Trying a model and reporting what came of it."""
+"""Running a model's tool once, and reporting results, agreement, memory and time."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def check_model(entry: ModelEntry, image: Image | None = None, devices: Sequence
     timings: list[Timing] = []
     memory: dict[str, int] = {}
     comparisons: tuple[Comparison, ...] = ()
-    load_s, result, shown = 0.0, ToolResult(), image
+    load_s, result, checked_image = 0.0, ToolResult(), image
     for position, device in enumerate(devices):
         before, began = _used_bytes(device), perf_counter()
         model = load_model(entry, device)
@@ -97,17 +97,17 @@ def check_model(entry: ModelEntry, image: Image | None = None, devices: Sequence
         if position == 0:
             load_s = seconds
             volume = bool(getattr(model, "takes_volumes", False))
-            shown = phantom(entry.modalities, volume=volume) if image is None else image
-            source = full_resolution(shown) if volume else displayed_frame(shown)
+            checked_image = phantom(entry.modalities, volume=volume) if image is None else image
+            source = full_resolution(checked_image) if volume else displayed_frame(checked_image)
             reference = model.reference()
             comparisons = () if reference is None else tuple(compare(entry, model, reference, source))
-            result = _call(entry, device, shown)
-        assert shown is not None
-        timings += _time(entry, model, device, shown)
+            result = _call(entry, device, checked_image)
+        assert checked_image is not None
+        timings += _time(entry, model, device, checked_image)
         memory[device] = max(0, _used_bytes(device) - before)
         del model
         free_unused_memory()
-    assert shown is not None
+    assert checked_image is not None
     return CheckReport(
         name=entry.name,
         task=entry.require_task(),
@@ -118,7 +118,7 @@ def check_model(entry: ModelEntry, image: Image | None = None, devices: Sequence
         load_s=load_s,
         memory_bytes=memory,
         timings=tuple(timings),
-        drawing=_draw(shown, result),
+        drawing=_draw(checked_image, result),
     )
 
 

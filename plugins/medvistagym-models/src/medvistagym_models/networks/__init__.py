@@ -15,7 +15,7 @@ from medvistagym_models.networks._base import (
     OpenVocabularyDetector,
     PointPrompt,
     PromptableSegmenter,
-    Segmenter,
+    SemanticSegmenter,
     require_numbers,
 )
 from medvistagym_models.networks._bundle import bundle_labels
@@ -40,7 +40,7 @@ __all__ = [
     "OpenVocabularyDetector",
     "PointPrompt",
     "PromptableSegmenter",
-    "Segmenter",
+    "SemanticSegmenter",
     "adapter_names",
     "bundle_labels",
     "displayed_frame",

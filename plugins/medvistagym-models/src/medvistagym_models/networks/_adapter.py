@@ -85,8 +85,8 @@ def find_adapter(entry: ModelEntry) -> Adapter:
     found = [point for point in importlib.metadata.entry_points(group=GROUP) if point.name == entry.adapter]
     if not found:
         near = closest_match(str(entry.adapter), adapter_names())
-        known = ", ".join(adapter_names()) or "none: pip install medvistagym-specialists"
-        hint = f"did you mean {near}?" if near else f"there are {known}"
+        installed = ", ".join(adapter_names()) or "none: pip install medvistagym-specialists"
+        hint = f"did you mean {near}?" if near else f"there are {installed}"
         raise ModelError(entry.name, f"there is no adapter {entry.adapter}; {hint}")
     try:
         adapter: Adapter = found[0].load()

@@ -1,4 +1,4 @@
-"""What a loaded model can do, by task, whatever runs it: transformers, ONNX Runtime, torch or a specialist's package.
+"""Contracts of loaded models, one for each task, whatever runs them: transformers, ONNX Runtime, torch or another package.
 
 Images are handed over at full resolution: single frames `(H, W)`, or volumes to a segmenter that says it takes them. Boxes are
 `(x0, y0, x1, y1)` in pixel edges of the image, masks are booleans of its shape, probabilities lie within 0 to 1.
@@ -91,7 +91,7 @@ class Detector(Model, Protocol):
         ...
 
 
-class Segmenter(Model, Protocol):
+class SemanticSegmenter(Model, Protocol):
     """Says of each label where it lies."""
 
     @property

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class BundleSegmenter:
-    """See `Segmenter`."""
+    """See `SemanticSegmenter`."""
 
     def __init__(self, entry: ModelEntry, device: str) -> None:
         from medvistagym_segment.segmenters import MonaiBundleSegmenter

@@ -114,7 +114,7 @@ class FileEmbedder(FileModel):
 
 
 class FileSegmenter(FileModel):
-    """See `Segmenter`. The first output is `(N, classes, h, w)`; one class alone is a probability or its logit."""
+    """See `SemanticSegmenter`. The first output is `(N, classes, h, w)`; one class alone is a probability or its logit."""
 
     def segment(self, images: Sequence[Image]) -> list[list[LabelMask]]:
         out: list[list[LabelMask]] = [[] for _ in images]
@@ -277,11 +277,11 @@ def _plain_input(image: Image, settings: InputSettings, placement: Placement) ->
     import numpy as np
     import PIL.Image
 
-    shown = PIL.Image.fromarray(picture(image, settings)).convert("RGB" if settings.channels == 3 else "L")
+    picture_image = PIL.Image.fromarray(picture(image, settings)).convert("RGB" if settings.channels == 3 else "L")
     h, w = placement.shape
     size = round(w * placement.scale_x), round(h * placement.scale_y)
     resized = np.atleast_3d(
-        np.asarray(shown.resize(size, getattr(PIL.Image.Resampling, settings.interpolation.upper())))
+        np.asarray(picture_image.resize(size, getattr(PIL.Image.Resampling, settings.interpolation.upper())))
     )
     mean, std = (np.broadcast_to(np.asarray(v, np.float64), settings.channels) for v in (settings.mean, settings.std))
     values = ((resized.astype(np.float64) * settings.scale - mean) / std).transpose(2, 0, 1)

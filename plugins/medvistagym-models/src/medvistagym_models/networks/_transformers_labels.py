@@ -133,7 +133,7 @@ class _ReferenceDetector:
 
 
 class TransformersSegmenter:
-    """See `Segmenter`: networks that give each pixel a class, and those that give masks with a class each."""
+    """See `SemanticSegmenter`: networks that give each pixel a class, and those that give masks with a class each."""
 
     takes_volumes = False
 
@@ -292,11 +292,11 @@ def masks_of_logits(
     probabilities = to_probabilities(resized, activation)[0]
     winner = probabilities.argmax(0) if activation == "softmax" else None
     kept = min(max(threshold, 1e-6), 1 - 1e-6)
-    least = math.log(kept / (1 - kept)) if activation == "sigmoid" else threshold
+    min_logit = math.log(kept / (1 - kept)) if activation == "sigmoid" else threshold
     masks = []
     for number, name in names.items():
         # compared as logits, which tell apart what rounds to one probability
-        mask = winner == number if winner is not None else resized[0, number] > least
+        mask = winner == number if winner is not None else resized[0, number] > min_logit
         mean = float(probabilities[number][mask].mean()) if bool(mask.any()) else None
         masks.append(LabelMask(name, mask.cpu().numpy(), mean))
     return masks

@@ -163,10 +163,10 @@ def sam_settings(entry: ModelEntry) -> InputSettings:
     if not config and (entry.path / "processor_config.json").is_file():
         config = read_json(entry, entry.path / "processor_config.json").get("image_processor", {})
     size = config.get("size") or {"height": 1024, "width": 1024}
-    longest = size.get("longest_edge")
+    longest_edge = size.get("longest_edge")
     return InputSettings(
-        size=longest or (size["height"], size["width"]),
-        resize="pad" if longest else "stretch",
+        size=longest_edge or (size["height"], size["width"]),
+        resize="pad" if longest_edge else "stretch",
         scale=float(config.get("rescale_factor", 1 / 255)),
         mean=tuple(config.get("image_mean") or _IMAGENET_MEAN),
         std=tuple(config.get("image_std") or _IMAGENET_STD),

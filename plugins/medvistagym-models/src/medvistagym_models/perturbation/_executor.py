@@ -1,4 +1,4 @@
-"""The executor whose results are wrong now and then."""
+"""An executor that perturbs a share of the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making a result wrong: the same facts, moved or turned round, said by the same sentence."""
+"""Perturbing a result: its facts are shifted or contradicted, and its sentence is written anew from them."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def _with_changes(
 ) -> ToolResult:
     """The result with other facts; what its sentence said beside them stays."""
     assert result.data is not None
-    said = format_data(result.data)
-    rest = result.text.removeprefix(said) if result.text.startswith(said) else ""
+    sentence = format_data(result.data)
+    rest = result.text.removeprefix(sentence) if result.text.startswith(sentence) else ""
     return dataclasses.replace(result, images=images, data=data, text=format_data(data) + rest, perturbation=kind)
 
 

@@ -1,4 +1,4 @@
-"""Which results are made wrong, how many, and how."""
+"""Settings of perturbations: which results are perturbed, how many, and how."""
 
 from __future__ import annotations
 

@@ -87,11 +87,11 @@ def each(calls: Sequence[Call], make: Callable[[Call], Any]) -> tuple[list[Any],
     """
     results: list[Any] = [None] * len(calls)
     positions: list[int] = []
-    made: list[Any] = []
+    values: list[Any] = []
     for position, call in enumerate(calls):
         try:
-            made.append(make(call))
+            values.append(make(call))
             positions.append(position)
         except ValueError as error:
             results[position] = error
-    return results, positions, made
+    return results, positions, values

@@ -15,7 +15,7 @@ from medvistagym_models.networks import (
     LabelMask,
     PointPrompt,
     PromptableSegmenter,
-    Segmenter,
+    SemanticSegmenter,
     displayed_frame,
 )
 from medvistagym_models.tasks._base import (
@@ -46,7 +46,7 @@ class SemanticSegmentation:
         choice = [parameter("label", names | None, "The mask wanted; that of all together unless given.", None)]
         return [image_parameter("The image, or volume, to search."), *(choice if several else [])]
 
-    def results(self, entry: ModelEntry, model: Segmenter, calls: Sequence[Call]) -> list[Any]:
+    def results(self, entry: ModelEntry, model: SemanticSegmenter, calls: Sequence[Call]) -> list[Any]:
         def source(call: Call) -> Image:
             if not model.takes_volumes:
                 return displayed_frame(call["image"])

@@ -69,8 +69,8 @@ def _range_arguments(method: Method, low: float | None, high: float | None) -> t
     else:
         default = _DEFAULT_RANGE[method]
         low, high = default[0] if low is None else low, default[1] if high is None else high
-    least, most = _FULL_RANGE.get(method, (low, high))
-    if not (least <= low < high <= most):
+    out_min, out_max = _FULL_RANGE.get(method, (low, high))
+    if not (out_min <= low < high <= out_max):
         within = " within 0 to 100" if method == "percentiles" else ""
         raise ValueError(f"low must be below high{within}, not {low:g} and {high:g}")
     return low, high

@@ -20,7 +20,7 @@ _HTTP2_HELLO: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0
 _SETTINGS_FRAME: Final = 4
 _STORE_SHARE: Final = 0.25
 _MAX_STORE_MIB: Final = 4096
-_MOST_STORE_SHARE: Final = 0.9
+_MAX_STORE_SHARE: Final = 0.9
 _INSTALL: Final = "pip install 'medvistagym-core[ray]', or from a clone: pip install ./plugins/medvistagym-ray"
 
 _lock = threading.Lock()
@@ -160,7 +160,7 @@ def _store_mib(asked: int | None) -> int:
     import psutil
 
     total = int(psutil.virtual_memory().total) >> 20
-    if asked is not None and asked > _MOST_STORE_SHARE * total:
+    if asked is not None and asked > _MAX_STORE_SHARE * total:
         raise RayUnavailableError(
             f"an object store of {asked} MiB leaves this machine's workers none of its {total} MiB of memory: give it less "
             "(limits: {object_store_mib: ...} in the placement file)"

@@ -76,8 +76,8 @@ class ToolSettings(WorkerSettings):
     )
 
 
-class Limits(BaseModel):
-    """What holds for all workers."""
+class ClusterLimits(BaseModel):
+    """Limits that all workers of a placement share: memory of results and images, and how long they may wait."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -95,7 +95,7 @@ class Placement(BaseModel):
 
     tools: dict[str, ToolSettings] = {}
     pools: dict[PoolName, WorkerSettings] = {}
-    limits: Limits = Limits()
+    limits: ClusterLimits = ClusterLimits()
 
     @classmethod
     def read(cls, file: Path) -> Placement:
@@ -109,8 +109,8 @@ class Placement(BaseModel):
         try:
             text = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            said = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-            raise PlacementError(f"{file}: {said}") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+            raise PlacementError(f"{file}: {reason}") from None
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -152,12 +152,12 @@ class Placement(BaseModel):
         for pattern, settings in self.tools.items():
             given = settings.model_fields_set - {"pool"}
             if settings.pool is not None and given:
-                where = (
+                location = (
                     "a tool in this process has none"
                     if settings.pool in (AUTO, LOCAL)
                     else f"write it under pools: {settings.pool}"
                 )
-                raise PlacementError(f"{pattern}: {min(given)} is a setting of workers; {where}")
+                raise PlacementError(f"{pattern}: {min(given)} is a setting of workers; {location}")
             if settings.pool is not None and settings.pool not in (AUTO, LOCAL, CPU_POOL, *self.pools):
                 names = sorted({AUTO, LOCAL, CPU_POOL, *self.pools})
                 near = closest_match(settings.pool, names)
@@ -203,15 +203,15 @@ def _sentence(error: ValidationError) -> str:
     """The first fault, with the nearest valid name."""
     first = error.errors(include_url=False)[0]
     *path, last = [str(part) for part in first["loc"]]
-    where = ".".join(part for part in path if part != "tools")
+    location = ".".join(part for part in path if part != "tools")
     if first["type"] == "extra_forbidden":
         model: type[BaseModel] = (
-            Limits if where == "limits" else WorkerSettings if where.startswith("pools") else ToolSettings
+            ClusterLimits if location == "limits" else WorkerSettings if location.startswith("pools") else ToolSettings
         )
         names = sorted(model.model_fields)
         near = closest_match(last, names)
         guess = f"; did you mean {near}?" if near else f"; there are {', '.join(names)}."
-        return f"{where}: there is no setting {last}{guess}"
-    where = f"{where}.{last}" if where else last
-    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
-    return f"{where}: {said[0].lower()}{said[1:]}, not {first.get('input')!r:.60}"
+        return f"{location}: there is no setting {last}{guess}"
+    location = f"{location}.{last}" if location else last
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "it must be")
+    return f"{location}: {message[0].lower()}{message[1:]}, not {first.get('input')!r:.60}"

@@ -206,7 +206,7 @@ class EpisodeWorkers:
                 if seat.waiting_for is not None and seat.waiting_for not in ready:
                     continue
                 try:
-                    came = None if seat.waiting_for is None else self._next(seat)
+                    received = None if seat.waiting_for is None else self._next(seat)
                 except ray.exceptions.RayError as error:
                     _check_could_begin(error)
                     deaths += 1
@@ -219,24 +219,24 @@ class EpisodeWorkers:
                         shares.appendleft(seat.share)
                     seat.share, seat.waiting_for = None, seat.worker.open.remote()
                     continue
-                if isinstance(came, CasesDone):
+                if isinstance(received, CasesDone):
                     assert seat.share is not None
-                    for _ in range(came.skipped - len(seat.share.received)):
+                    for _ in range(received.skipped - len(seat.share.received)):
                         recorder.skip()
-                    if came.unusable:
-                        recorder.leave_out(came.unusable, came.reason)
+                    if received.unusable:
+                        recorder.leave_out(received.unusable, received.reason)
                     seat.share, seat.waiting_for = None, None
-                elif came is not None and not isinstance(came, PlayersRecord):
+                elif received is not None and not isinstance(received, PlayersRecord):
                     assert seat.share is not None
                     deaths = 0
-                    seat.share.received.add(came.trajectory.id)
-                    if came.trajectory.id not in seen:
-                        seen.add(came.trajectory.id)
-                        kept = recorder.finish(came.trajectory, came.pictures)
+                    seat.share.received.add(received.trajectory.id)
+                    if received.trajectory.id not in seen:
+                        seen.add(received.trajectory.id)
+                        kept = recorder.finish(received.trajectory, received.pictures)
                         recorder.report()
                         if kept:
-                            yield came.trajectory
-                elif isinstance(came, PlayersRecord):
+                            yield received.trajectory
+                elif isinstance(received, PlayersRecord):
                     seat.waiting_for = None
                 if not seat.playing and seat.waiting_for is None and shares:
                     self._hand_out(seat, shares.popleft(), recorder, how)

@@ -112,9 +112,9 @@ class CallCosts:
                 group.wait_until_started(60.0)
                 self._pools[group.name] = measure_pool(group)
         here_ms, there_ms = local_s * 1e3, expected_s * 1e3
-        where = f"in the pool {group.name}" if better else "in this process"
+        location = f"in the pool {group.name}" if better else "in this process"
         cost.choice = (
-            f"{where}: {cost.kernel_s * 1e3:.2g} ms a call; {calls} together take {here_ms:.2g} ms in this process and "
+            f"{location}: {cost.kernel_s * 1e3:.2g} ms a call; {calls} together take {here_ms:.2g} ms in this process and "
             f"{there_ms:.2g} ms in the pool"
         )
         return better

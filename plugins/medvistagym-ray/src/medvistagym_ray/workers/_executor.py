@@ -132,8 +132,8 @@ class RayExecutor:
             for worker in remote.group.workers
         }
         for ref, name in loading.items():
-            if said := ray.get(ref):
-                raise PlacementError(f"{name}: {said}")
+            if fault := ray.get(ref):
+                raise PlacementError(f"{name}: {fault}")
 
     def placements(self) -> dict[str, str]:
         """Where each tool runs, and for one that may run in either place, why."""

@@ -283,9 +283,9 @@ class RayRunner:
         if isinstance(error, ray.exceptions.RayError):
             self._send_again(part, group, error)
             return
-        said = f"{part.remote.tool.name} failed on its worker with {type(error).__name__}: {_first_line(error)}."
+        message = f"{part.remote.tool.name} failed on its worker with {type(error).__name__}: {_first_line(error)}."
         for item, k in part.calls:
-            self._deliver(item, k, ToolResult(error=ToolError("tool_failed", said)))
+            self._deliver(item, k, ToolResult(error=ToolError("tool_failed", message)))
 
     def _send_again(self, part: CallPart, group: WorkerGroup, error: Exception) -> None:
         part.tries += 1

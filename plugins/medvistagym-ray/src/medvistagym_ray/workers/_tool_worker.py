@@ -214,12 +214,12 @@ class ToolWorker:
         try:
             tool = load_tool(shared.reference)
         except BaseException as error:
-            said = str(error).strip().split("\n")[0][:300]
+            message = str(error).strip().split("\n")[0][:300]
             hint = " (its file is not there: install it on every node, or put it into a folder that all nodes share)"
             lost = shared.reference.file is not None and isinstance(error, FileNotFoundError)
             raise ToolError(
                 "tool_failed",
-                f"{shared.name} could not be loaded {here}: {type(error).__name__}: {said}{hint if lost else ''}.",
+                f"{shared.name} could not be loaded {here}: {type(error).__name__}: {message}{hint if lost else ''}.",
             ) from error
         if schema_hash(tool.spec) != shared.fingerprint:
             raise ToolError(
@@ -251,8 +251,8 @@ def _packed(tool: str, result: ToolResult) -> list[PackedImage] | ToolError:
     try:
         return [pack_image(image) for image in result.images]
     except Exception as error:  # noqa: BLE001 whatever the image's parts raise
-        said = str(error).strip().split("\n")[0][:300]
-        return ToolError("tool_failed", f"{tool} gave a result that cannot be handed over: {said}.")
+        message = str(error).strip().split("\n")[0][:300]
+        return ToolError("tool_failed", f"{tool} gave a result that cannot be handed over: {message}.")
 
 
 def actor_class(settings: WorkerSettings) -> Any:

@@ -75,11 +75,13 @@ class WorkerPool:
     def _group(self, name: str, settings: WorkerSettings, *, pooled: bool = False) -> WorkerGroup:
         with self._lock:
             if name not in self._groups:
-                known = WorkerSettings.model_validate(
+                worker_settings = WorkerSettings.model_validate(
                     {field: getattr(settings, field) for field in WorkerSettings.model_fields}
                 )
-                replicas = known.replicas or (_cluster_cpus() if pooled else 1)
-                self._groups[name] = WorkerGroup(self.name, name, known.model_copy(update={"replicas": replicas}))
+                replicas = worker_settings.replicas or (_cluster_cpus() if pooled else 1)
+                self._groups[name] = WorkerGroup(
+                    self.name, name, worker_settings.model_copy(update={"replicas": replicas})
+                )
             return self._groups[name]
 
     def groups(self) -> list[WorkerGroup]:
@@ -114,9 +116,9 @@ class WorkerPool:
         try:
             reference = tool_references([tool.on_device(device)])[tool.name]
         except NotImportableToolError as error:
-            said = str(error).partition(": ")[2]
+            reason = str(error).partition(": ")[2]
             raise PlacementError(
-                f"{said}; or keep it in this process, by a placement file with the line `{tool.name}: {{pool: {LOCAL}}}`"
+                f"{reason}; or keep it in this process, by a placement file with the line `{tool.name}: {{pool: {LOCAL}}}`"
             ) from None
         fingerprint = schema_hash(tool.spec)
         key = f"{tool.id}|{tool.spec.version}|{fingerprint}|{core_version()}|{device}"

@@ -61,7 +61,7 @@ NETWORKS: Final[Mapping[str, frozenset[str]]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class PreprocessingStep:
     """A step of preprocessing: a transform of `monai.transforms`, without the final d, and its arguments."""
 
     transform: str
@@ -96,7 +96,7 @@ class BundleConfig:
     metadata: Mapping[str, Any]
     network: str
     network_options: Mapping[str, Any]
-    steps: tuple[Step, ...]
+    steps: tuple[PreprocessingStep, ...]
     axes: int
     sigmoid: bool
     inverts_probabilities: bool
@@ -246,9 +246,9 @@ def _checked_metadata(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
     return metadata
 
 
-def _preprocessing(content: _Content, axes: int) -> tuple[Step, ...]:
+def _preprocessing(content: _Content, axes: int) -> tuple[PreprocessingStep, ...]:
     """The steps in the bundle's order."""
-    steps: list[Step] = []
+    steps: list[PreprocessingStep] = []
     for transform in content.transforms("preprocessing"):
         kind = str(transform.get("_target_", "")).rsplit(".", 1)[-1]
         if transform.get("_disabled_") is True or kind in _IGNORED_TRANSFORMS:
@@ -266,7 +266,7 @@ def _preprocessing(content: _Content, axes: int) -> tuple[Step, ...]:
                 raise content.refuse(f"its Orientationd asks for {options.get('axcodes')}; RAS and LPS are taken")
             # MONAI 1.6 warns where the ends of its axes are left out, and where there are more codes than axes
             options = {"axcodes": options["axcodes"][:axes], "labels": (("L", "R"), ("P", "A"), ("I", "S"))}
-        steps.append(Step(kind[:-1], options))
+        steps.append(PreprocessingStep(kind[:-1], options))
     return tuple(steps)
 
 
@@ -321,13 +321,13 @@ def _network(content: _Content) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def _is_plain(value: Any, largest: float = _MAX_NUMBER) -> bool:
+def _is_plain(value: Any, max_number: float = _MAX_NUMBER) -> bool:
     """Whether a value consists of numbers, words and None: no address, no path, no number that is a size out of reason."""
     if isinstance(value, bool | None):
         return True
     if isinstance(value, int | float):
-        return math.isfinite(value) and abs(value) <= largest
+        return math.isfinite(value) and abs(value) <= max_number
     if isinstance(value, str):
         return not value or _WORD.fullmatch(value) is not None
     parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-    return isinstance(parts, list) and len(parts) <= _MAX_PARTS and all(_is_plain(part, largest) for part in parts)
+    return isinstance(parts, list) and len(parts) <= _MAX_PARTS and all(_is_plain(part, max_number) for part in parts)

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.imaging import Image, SegmentationPrompt, to_grayscale_array
-from medvistagym_segment.segmenters._bundle_config import BundleConfig, Step, read_bundle_config, refuse_bundle
+from medvistagym_segment.segmenters._bundle_config import (
+    BundleConfig,
+    PreprocessingStep,
+    read_bundle_config,
+    refuse_bundle,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -190,11 +195,11 @@ def _highest(channels: Iterable[torch.Tensor], count: int) -> Iterator[torch.Ten
     return (labels == number for number in range(count))
 
 
-def _build_steps(config: BundleConfig) -> list[tuple[Step, Any]]:
+def _build_steps(config: BundleConfig) -> list[tuple[PreprocessingStep, Any]]:
     """The steps of preprocessing with the callables on `(1, ...)` that do them."""
     from monai import transforms
 
-    steps: list[tuple[Step, Any]] = []
+    steps: list[tuple[PreprocessingStep, Any]] = []
     for step in config.steps:
         try:
             steps.append((step, getattr(transforms, step.transform)(**step.options)))

@@ -38,9 +38,9 @@ def measure_mask(image: Image, mask: Image) -> tuple[str, dict[str, Any]]:
     if source.spacing is not None:
         longest = longest_diameter(inside, source.spacing[-2:])
         data |= longest
-        where = f" on slice {longest['diameter_slice']}" if "diameter_slice" in longest else ""
+        location = f" on slice {longest['diameter_slice']}" if "diameter_slice" in longest else ""
         parts.append(
-            f"longest diameter {longest['longest_diameter_mm']:.1f} mm{where}, across it {longest['short_axis_mm']:.1f} mm"
+            f"longest diameter {longest['longest_diameter_mm']:.1f} mm{location}, across it {longest['short_axis_mm']:.1f} mm"
         )
     if source.photometric != "RGB":
         data["values"] = _statistics(source.pixels[inside], source.unit)

@@ -1,4 +1,4 @@
-"""What all sections of a recipe are."""
+"""The base class of the sections of a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the backward pass needs of a language tower, counted on tensors that have sizes and no numbers."""
+"""Memory of the activations that a backward pass through a language tower needs, counted on meta tensors."""
 
 from __future__ import annotations
 

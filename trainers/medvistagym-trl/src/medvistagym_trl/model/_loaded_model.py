@@ -51,16 +51,16 @@ class LoadedModel:
         """Tokens that stand for images, which a policy must not write."""
         config = self.model.config
         declared = [getattr(config, name, None) for name in _PLACEHOLDERS]
-        known = [*suppressed_token_ids(self.tokenizer), *(token for token in declared if isinstance(token, int))]
+        suppressed = [*suppressed_token_ids(self.tokenizer), *(token for token in declared if isinstance(token, int))]
         vocabulary = self.tokenizer.get_vocab()
         named = [
             value
             for name, value in vars(self.processor).items()
             if name.endswith("_token") and isinstance(value, str) and set(name.split("_")) & set(_PLACEHOLDER_NAMES)
         ]
-        known += [vocabulary[token] for token in named if token in vocabulary]
-        known += [number for token, number in vocabulary.items() if _TILE.fullmatch(token)]
-        return list(dict.fromkeys(known))
+        suppressed += [vocabulary[token] for token in named if token in vocabulary]
+        suppressed += [number for token, number in vocabulary.items() if _TILE.fullmatch(token)]
+        return list(dict.fromkeys(suppressed))
 
 
 def end_of_turn_tokens(tokenizer: Any, generation_config: Any = None) -> tuple[int, ...]:

@@ -103,7 +103,7 @@ def model_size(model: Any, recipe: ModelRecipe) -> ModelSize:
     )
     text = config.get_text_config()
     stored = getattr(config, "dtype", None) or getattr(text, "dtype", None)
-    longest = getattr(text, "max_position_embeddings", None)
+    max_positions = getattr(text, "max_position_embeddings", None)
     return ModelSize(
         family=str(config.model_type),
         parameters=parameters,
@@ -113,7 +113,7 @@ def model_size(model: Any, recipe: ModelRecipe) -> ModelSize:
         language=_stack(text),
         vision=_stack(getattr(config, "vision_config", None)),
         vocabulary=int(text.vocab_size),
-        context_length=longest if isinstance(longest, int) else None,
+        context_length=max_positions if isinstance(max_positions, int) else None,
     )
 
 

@@ -31,8 +31,8 @@ def render_compact(specs: Iterable[ToolSpec]) -> str:
 
 
 def _signature(name: str, description: str, parameters: Mapping[str, Any]) -> str:
-    known = {"type", "properties", "required", "additionalProperties"}
-    plain = set(parameters) <= known and parameters.get("additionalProperties") is False
+    handled = {"type", "properties", "required", "additionalProperties"}
+    plain = set(parameters) <= handled and parameters.get("additionalProperties") is False
     if not plain or parameters.get("type") != "object":
         return f"{name}({_json(parameters)}) -- {_one_line(description)}"
     required = parameters.get("required", [])
@@ -61,8 +61,8 @@ def _type(schema: Mapping[str, Any]) -> str:
         and keys <= {"type", "items", "minItems", "maxItems"}
         and isinstance(schema.get("items"), Mapping)
     ):
-        least, most = schema.get("minItems"), schema.get("maxItems")
-        length = f"{least}" if least == most and least is not None else f"{_number(least)}..{_number(most)}"
+        low, high = schema.get("minItems"), schema.get("maxItems")
+        length = f"{low}" if low == high and low is not None else f"{_number(low)}..{_number(high)}"
         length = "" if length == ".." else f"; {length}"
         if "description" not in schema["items"] and "default" not in schema["items"]:
             return f"[{_type(schema['items'])}{length}]"

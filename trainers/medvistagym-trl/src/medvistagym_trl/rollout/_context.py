@@ -1,4 +1,4 @@
-"""What a recipe lays down for the episodes of a task: tools, rules, reward, and what runs the tools."""
+"""The context of a recipe's episodes: tools, limits, reward, and the executor."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class NativeProtocol(TextProtocol):
             "optional": "In every turn you may reason first. Then",
             "off": "In every turn,",
         }[self.think]
-        most = self.max_calls_per_turn
-        call = "call a tool" if most == 1 else f"make up to {most} tool calls"
+        max_calls = self.max_calls_per_turn
+        call = "call a tool" if max_calls == 1 else f"make up to {max_calls} tool calls"
         return f"{think} either {call} or end with <answer>your answer</answer>."
 
 
@@ -104,10 +104,10 @@ class RolloutContext:
         parts: tuple[Task, ...] = getattr(self.task, "parts", (self.task,))
         return parts
 
-    def count(self, task: Task, most: int) -> int:
-        """How many cases of a task's split are played: `most`, or all of them where the split has fewer."""
+    def count(self, task: Task, max_cases: int) -> int:
+        """How many cases of a task's split are played: `max_cases`, or all of them where the split has fewer."""
         size = getattr(task, "size", None)
-        return min(most, int(size(self.split))) if callable(size) else most
+        return min(max_cases, int(size(self.split))) if callable(size) else max_cases
 
     @property
     def rendered_schemas(self) -> list[dict[str, Any]]:

@@ -222,5 +222,5 @@ class _Scan:
 
 def _digest(trajectory: Trajectory) -> bytes:
     """Equal for trajectories that say the same about the same case."""
-    said = repr((trajectory.task, trajectory.case, trajectory.seed, [turn.text for turn in trajectory.turns]))
-    return hashlib.blake2b(said.encode("utf-8", "replace"), digest_size=16).digest()
+    content = repr((trajectory.task, trajectory.case, trajectory.seed, [turn.text for turn in trajectory.turns]))
+    return hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=16).digest()

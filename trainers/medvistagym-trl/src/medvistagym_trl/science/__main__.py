@@ -1,4 +1,4 @@
-"""`python -m medvistagym_trl.science`: run a study, count it, draw it."""
+"""`python -m medvistagym_trl.science`: run a study, tabulate it, plot it."""
 
 import sys
 

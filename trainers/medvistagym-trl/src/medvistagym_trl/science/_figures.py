@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from medvistagym_core.scoring import new_figure, save_figure
 from medvistagym_trl._figures import smooth
-from medvistagym_trl.science._report import FINAL, Study
-from medvistagym_trl.science._statistics import Share, families_of
+from medvistagym_trl.science._report import FINAL, StudyReport
+from medvistagym_trl.science._statistics import PooledAccuracy, families_of
 from medvistagym_trl.science._study import StudyError
 
 _DPI: Final = 150
 _BLUE, _ORANGE, _GREY = "#1f5fa8", "#d9742b", "#8a8f98"
 
 
-def plot_policies(study: Study, path: Path) -> None:
+def plot_policies(study: StudyReport, path: Path) -> None:
     """Accuracy of every policy with its interval, seeds as dots; and of the trained one by family.
 
     Args:
@@ -39,7 +39,7 @@ def plot_policies(study: Study, path: Path) -> None:
         save_figure(figure, path, _DPI)
 
 
-def plot_trajectory_counts(study: Study, path: Path) -> None:
+def plot_trajectory_counts(study: StudyReport, path: Path) -> None:
     """Accuracy over the number of trajectories that SFT learns from, with and without GRPO after it.
 
     Args:
@@ -120,7 +120,7 @@ def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], label: Any, facto
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
-def _bars(axes: Any, shares: Mapping[str, Share], *, strong: str | None) -> None:
+def _bars(axes: Any, shares: Mapping[str, PooledAccuracy], *, strong: str | None) -> None:
     for at, (title, share) in enumerate(shares.items()):
         colour = _BLUE if strong in (None, title) else _GREY
         middle = 100 * share.accuracy
@@ -137,7 +137,7 @@ def _bars(axes: Any, shares: Mapping[str, Share], *, strong: str | None) -> None
     axes.set_axisbelow(True)
 
 
-def _some(share: Share | None) -> Share:
+def _some(share: PooledAccuracy | None) -> PooledAccuracy:
     if share is None:
         raise StudyError("a policy of the table was not played")
     return share

@@ -13,11 +13,11 @@ from medvistagym_trl._recipe import Recipe
 from medvistagym_trl.run import RunFolder, atomic_write_text, validation_notes
 from medvistagym_trl.science._controls import control_titles
 from medvistagym_trl.science._statistics import (
-    Difference,
-    Played,
-    Question,
-    Share,
-    compare_paired,
+    AccuracyDifference,
+    EpisodeScores,
+    PooledAccuracy,
+    QuestionKey,
+    compare_policies,
     families_of,
     read_episodes,
     summarize_seeds,
@@ -40,12 +40,12 @@ class CurvePoint:
     """
 
     trajectories: float
-    sft: Share
-    grpo: Share | None
+    sft: PooledAccuracy
+    grpo: PooledAccuracy | None
 
 
 @dataclasses.dataclass(frozen=True)
-class Study:
+class StudyReport:
     """What a study's folder holds, counted.
 
     Attributes:
@@ -60,7 +60,7 @@ class Study:
     recipe: Recipe
     seeds: tuple[int, ...]
     decodings: tuple[str, ...]
-    policies: Mapping[tuple[str, str], Played]
+    policies: Mapping[tuple[str, str], EpisodeScores]
     curve: tuple[CurvePoint, ...]
     notes: tuple[str, ...] = ()
 
@@ -69,21 +69,21 @@ class Study:
         """The policies in the order of the table."""
         return list(dict.fromkeys(title for title, _ in self.policies))
 
-    def share(self, title: str, family: str = OVERALL, decoding: str | None = None) -> Share | None:
+    def share(self, title: str, family: str = OVERALL, decoding: str | None = None) -> PooledAccuracy | None:
         """The share of right answers of a policy; None where it was not played so."""
         played = self.policies.get((title, decoding or self.decodings[0]))
         return summarize_seeds(played, family) if played else None
 
-    def differences(self) -> dict[tuple[str, str], Difference]:
+    def differences(self) -> dict[tuple[str, str], AccuracyDifference]:
         """By how much the trained policy is better, by the other policy and the decoding."""
         return {
-            (title, decoding): compare_paired(self.policies[FINAL, decoding], played)
+            (title, decoding): compare_policies(self.policies[FINAL, decoding], played)
             for (title, decoding), played in self.policies.items()
             if title != FINAL and (FINAL, decoding) in self.policies
         }
 
 
-def read_study(folder: Path) -> Study:
+def read_study(folder: Path) -> StudyReport:
     """Count what a study's folder holds; trainings that are not finished are left out.
 
     Raises:
@@ -95,7 +95,7 @@ def read_study(folder: Path) -> Study:
             f"no seed of {folder} is finished yet; `python -m medvistagym_trl.science run --run {folder}` goes on"
         )
     labels = [label for label, _ in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature)]
-    policies: dict[tuple[str, str], dict[Question, Any]] = {}
+    policies: dict[tuple[str, str], dict[QuestionKey, Any]] = {}
     for variation in VARIATIONS:
         for phase, title in variation.titles.items():
             for label in labels:
@@ -113,7 +113,9 @@ def read_study(folder: Path) -> Study:
         for run in [folder / f"seed-{seed}" / MAIN.name]
         for note in validation_notes(RunFolder.read_recipe(run), _metrics(run))
     ]
-    return Study(recipe, tuple(seeds), tuple(labels), policies, _read_curve(folder, seeds, labels[0]), tuple(notes))
+    return StudyReport(
+        recipe, tuple(seeds), tuple(labels), policies, _read_curve(folder, seeds, labels[0]), tuple(notes)
+    )
 
 
 def _file(phase: str, label: str) -> str:
@@ -121,7 +123,7 @@ def _file(phase: str, label: str) -> str:
 
 
 def _add(
-    policies: dict[tuple[str, str], dict[Question, Any]], key: tuple[str, str], path: Path, seed: int, *, whole: Path
+    policies: dict[tuple[str, str], dict[QuestionKey, Any]], key: tuple[str, str], path: Path, seed: int, *, whole: Path
 ) -> None:
     if path.is_file() and (whole / "results.json").is_file():
         policies.setdefault(key, {}).update(read_episodes(path, seed))
@@ -133,7 +135,7 @@ def _read_curve(folder: Path, seeds: list[int], label: str) -> tuple[CurvePoint,
     names = {path.name for seed in seeds for path in (folder / f"seed-{seed}").glob("n-*")}
     for name in [MAIN.name, "all-data", *sorted(names)]:
         sizes: list[float] = []
-        played: dict[tuple[str, str], dict[Question, Any]] = {}
+        played: dict[tuple[str, str], dict[QuestionKey, Any]] = {}
         for seed in seeds:
             run = folder / f"seed-{seed}" / name
             for phase in ("sft", "grpo"):
@@ -157,7 +159,7 @@ def _metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
-def format_study(study: Study) -> str:
+def format_study(study: StudyReport) -> str:
     """The table in Markdown, the differences, the curve, and what a reader must know."""
     first, *others = study.decodings
     families = families_of([played for (_, label), played in study.policies.items() if label == first])
@@ -207,7 +209,7 @@ def format_study(study: Study) -> str:
     return "\n".join([*lines, "", notes, *(f"\n{note}" for note in study.notes)]) + "\n"
 
 
-def write_study(folder: Path) -> Study:
+def write_study(folder: Path) -> StudyReport:
     """Write `study.md` and `study.json`; what they say."""
     study = read_study(folder)
     atomic_write_text(folder / "study.md", format_study(study))
@@ -235,14 +237,14 @@ def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _range(share: Share) -> str:
+def _range(share: PooledAccuracy) -> str:
     values = [100 * value for value in share.seeds.values()]
     return f"{values[0]:.1f}" if len(values) == 1 else f"{min(values):.1f} to {max(values):.1f}"
 
 
-def _percent(share: Share) -> str:
+def _percent(share: PooledAccuracy) -> str:
     return f"{100 * share.accuracy:.1f} [{100 * share.low:.1f}, {100 * share.high:.1f}]"
 
 
-def _points(difference: Difference) -> str:
+def _points(difference: AccuracyDifference) -> str:
     return f"{difference.points:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 RESAMPLES: Final = 4000
 """Bootstrap samples of a difference."""
 
-Question = tuple[int, int]
+QuestionKey = tuple[int, int]
 """Seed of the run, and position of the case in its split."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Episode:
+class EpisodeScore:
     """What is counted of one played question.
 
     Attributes:
@@ -39,12 +39,12 @@ class Episode:
     malformed: int
 
 
-Played = Mapping[Question, Episode]
+EpisodeScores = Mapping[QuestionKey, EpisodeScore]
 """The episodes of one policy under one decoding, of all seeds."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class PooledAccuracy:
     """A share of right answers over all seeds.
 
     Attributes:
@@ -69,7 +69,7 @@ class Share:
 
 
 @dataclasses.dataclass(frozen=True)
-class Difference:
+class AccuracyDifference:
     """How much more often one policy is right than another on the same questions.
 
     Attributes:
@@ -83,17 +83,17 @@ class Difference:
     high: float
 
 
-def read_episodes(path: Path, seed: int) -> dict[Question, Episode]:
+def read_episodes(path: Path, seed: int) -> dict[QuestionKey, EpisodeScore]:
     """The episodes of a trajectory file of an evaluation."""
     from medvistagym_core.trajectories import TrajectoryReader
 
     return collect(TrajectoryReader(path), seed)
 
 
-def collect(trajectories: Iterable[Trajectory], seed: int) -> dict[Question, Episode]:
+def collect(trajectories: Iterable[Trajectory], seed: int) -> dict[QuestionKey, EpisodeScore]:
     """What is counted of trajectories, by question."""
     return {
-        (seed, each.index): Episode(
+        (seed, each.index): EpisodeScore(
             family=each.family,
             correct=each.outcome.correct,
             abstained=each.outcome.abstained,
@@ -104,7 +104,7 @@ def collect(trajectories: Iterable[Trajectory], seed: int) -> dict[Question, Epi
     }
 
 
-def summarize_seeds(played: Played, family: str = OVERALL) -> Share:
+def summarize_seeds(played: EpisodeScores, family: str = OVERALL) -> PooledAccuracy:
     """The share of right answers, pooled over seeds and of each.
 
     Raises:
@@ -119,7 +119,7 @@ def summarize_seeds(played: Played, family: str = OVERALL) -> Share:
     by_seed: dict[int, list[bool]] = {}
     for (seed, _), each in chosen.items():
         by_seed.setdefault(seed, []).append(each.correct)
-    return Share(
+    return PooledAccuracy(
         n=n,
         accuracy=right / n,
         low=low,
@@ -131,7 +131,9 @@ def summarize_seeds(played: Played, family: str = OVERALL) -> Share:
     )
 
 
-def compare_paired(one: Played, other: Played, *, resamples: int = RESAMPLES, seed: int = 0) -> Difference:
+def compare_policies(
+    one: EpisodeScores, other: EpisodeScores, *, resamples: int = RESAMPLES, seed: int = 0
+) -> AccuracyDifference:
     """How much more often `one` is right than `other`, on the questions that both played.
 
     Questions are drawn again with replacement within each seed (percentile bootstrap of the paired differences; B. Efron,
@@ -152,9 +154,9 @@ def compare_paired(one: Played, other: Played, *, resamples: int = RESAMPLES, se
     points = 100 * totals / len(shared)
     mean = 100 * sum(float(one[k].correct) - float(other[k].correct) for k in shared) / len(shared)
     low, high = np.percentile(points, [2.5, 97.5])
-    return Difference(mean, float(low), float(high))
+    return AccuracyDifference(mean, float(low), float(high))
 
 
-def families_of(played: Sequence[Played]) -> list[str]:
+def families_of(played: Sequence[EpisodeScores]) -> list[str]:
     """The families of some policies' questions, in the order in which they come."""
     return list(dict.fromkeys(each.family for policy in played for _, each in sorted(policy.items())))
