@@ -225,7 +225,8 @@ class Episode:
             exhausted = "turns"
         elif limits.max_tokens is not None and self._tokens >= limits.max_tokens:
             exhausted = "tokens"
-        calls, refused = turn.calls, tuple[ToolResult, ...]()
+        calls = turn.calls
+        refused: tuple[ToolResult, ...] = ()
         allowed = 0 if exhausted else max(limits.max_calls - self.calls, 0)
         if len(calls) > allowed:
             refused = (ToolResult(error=limits.exceeded_error(exhausted)),) * (len(calls) - allowed)

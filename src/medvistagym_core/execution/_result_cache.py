@@ -5,19 +5,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Hashable
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import cachetools
 
 from medvistagym_core.execution._fork import register_fork_reset
 from medvistagym_core.imaging import Image
-from medvistagym_core.tools import ToolResult
+from medvistagym_core.tools import Perturbation, ToolResult, copy_json_value
 
 CACHE_BYTES: Final = 256 * 2**20
 """Memory for results, unless an executor is told otherwise."""
 _ENTRY_OVERHEAD_BYTES: Final = 1024
 _RENDERED_BYTES_PER_PIXEL: Final = 5
 """Of a result's image as it is shown, which it keeps once it was asked for: 8-bit greys, and RGB at Pillow's four bytes."""
+
+
+class _Entry(NamedTuple):
+    """The bytes that a result takes, and what is kept of it: its facts are a copy that nobody else can change."""
+
+    nbytes: int
+    images: tuple[Image, ...]
+    text: str
+    data: dict[str, Any] | None
+    handles: tuple[int, ...]
+    repairs: tuple[str, ...]
+    perturbation: Perturbation | None
 
 
 class ResultCache:
@@ -29,16 +41,25 @@ class ResultCache:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._results: cachetools.LRUCache[Hashable, tuple[int, ToolResult]]  # with the bytes that each takes
-        self._results = cachetools.LRUCache(max_bytes, itemgetter(0))
+        self._results: cachetools.LRUCache[Hashable, _Entry] = cachetools.LRUCache(max_bytes, itemgetter(0))
         self._lock = threading.Lock()
         register_fork_reset(self)
 
     def get(self, key: Hashable) -> ToolResult | None:
-        """The result kept under `key`."""
+        """The result kept under `key`, with facts of its own to change."""
         with self._lock:
-            found = self._results.get(key)
-        return None if found is None else found[1]
+            entry = self._results.get(key)
+        if entry is None:
+            return None
+        return ToolResult(
+            entry.images,
+            entry.text,
+            None if entry.data is None else copy_json_value(entry.data),
+            handles=entry.handles,
+            cached=True,
+            repairs=entry.repairs,
+            perturbation=entry.perturbation,
+        )
 
     def put(self, key: Hashable, result: ToolResult) -> None:
         """Keep a result, unless it is an error or would take more than a quarter of the room."""
@@ -47,9 +68,10 @@ class ResultCache:
         nbytes = _retained_bytes(result)
         if nbytes > self.max_bytes // 4:
             return
-        cache_hit = result.as_cache_hit()
+        data = None if result.data is None else copy_json_value(result.data)
+        entry = _Entry(nbytes, result.images, result.text, data, result.handles, result.repairs, result.perturbation)
         with self._lock:
-            self._results[key] = nbytes, cache_hit
+            self._results[key] = entry
 
     def clear(self) -> None:
         """Drop everything."""

@@ -60,8 +60,10 @@ class WorkItem:
         Args:
             interruptible: Whether Ctrl-C ends it: in the calling thread, not in one that nobody waits for.
         """
-        for calls in self.parts:
-            self.results += self.run_part(calls, interruptible=interruptible)
+        if self.tool.batched:
+            self.results += self.run_part(self.calls, interruptible=interruptible)
+        else:
+            self.results += [self._run_call(call, interruptible) for call in self.calls]
 
     def run_part(self, calls: Sequence[Mapping[str, Any]], *, interruptible: bool = False) -> list[ToolResult]:
         """The results of calls that the tool takes together.
@@ -70,18 +72,27 @@ class WorkItem:
             calls: One of `parts`.
             interruptible: As of `run`.
         """
+        if len(calls) == 1:
+            return [self._run_call(calls[0], interruptible)]
         began = monotonic()
         try:
             results = self.tool.run_batch(calls)
-        except BaseException as error:  # an exit or a cancellation costs the tool's calls one error each
-            if interruptible and isinstance(error, KeyboardInterrupt):
-                raise
-            failed = ToolError("tool_failed", f"{self.tool.name} failed with {type(error).__name__}.")
-            results = [ToolResult(error=failed)] * len(calls)
-        if len(calls) == 1:
-            return results
+        except BaseException as error:  # noqa: BLE001 an exit costs its calls one error each
+            results = [self._exit_result(error, interruptible)] * len(calls)
         share_s = (monotonic() - began) / len(calls)
         return [result.with_seconds(share_s) for result in results]
+
+    def _run_call(self, arguments: Mapping[str, Any], interruptible: bool) -> ToolResult:
+        try:
+            return self.tool.run(arguments)
+        except BaseException as error:  # noqa: BLE001 an exit costs the call one error
+            return self._exit_result(error, interruptible)
+
+    def _exit_result(self, error: BaseException, interruptible: bool) -> ToolResult:
+        """What an exit or a cancellation of the tool costs each of its calls: one error."""
+        if interruptible and isinstance(error, KeyboardInterrupt):
+            raise error
+        return ToolResult(error=ToolError("tool_failed", f"{self.tool.name} failed with {type(error).__name__}."))
 
 
 class Runner(Protocol):
@@ -261,9 +272,10 @@ class _ScheduleState:
         key: Hashable = None
         if tool.deterministic:
             key = self._cache_key(tool, sent, images)
-            computed = self._computed.get(key) or self._cache.get(key)
-            if computed is not None:
-                return self._with_repairs(place, computed.as_cache_hit())
+            computed = self._computed.get(key)
+            hit = self._cache.get(key) if computed is None else computed.as_cache_hit()
+            if hit is not None:
+                return self._with_repairs(place, hit)
             if key in self._waiting:
                 self._waiting[key].places.append(place)
                 return _Running.RUNNING

@@ -191,17 +191,18 @@ class TextProtocol:
         answers: list[str] = []
         tidy = True
         while tag := _ACTION_TAG.search(text, at):
+            name, begin = tag[0], tag.end()
             tidy = tidy and not text[at : tag.start()].strip()
-            if tag[0] == TOOL_CALL_TAGS[0]:
-                written, at = _read_call(text, tag.end()) or parse_tagged_calls(text, tag.end())
+            if name == TOOL_CALL_TAGS[0]:
+                written, at = _read_call(text, begin) or parse_tagged_calls(text, begin)
                 calls += written
                 for call in written:
                     tidy = tidy and not call.repairs
-            elif tag[0] == ANSWER[0]:
-                end = text.find(ANSWER[1], tag.end())
+            elif name == ANSWER[0]:
+                end = text.find(ANSWER[1], begin)
                 if end < 0:
                     raise MalformedCallError("Close your answer with </answer>.")
-                answer = text[tag.end() : end].strip()
+                answer = text[begin:end].strip()
                 if _contains_tag(answer):
                     raise MalformedCallError("Write only the answer between <answer> and </answer>.")
                 if not answer:
@@ -209,7 +210,7 @@ class TextProtocol:
                 answers.append(answer)
                 at = end + len(ANSWER[1])
             else:
-                opening = TOOL_CALL_TAGS[0] if tag[0] == TOOL_CALL_TAGS[1] else ANSWER[0]
+                opening = TOOL_CALL_TAGS[0] if name == TOOL_CALL_TAGS[1] else ANSWER[0]
                 raise MalformedCallError(f"There is a closing tag without {opening} before it.")
             if len(calls) + len(answers) > self.max_calls_per_turn + _MAX_COUNTED:
                 break  # far too many, however many more there are

@@ -31,6 +31,7 @@ from ._json_text import MAX_LITERAL_CHARS as MAX_LITERAL_CHARS
 from ._json_text import parse_document as parse_document
 from ._json_text import parse_literal as parse_literal
 from ._json_text import python_to_json as python_to_json
+from ._json_value import copy_json_value as copy_json_value
 from ._json_value import to_json_value as to_json_value
 from ._lock import LockMismatchError as LockMismatchError
 from ._lock import ToolboxLock as ToolboxLock

@@ -79,14 +79,11 @@ def find_control_mark(text: str) -> str | None:
 
     Narrower than what is escaped in others' words: a tag that no published chat model uses is a policy's to write.
     """
-    first: re.Match[str] | None = None
-    for pattern, needs in _MARKS:
-        match = pattern.search(text) if needs in text else None
-        if match is not None and (first is None or match.start() < first.start()):
-            first = match
-    if first is None:
+    matches = [match for pattern, needs in _MARKS if needs in text and (match := pattern.search(text))]
+    if not matches:
         return None
-    beginning = text[first.start() : first.start() + 64]
+    first = min(match.start() for match in matches)
+    beginning = text[first : first + 64]
     end = next((k for k, character in enumerate(beginning[2:], 3) if character in ">]"), 16)
     return beginning[:end]
 
