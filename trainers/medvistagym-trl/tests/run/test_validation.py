@@ -92,9 +92,9 @@ def test_a_start_is_not_validated_unasked_nor_where_a_stage_goes_on(start: bool,
     callback.on_train_begin(None, SimpleNamespace(global_step=step), SimpleNamespace(should_training_stop=False))
 
 
-def test_of_two_decodings_the_one_that_gains_less_decides() -> None:
-    """T = 1 becomes better while the greedy policy becomes worse, and only then do both become better."""
-    sampled, greedy = iter([0.4, 0.8, 0.5, 0.6]), iter([0.6, 0.5, 0.7, 0.65])
+def test_of_two_decodings_the_one_that_gains_less_decides_and_then_the_other() -> None:
+    """T = 1 becomes better while the greedy policy becomes worse, only then do both become better, and last T = 1 alone."""
+    sampled, greedy = iter([0.4, 0.8, 0.5, 0.6, 0.7]), iter([0.6, 0.5, 0.7, 0.65, 0.7])
     kept: list[int] = []
     gains: list[float] = []
     callback = ValidationCallback(
@@ -105,10 +105,10 @@ def test_of_two_decodings_the_one_that_gains_less_decides() -> None:
     )
     control = SimpleNamespace(should_training_stop=False)
     callback.on_train_begin(None, SimpleNamespace(global_step=0), control)
-    for step in (2, 4, 6):
+    for step in (2, 4, 6, 8):
         callback.on_step_end(None, SimpleNamespace(global_step=step), control)
-    assert gains == pytest.approx([0.0, -0.1, 0.1, 0.05])
-    assert kept == [0, 4]
+    assert gains == pytest.approx([0.0, -0.1, 0.1, 0.05, 0.1])
+    assert kept == [0, 4, 8]
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")

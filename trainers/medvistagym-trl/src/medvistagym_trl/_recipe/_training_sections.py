@@ -50,8 +50,8 @@ class ValidationRecipe(Section):
     decoding: Literal["trained", "t1", "greedy", "both"] = Field(
         "greedy",
         description="How turns are drawn: at the temperature of training, at 1, greedily; or both, at the temperature of "
-        "training and greedily. Validations are ranked by what they gain over the first one; of both decodings, the smaller "
-        "gain counts.",
+        "training and greedily. Validations are ranked by what they gain over the first one; of both decodings, by the smaller "
+        "gain, and by the larger where that is the same.",
     )
     start: bool = Field(
         False,

@@ -26,10 +26,11 @@ _STAGES: Final = {"sft": "SFT", "grpo": "GRPO", "grpo_tail": "GRPO's tail"}
 """What notes call the stages that validate."""
 
 
-def smallest_gain(metrics: Mapping[str, float], first: Mapping[str, float]) -> float:
-    """What validations are ranked by: how much more is right than in the first one, in the decoding in which it is least."""
-    gains = [metrics[name] - first[name] for name in _ACCURACIES if name in metrics and name in first]
-    return round(min(gains), 6)  # as `metrics.jsonl` keeps accuracies, so that a run that goes on ranks them alike
+def sorted_gains(metrics: Mapping[str, float], first: Mapping[str, float]) -> tuple[float, ...]:
+    """What validations are ranked by: how much more is right than in the first one, in each decoding, the least first."""
+    gains = (metrics[name] - first[name] for name in _ACCURACIES if name in metrics and name in first)
+    # As `metrics.jsonl` keeps accuracies, so that a run that goes on ranks them alike.
+    return tuple(sorted(round(gain, 6) for gain in gains))
 
 
 class ValidationCallback(TrainerCallback):
@@ -39,7 +40,8 @@ class ValidationCallback(TrainerCallback):
         recipe: When, and what is done about it.
         play: Plays the validation cases; `accuracy`, `greedy/accuracy` where they are played greedily too, and other metrics.
         keep: Keeps the weights as they are; is handed the step and the metrics.
-        log: Is handed the step and the metrics, `gain` (`smallest_gain`) and `best` (1 or 0: none before had more) among them.
+        log: Is handed the step and the metrics, `gain` (the least of `sorted_gains`) and `best` (1 or 0: none before had more)
+            among them.
         before: Metrics of the validations of an earlier part of the run, in order.
     """
 
@@ -53,7 +55,7 @@ class ValidationCallback(TrainerCallback):
     ) -> None:
         self._recipe, self._play, self._keep, self._log = recipe, play, keep, log
         self._first: Mapping[str, float] | None = None
-        self._best: float | None = None
+        self._best: tuple[float, ...] | None = None
         self._worse = 0
         for metrics in before:
             self._note(metrics)
@@ -81,14 +83,12 @@ class ValidationCallback(TrainerCallback):
             control.should_training_stop = True
 
     def _note(self, metrics: Mapping[str, float]) -> tuple[float, bool]:
-        """Count a validation; its gain, and whether it is the best so far."""
+        """Count a validation; its least gain, and whether it is the best so far."""
         self._first = self._first or metrics
-        gain = smallest_gain(metrics, self._first)
-        if self._best is None or gain > self._best:
-            self._best, self._worse = gain, 0
-            return gain, True
-        self._worse += 1
-        return gain, False
+        gains = sorted_gains(metrics, self._first)
+        best = self._best is None or gains > self._best
+        self._best, self._worse = (gains, 0) if best else (self._best, self._worse + 1)
+        return gains[0], best
 
 
 def validation_callbacks(
