@@ -86,7 +86,7 @@ def test_a_window_is_answered_as_a_call_writes_it() -> None:
             continue
         places = [((box.x0 + box.x1) * 64 // 2000, (box.y0 + box.y1) * 64 // 2000) for box, _ in item.regions]
         greys = sorted(float(np.median(view[y - 3 : y + 4, x - 3 : x + 4])) for x, y in places)
-        assert greys[3] - greys[2] > 100
+        assert greys[3] - greys[2] > 60
         assert greys[2] - greys[0] < 30
         assert {tissue for _, tissue in item.regions} < set(TISSUE_CENTERS_HU)
 

@@ -83,6 +83,22 @@ def test_a_policy_that_never_calls_tries_tools(context: Any, make_model: Any, re
     assert trainer.unbatched_calls == 0
 
 
+def test_an_opening_and_a_turn_that_never_ends_fit_into_the_completion(
+    context: Any, make_model: Any, recipe: Any, tmp_path: Any
+) -> None:
+    trainer: Any = train_grpo(
+        make_model(),
+        context,
+        recipe.with_overrides({"grpo.exploration": 0.9, "grpo.steps": 1}),
+        cases=training_cases(context, 0, 2),
+        completion=24,
+        folder=tmp_path,
+        record=lambda episodes: {},
+        trainer_class=KeepsScored,
+    )
+    assert trainer.scored["completion_mask"].sum(1).max() == 24
+
+
 def test_a_checkpoint_is_not_made_to_explore(recipe: Any, registry: Any) -> None:
     large = recipe.with_overrides({"grpo.exploration": 0.1, "episode.compact": False})
     with pytest.raises(RecipeError, match="draws calls for a tiny model"):

@@ -82,7 +82,8 @@ class ExploringTrainer:
         begun = [[*ids, *openings.get(row, ())] for row, ids in enumerate(prompt_ids)]
         longer = {name: _lengthen(value, prompt_ids, openings) for name, value in fields.items()}
         written = super()._write_turns(begun, images, longer, *args, **kwargs)  # type: ignore[misc]
-        return ([[*openings.get(row, ()), *turn] for row, turn in enumerate(written[0])], *written[1:])
+        room = self.max_completion_length  # the policy's own part alone may fill it
+        return ([[*openings.get(row, ()), *turn][:room] for row, turn in enumerate(written[0])], *written[1:])
 
     def _generate_and_score_completions(self: Any, inputs: Any) -> Any:
         self._openings = {}
