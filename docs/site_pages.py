@@ -149,9 +149,9 @@ def _readmes() -> Iterator[tuple[str, Path, str | None]]:
 
 
 def _doors() -> Iterator[tuple[str, Path, str | None]]:
-    """A page for each room of the core, with every name of its door."""
+    """A page for each room of the core, and for each room within one, with every name of its door."""
     core = ROOT / "src" / "medvistagym_core"
-    for door in [core / "__init__.py", *sorted(core.glob("*/__init__.py"))]:
+    for door in [core / "__init__.py", *sorted(core.glob("*/__init__.py")), *sorted(core.glob("*/*/__init__.py"))]:
         room = ".".join(door.parent.relative_to(core.parent).parts)
         names = _public_names(door)
         if names:

@@ -1,7 +1,7 @@
 """A plugin that comes after a policy was trained: a tool, cases that it alone solves, and a tool that is of no use.
 
     pip install trainers/medvistagym-trl/examples/medvistagym-detector
-    medvistagym train .../late-tool.yaml --model runs/science/seed-0/main/checkpoints/grpo --run runs/late
+    medvistagym train .../late-tool.yaml --model runs/science/seed-0/main/checkpoints/sft --run runs/late
 
 The cases are flat images of a detector of four tiles, one of which is faulty: its pixels alternate. A policy is shown one pixel
 for four by four, so that it cannot see the fault. Made for the documentation; research use only.
