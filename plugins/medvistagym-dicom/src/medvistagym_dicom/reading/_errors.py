@@ -33,6 +33,9 @@ class DicomError(ValueError):
 
     Attributes:
         reason: One of `REASONS`, for programs.
+
+    Args:
+        message: The sentence.
     """
 
     def __init__(self, reason: Reason, message: str) -> None:

@@ -68,9 +68,14 @@ def read(path: str | Path, *, overlays: bool = False, max_bytes: int = MAX_BYTES
 def read_one(
     path: str | Path, *, series: int | None = None, overlays: bool = False, max_bytes: int = MAX_BYTES
 ) -> Image:
-    """The one image of a file or folder; `series` chooses by its place in what `read` returns.
+    """The one image of a file or folder.
 
-    Of a folder the others need not fit into `max_bytes` then.
+    Args:
+        path: A file or a folder.
+        series: Which image to take, by its place in what `read` returns, from 0. Of a folder, the others need not fit into
+            `max_bytes` then. None where there is only one.
+        overlays: As for `read`.
+        max_bytes: As for `read`.
 
     Raises:
         DicomError: As `read`; also when there are several images and none, or one that does not exist, was chosen.

@@ -22,7 +22,12 @@ def padding_range(image: Image) -> Padding | None:
 
 
 def is_padding(values: np.ndarray, padding: Padding) -> np.ndarray:
-    """Which values stand for padding, as booleans of their shape."""
+    """Which values stand for padding, as booleans of their shape.
+
+    Args:
+        values: Pixels of any shape and type.
+        padding: Least and greatest value that stand for padding, both included.
+    """
     low, high = padding
     mask: np.ndarray = values == low if low == high else (values >= low) & (values <= high)
     return mask
@@ -32,6 +37,11 @@ def resize_around_padding(image: Image, height: int, width: int) -> Image | None
     """The image resampled to `(height, width)` from the values that are not padding; None where it holds no padding.
 
     A pixel is padding where most of what it is made of is.
+
+    Args:
+        image: A frame `(H, W)` or a stack `(N, H, W)`; padding is what its attribute `padding` says.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
     """
     import numpy as np
 

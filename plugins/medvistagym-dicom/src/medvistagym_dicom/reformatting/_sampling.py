@@ -62,7 +62,14 @@ def oriented_slice(volume: Volume, layout: ReformatPlane, pixels: np.ndarray, at
 
 
 def slice_image(source: Image, pixels: np.ndarray, spacing: tuple[float, float], attributes: dict[str, str]) -> Image:
-    """A single slice with those attributes of a stack that are still true of it, and its own."""
+    """A single slice with those attributes of a stack that are still true of it, and its own.
+
+    Args:
+        source: The stack that the slice is of.
+        pixels: Values of the slice, `(H, W)`, in the unit of `source`.
+        spacing: Millimetres between its rows and between its columns.
+        attributes: Its own attributes, which replace those of `source`.
+    """
     import numpy as np
 
     kept = {key: value for key, value in source.attributes.items() if key not in _STACK_ATTRIBUTES}

@@ -136,7 +136,12 @@ class ReformatPlane(NamedTuple):
 
 
 def plan_reformat(volume: Volume, plane: AnatomicalPlane) -> ReformatPlane:
-    """How a plane lies in a volume whose axes are taken to be those of the patient."""
+    """How a plane lies in a volume whose axes are taken to be those of the patient.
+
+    Args:
+        volume: A stack and the directions of its axes; each axis counts as the patient's axis that it is nearest to.
+        plane: The plane wanted; "acquired" is that of the slices.
+    """
     n = volume.image.pixels.shape
     if plane == "acquired":
         return ReformatPlane(

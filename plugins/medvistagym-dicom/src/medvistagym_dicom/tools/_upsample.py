@@ -22,6 +22,12 @@ def upsample(part: Image, height: int, width: int, source: Image) -> Image:
     Integers that grow are interpolated here, in float32: the same bits on every machine, with and without the kernels in C.
     Pillow, which computes in float64 and takes five times as long, keeps floats, which may hold NaN, what shrinks, and images
     of at most 256 x 256 pixels, where the time saved does not matter; the two differ by a millionth of the range of values.
+
+    Args:
+        part: What is resampled: a frame, or a stack, whose frames are resampled each for itself.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+        source: The image that `part` was cut from; its size decides whether Pillow does the work.
     """
     around_padding = resize_around_padding(part, height, width)
     if around_padding is not None:

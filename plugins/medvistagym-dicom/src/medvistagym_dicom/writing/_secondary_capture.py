@@ -40,6 +40,10 @@ _MAX_BYTES: Final = 2**32 - 2**16  # the length of a native pixel element has 32
 def write_secondary_capture(image: Image, path: Path) -> None:
     """Write an image as a DICOM file.
 
+    Args:
+        image: A frame or a stack, grey or RGB.
+        path: The file. It is written aside and renamed, so that it is never there by half.
+
     Raises:
         ValueError: A value is not finite, or the pixels are more than a file of DICOM holds.
         OSError: The file cannot be written.

@@ -27,17 +27,32 @@ class FilterBackend(Protocol):
     prefers_batches: bool
 
     def gaussian(self, planes: np.ndarray, sigma: float) -> np.ndarray:
-        """Float32 planes smoothed by a Gaussian of `sigma` pixels, cut off at three of them."""
+        """Float32 planes smoothed by a Gaussian of `sigma` pixels, cut off at three of them.
+
+        Args:
+            planes: Float32 `(B, H, W)`.
+            sigma: Standard deviation in pixels.
+        """
         ...
 
     def median(self, planes: np.ndarray, radius: int) -> np.ndarray:
-        """Float32 medians over squares of `2 radius + 1` pixels."""
+        """Float32 medians over squares of `2 radius + 1` pixels.
+
+        Args:
+            planes: Float32 `(B, H, W)`.
+            radius: Pixels on each side of a centre, 1 or more.
+        """
         ...
 
     def bilateral(self, planes: np.ndarray, radius: int, tolerances: np.ndarray) -> np.ndarray:
         """Float32 averages over discs, by Gaussian weights of distance (`radius`) and of value (`tolerances`, one a plane).
 
         Source: Tomasi and Manduchi, Bilateral filtering for gray and color images, ICCV 1998.
+
+        Args:
+            planes: Float32 `(B, H, W)`.
+            radius: Radius of the discs in pixels, which sets the weights of distance.
+            tolerances: Float32 `(B,)`: the standard deviation of the weights of value, in the values of each plane.
         """
         ...
 
@@ -45,6 +60,11 @@ class FilterBackend(Protocol):
         """Uint8 planes, equalized in `(rows, columns)` tiles that divide their size, with clipped histograms.
 
         Source: Zuiderveld, Contrast limited adaptive histogram equalization, Graphics Gems IV, 1994.
+
+        Args:
+            planes: Uint8 `(B, H, W)`.
+            limit: What a bin of a histogram may hold at most, as a multiple of the mean of its bins.
+            tiles: Rows and columns of tiles.
         """
         ...
 
@@ -60,11 +80,23 @@ class FilterBackend(Protocol):
         """Edges of float32 planes as uint8 0 or 1, the thresholds as fractions of each plane's steepest gradient.
 
         Source: Canny, A computational approach to edge detection, IEEE TPAMI 8(6), 1986.
+
+        Args:
+            planes: Float32 `(B, H, W)`.
+            sigma: Standard deviation in pixels of the Gaussian that smooths first.
+            low: Gradient from which a pixel that touches an edge belongs to it, 0 to 1.
+            high: Gradient from which a pixel begins an edge, `low` to 1.
         """
         ...
 
     def morphology(self, planes: np.ndarray, operation: MorphologyOperation, radius: int) -> np.ndarray:
-        """Float32 planes after an operation with a disc; pixels beyond the border take no part."""
+        """Float32 planes after an operation with a disc; pixels beyond the border take no part.
+
+        Args:
+            planes: Float32 `(B, H, W)`.
+            operation: Which one.
+            radius: Radius of the disc in pixels.
+        """
         ...
 
     def warp_affine(self, planes: np.ndarray, to_input: Affine, shape: tuple[int, int], fill: float) -> np.ndarray:
