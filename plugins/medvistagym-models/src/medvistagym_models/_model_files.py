@@ -190,6 +190,10 @@ def _plain_numpy() -> list[Any]:
 def read_json(entry: ModelEntry, file: Path) -> dict[str, Any]:
     """A JSON object of a model's folder.
 
+    Args:
+        entry: The model, which errors name.
+        file: The file, of at most 16 MiB.
+
     Raises:
         ModelError: It is none.
     """

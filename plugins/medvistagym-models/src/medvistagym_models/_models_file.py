@@ -21,7 +21,12 @@ _FILE: Final = "models.toml"
 
 
 class ModelError(ValueError):
-    """A model that cannot be used as models.toml asks; one sentence that begins with the model's name."""
+    """A model that cannot be used as models.toml asks; one sentence that begins with the model's name.
+
+    Args:
+        name: The model's name in models.toml.
+        reason: The rest of the sentence.
+    """
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)

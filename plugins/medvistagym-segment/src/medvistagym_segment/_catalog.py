@@ -87,6 +87,10 @@ def offer_segmenters(segmenters: Mapping[str, Segmenter]) -> tuple[str, ...]:
 def load_segmenter(name: str, device: str) -> Segmenter:
     """A segmenter by its name, ready on a device; the last eight are kept, so that tools share them.
 
+    Args:
+        name: One of `segmenter_names`.
+        device: Where a network runs, such as "cpu" or "cuda:0"; classical methods run on the CPU.
+
     Raises:
         ValueError: It cannot be loaded; the sentence says why.
     """
@@ -116,6 +120,10 @@ def load_segmenter(name: str, device: str) -> Segmenter:
 
 def load_bundle(name: str, device: str) -> MonaiBundleSegmenter:
     """One of `configured_bundles`, as `load_segmenter` gives it.
+
+    Args:
+        name: Its name among `configured_bundles`.
+        device: Where the network runs, such as "cpu" or "cuda:0".
 
     Raises:
         ValueError: It cannot be loaded, or is no bundle; the sentence says why.

@@ -48,6 +48,9 @@ class AccessPolicy:
     Attributes:
         token: What a request must carry as `Authorization: Bearer TOKEN`; None for no token.
         hosts: The `Host` headers that are served, `name`, `name:port`, or `name:*` for any port; none for any header.
+
+    Raises:
+        ValueError: There is neither a token nor a host, or the token has fewer than 16 characters.
     """
 
     token: str | None
@@ -235,6 +238,10 @@ def max_connections(sessions: int) -> int:
 
 def bind_socket(host: str, port: int) -> socket.socket:
     """A socket bound to an address; port 0 lets the system choose one.
+
+    Args:
+        host: A name or an address of this machine.
+        port: 0 to 65535.
 
     Raises:
         ValueError: The address is not one of this machine, or is taken.

@@ -51,6 +51,10 @@ def show_image(image: Image) -> Image:
 def add_server_tools(toolbox: Toolbox, more: Sequence[Tool]) -> Toolbox:
     """The toolbox with the server's own tools.
 
+    Args:
+        toolbox: The tools that are served.
+        more: The server's own, which become tools of the plugin `serve`.
+
     Raises:
         ValueError: One of them has the name of a tool of the toolbox.
     """

@@ -48,6 +48,9 @@ class SessionLimits:
         calls: Calls of a session within any minute.
         sessions: Sessions open at a time.
         idle_s: Seconds without a request after which a session ends.
+
+    Raises:
+        ValueError: A limit is not above 0, or `quality` is above 100.
     """
 
     side: int = 1024
@@ -163,7 +166,14 @@ class Session:
 
 
 class Sessions:
-    """The open sessions by key; those idle for too long are ended."""
+    """The open sessions by key; those idle for too long are ended.
+
+    Args:
+        executor: Runs the calls of all sessions.
+        images: What every session has at its start, as handles from 0.
+        limits: What a session may ask, and how many there are.
+        clock: Seconds from any fixed moment; never goes back.
+    """
 
     def __init__(
         self,

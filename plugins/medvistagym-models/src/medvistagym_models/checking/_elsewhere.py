@@ -19,6 +19,11 @@ _LIMIT_S = 3600
 def check_elsewhere(entry: ModelEntry, image: Image | None = None, devices: Sequence[str] = ("cpu",)) -> CheckReport:
     """`check_model`, run by the interpreter that the entry names; in this process when it names none.
 
+    Args:
+        entry: The model.
+        image: As for `check_model`.
+        devices: As for `check_model`.
+
     Raises:
         ModelError: It cannot be loaded, fails on the picture, or the interpreter lacks this package.
     """

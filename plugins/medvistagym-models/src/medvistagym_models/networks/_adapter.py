@@ -54,6 +54,10 @@ class Adapter(Protocol):
     def load(self, entry: ModelEntry, device: str) -> Any:
         """The model, ready on a device: what `networks._base` asks of its task.
 
+        Args:
+            entry: What models.toml says of the model.
+            device: Where it runs, such as "cpu" or "cuda:0".
+
         Raises:
             ModelError: Its package or its weights are missing.
         """

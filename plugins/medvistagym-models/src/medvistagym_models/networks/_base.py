@@ -19,7 +19,13 @@ BoxPixels = tuple[float, float, float, float]
 
 
 class Detection(NamedTuple):
-    """Something found at a place."""
+    """Something found at a place.
+
+    Attributes:
+        label: What it is, as the model names it, or the phrase that was looked for.
+        probability: How sure the model is, 0 to 1.
+        box: Where it is, `(x0, y0, x1, y1)` in pixel edges of the image.
+    """
 
     label: str
     probability: float
@@ -87,7 +93,12 @@ class Detector(Model, Protocol):
     """Finds things and says where."""
 
     def detect(self, images: Sequence[Image], thresholds: Sequence[float]) -> list[list[Detection]]:
-        """What is found in each image with a probability of at least its threshold, the most probable first."""
+        """What is found in each image with a probability of at least its threshold, the most probable first.
+
+        Args:
+            images: Single frames `(H, W)`.
+            thresholds: Least probability for each image, 0 to 1.
+        """
         ...
 
 
@@ -108,7 +119,12 @@ class InstanceSegmenter(Model, Protocol):
     """Finds things one by one and outlines each."""
 
     def segment_instances(self, images: Sequence[Image], thresholds: Sequence[float]) -> list[list[LabelMask]]:
-        """A mask for each thing found with a probability of at least its threshold, the most probable first."""
+        """A mask for each thing found with a probability of at least its threshold, the most probable first.
+
+        Args:
+            images: Single frames `(H, W)`.
+            thresholds: Least probability for each image, 0 to 1.
+        """
         ...
 
 
@@ -121,7 +137,12 @@ class PromptableSegmenter(Model, Protocol):
         ...
 
     def segment_prompted(self, images: Sequence[Image], prompts: Sequence[PointPrompt]) -> list[LabelMask]:
-        """The mask of what each prompt points at, with the quality that the model expects of it as its probability."""
+        """The mask of what each prompt points at, with the quality that the model expects of it as its probability.
+
+        Args:
+            images: Single frames `(H, W)`, or volumes for a model that takes them.
+            prompts: One for each image.
+        """
         ...
 
 
@@ -131,7 +152,13 @@ class OpenVocabularyDetector(Model, Protocol):
     def detect_phrases(
         self, images: Sequence[Image], phrases: Sequence[Sequence[str]], thresholds: Sequence[float]
     ) -> list[list[Detection]]:
-        """What is found of each image's phrases, labelled by them, the most probable first."""
+        """What is found of each image's phrases, labelled by them, the most probable first.
+
+        Args:
+            images: Single frames `(H, W)`.
+            phrases: For each image what is looked for.
+            thresholds: Least probability for each image, 0 to 1.
+        """
         ...
 
 
@@ -163,6 +190,10 @@ class NotANumberError(RuntimeError):
 
 def require_numbers(model: str, values: np.ndarray) -> np.ndarray:
     """The values, if all are finite.
+
+    Args:
+        model: The model's name, for the error.
+        values: What it computed, of any shape.
 
     Raises:
         NotANumberError: Some are not.

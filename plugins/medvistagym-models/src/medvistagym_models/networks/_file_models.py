@@ -218,7 +218,12 @@ def without_overlaps(detections: Sequence[Detection]) -> list[Detection]:
 
 
 def intersection_over_union(a: Sequence[float], b: Sequence[float]) -> float:
-    """Of two boxes `(x0, y0, x1, y1)`."""
+    """Intersection over union of two boxes, 0 to 1; 0 where both are empty.
+
+    Args:
+        a: `(x0, y0, x1, y1)`, in the coordinates of `b`.
+        b: `(x0, y0, x1, y1)`.
+    """
     across, down = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     shared = max(0.0, across) * max(0.0, down)
     total = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared

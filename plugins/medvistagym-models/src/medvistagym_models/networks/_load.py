@@ -14,6 +14,10 @@ from medvistagym_models.networks._adapter import find_adapter
 def load_model(entry: ModelEntry, device: str) -> Any:
     """The model of an entry, ready on a device: what `networks._base` asks of its task.
 
+    Args:
+        entry: What models.toml says of the model.
+        device: Where it runs, such as "cpu" or "cuda:0".
+
     Raises:
         ModelError: It cannot be loaded; the sentence says why.
     """

@@ -24,11 +24,22 @@ class TaskKind(Protocol):
     returns: Any
 
     def parameters(self, entry: ModelEntry, labels: Sequence[str]) -> list[inspect.Parameter]:
-        """The tool's arguments after the image."""
+        """The tool's arguments after the image.
+
+        Args:
+            entry: What models.toml says of the model.
+            labels: What the model can find; empty where a phrase says it.
+        """
         ...
 
     def results(self, entry: ModelEntry, model: Any, calls: Sequence[Call]) -> list[Any]:
-        """For each call what its tool returns, or the exception that says why there is nothing."""
+        """For each call what its tool returns, or the exception that says why there is nothing.
+
+        Args:
+            entry: What models.toml says of the model.
+            model: The loaded model, as `networks` describes it for the task.
+            calls: Arguments of the calls.
+        """
         ...
 
 

@@ -40,7 +40,13 @@ class Classification:
 
 
 def classification_data(entry: ModelEntry, probabilities: dict[str, float], *, exclusive: bool) -> dict[str, Any]:
-    """The data of a result: probabilities, and what they say is there."""
+    """The data of a result: probabilities, and what they say is there.
+
+    Args:
+        entry: What models.toml says of the model; without a `threshold` of its own it is 0.5.
+        probabilities: The probability of each class, 0 to 1.
+        exclusive: Whether the classes rule each other out, so that the most probable one alone is found.
+    """
     threshold = THRESHOLD if entry.threshold is None else entry.threshold
     found = sorted(((label, p) for label, p in probabilities.items()), key=lambda item: -item[1])
     found = found[:1] if exclusive else [(label, p) for label, p in found if p >= threshold]

@@ -21,7 +21,12 @@ Data = dict[str, Any]
 
 
 def place(box: Sequence[float], image: Image) -> Data:
-    """A box `(x0, y0, x1, y1)` in pixels of an image as data."""
+    """A box `(x0, y0, x1, y1)` in pixels of an image as data.
+
+    Args:
+        box: In pixel edges of `image`.
+        image: The image that was named; its `to_source` and `spacing` give the other two places.
+    """
     h, w = image.shape
     grid = [
         max(0, math.floor(box[0] * BOX_GRID_SIZE / w)),
@@ -50,7 +55,14 @@ def detection_data(model: str, task: str, threshold: float, detections: Sequence
 
 
 def mask_data(model: str, task: str, masks: Sequence[LabelMask], image: Image) -> Data:
-    """What a segmenter found, as data: labels that are there with their measurements, and those that are not."""
+    """What a segmenter found, as data: labels that are there with their measurements, and those that are not.
+
+    Args:
+        model: The model, as results name it.
+        task: What it does, such as "semantic-segmentation".
+        masks: Booleans of the shape of `image`, one for each label; an empty one says that the label is not there.
+        image: The image that was segmented.
+    """
     findings: list[Data] = []
     for one in masks:
         if one.mask.any():

@@ -162,6 +162,10 @@ class MonaiBundleSegmenter:
 def bundle_input(config: BundleConfig, image: Image) -> MetaTensor:
     """An image as MONAI would read it from a file, `(1, ...)`: axes x, y, z, with their directions and spacing.
 
+    Args:
+        config: What the bundle says of its input.
+        image: A frame `(H, W)` or a volume `(N, H, W)`; without `spacing` its voxels count as 1 mm a side.
+
     Raises:
         ValueError: It is a volume and the bundle takes frames, or the other way round.
     """
