@@ -62,7 +62,12 @@ class RealSmoke:
         return len(self.families) * (TEST_PER_FAMILY if split == "test" else TRAIN_PER_FAMILY)
 
     def case(self, split: str, index: int, seed: int = 0) -> Case:
-        """Case `index` of a split; its family is `families[index % len(families)]`. Another seed deals other questions.
+        """Case `index` of a split; its family is `families[index % len(families)]`. See `Task.case`.
+
+        Args:
+            split: One of `splits`.
+            index: Position in the split, 0 to `size(split) - 1`.
+            seed: 0 or more; another seed deals other questions.
 
         Raises:
             ValueError: There is no such split or index, the seed is negative, or the pictures are not on this machine.
@@ -89,7 +94,17 @@ class RealSmoke:
         )
 
     def draft(self, split: str, number: int, seed: int, family: str) -> Draft:
-        """Question `number` of a family."""
+        """Question `number` of a family.
+
+        Args:
+            split: One of `splits`.
+            number: Which question of the family, from 0.
+            seed: Seed of the questions, 0 or more.
+            family: One of `families`.
+
+        Raises:
+            ValueError: There is no such split, or the pictures are not on this machine.
+        """
         import numpy as np
 
         self._check_split(split)
@@ -106,7 +121,13 @@ class RealSmoke:
         return tuple(dict.fromkeys([*words, "HU", "mm", "mm2", "ml"]))
 
     def expert(self, question: str, images: tuple[Image, ...], rng: np.random.Generator) -> ToolScript:
-        """A script that reads only the question, views of the pictures, and what its tools return; `rng` is not needed."""
+        """A script that reads only the question, views of the pictures, and what its tools return. See `HasExpert.expert`.
+
+        Args:
+            question: The question of a case.
+            images: Its pictures.
+            rng: Not needed.
+        """
         from medvistagym_realsmoke._expert import run_expert
 
         return run_expert(question, images)

@@ -40,6 +40,11 @@ class ScoutVQA:
     def case(self, split: str, index: int, seed: int = 0) -> Case:
         """Case `index` of a split; its family is `families[index % len(families)]`, its answer follows from nothing.
 
+        Args:
+            split: One of `splits`.
+            index: Position in the split, 0 or more; there is no end.
+            seed: 0 or more; another seed deals other cases.
+
         Raises:
             ValueError: There is no such split, or the index or seed is negative.
         """
@@ -64,7 +69,18 @@ class ScoutVQA:
     def scene(
         self, split: str, index: int, seed: int, family: str, answer: str | None = None
     ) -> tuple[Image, SceneGroundTruth]:
-        """The picture and the truth of a case; with `answer`, of the same case had it had that answer."""
+        """The picture of a case, and the truth that it was drawn from.
+
+        Args:
+            split: One of `splits`.
+            index: Position in the split, 0 or more.
+            seed: Seed of the cases, 0 or more.
+            family: One of `families`.
+            answer: The answer that the case is to have, all else equal; None for its own.
+
+        Raises:
+            ValueError: There is no such split, or the index or seed is negative.
+        """
         from medvistagym_scoutvqa._scenes import render_scene
 
         return render_scene(family, split, self._rng(split, index, seed, "case"), answer)
@@ -80,19 +96,42 @@ class ScoutVQA:
         return tuple(dict.fromkeys([*words, *map(str, (*corners, *CENTERS_HU, *WIDTHS_HU))]))
 
     def expert(self, question: str, images: tuple[Image, ...], rng: np.random.Generator) -> ToolScript:
-        """A script that reads only the question, the scout and what its tools return; `rng` is not needed."""
+        """A script that reads only the question, the scout and what its tools return. See `HasExpert.expert`.
+
+        Args:
+            question: The question of a case.
+            images: Its scout alone.
+            rng: Not needed.
+        """
         from medvistagym_scoutvqa._expert import run_expert
 
         return run_expert(question, images)
 
     def demonstrate(self, case: Case, rng: np.random.Generator, skill: float) -> ToolScript:
-        """A script that makes the informative call with probability `skill`, else a plausible one."""
+        """A script that makes the informative call with probability `skill`, else a plausible one.
+
+        See `HasDemonstrations.demonstrate`.
+
+        Args:
+            case: A case of this task, with its truth.
+            rng: Draws the call and its arguments.
+            skill: Probability, 0 to 1.
+        """
         from medvistagym_scoutvqa._demonstrations import demonstrate
 
         return demonstrate(case, self.tools, rng, skill)
 
     def look(self, split: str, index: int, seed: int = 0) -> PerceptionItem:
-        """A perception item; families come in the weights that a small policy needs."""
+        """A perception item; families come in the weights that a small policy needs. See `HasPerceptionItems.look`.
+
+        Args:
+            split: One of `splits`.
+            index: Position among the items, 0 or more.
+            seed: Seed of the items, 0 or more.
+
+        Raises:
+            ValueError: There is no such split, or the index or seed is negative.
+        """
         from medvistagym_scoutvqa._perception import FAMILY_SCHEDULE, make_perception_item
         from medvistagym_scoutvqa._scenes import render_scene
 
@@ -109,7 +148,12 @@ class ScoutVQA:
         return questions.get(tool, ())
 
     def informative(self, case: Case, call: ToolCall) -> bool:
-        """Whether the result of a call tells the answer."""
+        """Whether the result of a call tells the answer. See `HasInformativeCalls.informative`.
+
+        Args:
+            case: A case of this task, with its truth.
+            call: A call that succeeded.
+        """
         from medvistagym_scoutvqa._informativeness import is_informative_call
 
         return is_informative_call(case.truth, call, case.images[0].pixels)

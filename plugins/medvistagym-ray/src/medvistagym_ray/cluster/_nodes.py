@@ -68,6 +68,10 @@ def by_choice_of_nodes(demand: Demand) -> tuple[int, float, str]:
 def check_fit(demands: Sequence[Demand], nodes: Sequence[Node]) -> None:
     """Refuse what the nodes could not hold if nobody else used them.
 
+    Args:
+        demands: What workers reserve.
+        nodes: The nodes of the cluster; only those alive count.
+
     Raises:
         PlacementError: A worker fits on no node, or not all workers do.
     """

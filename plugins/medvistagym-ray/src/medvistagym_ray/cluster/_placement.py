@@ -89,7 +89,14 @@ class ClusterLimits(BaseModel):
 
 
 class Placement(BaseModel):
-    """A placement file."""
+    """A placement file.
+
+    Attributes:
+        tools: Settings by a tool's name, id or a pattern of either; a name or id holds before any
+            pattern, else the first that fits.
+        pools: What the workers of each named pool take.
+        limits: Limits of the cluster as a whole.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -54,7 +54,15 @@ class Players(Protocol):
     ) -> Iterator[Trajectory]:
         """Play cases; episodes that are in the log are left out, and each that ends is written to it.
 
-        `progress` is told of episodes that could not be shown, at the end at the latest.
+        Args:
+            split: Split of the cases.
+            indices: Positions of the cases in the split.
+            seed: Seed of the cases.
+            samples: Episodes of each case.
+            batch: Most episodes at once.
+            log: Where trajectories are written.
+            progress: Told of episodes that could not be shown, at the end at the latest.
+            images: Which images are shown in place of the cases' own; None for their own.
         """
         ...
 
@@ -68,7 +76,14 @@ OpenPlayers = Callable[[], Players]
 
 
 class PlayersRecord(NamedTuple):
-    """What a program must know of the policy that its workers have opened."""
+    """What a program must know of the policy that its workers have opened.
+
+    Attributes:
+        name: The policy's name in trajectories.
+        sampling: How it samples.
+        weights: Weight of each term of the reward.
+        task: The task's name.
+    """
 
     name: str
     sampling: SamplingParams

@@ -179,6 +179,7 @@ class EpisodeWorkers:
 
         Raises:
             EpisodeWorkersLostError: Workers die as soon as they play, or cannot begin.
+            ValueError: `batch` or `samples` is below 1.
         """
         if batch < 1 or samples < 1:
             raise ValueError(f"batch and samples are at least 1, not {batch} and {samples}")

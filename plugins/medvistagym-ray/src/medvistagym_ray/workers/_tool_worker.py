@@ -41,7 +41,13 @@ WAITING: Final = 16
 
 
 class WorkerIdentity(NamedTuple):
-    """Which worker it is: the pool, the tool or shared pool within it that it serves, and its number."""
+    """Which worker it is.
+
+    Attributes:
+        pool: Name of its pool.
+        group: The tool, or the shared pool within `pool`, that it serves.
+        replica: Its number in the group, from 0.
+    """
 
     pool: str
     group: str
@@ -66,6 +72,9 @@ class WorkerStatus(NamedTuple):
         memory_bytes: Memory of its process.
         deaths: Processes of this worker that died before this one.
         settings: How it was started.
+        identity: Which worker it is.
+        node: Id of the node that it runs on.
+        pid: Its process there.
     """
 
     identity: WorkerIdentity

@@ -53,7 +53,11 @@ class WorkerGroup:
         return not self.pool.startswith(PRIVATE_PREFIX)
 
     def start(self) -> None:
-        """Start the workers, or take those that are there; they may still be on their way."""
+        """Start the workers, or take those that are there; they may still be on their way.
+
+        Raises:
+            PlacementError: This process plays episodes for a program whose workers have ended.
+        """
         if self.workers:
             return
         if not self.shared and ray.get_runtime_context().get_actor_id() is not None:

@@ -66,7 +66,12 @@ class WorkerPool:
         return self._connection.address
 
     def group_of(self, settings: ToolSettings, tool: Tool) -> WorkerGroup:
-        """The workers of a tool, which may not have been started."""
+        """The workers of a tool, which may not have been started.
+
+        Args:
+            settings: What the placement says of the tool; its `pool` decides who shares the workers.
+            tool: The tool.
+        """
         if settings.pool is None:
             return self._group(f"{tool.plugin}.{tool.name}", settings)
         pool = CPU_POOL if settings.pool == AUTO else settings.pool
@@ -107,6 +112,10 @@ class WorkerPool:
 
     def share_tool(self, tool: Tool, settings: ToolSettings) -> SharedTool:
         """A tool as workers can have it.
+
+        Args:
+            tool: The tool.
+            settings: What the placement says of it; decides the device that it is set up on.
 
         Raises:
             PlacementError: It cannot be sent to another process.
