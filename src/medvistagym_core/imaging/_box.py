@@ -16,7 +16,14 @@ BOX_GRID_SIZE = 1000
 
 
 class Box(NamedTuple):
-    """A rectangle on the 0-1000 grid of an image: left, top, right, bottom; right and bottom are exclusive edges."""
+    """A rectangle on the 0-1000 grid of an image.
+
+    Attributes:
+        x0: Left edge, 0 to 999.
+        y0: Top edge, 0 to 999.
+        x1: Right edge, exclusive, 1 to 1000.
+        y1: Bottom edge, exclusive, 1 to 1000.
+    """
 
     x0: int
     y0: int

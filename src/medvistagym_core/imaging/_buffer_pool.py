@@ -59,7 +59,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def pooled_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array as of `numpy.empty`: contiguous, its values anything."""
+    """An array as of `numpy.empty`: contiguous, its values anything.
+
+    Args:
+        shape: Its shape.
+        dtype: Its dtype, as numpy takes it.
+    """
     import numpy as np
 
     kind = np.dtype(dtype)

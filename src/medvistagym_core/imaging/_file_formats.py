@@ -43,6 +43,10 @@ class Writer(Protocol):
     def write(self, image: Image, path: Path) -> None:
         """Write an image, aside first and then renamed, so that no file is ever half written.
 
+        Args:
+            image: One frame, or a stack.
+            path: The file, whose ending is one of the writer's.
+
         Raises:
             ValueError: The kind cannot hold this image; a sentence says why.
             OSError: The file cannot be written.
@@ -72,7 +76,12 @@ def writable_suffixes(writers: Iterable[Writer] = ()) -> tuple[str, ...]:
 
 
 def file_suffix(path: Path, suffixes: Iterable[str]) -> str | None:
-    """The longest of the endings that a file's name has, as `.nii.gz` of `head.nii.gz`; None if it has none of them."""
+    """The longest of the endings that a file's name has, as `.nii.gz` of `head.nii.gz`; None if it has none of them.
+
+    Args:
+        path: The file, which need not exist.
+        suffixes: Endings in lower case, each with its dot.
+    """
     name = path.name.lower()
     return max((suffix for suffix in suffixes if name.endswith(suffix) and name != suffix), key=len, default=None)
 

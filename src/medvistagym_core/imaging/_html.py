@@ -36,7 +36,13 @@ def image_caption(image: Image) -> str:
 
 
 def figure_html(image: Image, title: str = "", max_side: int = 384) -> str:
-    """An image as HTML: its picture and `image_caption`."""
+    """An image as HTML: its picture and `image_caption`.
+
+    Args:
+        image: The image; of a stack, the frame that is displayed.
+        title: Text before the caption, in bold; escaped here.
+        max_side: Longer side of the picture in pixels, at most.
+    """
     title = f"<b>{html.escape(title)}</b> " if title else ""
     return picture_html(notebook_png(image, max_side), image_caption(image), title)
 

@@ -80,6 +80,9 @@ class Image:
         detail: The image that this one was resampled from, with the same values at a finer or native resolution; or None.
         frame: The frame or slice shown by `view`, for stacks; the middle one when None.
         attributes: De-identified facts about the acquisition.
+
+    Raises:
+        ValueError: Pixels, spacing, overlay, frame or value range are not as above; a sentence says which.
     """
 
     pixels: np.ndarray
@@ -283,6 +286,12 @@ class Image:
 
     def crop(self, x0: int, y0: int, x1: int, y1: int) -> Image:
         """Columns `x0` to `x1` and rows `y0` to `y1` (exclusive), in pixels of this image.
+
+        Args:
+            x0: First column.
+            y0: First row.
+            x1: Column after the last.
+            y1: Row after the last.
 
         Raises:
             ValueError: The rectangle is empty or leaves the image.

@@ -57,7 +57,24 @@ class _TableDescription(BaseModel):
 
 
 class ImageDescription(BaseModel):
-    """The fields of an `Image` that a file carries beside its pixels."""
+    """The fields of an `Image` that a file carries beside its pixels; what is not listed is as `Image` has it.
+
+    Attributes:
+        medvistagym: Version of this description.
+        unit: Unit of the values.
+        dtype: Type of the values in numpy's spelling, such as "<i2"; None where the file holds a view.
+        shape: Shape of the pixels, 1 to 4 axes; None where the file holds a view.
+        spacing: Distance between pixel centres in mm, `(row, column)` or `(slice, row, column)`.
+        modality: DICOM modality.
+        photometric: "MONOCHROME1", "MONOCHROME2" or "RGB".
+        window: How it is displayed: a window, or a lookup table in base64.
+        value_range: What is displayed black and white where there is no window.
+        windows: All the windows of the image, 64 at most.
+        to_source: Affine map to the source image, in pixel-edge coordinates.
+        source_shape: `(H, W)` of the source image.
+        frame: The frame or slice displayed, of a stack.
+        attributes: De-identified facts about the acquisition.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

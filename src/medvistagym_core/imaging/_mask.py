@@ -56,7 +56,12 @@ def full_resolution(image: Image, *, keep_frames: bool = False) -> Image:
 
 
 def format_frame(image: Image, source: Image) -> str:
-    """Which of the frames of an image `full_resolution` took, as the end of a sentence; empty where it took all."""
+    """Which of the frames of an image `full_resolution` took, as the end of a sentence; empty where it took all.
+
+    Args:
+        image: The image as it was given.
+        source: What `full_resolution` made of it.
+    """
     frames = (image.detail or image).frames
     if source.is_stack or frames == 1:
         return ""
@@ -117,7 +122,12 @@ def darkest_value(image: Image) -> Any:
 
 
 def display_like(image: Image, other: Image) -> Image:
-    """An image displayed with the window of another, from whose full resolution it was made."""
+    """An image displayed with the window of another, from whose full resolution it was made.
+
+    Args:
+        image: What was made, in the unit of `other`.
+        other: The image whose display it gets.
+    """
     return (
         image if image.window == other.window else image.replace(window=other.window, value_range=other.display_range)
     )
@@ -171,6 +181,10 @@ def resample_mask_to(mask: Image, image: Image) -> np.ndarray:
     slice is taken for every slice of a volume, unless it says that it is one of several, and of the mask of a volume the slice
     that an image of one frame is; `format_mask_slices` says so.
 
+    Args:
+        mask: An image of unit "mask", `(H, W)` or `(N, H, W)`, at any resolution.
+        image: A frame or a volume of the same region.
+
     Returns:
         Booleans `(H, W)` or `(N, H, W)`, not all False.
 
@@ -212,7 +226,12 @@ def resample_mask_to(mask: Image, image: Image) -> np.ndarray:
 
 
 def format_mask_slices(mask: Image, image: Image) -> str:
-    """Of which slices a mask was used for which of an image, as the end of a sentence; empty where they are the same."""
+    """Of which slices a mask was used for which of an image, as the end of a sentence; empty where they are the same.
+
+    Args:
+        mask: The mask as it was given.
+        image: The image that it was used for (`resample_mask_to`).
+    """
     if image.is_stack and not mask.is_stack:
         return f"; the mask is a single slice and was used for all {image.frames} of the image"
     if mask.is_stack and not image.is_stack:
@@ -274,14 +293,25 @@ def _show_same_region(a: Image, b: Image) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class MaskBounds:
-    """The box that holds a mask: ranges of columns, rows and, of a volume, slices; in pixels, the ends exclusive."""
+    """The box that holds a mask, in pixels.
+
+    Attributes:
+        x: First column and the one after the last.
+        y: First row and the one after the last.
+        z: First slice and the one after the last; None of a single frame.
+    """
 
     x: tuple[int, int]
     y: tuple[int, int]
     z: tuple[int, int] | None = None
 
     def dilate_mm(self, margin_mm: float, image: Image) -> MaskBounds:
-        """With a margin on all sides, as far as the image reaches; in pixels where its spacing is not known."""
+        """With a margin on all sides, as far as the image reaches; in pixels where its spacing is not known.
+
+        Args:
+            margin_mm: The margin in mm, 0 or more, rounded up to whole pixels.
+            image: The image that the mask is of.
+        """
         spacing = (1.0, 1.0, 1.0) if image.spacing is None else (1.0, *image.spacing)[-3:]
         (h, w), n = image.shape, image.frames
 
@@ -351,7 +381,13 @@ def bounding_boxes(masks: np.ndarray) -> np.ndarray:
 
 
 def format_crop(source: Image, bounds: MaskBounds, margin_mm: float) -> str:
-    """What was cropped from an image, as a sentence without its full stop."""
+    """What was cropped from an image, as a sentence without its full stop.
+
+    Args:
+        source: The image.
+        bounds: What was cut from it, margin included.
+        margin_mm: The margin that was asked for, in mm.
+    """
     width, height = bounds.x[1] - bounds.x[0], bounds.y[1] - bounds.y[0]
     depth = "" if bounds.z is None else f" x {bounds.z[1] - bounds.z[0]}"
     text = f"Cut to {width} x {height}{depth} pixels at box {bounds.box(source)}"

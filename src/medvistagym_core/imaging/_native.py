@@ -23,7 +23,12 @@ _KERNELS: Final = ("as_floats", "boxes", "clahe", "enlarge", "filled", "histogra
 
 
 def is_supported_array(values: np.ndarray, kinds: str = "hHbB") -> bool:
-    """Whether the kernels take numbers of these kinds (dtype characters) as they lie there: in the machine's order, aligned."""
+    """Whether the kernels take numbers of these kinds (dtype characters) as they lie there: in the machine's order, aligned.
+
+    Args:
+        values: An array of any shape.
+        kinds: Dtype characters that the kernel in question takes; 8 and 16-bit integers unless given.
+    """
     return values.dtype.char in kinds and values.dtype.isnative and values.flags.aligned
 
 

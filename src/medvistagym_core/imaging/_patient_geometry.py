@@ -75,7 +75,12 @@ def patient_geometry(image: Image) -> PatientGeometry:
 
 
 def geometry_attributes(geometry: PatientGeometry, frames: int) -> dict[str, str]:
-    """The attributes that state the geometry of an image which is a source; none where the directions are not known."""
+    """The attributes that state the geometry of an image which is a source; none where the directions are not known.
+
+    Args:
+        geometry: Where its pixels lie.
+        frames: How many slices it has; a single one has no step between slices.
+    """
     if not geometry.is_oriented:
         return {}
     row, column, step = (_unit(one) for one in geometry.steps)
@@ -129,7 +134,12 @@ class AxisOrder(NamedTuple):
         return (n, w, h) if self.transposed else shape
 
     def geometry(self, before: PatientGeometry, shape: tuple[int, int, int]) -> PatientGeometry:
-        """The geometry of a grid of `shape` once it is in this order."""
+        """The geometry of a grid of `shape` once it is in this order.
+
+        Args:
+            before: Where its voxels lay.
+            shape: Slices, rows and columns that it had.
+        """
         steps = before.steps
         if self.transposed:
             steps, shape = (steps[1], steps[0], steps[2]), (shape[0], shape[2], shape[1])

@@ -27,6 +27,9 @@ class Window:
         width: Range of values spread over all grey levels, in the same unit.
         function: VOI LUT function, DICOM PS3.3 C.11.2.1.2 (linear), C.11.2.1.3.2 (linear exact), C.11.2.1.3.1 (sigmoid).
         name: What the window is for, such as "lung".
+
+    Raises:
+        ValueError: Center or width is not finite, or the width is below 1 (linear), or not above 0 (the others).
     """
 
     center: float
@@ -77,6 +80,9 @@ class LookupTable:
         entries: The entry of that value and of each whole number after it: unsigned 16-bit numbers, little-endian.
         max_output: The entry that is shown white; 0 is black. It is at least 1 and no entry is above it.
         name: What the table is for.
+
+    Raises:
+        ValueError: `first` or `max_output` is out of range, or there are none or more than 65536 entries.
     """
 
     first: int
@@ -103,6 +109,12 @@ class LookupTable:
         cls, first: int | np.integer[Any], entries: Sequence[int] | np.ndarray, top: int, name: str | None = None
     ) -> LookupTable:
         """The table of a sequence or one-dimensional array of whole numbers from 0 to `top`.
+
+        Args:
+            first: The value that the first entry is for, from -32768 to 65535.
+            entries: 1 to 65536 of them.
+            top: The entry that is shown white, 1 to 65535.
+            name: What the table is for.
 
         Raises:
             ValueError: There are none or too many, or one is no whole number from 0 to `top`, or `first` is out of range.
