@@ -11,7 +11,13 @@ from medvistagym_core.tools import Tool, ToolCall, ToolError
 
 
 class StoredImage(NamedTuple):
-    """An image of an episode and where it came from: the handle it was made from and the call that made it, if any."""
+    """An image of an episode, and where it came from.
+
+    Attributes:
+        image: The image.
+        parent: Handle of the image that it was made from; None for an image of the case.
+        call: The call that made it; None for an image of the case.
+    """
 
     image: Image
     parent: int | None = None
@@ -26,7 +32,13 @@ class ImageStore:
         self._origins: dict[int, tuple[int | None, ToolCall | None]] = {}  # of those that were added later
 
     def add(self, image: Image, parent: int | None = None, call: ToolCall | None = None) -> int:
-        """Store an image; its handle."""
+        """Store an image; its handle.
+
+        Args:
+            image: The image.
+            parent: Handle of the image that it was made from, if any.
+            call: The call that made it, if any.
+        """
         handle = len(self._images)
         if not isinstance(self._images, list):  # those of a case are shared by its episodes, most of which add none
             self._images = [*self._images]
@@ -58,6 +70,10 @@ class ImageStore:
     def resolve(self, tool: Tool, arguments: dict[str, Any]) -> list[Any] | int:
         """Put images in place of the handles in a call's arguments.
 
+        Args:
+            tool: The tool that is called.
+            arguments: Its checked arguments; changed in place.
+
         Returns:
             The images in order, with the length of each list before it and None for one left out; or the first handle that
             does not exist.
@@ -83,7 +99,12 @@ class ImageStore:
 
 
 def referenced_handles(toolbox: Mapping[str, Tool], call: ToolCall) -> tuple[int, ...]:
-    """The handles that a call names, in the order of its tool's arguments, whether they exist or not."""
+    """The handles that a call names, in the order of its tool's arguments, whether they exist or not.
+
+    Args:
+        toolbox: The tools by name.
+        call: A call as it was written, checked or not.
+    """
     tool = toolbox.get(call.name)
     if tool is None:
         return ()

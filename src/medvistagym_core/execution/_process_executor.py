@@ -34,6 +34,7 @@ class ProcessExecutor:
 
     Raises:
         NotImportableToolError: A tool cannot run in another process.
+        ValueError: `processes` is below 1.
     """
 
     def __init__(

@@ -62,7 +62,12 @@ class ResultCache:
         )
 
     def put(self, key: Hashable, result: ToolResult) -> None:
-        """Keep a result, unless it is an error or would take more than a quarter of the room."""
+        """Keep a result, unless it is an error or would take more than a quarter of the room.
+
+        Args:
+            key: All that the result depends on.
+            result: The result; its arrays are kept alive, its data are copied.
+        """
         if not self.max_bytes or result.error is not None:
             return
         nbytes = _retained_bytes(result)

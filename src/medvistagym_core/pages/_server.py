@@ -68,7 +68,12 @@ class PageResponse:
 
     @classmethod
     def json(cls, value: Any, status: HTTPStatus = HTTPStatus.OK) -> PageResponse:
-        """A value as JSON; numbers that are not finite become null."""
+        """A value as JSON; numbers that are not finite become null.
+
+        Args:
+            value: What `to_json` of pydantic takes.
+            status: Status of HTTP.
+        """
         return cls("json", to_json(value, inf_nan_mode="null"), status)
 
 

@@ -58,6 +58,9 @@ def discover(allow: str | Iterable[str] | None = None, *, limit_s: float | None 
     Args:
         allow: Entry-point or distribution names, comma-separated or as a sequence; the others are not imported.
         limit_s: Seconds that one plugin may take to load; the variable `MEDVISTAGYM_LOAD_SECONDS`, else 10, when None.
+
+    Raises:
+        RuntimeError: It is called by a plugin that is being loaded.
     """
     ensure_not_nested()
     allow = allow_list(allow)

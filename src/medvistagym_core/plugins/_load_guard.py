@@ -23,7 +23,14 @@ _inside = threading.local()
 
 
 class LoadTimeoutError(Exception):
-    """The callable was given up; `stack` is where it was, outermost frame first."""
+    """The callable was given up.
+
+    Attributes:
+        stack: Where it was, outermost frame first.
+
+    Args:
+        limit_s: Seconds that it was given.
+    """
 
     def __init__(self, limit_s: float, stack: traceback.StackSummary) -> None:
         super().__init__(f"it was not loaded within {limit_s:g} s")
@@ -66,7 +73,11 @@ def run_with_timeout(work: Callable[[], T], limit_s: float) -> T:
 
 
 def ensure_not_nested() -> None:
-    """Raise `RuntimeError` when called by code that is being loaded, which would wait for itself."""
+    """Refuse to be called by code that is being loaded, which would wait for itself.
+
+    Raises:
+        RuntimeError: It is.
+    """
     if getattr(_inside, "now", False):
         raise RuntimeError("plugins cannot be discovered by a plugin that is being loaded")
 

@@ -42,7 +42,12 @@ class PluginReport:
 
 @dataclasses.dataclass(frozen=True)
 class LoadedPlugin:
-    """A plugin's report, and what it offers by kind (`CONTRIBUTION_KINDS`); empty unless it is loaded."""
+    """An installed plugin, loaded or not.
+
+    Attributes:
+        report: What became of it.
+        contributions: What it offers, by kind (`CONTRIBUTION_KINDS`); empty unless it is loaded.
+    """
 
     report: PluginReport
     contributions: Mapping[str, Any] = dataclasses.field(default_factory=dict)

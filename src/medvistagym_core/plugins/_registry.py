@@ -92,6 +92,13 @@ class Registry:
     def add_tool(self, tool: Tool, plugin: str = "local") -> Tool:
         """Add a tool of a script or notebook; registering the same name again replaces it.
 
+        Args:
+            tool: The tool.
+            plugin: The plugin that it counts as part of; its id is `plugin:name`.
+
+        Returns:
+            The tool as it was added.
+
         Raises:
             TypeError: It was not made by `@tool`.
         """

@@ -47,6 +47,11 @@ class ActionFormat(Protocol):
     def format_turn(self, think: str | None = None, calls: Sequence[ToolCall] = (), answer: str | None = None) -> str:
         """The text of a turn; `parse` reads it back.
 
+        Args:
+            think: The reasoning; None for none.
+            calls: The calls of the turn; none where it answers.
+            answer: The answer; None where it calls.
+
         Raises:
             ValueError: The parts are not a turn.
         """

@@ -79,6 +79,7 @@ class BoundedChatTemplate:
             CostlyTemplateError: It exceeds a limit.
             NotImplementedError: An option is asked for that needs the template itself.
             TypeError: A tool is a function, not a schema.
+            ValueError: There is no chat template, or none of that name.
         """
         source = _select_template(self, chat_template, tools)
         options = {"tools": tools, "documents": documents, "add_generation_prompt": add_generation_prompt}

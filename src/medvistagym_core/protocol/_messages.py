@@ -35,19 +35,38 @@ _PROJECT_ERRORS: Final[frozenset[ErrorCode]] = frozenset(("malformed_call", "bud
 
 
 def truncate(text: str, max_chars: int) -> str:
-    """The text, cut with a note when it is longer than `max_chars`; always encodable."""
+    """The text, cut with a note when it is longer than `max_chars`; always encodable.
+
+    Args:
+        text: Any text, lone surrogates included.
+        max_chars: Characters that are kept, the note not counted.
+    """
     text = encodable_text(text)
     return text if len(text) <= max_chars else f"{text[:max_chars]} [cut: {len(text)} characters in all]"
 
 
 def initial_blocks(question: str, options: Sequence[str], num_images: int, compact: bool) -> list[Block]:
-    """The first observation: images by handle, then the question. Image blocks hold handles."""
+    """The first observation: images by handle, then the question. Image blocks hold handles.
+
+    Args:
+        question: The question; control marks in it are escaped here.
+        options: The answers to choose from; empty for a free answer.
+        num_images: Images of the case, which have the handles from 0 on.
+        compact: Whether images go without their number, and options without a list.
+    """
     blocks = [block for handle in range(num_images) for block in _image_blocks(handle, compact=compact)]
     return [*blocks, _text(initial_text(question, options, 0, compact))]
 
 
 def initial_text(question: str, options: Sequence[str], num_images: int, compact: bool) -> str:
-    """The texts of `initial_blocks`, a line each."""
+    """The texts of `initial_blocks`, a line each.
+
+    Args:
+        question: As for `initial_blocks`.
+        options: As for `initial_blocks`.
+        num_images: As for `initial_blocks`.
+        compact: As for `initial_blocks`.
+    """
     question = escape_control_marks(encodable_text(question))
     if compact:
         return question
@@ -57,7 +76,13 @@ def initial_text(question: str, options: Sequence[str], num_images: int, compact
 
 
 def result_blocks(result: ToolResult, max_chars: int, compact: bool) -> list[Block]:
-    """What a policy reads of a result: its images by handle, then its text; of an error, its sentence or, compact, its code."""
+    """What a policy reads of a result: its images by handle, then its text; of an error, its sentence.
+
+    Args:
+        result: The result.
+        max_chars: Characters of its text that are shown; what is longer is cut, with a note.
+        compact: Whether images go without their number, and errors as their code alone.
+    """
     if not result.handles:
         return [_text(result_text(result, max_chars, compact))]
     blocks = [block for handle in result.handles for block in _image_blocks(handle, compact=compact)]
@@ -67,7 +92,13 @@ def result_blocks(result: ToolResult, max_chars: int, compact: bool) -> list[Blo
 
 
 def result_text(result: ToolResult, max_chars: int, compact: bool) -> str:
-    """What a policy reads of a result without images."""
+    """What a policy reads of a result without images.
+
+    Args:
+        result: The result.
+        max_chars: As for `result_blocks`.
+        compact: As for `result_blocks`.
+    """
     error = result.error
     if error is not None and compact:
         return error.code
@@ -77,13 +108,24 @@ def result_text(result: ToolResult, max_chars: int, compact: bool) -> str:
 
 
 def initial_messages(prompt: str | None, blocks: Sequence[Block]) -> list[Message]:
-    """The messages before the policy's first turn."""
+    """The messages before the policy's first turn.
+
+    Args:
+        prompt: The system prompt; no system message when None or empty.
+        blocks: The first observation, of `initial_blocks`.
+    """
     system = [{"role": "system", "content": [_text(prompt)]}] if prompt else []
     return [*system, {"role": "user", "content": list(blocks)}]
 
 
 def assistant_message(turn: Turn, style: ToolMessageStyle) -> Message:
-    """A turn as the assistant's message."""
+    """A turn as the assistant's message.
+
+    Args:
+        turn: The turn; control marks in its text are escaped here.
+        style: "tools" for chat templates that know tools: calls stand in `tool_calls`. "text" for others: the text as it
+            is.
+    """
     text = escape_policy_text(turn.text)
     if style == "text" or not turn.calls:
         return {"role": "assistant", "content": [_text(text)] if text else []}
@@ -96,7 +138,14 @@ def assistant_message(turn: Turn, style: ToolMessageStyle) -> Message:
 def tool_messages(
     turn: Turn, results: Sequence[Sequence[Block]], feedback: Sequence[Block], style: ToolMessageStyle
 ) -> list[Message]:
-    """The messages that answer a turn: one a call, or for a turn that could not be read, its feedback."""
+    """The messages that answer a turn: one a call, or for a turn that could not be read, its feedback.
+
+    Args:
+        turn: The turn that is answered.
+        results: Blocks of each call's result, in the order of `turn.calls`.
+        feedback: Blocks for a turn without calls.
+        style: "tools" for a message of role "tool" for each call, "text" for one message of the user.
+    """
     if not turn.calls:
         return [{"role": "user", "content": list(feedback)}] if feedback else []
     if style == "text":
@@ -123,12 +172,22 @@ def separate_texts(blocks: Sequence[Block]) -> list[Block]:
 
 
 def with_images(messages: Sequence[Message], images: Mapping[int, Any] | Sequence[Any]) -> list[Message]:
-    """The messages with the handles in image blocks replaced by `images`; every message and block is new."""
+    """The messages with the handles in image blocks replaced by `images`; every message and block is new.
+
+    Args:
+        messages: Messages whose image blocks hold handles.
+        images: What stands in place of each handle.
+    """
     return [{**message, "content": blocks_with_images(message["content"], images)} for message in messages]
 
 
 def blocks_with_images(blocks: Sequence[Block], images: Mapping[int, Any] | Sequence[Any]) -> list[Block]:
-    """The blocks with handles replaced by images."""
+    """The blocks with handles replaced by images.
+
+    Args:
+        blocks: Blocks of which those of images hold handles.
+        images: What stands in place of each handle.
+    """
     return [{"type": "image", "image": images[b["image"]]} if b["type"] == "image" else dict(b) for b in blocks]
 
 

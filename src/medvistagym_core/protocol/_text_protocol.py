@@ -64,6 +64,9 @@ class TextProtocol:
         think: "required" (a turn without reasoning is malformed), "optional", or "off" (reasoning is read, but does not
             conform).
         max_calls_per_turn: Calls allowed in one turn; a turn with more is malformed and none of them is run.
+
+    Raises:
+        ValueError: `think` is none of those, or `max_calls_per_turn` is below 1.
     """
 
     think: ReasoningMode = "optional"
@@ -144,6 +147,11 @@ class TextProtocol:
 
     def format_turn(self, think: str | None = None, calls: Sequence[ToolCall] = (), answer: str | None = None) -> str:
         """The wire text of a turn; `parse` reads it back.
+
+        Args:
+            think: The reasoning; None for none. Left out when the protocol's `think` is "off".
+            calls: The calls of the turn; none where it answers.
+            answer: The answer; None where it calls.
 
         Raises:
             ValueError: The parts are not a turn: both or neither of calls and answer, too many calls, or a tag inside a part.

@@ -52,7 +52,13 @@ def parse_available_device_map(text: str) -> dict[str, str]:
 
 
 def device_for_tool(name: str, tool_id: str, devices: Mapping[str, str]) -> str:
-    """The device of a tool by its name in the toolbox or its canonical id."""
+    """The device of a tool by its name in the toolbox or its canonical id.
+
+    Args:
+        name: Its name in the toolbox.
+        tool_id: Its canonical id.
+        devices: Devices by name, id or pattern of either.
+    """
     for exact in (name, tool_id):
         if exact in devices:
             return devices[exact]

@@ -33,6 +33,10 @@ class ToolError(Exception):
 
     Its `__cause__` is the exception of the tool's author that it stands for, where there was one: for whoever mends the tool
     (`--debug`), never for a policy.
+
+    Attributes:
+        code: What kind of failure it is.
+        message: The sentence.
     """
 
     def __init__(self, code: ErrorCode, message: str) -> None:
@@ -56,7 +60,12 @@ class OutOfMemoryToolError(ToolError):
 
 
 def wrap_exception(tool: str, error: Exception) -> ToolError:
-    """An author's exception as an error of the call: `bad_value` for a ValueError, else `tool_failed`."""
+    """An author's exception as an error of the call: `bad_value` for a ValueError, else `tool_failed`.
+
+    Args:
+        tool: The tool's name.
+        error: What its function raised; it becomes the `__cause__`.
+    """
     if isinstance(error, ToolError):
         return _usable_error(tool, error)
     if is_out_of_memory(error):  # its traceback would keep alive what had been allocated
@@ -175,7 +184,12 @@ def _hint(argument: str, annotation: Any, images: Sequence[str]) -> str:
 
 
 def closest_match(word: str, words: Sequence[str]) -> str | None:
-    """The most similar of `words`, if any is similar enough to be meant; of a long word, its beginning counts."""
+    """The most similar of `words`, if any is similar enough to be meant; of a long word, its beginning counts.
+
+    Args:
+        word: What was written.
+        words: What there is.
+    """
     matches = difflib.get_close_matches(
         word[:_MAX_WORD], [each for each in words if len(each) <= 2 * _MAX_WORD], n=1, cutoff=0.6
     )

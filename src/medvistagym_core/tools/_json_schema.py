@@ -36,7 +36,12 @@ class SchemaTooLargeError(ValueError):
 
 
 def map_subschemas(schema: Mapping[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-    """The schema with each direct subschema (an object, true or false) replaced by `change(subschema)`."""
+    """The schema with each direct subschema (an object, true or false) replaced by `change(subschema)`.
+
+    Args:
+        schema: A JSON Schema; it is not changed.
+        change: Makes of a subschema what stands in its place.
+    """
     changed: dict[str, Any] = {}
     for key, value in schema.items():
         if key in _SUBSCHEMA_MAPS and isinstance(value, Mapping):

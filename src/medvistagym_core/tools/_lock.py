@@ -72,7 +72,11 @@ class ToolboxLock(BaseModel):
         return sorted(differences)
 
     def check(self, toolbox: Toolbox) -> None:
-        """Raise `LockMismatchError` when `toolbox` differs from what was locked."""
+        """Refuse a toolbox that differs from what was locked.
+
+        Raises:
+            LockMismatchError: It does; has the differences.
+        """
         if differences := self.differences(toolbox):
             raise LockMismatchError(differences)
 

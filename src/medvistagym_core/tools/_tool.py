@@ -111,6 +111,15 @@ class Tool:
         deterministic: Whether equal arguments always give equal results.
         timeout_s: Seconds after which a call is given up; None for none.
         image_arguments: The arguments that are images by handle, or lists of them.
+
+    Args:
+        function: The author's function, or what calls the instance of a class.
+        arguments: What it takes.
+        options: How it is described and run.
+        instances: The instances of a class tool; None for a function.
+        batch: The kernel for several calls: arguments as lists, a result for each; None where there is none.
+        device: Where a class is set up.
+        maker: What makes it anew where it is unpickled, and the arguments of that; None where its module holds it by name.
     """
 
     def __init__(
@@ -230,7 +239,12 @@ class Tool:
         return self._copy(self._options, device)
 
     def made_by(self, make: Callable[..., Tool], *arguments: Any) -> Tool:
-        """The same tool, which is made anew by `make(*arguments)` where it is unpickled, as no module holds it by name."""
+        """The same tool, which is made anew by `make(*arguments)` where it is unpickled, as no module holds it by name.
+
+        Args:
+            make: A function at the top of a module.
+            *arguments: What it is given; they can be pickled.
+        """
         return self._copy(self._options, self.device, (make, arguments))
 
     def _copy(
