@@ -44,7 +44,15 @@ class PerceptionItem:
 class HasExpert(Protocol):
     """Has an expert that reads only the pictures and what its tools return."""
 
-    def expert(self, question: str, images: tuple[Image, ...], rng: np.random.Generator) -> ToolScript: ...
+    def expert(self, question: str, images: tuple[Image, ...], rng: np.random.Generator) -> ToolScript:
+        """A script that plays a case: it yields calls, is sent their results, and returns the answer.
+
+        Args:
+            question: The question of a case.
+            images: The images that the case shows.
+            rng: Source of what the expert draws.
+        """
+        ...
 
 
 @runtime_checkable
@@ -55,14 +63,30 @@ class HasDemonstrations(Protocol):
     could say, or the abstention.
     """
 
-    def demonstrate(self, case: Case, rng: np.random.Generator, skill: float) -> ToolScript: ...
+    def demonstrate(self, case: Case, rng: np.random.Generator, skill: float) -> ToolScript:
+        """A script that plays a case: it yields calls, is sent their results, and returns the answer.
+
+        Args:
+            case: A case of the task, with its truth.
+            rng: Source of what the script draws.
+            skill: Probability of the informative call, 0 to 1.
+        """
+        ...
 
 
 @runtime_checkable
 class HasPerceptionItems(Protocol):
     """Offers single looks, to warm up a policy that has never seen a picture."""
 
-    def look(self, split: str, index: int, seed: int = 0) -> PerceptionItem: ...
+    def look(self, split: str, index: int, seed: int = 0) -> PerceptionItem:
+        """The perception item at a place.
+
+        Args:
+            split: Split of the task's cases that the item's picture is from.
+            index: Position among the items, from 0; there is no end.
+            seed: Seed of the items.
+        """
+        ...
 
 
 @runtime_checkable
@@ -80,7 +104,15 @@ class HasArgumentQuestions(Protocol):
 class HasInformativeCalls(Protocol):
     """Knows which calls tell something about a case, and whether it needs any."""
 
-    def informative(self, case: Case, call: ToolCall) -> bool: ...
+    def informative(self, case: Case, call: ToolCall) -> bool:
+        """Whether the result of a call tells the answer.
+
+        Args:
+            case: A case of the task, with its truth.
+            call: A call that succeeded.
+        """
+        ...
+
     def needs_call(self, case: Case) -> bool: ...
 
 
@@ -94,7 +126,12 @@ class HasRequiredTool(Protocol):
 
 
 def informative_call_check(task: Task, case: Case) -> Callable[[Sequence[ToolCall]], bool] | None:
-    """Says of the calls that succeeded whether the policy saw what it needed; None where the task does not know."""
+    """Says of the calls that succeeded whether the policy saw what it needed; None where the task does not know.
+
+    Args:
+        task: The task of the case.
+        case: The case, with its truth.
+    """
     if not (hasattr(task, "informative") and hasattr(task, "needs_call")):  # isinstance takes ten times as long
         return None
     judge = cast(HasInformativeCalls, task)
@@ -104,13 +141,26 @@ def informative_call_check(task: Task, case: Case) -> Callable[[Sequence[ToolCal
 
 
 def required_tool(task: Task, case: Case) -> str | None:
-    """The tool that a case needs (`HasRequiredTool.needed`); None where the task does not know."""
+    """The tool that a case needs (`HasRequiredTool.needed`); None where the task does not know.
+
+    Args:
+        task: The task of the case.
+        case: The case, with its truth.
+    """
     return cast(HasRequiredTool, task).needed(case) if hasattr(task, "needed") else None
 
 
 @dataclasses.dataclass(frozen=True)
 class AuditCheck:
-    """One finding of an audit: `passed` says whether `value` keeps to `limit`."""
+    """One finding of an audit.
+
+    Attributes:
+        name: What was measured.
+        value: What was found, in the unit that `limit` says.
+        limit: What the value has to keep to, as a reader writes it.
+        passed: Whether it does.
+        detail: More about it, for a reader.
+    """
 
     name: str
     value: float

@@ -26,6 +26,9 @@ class Limits:
         max_tokens: Tokens that the policy may write in all, as `EpisodeConfig.count_tokens` counts them; None for no limit.
         max_text: Characters of a turn that are read; what is longer is cut, and said to be.
         max_observation: Characters of one result that are shown; what is longer is cut, with a note.
+
+    Raises:
+        ValueError: A limit is below 1, or `max_calls` below 0.
     """
 
     max_turns: int = 6
@@ -67,6 +70,9 @@ class EpisodeConfig:
         compact: Whether images go without their number, options without a list and errors as their code alone, for policies
             to whom every token counts.
         count_tokens: Counts the tokens of what a policy wrote, such as its tokenizer; a rough count unless given.
+
+    Raises:
+        ValueError: `style` is neither "tools" nor "text", or `view_side` is below 1.
     """
 
     protocol: ActionFormat = dataclasses.field(default_factory=TextProtocol)

@@ -116,7 +116,21 @@ class Episode:
         sample: int = 0,
         **changes: Any,
     ) -> Episode:
-        """An episode of a task's case, with the task's abstention and what it knows of informative calls."""
+        """An episode of a task's case, with the task's abstention and what it knows of informative calls.
+
+        Args:
+            task: Where the case comes from.
+            split: Split of the case.
+            index: Position of the case in the split.
+            toolbox: The tools that may be called.
+            settings: How it is played; `EpisodeConfig()` when None.
+            seed: Seed that the case is dealt with.
+            sample: Number of this episode among those of the same case.
+            **changes: Attributes of `settings` to change.
+
+        Raises:
+            ValueError: There is no such case.
+        """
         case = task.case(split, index, seed)
         return cls(
             case,
@@ -271,6 +285,11 @@ class Episode:
         When the call belongs to the turn just resolved, its ready result is given, once. Otherwise the call is a turn of its
         own and is run by `executor`.
 
+        Args:
+            name: The tool's name in the toolbox.
+            arguments: As JSON values; images by handle.
+            executor: Runs a call whose result is not ready.
+
         Raises:
             LookupError: The result is not ready and there is no executor.
         """
@@ -292,7 +311,12 @@ class Episode:
         return self._ready_results().take_first()
 
     def stop(self, termination: TerminationReason = "stopped", reason: str | None = None) -> None:
-        """End the episode where it stands; nothing when it is over."""
+        """End the episode where it stands, calls that have not run as `tool_failed`; nothing when it is over.
+
+        Args:
+            termination: Why it ended, for the record.
+            reason: A sentence about that, such as what the policy failed with; None for none.
+        """
         if self.done:
             return
         unrun = ToolResult(error=ToolError("tool_failed", "The episode was stopped before this call ran."))
@@ -368,7 +392,12 @@ class Episode:
 
 
 def episode_id(case_id: str, sample: int) -> str:
-    """The name of an episode: that of its case, and the number of the sample when it is not the first."""
+    """The name of an episode: that of its case, and the number of the sample when it is not the first.
+
+    Args:
+        case_id: Name of the case.
+        sample: Number of the episode among those of the case, from 0.
+    """
     return f"{case_id}#{sample}" if sample else case_id
 
 

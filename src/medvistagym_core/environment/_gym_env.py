@@ -46,6 +46,9 @@ class MedVistaEnv(gymnasium.Env[EnvObservation, str]):
         case_seed: Seed of the cases.
         executor: Runs the calls; one of its own when None, which `close` closes.
         render_mode: "rgb_array" for the newest picture, "ansi" for the conversation as text, or None.
+
+    Raises:
+        ValueError: `render_mode` is none of those, the task has no such split, or `cases` is below 1.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 1}  # noqa: RUF012
@@ -87,7 +90,18 @@ class MedVistaEnv(gymnasium.Env[EnvObservation, str]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[EnvObservation, dict[str, Any]]:
-        """Begin an episode; see `options` of the class."""
+        """Begin an episode.
+
+        Args:
+            seed: Seed of the draws of cases from here on; they go on as they were when None.
+            options: {"index": ...} for a case in place of a drawn one, {"split": ...} for another split.
+
+        Returns:
+            The first observation and its `info`.
+
+        Raises:
+            ValueError: There is no such case.
+        """
         super().reset(seed=seed)
         self._episode = self._cases.make_episode(int(self.np_random.integers(self._cases.cases)), options)
         return _gym_observation(self._episode), _gym_info(self._episode)

@@ -42,6 +42,9 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
             unless given.
         case_seed: Seed of the cases.
         executor: Runs the calls; one of its own when None, which `close` closes.
+
+    Raises:
+        ValueError: `num_envs` or `cases` is below 1, or the task has no such split.
     """
 
     metadata: dict[str, Any] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}  # noqa: RUF012
@@ -76,7 +79,20 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[EnvObservation, dict[str, Any]]:
-        """Begin all episodes anew."""
+        """Begin all episodes anew.
+
+        Args:
+            seed: Seed of the draws of cases, one for each environment, or one to which their numbers are added; an
+                environment
+                whose seed is None goes on drawing as it was.
+            options: As for `MedVistaEnv.reset`, the same for all.
+
+        Returns:
+            The first observations, and their `info`.
+
+        Raises:
+            ValueError: There are more or fewer seeds than environments, or there is no such case.
+        """
         seeds = (
             [None if seed is None else seed + k for k in range(self.num_envs)]
             if not isinstance(seed, Sequence)

@@ -64,6 +64,9 @@ class Reward:
         name: For reports.
         weights: Weight of each term; one of weight 0 is logged and counts nothing.
         terms: The terms by name; those of `REWARD_TERMS` unless given.
+
+    Raises:
+        ValueError: A weight is not finite, or there is no term of its name.
     """
 
     name: str

@@ -102,7 +102,19 @@ class Task(Protocol):
         """The answer that says "I cannot tell", worth more than a wrong one; None when there is none."""
         ...
 
-    def case(self, split: str, index: int, seed: int = 0) -> Case: ...
+    def case(self, split: str, index: int, seed: int = 0) -> Case:
+        """The case at a place; equal arguments make an equal case.
+
+        Args:
+            split: One of `splits`.
+            index: Position in the split, from 0.
+            seed: Seed of the cases, for a task that deals others with another.
+
+        Raises:
+            ValueError: There is no such case; `MissingDataError` where the data are not on this machine.
+        """
+        ...
+
     def vocabulary(self) -> tuple[str, ...]:
         """Words and numbers that a purpose-built tokenizer should hold whole."""
         ...

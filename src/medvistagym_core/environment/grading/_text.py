@@ -36,6 +36,11 @@ def grade_text(answer: Answer, text: str, options: Sequence[str]) -> Grade:
 
 
 def word_f1(right: Sequence[str], given: Sequence[str]) -> float:
-    """The F1 of two bags of words (SQuAD, Rajpurkar et al. 2016), in 0 to 1."""
+    """The F1 of two bags of words (SQuAD, Rajpurkar et al. 2016), in 0 to 1.
+
+    Args:
+        right: Words of the right answer, repetitions included.
+        given: Words of the answer that was given.
+    """
     shared = sum((Counter(right) & Counter(given)).values())
     return 2 * shared / (len(right) + len(given)) if shared else 0.0

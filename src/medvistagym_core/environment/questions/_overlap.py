@@ -106,7 +106,12 @@ def hash_pictures(
 
 
 def find_overlaps(sets: Sequence[PictureSet], *, max_distance: int = MAX_DISTANCE) -> list[Overlap]:
-    """Pictures that are in more than one set; for each pair of sets the exact ones first, then the nearest."""
+    """Pictures that are in more than one set; for each pair of sets the exact ones first, then the nearest.
+
+    Args:
+        sets: The pictures of splits, whose sets are compared two by two.
+        max_distance: Most signs of the 64 of a perceptual hash in which near pictures may differ.
+    """
     overlaps: list[Overlap] = []
     for number, one in enumerate(sets):
         for other in sets[number + 1 :]:

@@ -58,7 +58,11 @@ class PictureFolder:
             self._members[number] = {entry.filename: entry.file_size for entry in entries if not entry.is_dir()}
 
     def problem(self, path: str) -> str | None:
-        """Why a picture cannot be read from here, as far as can be told without decoding it; None when it can."""
+        """Why a picture cannot be read from here, as far as can be told without decoding it; None when it can.
+
+        Raises:
+            ValueError: Its roots were to be listed, and one of them holds too many files.
+        """
         if path not in self._problems:
             self._problems[path] = self._find_problem(path)
         return self._problems[path]
@@ -80,6 +84,10 @@ class PictureFolder:
 
     def open(self, path: str, readers: Sequence[Reader]) -> list[Image]:
         """The images of a file, or of a folder that is one series.
+
+        Args:
+            path: Relative to a root, or with `search` to any folder below one.
+            readers: What reads files that are no raster images.
 
         Raises:
             ValueError: It cannot be read; a sentence names it.

@@ -10,7 +10,11 @@ from medvistagym_core.environment._task import Answer
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PictureFile:
-    """A picture in a file: its path within the picture folder, or a folder that is one series."""
+    """A picture in a file.
+
+    Attributes:
+        path: Its path within the picture folder; a folder is one series.
+    """
 
     path: str
 

@@ -121,7 +121,15 @@ def read_row(
 
 
 def read_text(value: Any, *, keep_lines: bool = False) -> str:
-    """A cell as text: one kind of blank, no blanks around it; numbers and truth values as one would write them."""
+    """A cell as text: one kind of blank, no blanks around it; numbers and truth values as one would write them.
+
+    Args:
+        value: What the cell holds.
+        keep_lines: Whether lines of a text stay apart, and the blanks within them as they are.
+
+    Raises:
+        RowError: It has more than a million characters, or is bytes.
+    """
     if isinstance(value, str) and len(value) > _MAX_TEXT_CHARS:
         raise RowError(f"a text has {len(value):,} characters, and {_MAX_TEXT_CHARS:,} is the most")
     if isinstance(value, str) and not keep_lines:
@@ -139,7 +147,15 @@ def read_text(value: Any, *, keep_lines: bool = False) -> str:
 
 
 def read_list(value: Any, separators: Sequence[str] = _LIST_SEPARATORS) -> list[str]:
-    """A cell as several texts: a list, a dict by its keys, JSON or Python text of either, or texts with separators."""
+    """A cell as several texts: a list, a dict by its keys, JSON or Python text of either, or texts with separators.
+
+    Args:
+        value: What the cell holds.
+        separators: What may stand between texts; the first that occurs is the one.
+
+    Raises:
+        RowError: It looks like a list and is none that can be read, or one of its texts cannot be.
+    """
     if isinstance(value, str):
         text = value.strip()
         if text[:1] in "[{(" and len(text) <= _MAX_LITERAL_CHARS:
@@ -180,6 +196,14 @@ def find_option(text: str, letter: str, options: Sequence[str]) -> int:
     """Which option is the right one: by its text, or where there is none by its letter.
 
     Where text and letter disagree, the text counts: published tables label some answers wrongly.
+
+    Args:
+        text: The right answer as the table writes it; empty where it gives the letter alone.
+        letter: The letter of the right answer, "A" for the first option; empty where there is none.
+        options: The options, in order.
+
+    Returns:
+        Its position among `options`, from 0.
 
     Raises:
         RowError: It is none of them.

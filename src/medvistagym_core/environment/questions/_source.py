@@ -70,7 +70,12 @@ class QuestionSource(Protocol):
         ...
 
     def cell(self, row: int, column: str) -> Any:
-        """A cell, whatever it holds."""
+        """A cell, whatever it holds.
+
+        Args:
+            row: Number of the row, from 0.
+            column: Name of the column.
+        """
         ...
 
 

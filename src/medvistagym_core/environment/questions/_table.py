@@ -73,6 +73,10 @@ class QuestionTable:
     def open_pictures(self, question: Question, readers: Sequence[Reader] = ()) -> tuple[Image, ...]:
         """The images of a question, decoded now.
 
+        Args:
+            question: A question of this table.
+            readers: What reads files that are no raster images.
+
         Raises:
             ValueError: One cannot be read; a sentence names the table and the place.
         """
@@ -85,7 +89,11 @@ class QuestionTable:
         return tuple(images)
 
     def picture_key(self, reference: PictureReference) -> str:
-        """The same text for the same picture: its path, or a hash of the bytes in its cell."""
+        """The same text for the same picture: its path, or a hash of the bytes in its cell.
+
+        Raises:
+            ValueError: It is in a cell, and the cell cannot be read.
+        """
         if isinstance(reference, PictureFile):
             return reference.path
         return hashlib.sha256(b"".join(self._cell_bytes(reference))).hexdigest()
@@ -256,7 +264,16 @@ def split_of_name(name: str) -> str | None:
 
 
 def rows_source(label: str, rows: Iterable[Mapping[str, Any]], places: Sequence[str] = ()) -> QuestionSource:
-    """Rows that a program made, as a source."""
+    """Rows that a program made, as a source.
+
+    Args:
+        label: What sentences call it.
+        rows: The rows, by column.
+        places: Where each row stands; "row 1" and so on unless given.
+
+    Raises:
+        ValueError: There are more rows than a table may have.
+    """
     return RowsSource(label, list(rows), places)
 
 

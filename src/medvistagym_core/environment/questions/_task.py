@@ -111,6 +111,7 @@ class QuestionTask:
 
         Raises:
             ValueError: It cannot be read.
+            TypeError: The task is of a file, and its arguments are not `TableArguments`.
         """
         with self._lock:
             if self._table is None:
@@ -134,6 +135,11 @@ class QuestionTask:
     def case(self, split: str, index: int, seed: int = 0) -> Case:
         """Question `index` of a split, in the table's order for seed 0, else in an order drawn by the seed.
 
+        Args:
+            split: One of `splits`.
+            index: Position in the split, 0 to `size(split) - 1`.
+            seed: 0 for the table's order.
+
         Raises:
             ValueError: There is no such split or question, or one of its pictures cannot be read.
         """
@@ -154,7 +160,16 @@ class QuestionTask:
         )
 
     def question(self, split: str, index: int, seed: int = 0) -> Question:
-        """The question of a case, without its pictures."""
+        """The question of a case, without its pictures.
+
+        Args:
+            split: One of `splits`.
+            index: Position in the split, 0 to `size(split) - 1`.
+            seed: 0 for the table's order, else draws another.
+
+        Raises:
+            ValueError: There is no such split or question, or the table cannot be read.
+        """
         questions = self._questions(split)
         if not 0 <= index < len(questions):
             raise ValueError(
@@ -175,7 +190,11 @@ class QuestionTask:
     # -- what it can say beyond that
 
     def size(self, split: str) -> int:
-        """How many questions a split has."""
+        """How many questions a split has.
+
+        Raises:
+            ValueError: There is no such split, or the table cannot be read.
+        """
         return len(self._questions(split))
 
     def needed(self, case: Case) -> str | None:
@@ -184,7 +203,11 @@ class QuestionTask:
         return None if tools is None or len(tools) > 1 else "".join(tools)
 
     def provenance(self, split: str) -> Provenance:
-        """Where the questions of a split are from."""
+        """Where the questions of a split are from.
+
+        Raises:
+            ValueError: There is no such split, or the table cannot be read.
+        """
         table, origin = self.table, self.origin
         questions = self._questions(split)
         notes = list(origin.warnings(table, split))
@@ -275,6 +298,10 @@ class QuestionTask:
 
 def load_question_table(path: str | Path, arguments: TableArguments | None = None) -> QuestionTable:
     """Read a table as its arguments say.
+
+    Args:
+        path: The table's file or folder.
+        arguments: How it is read; `TableArguments()` when None.
 
     Raises:
         ValueError: It cannot be read, or no row of it can be used.
