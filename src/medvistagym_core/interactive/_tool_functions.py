@@ -89,10 +89,15 @@ class ToolFunctions(Mapping[str, "ToolFunction"]):
 
 
 class ToolFunction:
-    """One tool as a function of images and plain values; `tool` is the tool.
+    """One tool as a function of images and plain values.
 
-    An image is an `Image`, or a result that holds one. Other arguments are the JSON values of a policy's call: numbers, text,
+    An image is an `Image`, or a result that holds one. Other arguments are the JSON values of a policy's call: numbers,
+    text,
     lists; tuples, arrays of NumPy and `Box` are taken as such lists.
+
+    Args:
+        tool: The tool.
+        run: Makes a call, whose handles are positions among the images that it is given.
     """
 
     def __init__(self, tool: Tool, run: Callable[[list[Image], ToolCall], ToolResult]) -> None:

@@ -81,6 +81,10 @@ class PlaySession:
     def add_image(self, image: Image, origin: OpenedImage) -> int:
         """Put an image into the session; its handle. One that was opened before keeps its handle.
 
+        Args:
+            image: The image.
+            origin: Where it was opened from; says whether it was opened before.
+
         Raises:
             SessionError: Memory for the session's images is used up.
         """
@@ -110,6 +114,10 @@ class PlaySession:
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> int:
         """Call a tool as a policy would; the number of the turn. What is wrong with the call is its result's error.
+
+        Args:
+            name: The tool's name in the toolbox.
+            arguments: As JSON values, images by handle; checked as those of a policy.
 
         Raises:
             SessionError: Nothing is open, the question is answered, or memory is used up.
@@ -190,7 +198,12 @@ class PlaySession:
         return tuple(self._episode.steps)
 
     def snippets(self, name: str, arguments: Mapping[str, Any]) -> dict[str, str]:
-        """A call as text to copy, by kind: "tool_call", "python", and "shell" where a writer was given."""
+        """A call as text to copy, by kind: "tool_call", "python", and "shell" where a writer was given.
+
+        Args:
+            name: The tool's name in the toolbox.
+            arguments: As JSON values; images by handle.
+        """
         with self._lock:
             last = self._script_call(ToolCall(name=name, arguments=dict(arguments)), ())
             before = [

@@ -17,7 +17,13 @@ from medvistagym_core.tools import Toolbox
 
 @dataclasses.dataclass(frozen=True)
 class OpenedImage:
-    """An image that was opened from a file: where it is, and its place among the images there."""
+    """An image that was opened from a file.
+
+    Attributes:
+        path: The file or folder.
+        index: Its place among the images there, from 0.
+        of: How many images there are.
+    """
 
     path: Path
     index: int

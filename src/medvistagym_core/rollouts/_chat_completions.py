@@ -44,6 +44,9 @@ class EndpointError(Exception):
 
     Attributes:
         fatal: Whether every other request would fail like it: a wrong key, a wrong address, no server.
+
+    Args:
+        message: The sentence.
     """
 
     def __init__(self, message: str, *, fatal: bool = False) -> None:
@@ -70,6 +73,9 @@ class RateLimiter:
         concurrency: Most requests at once.
         per_minute: Most requests a minute, spread evenly; None for no limit.
         tokens_per_minute: Most tokens a minute, prompts included, over every longer time; None for no limit.
+
+    Raises:
+        ValueError: `concurrency` is below 1, or a rate is not above 0.
     """
 
     def __init__(
@@ -96,7 +102,12 @@ class RateLimiter:
             return at - now
 
     def charge_tokens(self, tokens: int, began: float) -> None:
-        """Note how many tokens the request that began then (`time.monotonic`) took."""
+        """Note how many tokens a request took.
+
+        Args:
+            tokens: Of prompt and answer together.
+            began: When it was sent, of `time.monotonic`, in seconds.
+        """
         with self._lock:
             self._earned = max(self._earned, began) + tokens * self._token_s
 

@@ -76,7 +76,12 @@ class DemonstrationPolicy:
         self._seed = seed
 
     def observe_case(self, case: Case, memory: dict[str, Any]) -> None:
-        """Begin the demonstration of a case."""
+        """Begin the demonstration of a case. See `OraclePolicy.observe_case`.
+
+        Args:
+            case: The case, with its truth.
+            memory: `Observation.policy_state` of its episode.
+        """
         memory["case"] = case
 
     def act(self, observations: Sequence[Observation]) -> list[str | Exception]:

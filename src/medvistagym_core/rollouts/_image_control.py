@@ -56,6 +56,12 @@ def find_other_case(task: Task, case: Case, seed: int, suits: Callable[[Case], b
     """The first case after this one in its split, and from the beginning after the last, that suits; None when none does.
 
     Cases that cannot be dealt, such as those with a broken picture, are passed over. At most 256 are looked at.
+
+    Args:
+        task: The task of the case.
+        case: The case to find another for.
+        seed: Seed of the cases.
+        suits: Whether a case will do.
     """
     size = task.size(case.split) if isinstance(task, HasSize) else _WITHOUT_END
     for step in range(1, min(size, _MAX_CANDIDATES + 1)):

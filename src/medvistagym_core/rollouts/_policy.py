@@ -87,4 +87,11 @@ class PolicyUnavailableError(Exception):
 class OraclePolicy(Protocol):
     """A policy that is told the case, truth and all: for demonstrations, never for evaluation."""
 
-    def observe_case(self, case: Case, memory: dict[str, Any]) -> None: ...
+    def observe_case(self, case: Case, memory: dict[str, Any]) -> None:
+        """Take in a case before its episode's first turn.
+
+        Args:
+            case: The case, with its truth.
+            memory: `Observation.policy_state` of its episode, to keep things in.
+        """
+        ...

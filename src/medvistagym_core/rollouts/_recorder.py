@@ -48,7 +48,13 @@ class TrajectoryLog(Protocol):
         ...
 
     def recorded_positions(self, task: str, split: str, seed: int) -> set[tuple[int, int]]:
-        """Index and sample of the episodes of a split that are kept, which need not be dealt again."""
+        """Index and sample of the episodes of a split that are kept, which need not be dealt again.
+
+        Args:
+            task: Name of the task.
+            split: Split of the cases.
+            seed: Seed of the cases.
+        """
         ...
 
     def remove_failed(self, unwanted: Callable[[Trajectory], bool]) -> int:
@@ -56,7 +62,15 @@ class TrajectoryLog(Protocol):
         ...
 
     def write(self, trajectory: Trajectory, pictures: Mapping[str, RenderedImage]) -> None:
-        """Keep an episode and its pictures."""
+        """Keep an episode and its pictures.
+
+        Args:
+            trajectory: The episode.
+            pictures: What its policy was shown, by SHA-256.
+
+        Raises:
+            UnreadableRecordError: No file can hold the record; nothing is kept.
+        """
         ...
 
     def reject(self, trajectory: Trajectory) -> None:
@@ -86,6 +100,9 @@ class RolloutRecorder:
         recorded: Ids of the episodes that are not to be played.
         positions: Index and sample of those of them that are kept.
         progress: How far the rollout is.
+
+    Raises:
+        ValueError: `keep` is neither "all" nor "correct".
     """
 
     def __init__(
@@ -119,14 +136,24 @@ class RolloutRecorder:
         self.progress = dataclasses.replace(self.progress, done=self.progress.done + 1)
 
     def leave_out(self, count: int, reason: str | None) -> None:
-        """Count episodes whose case cannot be dealt."""
+        """Count episodes whose case cannot be dealt.
+
+        Args:
+            count: How many.
+            reason: Why, as a sentence for whoever watches.
+        """
         state = self.progress
         self.progress = dataclasses.replace(
             state, done=state.done + count, unusable=state.unusable + count, reason=reason
         )
 
     def finish(self, trajectory: Trajectory, pictures: Mapping[str, RenderedImage]) -> bool:
-        """Take in an episode that is over; whether it is kept."""
+        """Take in an episode that is over; whether it is kept.
+
+        Args:
+            trajectory: The episode.
+            pictures: What its policy was shown, by SHA-256.
+        """
         kept = self._keep == "all" or trajectory.outcome.correct
         failed = trajectory.outcome.ended == "policy_failed"
         if self._log is not None:
@@ -150,7 +177,12 @@ class RolloutRecorder:
         return kept
 
     def lose(self, episode_id: str, reason: str) -> None:
-        """Count an episode that was played and cannot be recorded."""
+        """Count an episode that was played and cannot be recorded.
+
+        Args:
+            episode_id: Its id.
+            reason: Why, as the end of a sentence for whoever watches.
+        """
         reason = f"the episode {episode_id} cannot be recorded: {reason}"
         state = self.progress
         self.progress = dataclasses.replace(state, done=state.done + 1, lost=state.lost + 1, reason=reason)

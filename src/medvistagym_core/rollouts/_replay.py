@@ -91,6 +91,8 @@ class ReplayedEpisode:
         exact: Number of calls compared bit for bit.
         loose: Number of calls made again that need not give the same.
         skipped: Number of calls not made again.
+        nondeterministic_handles: Handles of images that need not be the same.
+        diverged: Whether handles no longer mean what they meant.
     """
 
     trajectory: Trajectory
@@ -107,6 +109,15 @@ class ReplayedEpisode:
     def differs(
         self, what: Kind, recorded: object, replayed: object, turn: int | None = None, k: int | None = None
     ) -> None:
+        """Note a difference.
+
+        Args:
+            what: What differs.
+            recorded: As it was; cut to 300 characters.
+            replayed: As it is now; cut to 300 characters.
+            turn: Number of the turn, from 0; None for the episode as a whole.
+            k: Number of the call in the turn, from 0; None for the turn as a whole.
+        """
         tool = None if turn is None or k is None else self.trajectory.turns[turn].calls[k].name
         self.differences.append(
             Difference(
@@ -226,7 +237,12 @@ def recorded_task(registry: Registry) -> Callable[[Trajectory], Task]:
 
 
 def locked_toolbox(lock: ToolboxLock, registry: Registry) -> Toolbox:
-    """The tools of a lock that are installed, under the names they had."""
+    """The tools of a lock that are installed, under the names they had.
+
+    Args:
+        lock: The lock of the record.
+        registry: What is installed.
+    """
     return registry.toolbox("", {tool.name: tool.id for tool in lock.tools if tool.id in registry.tools})
 
 

@@ -45,6 +45,14 @@ class PlansTraining(Protocol):
     ) -> TrainingPlan:
         """What `Trainer.train` would do with the same arguments. It trains nothing, and writes nothing.
 
+        Args:
+            registry: As for `Trainer.train`, likewise the others.
+            recipe: Name of a recipe, or a file.
+            changes: Settings of the recipe to change, by dotted name.
+            tools: Toolbox selection.
+            model: A checkpoint to train.
+            quick: Whether it is the run that shows only that everything runs.
+
         Raises:
             SelectionError: Something cannot be had, or cannot work; a sentence says why.
         """
@@ -101,6 +109,17 @@ class ChecksTraining(Protocol):
         processes: int = 1,
     ) -> None:
         """Refuse what `Trainer.train` would refuse in each of several processes, as far as that is quick to find out.
+
+        Args:
+            registry: As for `Trainer.train`, likewise the others.
+            run: The run folder.
+            recipe: Name of a recipe, or a file.
+            changes: Settings of the recipe to change, by dotted name.
+            tools: Toolbox selection.
+            model: A checkpoint to train.
+            quick: Whether it is the run that shows only that everything runs.
+            resume: Whether the run goes on.
+            processes: How many there will be.
 
         Raises:
             SelectionError: Something cannot be had; a sentence says why.

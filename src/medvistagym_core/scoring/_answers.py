@@ -67,7 +67,14 @@ def evaluate_answers(
     judge_calls: int = 1,
     facets: Sequence[str] = (),
 ) -> list[ScoredCondition]:
-    """Score the answers of `read_answers`; the other arguments are those of `evaluate_run`.
+    """Score the answers of `read_answers`.
+
+    Args:
+        path: The file or folder that `read_answers` takes.
+        protocols: Names in `PROTOCOLS`, or protocols of one's own.
+        judge: Asked where a protocol needs a language model.
+        judge_calls: How many calls of the judge may be under way at once.
+        facets: More facts to break results down by.
 
     Raises:
         ValueError: There is none, one cannot be read, or there is no such protocol.

@@ -17,6 +17,10 @@ PLOT_FORMATS: Final = (".svg", ".png")
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches, drawn without a screen.
 
+    Args:
+        width: In inches.
+        height: In inches.
+
     Raises:
         ValueError: matplotlib is not installed.
     """
@@ -32,6 +36,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, path: Path, dpi: int) -> None:
     """Write a figure as its file's ending says; the file is whole, or as it was.
+
+    Args:
+        figure: The figure.
+        path: The file; its ending names a format that matplotlib writes.
+        dpi: Pixels an inch.
 
     Raises:
         OSError: It cannot be written.

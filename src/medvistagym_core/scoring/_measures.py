@@ -36,7 +36,12 @@ class Measures:
 
 @functools.lru_cache(1024)
 def measure_text(gold: str, answer: str) -> Measures:
-    """Measure an answer against the right one."""
+    """Measure an answer against the right one.
+
+    Args:
+        gold: The right answer; both are normalised first.
+        answer: The answer that was given.
+    """
     normal_gold, normal_answer = normalize_answer(gold), normalize_answer(answer)
     right, given = _WORD.findall(normal_gold), _WORD.findall(normal_answer)
     shared = sum((Counter(right) & Counter(given)).values())

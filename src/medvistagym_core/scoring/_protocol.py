@@ -110,7 +110,12 @@ class ScoringProtocol(Protocol):
         ...
 
     def score_item(self, item: ScoredItem, judge: Judge | None = None) -> ItemScore:
-        """What an answer is worth. Raises nothing because of what was answered."""
+        """What an answer is worth. Raises nothing because of what was answered.
+
+        Args:
+            item: The question with its right answer, and what was answered.
+            judge: Asked where the rules need a language model; without one such an item is "unjudged".
+        """
         ...
 
     def aggregate(self, rows: Sequence[ItemScore]) -> tuple[Denominator, ...]:
@@ -134,7 +139,16 @@ def summarize(
     value_of: Callable[[ItemScore], float | None] = lambda row: row.score,
     expected: int | None = None,
 ) -> Denominator:
-    """The mean of the scores of some rows, with what it counts."""
+    """The mean of the scores of some rows, with what it counts.
+
+    Args:
+        benchmark: Name of the benchmark.
+        name: What the denominator is called, such as "overall".
+        rows: The scores that it counts.
+        value_of: The number of a score that is averaged, 0 to 1; None where it has none. There is no mean while one is
+            unjudged.
+        expected: How many questions the published figures count; None where that is not known.
+    """
     values = [value for row in rows if (value := value_of(row)) is not None]
     missing = [row for row in rows if value_of(row) is None]
     unjudged = sum(row.verdict == "unjudged" for row in missing)

@@ -35,6 +35,10 @@ PROTOCOLS: Final[Mapping[str, ScoringProtocol]] = {protocol.name: protocol for p
 def find_protocol(name: str, protocols: Mapping[str, ScoringProtocol] = PROTOCOLS) -> ScoringProtocol:
     """The protocol of that name.
 
+    Args:
+        name: Its name, with `@as-published` for the variant that keeps known faults.
+        protocols: Where to look.
+
     Raises:
         ValueError: There is none; says which there are, and which is the nearest.
     """

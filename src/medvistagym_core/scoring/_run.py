@@ -254,6 +254,13 @@ def compare_runs(
 ) -> list[RunComparison]:
     """Compare two runs question by question; conditions of one name are compared, or the only ones of a task.
 
+    Args:
+        first: A run folder or trajectory file.
+        second: The run that it is compared with.
+        protocol: A name in `PROTOCOLS`, or a protocol of one's own.
+        judge: Asked where the protocol needs a language model.
+        judge_calls: How many calls of the judge may be under way at once.
+
     Raises:
         ValueError: They have no task and condition in common, or no question; or `evaluate_run` cannot score one.
     """

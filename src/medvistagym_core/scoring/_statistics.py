@@ -38,7 +38,12 @@ class Estimate:
 
 
 def estimate(scores: Sequence[float], *, seed: int = 0) -> Estimate:
-    """The mean of a score for each question: a Wilson interval where scores are 0 or 1, else a bootstrap over questions."""
+    """The mean of a score for each question: a Wilson interval where scores are 0 or 1, else a bootstrap over questions.
+
+    Args:
+        scores: 0 to 1, one a question.
+        seed: Of the bootstrap.
+    """
     if not scores:
         return Estimate(None, None, None, None, 0)
     value = math.fsum(scores) / len(scores)
@@ -103,6 +108,11 @@ class PairedTest:
 def compare_paired(first: Mapping[str, float], second: Mapping[str, float], *, seed: int = 0) -> PairedTest:
     """Compare two runs by their scores of the questions that both have.
 
+    Args:
+        first: Scores by question, 0 to 1.
+        second: Scores of the other run; differences are its scores less those of the first.
+        seed: Of the bootstrap and of the sign test.
+
     Raises:
         ValueError: They have no question in common.
     """
@@ -127,6 +137,13 @@ def mcnemar_p_value(gained: int, lost: int) -> float:
 
     >>> round(mcnemar_p_value(8, 1), 4)
     0.0391
+
+    Args:
+        gained: Questions that the second run alone has right.
+        lost: Questions that the first run alone has right.
+
+    Returns:
+        The p-value, 0 to 1; of many questions by the normal approximation.
     """
     n, k = gained + lost, min(gained, lost)
     if n == 0:

@@ -45,7 +45,12 @@ class TrainingRun:
         return tuple(dict.fromkeys(phase for phase, _ in self.curves))
 
     def final(self, phase: str, metric: str) -> float | None:
-        """Mean of a metric over the last tenth of a phase; None where it was not logged."""
+        """Mean of a metric over the last tenth of a phase; None where it was not logged.
+
+        Args:
+            phase: Name of the phase, such as "grpo".
+            metric: Name of the metric in `metrics.jsonl`.
+        """
         _, values = self.curves.get((phase, metric), ((), ()))
         last = values[-max(1, round(len(values) * _LAST_SHARE)) :]
         return sum(last) / len(last) if last else None

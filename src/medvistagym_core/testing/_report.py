@@ -26,7 +26,15 @@ class CheckResult(BaseModel):
     def from_rule(
         cls, check: str, status: Status, detail: str = "", *, tool: str = "", remedy: str = ""
     ) -> CheckResult:
-        """An outcome judged by the policy; `remedy` in place of the rule's own."""
+        """An outcome judged by the policy; `remedy` in place of the rule's own.
+
+        Args:
+            check: Id of the rule.
+            status: What came of it.
+            detail: What was found.
+            tool: Name of what was checked; empty for the plugin.
+            remedy: What to do about it; the rule's own sentence when empty.
+        """
         rule = BY_ID[check]
         bad = status in ("FAIL", "ERROR")
         return cls(

@@ -126,7 +126,14 @@ def block_records(blocks: Sequence[Block]) -> tuple[BlockRecord, ...]:
 
 
 def call_record(call: ToolCall, result: ToolResult, shown: Sequence[Block], images: Sequence[int] = ()) -> CallRecord:
-    """The record of a call that named `images`."""
+    """The record of a call that named `images`.
+
+    Args:
+        call: The call.
+        result: What came of it.
+        shown: The blocks that the policy was shown of it.
+        images: Handles that the call named.
+    """
     return CallRecord.model_validate(
         {
             "name": call.name,
@@ -147,7 +154,14 @@ def call_record(call: ToolCall, result: ToolResult, shown: Sequence[Block], imag
 
 
 def image_record(stored: StoredImage, shown: RenderedImage, turn: int | None, call: int | None) -> ImageRecord:
-    """The record of an image, made by call `call` of turn `turn`."""
+    """The record of an image, made by call `call` of turn `turn`.
+
+    Args:
+        stored: The image, and the handle that it was made from.
+        shown: Its picture as the policy was shown it.
+        turn: Number of the turn that made it, from 0; None for an image of the case.
+        call: Number of the call in that turn, from 0; None for an image of the case.
+    """
     image = stored.image
     return ImageRecord(
         picture=shown.sha256,

@@ -89,10 +89,22 @@ class ResultRow(BaseModel):
         reward: float | None = None,
         questions: int | None = None,
     ) -> ResultRow:
-        """A row from counts over `n` episodes; `reward` is the sum over them.
+        """A row from counts over episodes.
 
-        Samplings of one question say less than as many questions: the interval is that of `questions` (default: `n`), the share
-        of right answers of each being a mean.
+        Samplings of one question say less than as many questions: the interval is that of `questions`, the share of right
+        answers of
+        each being a mean.
+
+        Args:
+            policy: The policy.
+            family: Kind of question.
+            decoding: How it was decoded.
+            n: Number of episodes.
+            correct: Right answers among them.
+            calls: Tool calls of all of them.
+            abstained: Answers that say "I cannot tell".
+            reward: Sum of the rewards; None where none was asked for.
+            questions: Number of different questions; `n` when None.
         """
         share = max(n, 1)
         low, high = (
@@ -126,7 +138,12 @@ class Results(BaseModel):
     notes: tuple[str, ...] = Field(default=(), description="What a reader of the figures must know, a sentence each.")
 
     def row(self, policy: str, family: str = OVERALL, decoding: str | None = None) -> ResultRow:
-        """The row of a policy, family and decoding (any, when None).
+        """The row of a policy.
+
+        Args:
+            policy: Name of the policy.
+            family: Kind of question; all of them unless given.
+            decoding: How it was decoded; the first row whatever the decoding when None.
 
         Raises:
             KeyError: There is none.

@@ -65,6 +65,7 @@ class TrajectoryWriter:
     Raises:
         LockMismatchError: The file was begun with another toolbox.
         FileInUseError: Another writer has the file.
+        ValueError: The lock beside the file cannot be read.
     """
 
     def __init__(self, path: str | Path, toolbox: Toolbox) -> None:
@@ -93,12 +94,22 @@ class TrajectoryWriter:
         return {t.id for t in TrajectoryReader(self.path)} | {line for line in rejected if line}
 
     def recorded_positions(self, task: str, split: str, seed: int) -> set[tuple[int, int]]:
-        """Index and sample of the episodes of a split that are in the file."""
+        """Index and sample of the episodes of a split that are in the file.
+
+        Args:
+            task: Name of the task.
+            split: Split of the cases.
+            seed: Seed of the cases.
+        """
         ours = (task, split, seed)
         return {(t.index, t.sample) for t in TrajectoryReader(self.path) if (t.task, t.split, t.seed) == ours}
 
     def write(self, trajectory: Trajectory, pictures: Mapping[str, RenderedImage]) -> None:
         """Append an episode; its pictures first, so that no line names a picture that is not there.
+
+        Args:
+            trajectory: The episode.
+            pictures: What its policy was shown, by SHA-256; those that are there already are not written again.
 
         Raises:
             UnreadableRecordError: The record does not read back from its line; nothing is written.
@@ -139,6 +150,7 @@ class TrajectoryWriter:
 
         Raises:
             OSError: There is no room for a second file; nothing was changed.
+            FileInUseError: Another writer has taken the file meanwhile.
         """
         path, removed = self.path.resolve(), set[int]()
         with path.open("rb") as file:

@@ -41,7 +41,12 @@ class ToolResultDocument(BaseModel):
 
     @classmethod
     def from_result(cls, result: ToolResult, files: Sequence[Path] = ()) -> ToolResultDocument:
-        """Return the document of a result whose pictures were written to `files`, or not written."""
+        """The document of a result.
+
+        Args:
+            result: The result.
+            files: Where its pictures were written, in order; empty where they were not.
+        """
         images = tuple(
             ImageDocument(
                 file=str(files[position]) if files else None,

@@ -44,7 +44,12 @@ class EpisodeFilter:
 
 
 def parse_episode_filter(run: EpisodeIndex, choice: EpisodeFilter) -> list[int]:
-    """The numbers of the episodes of a choice, in order."""
+    """The numbers of the episodes of a choice, in order.
+
+    Args:
+        run: The episodes of a run.
+        choice: Which of them to take.
+    """
     fit = [number for number, row in enumerate(run.rows) if _fits(run, row, choice)]
     if len(fit) > choice.episodes:
         fit = sorted(random.Random(choice.seed).sample(fit, choice.episodes))

@@ -212,7 +212,12 @@ class EpisodeIndex:
         return [self._label(path) for path in self._files]
 
     def table(self, rows: int = 0, strings: int = 0) -> dict[str, Any]:
-        """The rows and strings from these numbers on, and what else there is to say of the run."""
+        """The rows and strings from these numbers on, and what else there is to say of the run.
+
+        Args:
+            rows: Number of the first row wanted, from 0.
+            strings: Number of the first string wanted, from 0.
+        """
         upto = len(self.rows)  # the strings of these rows are there before them
         return {
             "name": self.name,
@@ -263,7 +268,12 @@ class EpisodeIndex:
         return self._files[self.rows[number][0]]
 
     def picture(self, file: int, sha256: str) -> Path | None:
-        """The picture of a hash beside trajectory file number `file`; None when there is none."""
+        """The picture of a hash beside trajectory file number `file`; None when there is none.
+
+        Args:
+            file: Number of the trajectory file, from 0.
+            sha256: The hash, as 64 hexadecimal digits.
+        """
         if not 0 <= file < len(self._files):
             return None
         path = self._files[file].parent / "images" / f"{sha256}.png"
