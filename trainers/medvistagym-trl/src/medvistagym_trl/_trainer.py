@@ -196,6 +196,15 @@ class TrlTrainer:
     ) -> TrainingPlan:
         """What `train` would do with the same arguments: tokens, memory and steps. No weights are loaded, nothing is written.
 
+        Args:
+            registry: As for `train`, as are the others.
+            recipe: Name of a shipped recipe, or a YAML file.
+            changes: Settings to change, by dotted name.
+            tools: Toolbox selection.
+            model: Folder of a checkpoint to train.
+            quick: Whether it is a run of about a minute.
+            launch: The devices that it would run on; None plans for one process.
+
         Raises:
             SelectionError: Something cannot be had, or cannot work; a sentence says why.
         """

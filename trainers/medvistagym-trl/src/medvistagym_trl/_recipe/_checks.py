@@ -87,6 +87,10 @@ def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
 def check_batches(recipe: Recipe, *, ranks: int) -> None:
     """Refuse batches whose parts cannot be split evenly over the processes.
 
+    Args:
+        recipe: The recipe, complete.
+        ranks: Processes that train together.
+
     Raises:
         RecipeError: The first batch that cannot.
     """
@@ -96,6 +100,13 @@ def check_batches(recipe: Recipe, *, ranks: int) -> None:
 
 def rows_of_rank(batch: int, parts: int, batch_name: str, parts_name: str, ranks: int) -> int:
     """Rows of a part of a batch that one of `ranks` processes learns from: the batch is the same however many there are.
+
+    Args:
+        batch: Rows of a step, over all processes.
+        parts: Parts that each process learns from one after another.
+        batch_name: Dotted name of the setting `batch`, for the error.
+        parts_name: Dotted name of the setting `parts`, for the error.
+        ranks: Processes that train together.
 
     Raises:
         RecipeError: The parts cannot be split evenly.

@@ -23,7 +23,12 @@ class ConversationFormat(BaseModel):
 
 
 def write_conversation_format(folder: Path, conversation: ConversationFormat) -> None:
-    """Write the file into a checkpoint's folder."""
+    """Write the file into a checkpoint's folder.
+
+    Args:
+        folder: The checkpoint's folder, which exists.
+        conversation: How its conversations are written.
+    """
     (folder / FILE_NAME).write_text(conversation.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -58,7 +58,16 @@ def count_activations(path: str | Path, recipe: ModelRecipe, *, half: bool) -> L
 
 
 def count_activations_of(config: Any, recipe: ModelRecipe, *, half: bool) -> LanguageActivations | None:
-    """Count them of a model's configuration."""
+    """Count the activations of a model's configuration.
+
+    Args:
+        config: The configuration of transformers.
+        recipe: Which weights are trained, and how.
+        half: Whether layers compute in bfloat16, by autocast.
+
+    Returns:
+        None where the layers cannot be run without numbers, such as those that choose experts.
+    """
     kept = recipe.model_copy(update={"path": None, "gradient_checkpointing": False, "quantization": "none"})
     kind: Any = type(config)
     return _count(kind, json.dumps(config.to_dict(), default=str), kept.model_dump_json(), half)

@@ -33,7 +33,12 @@ def tower_of(name: str) -> Tower:
 
 
 def freeze_towers(model: torch.nn.Module, frozen: Iterable[Tower]) -> None:
-    """Stop gradients of whole towers, in place."""
+    """Stop gradients of whole towers, in place.
+
+    Args:
+        model: The model.
+        frozen: The towers whose weights are not trained.
+    """
     towers = set(frozen)
     if not towers:
         return
@@ -44,6 +49,10 @@ def freeze_towers(model: torch.nn.Module, frozen: Iterable[Tower]) -> None:
 
 def lora_targets(model: Any, recipe: LoraRecipe) -> list[str]:
     """Full names of the linear layers that get an adapter: never the output layer, whose weights TRL reads directly.
+
+    Args:
+        model: The model, without adapters.
+        recipe: The towers, and the layers within them by the last part of their names; all linear ones where it names none.
 
     Raises:
         RecipeError: A name that the recipe gives fits no linear layer of its towers.

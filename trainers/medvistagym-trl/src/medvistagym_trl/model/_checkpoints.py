@@ -186,6 +186,10 @@ def load_model(
 def save_model(loaded: LoadedModel, folder: Path) -> None:
     """Write weights (safetensors) or adapters, tokenizer and processor into a folder, as `load_model` reads them.
 
+    Args:
+        loaded: The model with its processor.
+        folder: Where to; made if it is not there.
+
     Raises:
         NonFiniteWeightsError: A weight is NaN or infinite; nothing is written.
     """
@@ -199,7 +203,12 @@ def save_model(loaded: LoadedModel, folder: Path) -> None:
 
 
 def save_reference(path: str | Path, folder: Path) -> None:
-    """Let a folder stand for another checkpoint, without a copy of its weights."""
+    """Let a folder stand for another checkpoint, without a copy of its weights.
+
+    Args:
+        path: The other checkpoint: a folder, as it will be found again.
+        folder: The folder that stands for it; made if it is not there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _REFERENCE).write_text(json.dumps({"path": str(path)}) + "\n", encoding="utf-8")
 

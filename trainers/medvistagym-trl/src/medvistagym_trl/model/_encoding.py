@@ -17,7 +17,14 @@ Conversation = list[Message]
 
 
 def chat_message(role: str, text: str, image: Any = None, **extra: Any) -> Message:
-    """One chat message: an image, where there is one, and then the text."""
+    """One chat message: an image, where there is one, and then the text.
+
+    Args:
+        role: "system", "user", "assistant" or "tool".
+        text: The text; no block where it is empty.
+        image: Whatever the processor takes as an image.
+        **extra: More keys of the message, such as `tool_calls`.
+    """
     content = ([{"type": "image", "image": image}] if image is not None else []) + (
         [{"type": "text", "text": text}] if text else []
     )
@@ -196,7 +203,12 @@ def _image_sizes(conversation: Conversation) -> list[tuple[int, int]]:
 
 
 def image_token_positions(ids: torch.Tensor, image_token: int) -> list[list[list[int]]]:
-    """Positions of every image's tokens: rows -> images -> token positions, in reading order."""
+    """Positions of every image's tokens: rows -> images -> token positions, in reading order.
+
+    Args:
+        ids: Token ids, int64 (rows, tokens).
+        image_token: The token that stands for a patch of an image; images are its runs.
+    """
     rows: list[list[list[int]]] = []
     for row in ids.tolist():
         images: list[list[int]] = []

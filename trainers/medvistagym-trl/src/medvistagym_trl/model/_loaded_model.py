@@ -30,7 +30,13 @@ _TILE: Final = re.compile(r"<\|?(?:img_)?row_\d+_col_\d+\|?>|<global-img>|<\|img
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-    """A model with its processor, ready to be trained or sampled."""
+    """A model with its processor, ready to be trained or sampled.
+
+    Attributes:
+        model: The model of transformers, with or without adapters.
+        processor: Its processor, which has a `tokenizer`.
+        family: `model_type` of its configuration, such as "qwen3_vl".
+    """
 
     model: Any
     processor: Any

@@ -82,7 +82,15 @@ def measure_model_size(path: str | Path, recipe: ModelRecipe) -> ModelSize:
 
 
 def model_size(model: Any, recipe: ModelRecipe) -> ModelSize:
-    """The sizes of a model without adapters, on whatever device."""
+    """The sizes of a model without adapters, on whatever device.
+
+    Args:
+        model: The model.
+        recipe: How it is trained: frozen towers, adapters, quantisation.
+
+    Raises:
+        RecipeError: An adapter is asked for where the model has no such layer.
+    """
     config = model.config
     parameters: dict[Tower, int] = {"language": 0, "projector": 0, "vision": 0}
     trained = 0

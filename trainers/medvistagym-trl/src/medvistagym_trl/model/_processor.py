@@ -80,6 +80,12 @@ class StillQwen3VLProcessor(BoundedChatTemplate, Qwen3VLProcessor):  # type: ign
             transformers finds it; None for the tiny model, whose classes are here.
         video_config: The settings of the checkpoint's video processor, which are handed on.
         trusted_templates: The tiny model's, which is written here.
+
+    Args:
+        image_processor: The family's image processor.
+        tokenizer: Its tokenizer, which has the tokens of the family for images and videos.
+        chat_template: The chat template, as Jinja.
+        **kwargs: What else the family's own processor is given, such as a video processor; not used.
     """
 
     trusted_templates = frozenset((CHAT_TEMPLATE,))
@@ -100,7 +106,13 @@ class StillQwen3VLProcessor(BoundedChatTemplate, Qwen3VLProcessor):  # type: ign
         ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
-        """Save as the family's own processor: for a class that it does not know, `AutoProcessor` loads the tokenizer alone."""
+        """Save as the family's own processor: for a class that it does not know, `AutoProcessor` loads the tokenizer alone.
+
+        Args:
+            save_directory: The folder.
+            push_to_hub: As in transformers.
+            **kwargs: As in transformers.
+        """
         files = super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
         if self.stock_class is None:
             return files
@@ -124,6 +136,9 @@ def build_processor(tokenizer: PreTrainedTokenizerFast, side: int, patch: int, m
         side: Side of a view in pixels, a multiple of `patch * merge`.
         patch: Side of a patch in pixels.
         merge: Patches per image token along each axis.
+
+    Raises:
+        ValueError: `side` is no such multiple.
     """
     if side % (patch * merge):
         raise ValueError(

@@ -31,6 +31,9 @@ def build_tiny_model(
         vocabulary: The task's words.
         corpus: Texts of the kind that the policy will read.
         seed: Seed of the weights.
+
+    Raises:
+        ValueError: The recipe gives no side of views, or one that its patches do not divide.
     """
     tokenizer = build_tokenizer(schemas, [*([prompt] if prompt else []), *frequent_texts(corpus)], vocabulary, corpus)
     processor = build_processor(tokenizer, _side(recipe), recipe.patch, recipe.merge)

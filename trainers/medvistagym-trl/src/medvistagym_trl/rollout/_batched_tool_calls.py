@@ -50,7 +50,13 @@ class BatchedToolCalls:
         self.batches = 0
 
     def result(self, adapter: EpisodeAdapter, name: str, arguments: Mapping[str, Any]) -> Blocks:
-        """What the call `name(**arguments)` of this episode returned, as content blocks."""
+        """What a call of an episode returned, as content blocks.
+
+        Args:
+            adapter: The episode, one of `adapters`.
+            name: The tool's name.
+            arguments: As JSON values.
+        """
         row = self._row[id(adapter)]
         if self._waits(row):
             self._execute_waiting()

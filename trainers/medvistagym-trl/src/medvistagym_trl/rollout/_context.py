@@ -105,7 +105,12 @@ class RolloutContext:
         return parts
 
     def count(self, task: Task, max_cases: int) -> int:
-        """How many cases of a task's split are played: `max_cases`, or all of them where the split has fewer."""
+        """How many cases of a task's split are played: `max_cases`, or all of them where the split has fewer.
+
+        Args:
+            task: The task, or a part of a mix.
+            max_cases: How many at most.
+        """
         size = getattr(task, "size", None)
         return min(max_cases, int(size(self.split))) if callable(size) else max_cases
 
@@ -159,6 +164,11 @@ def locate_case(task: Task, split: str, index: int) -> tuple[Task, int]:
     """The task that deals case number `index`, and the position of the case in its split.
 
     A mix of tasks deals their cases in turn; a task whose `size(split)` says how many cases there are begins again after them.
+
+    Args:
+        task: The task, or a mix with `parts`.
+        split: Split of the cases.
+        index: Number of the case, from 0; there is no end.
     """
     parts: tuple[Task, ...] = getattr(task, "parts", (task,))
     part, position = parts[index % len(parts)], index // len(parts)
@@ -197,6 +207,13 @@ def make_rollout_context(
     recipe: Recipe, task: Task, toolbox: Toolbox, registry: Registry, split: str = "train"
 ) -> RolloutContext:
     """The context of a recipe's episodes; reward terms, graders and executors of plugins come from the registry.
+
+    Args:
+        recipe: The recipe, complete.
+        task: Its task, or the mix of its tasks.
+        toolbox: Its tools.
+        registry: What is installed.
+        split: Split that cases are drawn from.
 
     Raises:
         SelectionError: There is no such executor or reward term; or `perturb` says no settings, has an executor that cannot
@@ -278,6 +295,10 @@ def thrift(outcome: EpisodeOutcome) -> float:
 def parse_reward(rules: EpisodeRecipe, terms: Mapping[str, RewardTerm]) -> Reward:
     """The reward of a recipe: of a text such as `scout,efficiency=0.2`, or of weights by term.
 
+    Args:
+        rules: The recipe's `episode`.
+        terms: Reward terms of plugins by name, beside those of the core.
+
     Raises:
         RecipeError: There is no such preset or term.
     """
@@ -292,6 +313,10 @@ def parse_reward(rules: EpisodeRecipe, terms: Mapping[str, RewardTerm]) -> Rewar
 
 def make_toolbox(recipe: Recipe, registry: Registry) -> Toolbox:
     """The toolbox of a recipe, its tools placed where the recipe says.
+
+    Args:
+        recipe: The recipe, complete.
+        registry: What is installed.
 
     Raises:
         SelectionError: A tool or a device cannot be had.

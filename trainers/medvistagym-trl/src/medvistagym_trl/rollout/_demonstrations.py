@@ -62,7 +62,14 @@ def _refusal(episode: Episode, max_calls: int) -> str:
 
 
 def with_early_abstention(script: ToolScript, share: float, abstention: str, rng: np.random.Generator) -> ToolScript:
-    """A script that gives up, with probability `share`, where it would make its first call."""
+    """A script that gives up, with probability `share`, where it would make its first call.
+
+    Args:
+        script: The script to change.
+        share: Probability, 0 to 1.
+        abstention: The answer then.
+        rng: Draws once, at the first call.
+    """
     try:
         call = next(script)
         if rng.random() < share:
@@ -77,7 +84,14 @@ def with_early_abstention(script: ToolScript, share: float, abstention: str, rng
 def with_random_first_call(
     script: ToolScript, tools: Sequence[ToolSpec], share: float, rng: np.random.Generator
 ) -> ToolScript:
-    """A script that, with probability `share`, first makes a random valid call of one of `tools`, whatever comes of it."""
+    """A script that, with probability `share`, first makes a random valid call of one of `tools`, whatever comes of it.
+
+    Args:
+        script: The script to change.
+        tools: The tools to draw from, evenly; none changes nothing.
+        share: Probability, 0 to 1.
+        rng: Draws whether, which tool, and its arguments.
+    """
     if tools and rng.random() < share:
         spec = tools[int(rng.integers(len(tools)))]
         yield ToolCall(name=spec.name, arguments=sample_arguments(spec.parameters, spec.images, 1, rng))

@@ -69,6 +69,14 @@ def conversation_of(
 ) -> list[Message]:
     """A trajectory as messages of the context's prompt, format and sizes.
 
+    Args:
+        context: The rules that the messages follow.
+        trajectory: The record.
+        load: Loads a picture of the record by its SHA-256.
+        observations: "recorded" for what the policy was shown then, "replayed" for calls that are made again under the
+            context's
+            rules, "auto" for the first where it would be the same.
+
     Raises:
         RecipeError: It has to be replayed, and its case is not what it was.
     """
@@ -91,6 +99,10 @@ def is_recorded_alike(context: RolloutContext, trajectory: Trajectory) -> bool:
 
 def replay_turns(context: RolloutContext, trajectory: Trajectory) -> Episode:
     """The episode of a trajectory's case and turns under the rules of a context; its calls are made again.
+
+    Args:
+        context: The rules, and the executor.
+        trajectory: The record.
 
     Raises:
         RecipeError: The case is not the one that was recorded.

@@ -25,7 +25,13 @@ class MixedTask:
         self.abstention = abstentions.pop() if len(abstentions) == 1 else None
 
     def case(self, split: str, index: int, seed: int = 0) -> Case:
-        """The case at a position of the mix."""
+        """The case at a position of the mix. See `Task.case`.
+
+        Args:
+            split: A split that every part has.
+            index: Position in the mix, from 0.
+            seed: Seed of the cases.
+        """
         return self.parts[index % len(self.parts)].case(split, index // len(self.parts), seed)
 
     def vocabulary(self) -> tuple[str, ...]:

@@ -105,6 +105,10 @@ class TrajectoryData:
         """Positions int64 (count,) of the trajectories to learn from, in order, by the filter's weights.
 
         Weighted by trajectory, they are passes over all of them, each in a new order.
+
+        Args:
+            count: How many.
+            seed: Seed of the draw.
         """
         rng = np.random.default_rng([seed, len(self)])
         if self._chosen.weights == "trajectory":

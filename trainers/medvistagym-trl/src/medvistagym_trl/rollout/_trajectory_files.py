@@ -23,7 +23,11 @@ _GLANCE: Final = 64
 
 
 class TrajectoryFile(Protocol):
-    """Trajectories that can be scanned once, and then read one by one at the positions that the scan gave."""
+    """Trajectories that can be scanned once, and then read one by one at the positions that the scan gave.
+
+    Attributes:
+        path: The file or folder.
+    """
 
     path: Path
 

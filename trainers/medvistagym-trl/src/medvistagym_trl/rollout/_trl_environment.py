@@ -48,7 +48,11 @@ class EpisodeAdapter:
 
     @property
     def episode(self) -> Episode:
-        """The episode being played."""
+        """The episode being played.
+
+        Raises:
+            RuntimeError: None has begun: `reset` was not called.
+        """
         if self._episode is None:
             raise RuntimeError("reset() comes before the first call")
         return self._episode
@@ -64,7 +68,12 @@ class EpisodeAdapter:
             self.episode.submit_results(results)
 
     def blocks(self, name: str, arguments: Mapping[str, Any]) -> Blocks | None:
-        """The result of a call of the last turn, once; None when there is none."""
+        """The result of a call of the last turn, once; None when there is none.
+
+        Args:
+            name: The tool's name.
+            arguments: As JSON values.
+        """
         try:
             return self.episode.call_tool(name, arguments)
         except LookupError:
@@ -110,7 +119,12 @@ class EpisodeAdapter:
         return self.episode.submit_turn(message, seconds[turn] if turn < len(seconds) else 0.0)
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Blocks:
-        """A tool call, together with those of the batch, or on its own where there is none."""
+        """A tool call, together with those of the batch, or on its own where there is none.
+
+        Args:
+            name: The tool's name.
+            arguments: As JSON values.
+        """
         self._answered += 1
         calls = self.tool_calls or BatchedToolCalls([self], [[]], self.context.executor.run)
         return calls.result(self, name, arguments)
@@ -135,7 +149,12 @@ class ToolEnvironment:
         return self._adapter
 
     def reset(self, index: int, **row: Any) -> Blocks:
-        """Open a training case; what the policy is shown, as content blocks."""
+        """Open a training case; what the policy is shown, as content blocks.
+
+        Args:
+            index: Number of the case (`locate_case`).
+            **row: The other columns of TRL's row; not used.
+        """
         return self._adapter.reset(index)
 
 

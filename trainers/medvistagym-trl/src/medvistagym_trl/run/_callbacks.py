@@ -18,19 +18,30 @@ _PROGRESS_METRICS: Final = ("loss", "reward", "accuracy", "calls")
 
 
 class RunLogCallback(TrainerCallback):
-    """Passes what a trainer logs on to the run."""
+    """Passes what a trainer logs on to the run.
+
+    Args:
+        run: The run.
+        phase: The stage, as `metrics.jsonl` names it.
+    """
 
     def __init__(self, run: RunFolder, phase: str) -> None:
         self._run, self._phase = run, phase
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Write a line of metrics, and a line of progress now and then."""
+        """Write a line of metrics, and a line of progress now and then. See `transformers.TrainerCallback.on_log`."""
         numbers = {key: float(value) for key, value in (logs or {}).items() if isinstance(value, int | float)}
         if "loss" in numbers:
             self.step(state.global_step, state.max_steps, numbers)
 
     def step(self, step: int, steps: int, metrics: dict[str, float]) -> None:
-        """Take the metrics of step number `step` of `steps`."""
+        """Take the metrics of a step.
+
+        Args:
+            step: Its number, from 1.
+            steps: How many steps there are.
+            metrics: Its metrics by name.
+        """
         self._run.log(self._phase, {"step": step, **metrics})
         if step % 10 == 0 or step == steps:
             shown = {k: v for k, v in metrics.items() if k in _PROGRESS_METRICS or k.endswith(("/accuracy", "/calls"))}
@@ -70,7 +81,7 @@ class GrpoLogCallback(RunLogCallback):
             self._drift.update(metrics)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Write a line of metrics, and act on what they show."""
+        """Write a line of metrics, and act on what they show. See `transformers.TrainerCallback.on_log`."""
         super().on_log(args, state, control, logs, **kwargs)
         if not self._drifted:
             return
@@ -101,7 +112,7 @@ class GrpoLogCallback(RunLogCallback):
         return episode_metrics(episodes)
 
     def step(self, step: int, steps: int, metrics: dict[str, float]) -> None:
-        """Take the metrics of step number `step` of `steps`."""
+        """Take the metrics of a step, and what they and its episodes say of drift. See `RunLogCallback.step`."""
         super().step(step, steps, metrics)
         for sentence in self._drift.update(metrics):
             self._run.print_progress(f"warning, step {step}: {sentence}")

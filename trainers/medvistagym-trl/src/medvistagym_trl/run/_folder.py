@@ -72,6 +72,11 @@ class RunFolder:
     def begin(cls, folder: Path, recipe: Recipe, toolbox: Toolbox) -> RunFolder:
         """Make a run folder.
 
+        Args:
+            folder: The folder; made if it is not there.
+            recipe: Every setting of the run.
+            toolbox: Its tools, whose lock is written.
+
         Raises:
             RunFolderError: The folder holds a run already.
         """
@@ -116,7 +121,16 @@ class RunFolder:
 
     @classmethod
     def attach(cls, folder: Path, toolbox: Toolbox) -> RunFolder:
-        """Read a run that rank 0 has begun or resumed, as another rank of it: what is saved, logged or printed is left out."""
+        """Read a run that rank 0 has begun or resumed, as another rank of it: what is saved, logged or printed is left out.
+
+        Args:
+            folder: The run folder.
+            toolbox: The tools of the run.
+
+        Raises:
+            RunFolderError: The folder holds no run.
+            RecipeError: Its recipe cannot be read.
+        """
         return cls(folder, cls.read_recipe(folder), toolbox, None)
 
     def done(self, phase: str) -> bool:
@@ -149,7 +163,12 @@ class RunFolder:
         sys.stderr.flush()
 
     def log(self, phase: str, metrics: Mapping[str, float]) -> None:
-        """Append metrics to `metrics.jsonl`."""
+        """Append metrics to `metrics.jsonl`.
+
+        Args:
+            phase: The phase that they are of.
+            metrics: Numbers by name, rounded to six decimals.
+        """
         if not self.writes:
             return
         line = json.dumps({"phase": phase, **{key: round(float(value), 6) for key, value in metrics.items()}})
@@ -190,7 +209,15 @@ class RunFolder:
         return self.path / "checkpoints" / phase
 
     def save(self, phase: str, model: LoadedModel) -> None:
-        """Save a model as the checkpoint of a phase, with the toolbox's lock beside it."""
+        """Save a model as the checkpoint of a phase, with the toolbox's lock beside it.
+
+        Args:
+            phase: The phase that ends with it.
+            model: The model with its processor.
+
+        Raises:
+            NonFiniteWeightsError: A weight is NaN or infinite; the phase keeps the checkpoint that it had.
+        """
         if not self.writes:
             return
         target = self.checkpoint(phase)
@@ -208,7 +235,12 @@ class RunFolder:
         part.replace(target)
 
     def save_reference(self, phase: str, path: str) -> None:
-        """Let the checkpoint of a phase be that of another folder, without a copy of its weights."""
+        """Let the checkpoint of a phase be that of another folder, without a copy of its weights.
+
+        Args:
+            phase: The phase.
+            path: Folder of the other checkpoint.
+        """
         if not self.writes:
             return
         target = self.checkpoint(phase)
@@ -259,7 +291,12 @@ def _lock(folder: Path, name: str) -> IO[bytes]:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, whole or not at all.
+
+    Args:
+        path: The file; its folder is made.
+        text: What it holds, written as UTF-8.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_text(text, encoding="utf-8")

@@ -25,6 +25,14 @@ class TrainingTrajectoryLog:
         """Add the finished episodes of a training step, unless they are there.
 
         Episodes of one case are numbered as they come: they are the group that GRPO compared.
+
+        Args:
+            step: Number of the step, from 1.
+            episodes: All of one toolbox, in the order of the batch.
+
+        Raises:
+            LockMismatchError: The file was begun with another toolbox.
+            FileInUseError: Another writer has the file.
         """
         if not episodes:
             return

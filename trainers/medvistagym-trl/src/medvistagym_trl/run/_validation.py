@@ -61,12 +61,18 @@ class ValidationCallback(TrainerCallback):
             self._note(metrics)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Validate the policy that training starts from, where the recipe wants it and training does not go on."""
+        """Validate the policy that training starts from, where the recipe wants it and training does not go on.
+
+        See `transformers.TrainerCallback.on_train_begin`.
+        """
         if self._recipe.start and state.global_step == 0:
             self._validate(state, control)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Validate when it is time; stop the training when it has not become better for long enough."""
+        """Validate when it is time; stop the training when it has not become better for long enough.
+
+        See `transformers.TrainerCallback.on_step_end`.
+        """
         if state.global_step % self._recipe.every == 0:
             self._validate(state, control)
 

@@ -23,6 +23,10 @@ def plot_policies(study: StudyReport, path: Path) -> None:
     Args:
         study: The study.
         path: PNG to write.
+
+    Raises:
+        StudyError: The trained policy was not played.
+        ValueError: matplotlib is not installed.
     """
     import matplotlib as mpl
 

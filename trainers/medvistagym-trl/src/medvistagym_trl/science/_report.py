@@ -70,7 +70,16 @@ class StudyReport:
         return list(dict.fromkeys(title for title, _ in self.policies))
 
     def share(self, title: str, family: str = OVERALL, decoding: str | None = None) -> PooledAccuracy | None:
-        """The share of right answers of a policy; None where it was not played so."""
+        """The share of right answers of a policy; None where it was not played so.
+
+        Args:
+            title: Title of the policy.
+            family: Kind of question; all of them unless given.
+            decoding: Label of the decoding; that of training when None.
+
+        Raises:
+            ValueError: It was played, but no question of the family.
+        """
         played = self.policies.get((title, decoding or self.decodings[0]))
         return summarize_seeds(played, family) if played else None
 

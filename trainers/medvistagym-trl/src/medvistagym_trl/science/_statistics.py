@@ -91,7 +91,12 @@ def read_episodes(path: Path, seed: int) -> dict[QuestionKey, EpisodeScore]:
 
 
 def collect(trajectories: Iterable[Trajectory], seed: int) -> dict[QuestionKey, EpisodeScore]:
-    """What is counted of trajectories, by question."""
+    """What is counted of trajectories, by question.
+
+    Args:
+        trajectories: Episodes of one training, one a question.
+        seed: Seed of that training.
+    """
     return {
         (seed, each.index): EpisodeScore(
             family=each.family,
@@ -106,6 +111,10 @@ def collect(trajectories: Iterable[Trajectory], seed: int) -> dict[QuestionKey, 
 
 def summarize_seeds(played: EpisodeScores, family: str = OVERALL) -> PooledAccuracy:
     """The share of right answers, pooled over seeds and of each.
+
+    Args:
+        played: Episodes by seed and question.
+        family: Kind of question; all of them unless given.
 
     Raises:
         ValueError: No question of the family was played.
@@ -138,6 +147,15 @@ def compare_policies(
 
     Questions are drawn again with replacement within each seed (percentile bootstrap of the paired differences; B. Efron,
     R. Tibshirani, "An introduction to the bootstrap", 1993), so the interval is about questions, given these trainings.
+
+    Args:
+        one: Its episodes by seed and question.
+        other: Likewise.
+        resamples: Draws of the bootstrap.
+        seed: Seed of the draws.
+
+    Returns:
+        The difference and its 95 % interval, in percentage points.
 
     Raises:
         ValueError: They have no question in common.

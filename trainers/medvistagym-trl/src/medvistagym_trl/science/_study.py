@@ -38,6 +38,10 @@ class StudyError(SelectionError):
 def begin_study(folder: Path, recipe: Recipe) -> None:
     """Make a study's folder, or go on with it.
 
+    Args:
+        folder: The study's folder.
+        recipe: The main recipe.
+
     Raises:
         StudyError: The folder's study has another recipe.
     """
@@ -70,6 +74,12 @@ def study_seeds(folder: Path) -> list[int]:
 def run_seeds(folder: Path, seeds: Sequence[int], curve: Sequence[int], *, jobs: int) -> None:
     """Train what is missing of some seeds, each seed in a process of its own.
 
+    Args:
+        folder: The study's folder.
+        seeds: The seeds.
+        curve: Numbers of trajectories, the points of the curve.
+        jobs: Seeds at a time.
+
     Raises:
         StudyError: A process failed; what it had finished is kept.
     """
@@ -87,7 +97,18 @@ def run_seeds(folder: Path, seeds: Sequence[int], curve: Sequence[int], *, jobs:
 
 
 def run_seed(folder: Path, seed: int, curve: Iterable[int], registry: Registry) -> None:
-    """Train what is missing of one seed: the main run, its controls, the variations, the points of the curve."""
+    """Train what is missing of one seed: the main run, its controls, the variations, the points of the curve.
+
+    Args:
+        folder: The study's folder.
+        seed: The seed.
+        curve: Numbers of trajectories, the points of the curve.
+        registry: What is installed.
+
+    Raises:
+        StudyError: The folder holds no study, or a run of another recipe.
+        SelectionError: What the recipe asks for cannot be had.
+    """
     recipe = study_recipe(folder).with_overrides({"seed": seed, "processes": 1})
     home = folder / f"seed-{seed}"
     for variation in [*VARIATIONS, *map(curve_variation, curve)]:

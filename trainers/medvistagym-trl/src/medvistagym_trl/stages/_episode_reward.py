@@ -15,7 +15,12 @@ Penalty = Callable[[Episode], float]
 
 
 class EpisodeRewardFunction:
-    """The reward of finished episodes, as TRL asks for it; those that the policy began are handed on to be counted."""
+    """The reward of finished episodes, as TRL asks for it; those that the policy began are handed on to be counted.
+
+    Args:
+        record: Takes the finished episodes of a batch, and gives the metrics to log of them.
+        penalty: What is taken off the reward of an episode.
+    """
 
     __name__ = "reward"
 
@@ -43,7 +48,15 @@ class EpisodeRewardFunction:
         return values
 
     def values(self, completions: Sequence[Any], environments: Sequence[ToolEnvironment]) -> list[float | None]:
-        """The rewards alone; the same when asked again."""
+        """The rewards alone; the same when asked again.
+
+        Args:
+            completions: Messages that the policy and its tools wrote, for each row.
+            environments: The environment of each row.
+
+        Returns:
+            A reward for each row; None where a result was taken back, so that the episode does not count.
+        """
         episodes = [each.adapter.finish(chat) for chat, each in zip(completions, environments, strict=True)]
         lost = [each.adapter.lost_result for each in environments]
         return [

@@ -15,7 +15,12 @@ from medvistagym_trl.stages._sampling_policy import SamplingPolicy
 
 
 def decoding_temperatures(recipe: EvaluationRecipe, trained: float) -> list[tuple[str, float | None]]:
-    """Names and temperatures of the decodings; None is greedy. The temperature of training comes first and once."""
+    """Names and temperatures of the decodings; None is greedy. The temperature of training comes first and once.
+
+    Args:
+        recipe: Which decodings are asked for.
+        trained: The temperature of training.
+    """
     temperatures: dict[str, float | None] = {"trained": trained, "t1": 1.0, "greedy": None}
     chosen = {decoding_label(temperatures[name]): temperatures[name] for name in recipe.decodings}
     return list(chosen.items())

@@ -14,7 +14,13 @@ _LONGEST: Final = 600
 
 
 def preview_examples(collator: ConversationCollator, processor: Any, rows: Sequence[int]) -> list[str]:
-    """Conversations as the model reads them, a text each: what carries loss in ⟦ ⟧, an image as its number of tokens."""
+    """Conversations as the model reads them, a text each: what carries loss in ⟦ ⟧, an image as its number of tokens.
+
+    Args:
+        collator: Makes the examples.
+        processor: The model's processor.
+        rows: Numbers of the examples.
+    """
     return [_render(collator.encode([row]), processor) for row in rows]
 
 

@@ -52,7 +52,16 @@ class ModelEngine:
 
     @torch.no_grad()
     def score(self, ids: Sequence[int], start: int, images: Sequence[PIL.Image.Image]) -> torch.Tensor:
-        """Log-probabilities of `ids[start:]`."""
+        """Log-probabilities of `ids[start:]`.
+
+        Args:
+            ids: Token ids of prompt and completion.
+            start: Position of the first token that is scored, 1 or more.
+            images: The images among them, in order.
+
+        Returns:
+            Float32 `(len(ids) - start,)`, of the logits divided by the temperature.
+        """
         device = self._model.device
         whole = torch.tensor([list(ids)], device=device)
         fields: dict[str, Any] = {}

@@ -24,6 +24,9 @@ class PerceptionCallback(TrainerCallback):
         self._collator, self._first, self._count = collator, first, count
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The step's own gradients are whole and clipped: add those of the items that it learns from."""
+        """The step's own gradients are whole and clipped: add those of the items that it learns from.
+
+        See `transformers.TrainerCallback.on_pre_optimizer_step`.
+        """
         first = self._first + state.global_step * self._count
         kwargs["model"](**self._collator(range(first, first + self._count))).loss.backward()

@@ -114,7 +114,15 @@ def _operations(shape: torch.Size, count: int) -> int:
 
 @torch.no_grad()
 def newton_schulz(matrices: torch.Tensor, iterations: int = 5) -> torch.Tensor:
-    """Move all singular values of matrices (N, rows, columns) to about one, by Newton-Schulz iteration."""
+    """Move all singular values of matrices (N, rows, columns) to about one, by Newton-Schulz iteration.
+
+    Args:
+        matrices: Float32 (N, rows, columns).
+        iterations: Steps of the quintic iteration.
+
+    Returns:
+        Float32 of the same shape.
+    """
     tall = matrices.shape[1] > matrices.shape[2]
     x: torch.Tensor = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)

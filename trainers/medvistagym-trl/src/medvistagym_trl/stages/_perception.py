@@ -35,7 +35,12 @@ from medvistagym_trl.stages._optim import Float32Muon
 
 
 def perception_conversation(item: PerceptionItem, context: RolloutContext) -> Conversation:
-    """A perception item as a chat of one question and its answer, under the prompt that episodes have."""
+    """A perception item as a chat of one question and its answer, under the prompt that episodes have.
+
+    Args:
+        item: The item.
+        context: Says the prompt, the format of the answer and the size of the image.
+    """
     side, prompt = context.config.view_side, context.config.prompt
     image = None if item.image is None else item.image.to_pil(side).convert("RGB")
     answer = context.config.protocol.format_turn(answer=item.answer)
@@ -160,7 +165,14 @@ class PerceptionCollator:
     def label_patches(
         self, chats: Sequence[PerceptionChat], batch: dict[str, torch.Tensor], labels: torch.Tensor, rng: random.Random
     ) -> None:
-        """Add to `labels` what the patches of the images hold; the chats are the first rows of the batch."""
+        """Add to `labels` what the patches of the images hold; the chats are the first rows of the batch.
+
+        Args:
+            chats: The chats, and the item of each of their images.
+            batch: The model's inputs, with `input_ids` int64 (rows, tokens) and `image_grid_thw`.
+            labels: Int64 (rows, tokens); changed in place.
+            rng: Draws which patches of the background are supervised.
+        """
         grids = iter(batch.get("image_grid_thw", torch.zeros(0, 3, dtype=torch.long)).tolist())
         merge = self._processor.image_processor.merge_size
         positions = image_token_positions(batch["input_ids"][: len(chats)], self._processor.image_token_id)
@@ -174,7 +186,14 @@ class PerceptionCollator:
 
 
 def cosine_schedule_with_warmup(step: int, steps: int, warmup: int = 30, floor: float = 0.05) -> float:
-    """Factor on the learning rate: linear warm-up, then a cosine down to `floor`."""
+    """Factor on the learning rate: linear warm-up, then a cosine down to `floor`.
+
+    Args:
+        step: Number of the step, from 0.
+        steps: How many steps there are.
+        warmup: Steps until the factor of the warm-up is 1.
+        floor: The factor at the end, 0 to 1.
+    """
     return min(1.0, (step + 1) / warmup) * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * step / max(1, steps))))
 
 

@@ -93,7 +93,11 @@ class SamplingEngine:
         self.stage = "played"
 
     def attach(self, trainer: Any) -> Any:
-        """The engine for a trainer of GRPO, with the trainer's model and settings."""
+        """The engine for a trainer of GRPO, with the trainer's model and settings.
+
+        Raises:
+            RecipeError: The vLLM server reports log-probabilities that are not what it samples by.
+        """
         generation = self._open(trainer.model, trainer.processing_class, trainer.accelerator)
         for name in _SHARED_FIELDS:
             setattr(generation, name, getattr(trainer, name))
@@ -102,7 +106,11 @@ class SamplingEngine:
         return generation
 
     def prepare(self, model: LoadedModel) -> None:
-        """Make the engine, if there is none yet: of several processes all together, before one of them plays alone."""
+        """Make the engine, if there is none yet: of several processes all together, before one of them plays alone.
+
+        Raises:
+            RecipeError: The vLLM server reports log-probabilities that are not what it samples by.
+        """
         from accelerate import Accelerator  # type: ignore[import-untyped]
 
         accelerator = None if self._generation is not None else Accelerator(cpu=not torch.cuda.is_available())

@@ -43,7 +43,12 @@ class TokenBudget:
         return max(self.results.values(), default=0)
 
     def completion(self, calls: int, turn: int) -> int:
-        """Tokens after the prompt of an episode with as many calls, each in a turn of `turn` tokens, and an answer."""
+        """Tokens after the prompt of an episode that calls tools and then answers, the answer in a turn of its own.
+
+        Args:
+            calls: Number of calls, each in a turn of its own.
+            turn: Tokens that the policy writes in a turn.
+        """
         return calls * (turn + self.result) + turn
 
     def images(self, calls: int) -> int:
