@@ -70,13 +70,21 @@ def test_what_stands_behind_a_door_is_private(room: Path) -> None:
     assert {name for name in public if name.endswith(".py")} == set()
 
 
+def lines_of_code(path: Path) -> int:
+    """Lines of a file without its docstrings: an argument that is explained makes no second noun."""
+    text = path.read_text("utf-8")
+    documented = [
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        and ast.get_docstring(node, clean=False) is not None
+    ]
+    prose = sum((node.body[0].end_lineno or 0) - node.body[0].lineno + 1 for node in documented)
+    return len(text.splitlines()) - prose
+
+
 def test_a_file_holds_one_noun() -> None:
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in SOURCES
-        if (lines := len(path.read_text("utf-8").splitlines())) > 420
-    }
-    assert long == {}
+    assert {str(path.relative_to(ROOT)): lines for path in SOURCES if (lines := lines_of_code(path)) > 360} == {}
 
 
 def test_every_room_of_the_core_has_its_tests() -> None:
