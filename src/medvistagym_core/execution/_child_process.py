@@ -102,6 +102,7 @@ class ChildProcess:
         Raises:
             EOFError: The process is gone, as OSError.
             TimeoutError: There was none within the time; the process is over.
+            UnpicklableMessageError: A message came that cannot be unpickled here; the process goes on.
         """
         deadline = inf if timeout_s is None else monotonic() + timeout_s
         while not self._connection.poll(max(0.0, min(_POLL_S, deadline - monotonic()))):
@@ -121,6 +122,7 @@ class ChildProcess:
 
         Raises:
             ChildEndedError: There is none.
+            UnpicklableMessageError: There is one that cannot be unpickled here; the process is over.
         """
         try:
             self.send(request)

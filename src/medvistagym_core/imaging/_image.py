@@ -237,6 +237,12 @@ class Image:
     def replace(self, **changes: Any) -> Image:
         """The same image with some attributes changed; with other `pixels`, which may be in other places, refitted as by
         `with_pixels`.
+
+        Args:
+            **changes: Attributes to change, by name; with `pixels`, `window="keep"` keeps the display as it is.
+
+        Raises:
+            ValueError: The attributes do not fit together (`Image`).
         """
         if "pixels" in changes:
             changes = self._refitted(changes)

@@ -83,6 +83,9 @@ def sample_arguments(
         images: Arguments that are handles.
         handles: Number of images there are.
         rng: Where the choices come from.
+
+    Raises:
+        SchemaTooLargeError: The schema has more parts than are written out.
     """
     return _random_object(inline_references(parameters), images, handles, rng)
 

@@ -231,7 +231,11 @@ class Tool:
         return self._options.weights
 
     def with_metadata(self, **changes: Any) -> Tool:
-        """The same tool under another plugin, version or name; kernels and state are shared."""
+        """The same tool under another plugin, version or name; kernels and state are shared.
+
+        Args:
+            **changes: `plugin`, `version`, `name` or others of `ToolOptions`.
+        """
         return self._copy(dataclasses.replace(self._options, **changes), self.device)
 
     def on_device(self, device: str) -> Tool:

@@ -47,6 +47,7 @@ class ScoutVQA:
 
         Raises:
             ValueError: There is no such split, or the index or seed is negative.
+            FileNotFoundError: The studies are not on this machine; the sentence says how to get them.
         """
         from medvistagym_core.environment import Answer, Case
         from medvistagym_scoutvqa._scenes import ANSWERS, QUESTIONS
@@ -80,6 +81,7 @@ class ScoutVQA:
 
         Raises:
             ValueError: There is no such split, or the index or seed is negative.
+            FileNotFoundError: The studies are not on this machine.
         """
         from medvistagym_scoutvqa._scenes import render_scene
 
@@ -131,6 +133,7 @@ class ScoutVQA:
 
         Raises:
             ValueError: There is no such split, or the index or seed is negative.
+            FileNotFoundError: The studies are not on this machine.
         """
         from medvistagym_scoutvqa._perception import FAMILY_SCHEDULE, make_perception_item
         from medvistagym_scoutvqa._scenes import render_scene

@@ -70,7 +70,11 @@ class EpisodeIndex:
     # -- reading
 
     def poll(self, max_episodes: int | None = None) -> int:
-        """Take up new episodes, `max_episodes` at a time; how many there were."""
+        """Take up new episodes; how many there were.
+
+        Args:
+            max_episodes: Episodes to take up at most, so that others are not kept waiting; all there are when None.
+        """
         with self._lock:
             self._find()
             count = 0
@@ -246,7 +250,12 @@ class EpisodeIndex:
         return trajectory
 
     def episode(self, number: int) -> dict[str, Any]:
-        """The record of an episode as JSON values, with what a page needs beside it: `file`, `marks`, `roots`, `parts`."""
+        """The record of an episode as JSON values, with what a page needs beside it: `file`, `marks`, `roots`, `parts`.
+
+        Raises:
+            IndexError: There is no such episode.
+            ValueError: The file has changed.
+        """
         trajectory = self.trajectory(number)
         images = trajectory.images
         return {

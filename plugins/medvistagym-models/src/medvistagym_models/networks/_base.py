@@ -85,7 +85,14 @@ class Classifier(Model, Protocol):
         ...
 
     def classify(self, images: Sequence[Image]) -> np.ndarray:
-        """Probabilities `(N, classes)`."""
+        """How probable each class is in each image.
+
+        Args:
+            images: Single frames `(H, W)`.
+
+        Returns:
+            Floats `(N, classes)`, 0 to 1, in the order of `labels`.
+        """
         ...
 
 
@@ -111,7 +118,11 @@ class SemanticSegmenter(Model, Protocol):
         ...
 
     def segment(self, images: Sequence[Image]) -> list[list[LabelMask]]:
-        """The mask of every label, in each image."""
+        """The mask of every label, in each image.
+
+        Args:
+            images: Single frames `(H, W)`, or volumes for a model that takes them.
+        """
         ...
 
 
@@ -171,11 +182,19 @@ class Embedder(Model, Protocol):
         ...
 
     def embed(self, images: Sequence[Image]) -> np.ndarray:
-        """Vectors of length 1, `(N, D)`."""
+        """Vectors of length 1, `(N, D)`.
+
+        Args:
+            images: N single frames `(H, W)`.
+        """
         ...
 
     def embed_phrases(self, phrases: Sequence[str]) -> np.ndarray:
-        """Vectors of length 1, `(M, D)`."""
+        """Vectors of length 1, `(M, D)`.
+
+        Args:
+            phrases: M texts.
+        """
         ...
 
 

@@ -50,6 +50,9 @@ def count_activations(path: str | Path, recipe: ModelRecipe, *, half: bool) -> L
 
     Returns:
         None where the layers cannot be run without numbers, such as those that choose experts.
+
+    Raises:
+        UnsupportedModelError: It is no such folder.
     """
     from transformers import AutoConfig
 

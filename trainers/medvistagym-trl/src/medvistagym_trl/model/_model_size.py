@@ -71,6 +71,9 @@ def measure_model_size(path: str | Path, recipe: ModelRecipe) -> ModelSize:
     Args:
         path: Folder as for `load_processor`; weights need not be in it.
         recipe: Which weights are trained, and how.
+
+    Raises:
+        UnsupportedModelError: It is no such folder.
     """
     from transformers import AutoConfig, AutoModelForImageTextToText
 

@@ -94,6 +94,7 @@ class RunFolder:
 
         Raises:
             RunFolderError: It is no run folder.
+            RecipeError: Its recipe cannot be read.
         """
         if not (folder / "recipe.yaml").is_file():
             raise RunFolderError(f"{folder} is no run folder: it holds no recipe.yaml")
@@ -254,6 +255,9 @@ class RunFolder:
             phase: The phase.
             schemas: The toolbox in the Hugging Face dialect.
             train: To be trained further, with the weights that the recipe trains in float32.
+
+        Raises:
+            UnsupportedModelError: The phase has left no checkpoint, or one that cannot be loaded.
         """
         recipe, folder = self.recipe, self.checkpoint(phase)
         model = recipe.model

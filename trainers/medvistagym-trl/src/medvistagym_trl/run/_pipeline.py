@@ -181,7 +181,12 @@ class TrainingPipeline:
             forget_best(self.setup, name)
 
     def perception(self) -> None:
-        """Build the model, or load the one given, and train it to see."""
+        """Build the model, or load the one given, and train it to see.
+
+        Raises:
+            UnsupportedModelError: The checkpoint given cannot be trained with these tools.
+            NonFiniteError: The loss or a gradient is no number; the training ends here.
+        """
         recipe, context, task = self.recipe, self.setup.context, self.setup.task
         if recipe.model.path is not None:
             self.run_folder.save_reference("perception", recipe.model.path)

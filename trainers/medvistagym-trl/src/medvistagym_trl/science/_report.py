@@ -97,6 +97,7 @@ def read_study(folder: Path) -> StudyReport:
 
     Raises:
         StudyError: No seed is finished.
+        RecipeError: The recipe of the study, or of a run in it, cannot be read.
     """
     recipe, seeds = study_recipe(folder), study_seeds(folder)
     if not seeds:
@@ -219,7 +220,11 @@ def format_study(study: StudyReport) -> str:
 
 
 def write_study(folder: Path) -> StudyReport:
-    """Write `study.md` and `study.json`; what they say."""
+    """Write `study.md` and `study.json`; what they say.
+
+    Raises:
+        StudyError: The folder holds no study, or no seed of it is finished.
+    """
     study = read_study(folder)
     atomic_write_text(folder / "study.md", format_study(study))
     rows = [

@@ -27,7 +27,7 @@ def decoding_temperatures(recipe: EvaluationRecipe, trained: float) -> list[tupl
 
 
 def decoding_label(temperature: float | None) -> str:
-    """What rows call a decoding."""
+    """What rows call a decoding: "greedy" where the temperature is None, else such as "T = 0.7"."""
     return "greedy" if temperature is None else f"T = {temperature:g}"
 
 

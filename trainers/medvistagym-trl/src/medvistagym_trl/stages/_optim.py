@@ -64,7 +64,11 @@ class Float32Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Apply one update to every weight that has a gradient."""
+        """Apply one update to every weight that has a gradient.
+
+        Args:
+            closure: Not called; optimizers of torch take one.
+        """
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
             for weight in weights:
