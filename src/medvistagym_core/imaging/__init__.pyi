@@ -1,4 +1,3 @@
-from ._atomic_file import write_aside as write_aside
 from ._box import BOX_GRID_SIZE as BOX_GRID_SIZE
 from ._box import Box as Box
 from ._buffer_pool import MAX_POOL_BYTES as MAX_POOL_BYTES

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Json, field_validator
 
-from medvistagym_core.imaging import write_aside
 from medvistagym_core.scoring._statistics import IntervalKind
+from medvistagym_core.storage import write_atomically
 from medvistagym_core.trajectories import SamplingParams
 
 
@@ -150,7 +150,7 @@ class EvaluationReport(_Part):
 
     def save(self, path: str | Path) -> None:
         """Write the document; the file is whole or not there."""
-        with write_aside(Path(path)) as part:
+        with write_atomically(Path(path)) as part:
             part.write_text(self.model_dump_json(indent=2, round_trip=True) + "\n", encoding="utf-8")
 
     @classmethod

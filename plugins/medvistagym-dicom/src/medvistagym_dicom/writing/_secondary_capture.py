@@ -24,8 +24,8 @@ from medvistagym_core.imaging import (
     Window,
     fitting_window,
     patient_geometry,
-    write_aside,
 )
+from medvistagym_core.storage import write_atomically
 
 STATEMENT: Final = "Made by MedVistaGym for research only. Not for clinical use."
 """What every file says of itself, in its Derivation Description and Image Comments."""
@@ -61,7 +61,7 @@ def write_secondary_capture(image: Image, path: Path) -> None:
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    with write_aside(path) as part:
+    with write_atomically(path) as part:
         dataset.save_as(part, enforce_file_format=True)
 
 
