@@ -229,7 +229,11 @@ class _Progress:
 
 
 class _InspectorProcess:
-    """An interpreter that inspects: `events` until it ends or is ended."""
+    """An interpreter that inspects: `events` until it ends or is ended.
+
+    It is no `execution.ChildProcess`, which answers in pickles: an interpreter that a plugin under test may have changed must
+    not hand those to this one. And how it ends and what it writes to stderr by then is part of what is found.
+    """
 
     def __init__(self, what: str, request: dict[str, Any]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 closed by __exit__
