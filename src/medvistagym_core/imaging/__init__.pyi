@@ -39,6 +39,7 @@ from ._mask import format_frame as format_frame
 from ._mask import format_mask_slices as format_mask_slices
 from ._mask import format_measurements as format_measurements
 from ._mask import full_resolution as full_resolution
+from ._mask import full_resolution_frame as full_resolution_frame
 from ._mask import mask_bounds as mask_bounds
 from ._mask import mask_image as mask_image
 from ._mask import mask_measurements as mask_measurements

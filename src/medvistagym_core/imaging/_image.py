@@ -161,6 +161,11 @@ class Image:
         return None if self.unit in ("raw", "grey", "RGB", "mask", "label") else self.unit
 
     @property
+    def holds_labels(self) -> bool:
+        """Whether values name what a pixel belongs to, as in a mask, so that none between two of them means anything."""
+        return self.unit in ("mask", "label") or self.pixels.dtype.kind == "b"
+
+    @property
     def display_range(self) -> tuple[float, float] | None:
         """The values displayed black and white where no window says it; None where one does."""
         if self.window is not None:

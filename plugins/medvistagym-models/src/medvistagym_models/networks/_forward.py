@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from medvistagym_core.tools import first_line
 from medvistagym_models._entry import InputSettings, ModelEntry
 from medvistagym_models._models_file import ModelError
 
@@ -46,7 +47,7 @@ class OnnxForward:
         try:
             self._session = onnxruntime.InferenceSession(str(entry.path), options, [*gpu, "CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 its exceptions have no common class
-            raise ModelError(entry.name, f"{entry.model}.onnx cannot be loaded: {_first_line(error)}") from None
+            raise ModelError(entry.name, f"{entry.model}.onnx cannot be loaded: {first_line(error)}") from None
         (self._input, *others) = self._session.get_inputs()
         if others:
             raise ModelError(entry.name, f"the network takes {len(others) + 1} inputs; one picture is given")
@@ -92,7 +93,7 @@ class TorchScriptForward:
             self._module = load(str(entry.path), map_location=device).eval()
         except (RuntimeError, ValueError) as error:
             raise ModelError(
-                entry.name, f"{entry.model} cannot be loaded as TorchScript: {_first_line(error)}"
+                entry.name, f"{entry.model} cannot be loaded as TorchScript: {first_line(error)}"
             ) from None
         self._entry, self._device = entry, device
 
@@ -177,7 +178,3 @@ def _flat(found: Any) -> dict[str, Any]:
             padded[name] = torch.stack(rows)
         return padded
     return {str(k): value for k, value in enumerate(found) if hasattr(value, "cpu")}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

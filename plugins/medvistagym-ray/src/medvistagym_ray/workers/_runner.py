@@ -19,7 +19,7 @@ from typing import Any, Final
 import ray
 
 from medvistagym_core.execution import Runner, WorkItem
-from medvistagym_core.tools import ToolError, ToolResult
+from medvistagym_core.tools import ToolError, ToolResult, first_line
 from medvistagym_ray.cluster import ObjectStoreFullError, PlacementError, WorkersStoppedError
 from medvistagym_ray.workers._call_batch import (
     BatchAnswer,
@@ -283,14 +283,14 @@ class RayRunner:
         if isinstance(error, ray.exceptions.RayError):
             self._send_again(part, group, error)
             return
-        message = f"{part.remote.tool.name} failed on its worker with {type(error).__name__}: {_first_line(error)}."
+        message = f"{part.remote.tool.name} failed on its worker with {type(error).__name__}: {first_line(error)}."
         for item, k in part.calls:
             self._deliver(item, k, ToolResult(error=ToolError("tool_failed", message)))
 
     def _send_again(self, part: CallPart, group: WorkerGroup, error: Exception) -> None:
         part.tries += 1
         if part.tries > _LOST_TRIES:
-            said = f"{part.remote.tool.name} was lost with its node {part.tries} times: {_first_line(error)}."
+            said = f"{part.remote.tool.name} was lost with its node {part.tries} times: {first_line(error)}."
             for item, k in part.calls:
                 self._deliver(item, k, ToolResult(error=ToolError("tool_failed", said)))
             return
@@ -358,10 +358,6 @@ def _by_tool(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
     for item in items:
         groups.setdefault(item.tool.name, []).append(item)
     return groups
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
 
 
 __all__ = ["PlacementError", "RayRunner", "RemoteTool"]
