@@ -72,15 +72,13 @@ def plan_launch(
     reserved = utilization * device_gib * 2**30 if engine == "colocate" else 0.0
     usable = USABLE * device_gib * 2**30
     options: list[Parallel] = [parallel] if parallel else ["ddp", *(SHARDED[:1] if trainers > 1 else ())]
-    devices = [(each, _device(memory, size, each, trainers, engine, reserved)) for each in options]
-    chosen, device = next(((each, parts_) for each, parts_ in devices if sum(parts_.values()) <= usable), devices[-1])
+    chosen, device = _choose_parallel(options, usable, memory, size, trainers, engine, reserved)
     check_rollouts(recipe, ranks=trainers)
     server = _server(size, tokens, gpus - trainers, device_gib) if engine == "server" else None
     timed = _timed_parts(recipe, engine)
     engines = 1 if engine == "server" else trainers
-    time = _time(
-        recipe, size, tokens, {name: rate for name, rate in (rates or {}).items() if name in timed}, trainers, engines
-    )
+    timed_rates = {name: rate for name, rate in (rates or {}).items() if name in timed}
+    time = _time(recipe, size, tokens, timed_rates, trainers, engines)
     return {
         "gpus": gpus,
         "trainers": trainers,
@@ -94,6 +92,20 @@ def plan_launch(
         "seconds": time,
         "limits": _limits(device, usable, time, timed, device_gib),
     }
+
+
+def _choose_parallel(
+    options: Sequence[Parallel],
+    usable: float,
+    memory: MemoryEstimate,
+    size: ModelSize,
+    trainers: int,
+    engine: str,
+    reserved: float,
+) -> tuple[Parallel, dict[str, float]]:
+    """The first way to share weights whose devices have room, else the last one; and what a device then holds."""
+    devices = [(option, _device(memory, size, option, trainers, engine, reserved)) for option in options]
+    return next(((option, held) for option, held in devices if sum(held.values()) <= usable), devices[-1])
 
 
 def read_rates(texts: Sequence[str]) -> dict[str, float]:

@@ -39,11 +39,12 @@ def model_card(
         scores: Its answers under scoring protocols, where the recipe names any.
     """
     base = Path(recipe.model.path).name if recipe.model.path is not None else None
+    tags = ["medvistagym", "medical-imaging", "tool-use", *(["lora"] if recipe.model.lora.rank else [])]
     lines = [
         "---",
         "library_name: transformers",
         "pipeline_tag: image-text-to-text",
-        f"tags: {json.dumps(['medvistagym', 'medical-imaging', 'tool-use', *(['lora'] if recipe.model.lora.rank else [])])}",
+        f"tags: {json.dumps(tags)}",
         "---",
         "",
         f"# {base or 'A tiny Qwen3-VL'}, trained with {recipe.name}",
@@ -52,19 +53,7 @@ def model_card(
         "",
         "## What it reached",
         "",
-        f"Task {results.task}, {results.split} split, seed {results.seed}; intervals are Wilson's, 95 %.",
-        "",
-        "| policy | decoding | accuracy | interval | questions | calls a question | abstained |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        *(
-            f"| {row.policy} | {row.decoding} | {row.accuracy:.3f} | {row.low:.3f} to {row.high:.3f} | {row.n} | "
-            f"{row.calls_per_question:.2f} | {row.abstained:.3f} |"
-            for row in results.rows
-            if row.family == OVERALL
-        ),
-        "",
-        *(f"- {note}" for note in results.notes),
-        "",
+        *_accuracies(results),
         *([] if scores is None else _scores(scores)),
         "## How it was trained",
         "",
@@ -84,6 +73,25 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _accuracies(results: Results) -> list[str]:
+    """The accuracy of each policy and decoding, and the notes on it."""
+    return [
+        f"Task {results.task}, {results.split} split, seed {results.seed}; intervals are Wilson's, 95 %.",
+        "",
+        "| policy | decoding | accuracy | interval | questions | calls a question | abstained |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {row.policy} | {row.decoding} | {row.accuracy:.3f} | {row.low:.3f} to {row.high:.3f} | {row.n} | "
+            f"{row.calls_per_question:.2f} | {row.abstained:.3f} |"
+            for row in results.rows
+            if row.family == OVERALL
+        ),
+        "",
+        *(f"- {note}" for note in results.notes),
+        "",
+    ]
 
 
 def _scores(scores: EvaluationReport) -> list[str]:
