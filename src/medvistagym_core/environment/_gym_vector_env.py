@@ -68,8 +68,8 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._cases = _CaseSampler(task, toolbox, self.settings, split, cases, case_seed)
-        self._own = LocalExecutor(toolbox) if executor is None else None
-        self._executor: Executor = executor or self._own  # type: ignore[assignment]
+        self._own_executor = LocalExecutor(toolbox) if executor is None else None
+        self._executor: Executor = executor or self._own_executor  # type: ignore[assignment]
         self._draws = [_IndexSampler(self._cases.cases) for _ in range(num_envs)]
         self.episodes: list[Episode] = []
 
@@ -125,8 +125,8 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
     def close_extras(self, **kwargs: Any) -> None:
         """Drop the episodes and close an executor of its own."""
         self.episodes = []
-        if self._own is not None:
-            self._own.close()
+        if self._own_executor is not None:
+            self._own_executor.close()
 
     def _observed(self) -> EnvObservation:
         parts = [_observation_parts(episode) for episode in self.episodes]

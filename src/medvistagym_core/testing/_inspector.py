@@ -136,10 +136,10 @@ def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
     tell(end=True)
 
 
-def _named(things: Any) -> list[tuple[str, Any]]:
-    if isinstance(things, Mapping):
-        return [(str(name), thing) for name, thing in things.items()]
-    return [(contribution_name(thing), thing) for thing in things]
+def _named(contributions: Any) -> list[tuple[str, Any]]:
+    if isinstance(contributions, Mapping):
+        return [(str(name), contribution) for name, contribution in contributions.items()]
+    return [(contribution_name(contribution), contribution) for contribution in contributions]
 
 
 def _own_pictures(request: dict[str, Any], offer: LoadedPlugin) -> dict[str, Image]:
@@ -228,17 +228,17 @@ class _ToolChecks:
         from medvistagym_core.testing._sample_images import sample_pictures
 
         return ToolTrials(
-            self._tool, self._tell_place, examples=self._request["examples"], limit_s=self._request["limit_s"],
+            self._tool, self._tell_progress, examples=self._request["examples"], limit_s=self._request["limit_s"],
             pictures=sample_pictures(self._tool.spec.modalities, self._own), own=tuple(self._own),
         )  # fmt: skip
 
     @functools.cached_property
     def _elsewhere(self) -> dict[str, Any]:
         """The findings of another process."""
-        self._tell_place("the same calls in another process", _WORKER_S)
+        self._tell_progress("the same calls in another process", _WORKER_S)
         return _in_other_process(self._tool, self._trials, self._request)
 
-    def _tell_place(self, at: str, limit_s: float) -> None:
+    def _tell_progress(self, at: str, limit_s: float) -> None:
         self._tell(at=at, limit_s=limit_s)
 
     def _valid_arguments(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def write_secondary_capture(image: Image, path: Path) -> None:
     _describe_pixels(dataset, image, stored)
     if image.photometric != "RGB":
         _describe_values(dataset, image, slope, intercept)
-    _place(dataset, image)
+    _write_geometry(dataset, image)
     dataset.PixelData = stored.tobytes() + (b"\0" if stored.nbytes % 2 else b"")
     dataset["PixelData"].VR = "OW" if stored.dtype.itemsize == 2 else "OB"
     dataset.file_meta = FileMetaDataset()
@@ -142,7 +142,7 @@ def _describe_values(dataset: Dataset, image: Image, slope: float, intercept: fl
         dataset.VOILUTFunction = window.function.upper()
 
 
-def _place(dataset: Dataset, image: Image) -> None:
+def _write_geometry(dataset: Dataset, image: Image) -> None:
     """Spacing, and where the frames lie in the patient, as far as the image says."""
     if image.spacing is None:
         return

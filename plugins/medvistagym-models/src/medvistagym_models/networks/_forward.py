@@ -151,30 +151,30 @@ def _explained(error: RuntimeError, entry: ModelEntry) -> Exception:
     )
 
 
-def _flat(found: Any) -> dict[str, Any]:
+def _flat(output: Any) -> dict[str, Any]:
     """Tensors by name in what a module gives: one, several, a dict, or one dict for each image as torchvision's detectors."""
-    if isinstance(found, dict):
-        return {str(name): value for name, value in found.items() if hasattr(value, "cpu")}
-    if hasattr(found, "cpu"):
-        return {"0": found}
+    if isinstance(output, dict):
+        return {str(name): value for name, value in output.items() if hasattr(value, "cpu")}
+    if hasattr(output, "cpu"):
+        return {"0": output}
     if (
-        isinstance(found, tuple)
-        and len(found) == 2
-        and isinstance(found[1], list)
-        and found[1]
-        and isinstance(found[1][0], dict)
+        isinstance(output, tuple)
+        and len(output) == 2
+        and isinstance(output[1], list)
+        and output[1]
+        and isinstance(output[1][0], dict)
     ):
-        found = found[1]  # torchvision: losses, detections
-    if isinstance(found, list) and found and isinstance(found[0], dict):
+        output = output[1]  # torchvision: losses, detections
+    if isinstance(output, list) and output and isinstance(output[0], dict):
         import torch
 
-        most = max(len(one["scores"]) for one in found)
+        most = max(len(one["scores"]) for one in output)
         padded = {}
         for name in ("boxes", "scores", "labels"):
             rows = [
                 torch.nn.functional.pad(one[name].float(), [0] * (2 * one[name].ndim - 1) + [most - len(one[name])])
-                for one in found
+                for one in output
             ]
             padded[name] = torch.stack(rows)
         return padded
-    return {str(k): value for k, value in enumerate(found) if hasattr(value, "cpu")}
+    return {str(k): value for k, value in enumerate(output) if hasattr(value, "cpu")}

@@ -86,11 +86,11 @@ class TransformersPhraseDetector:
             for k, one in zip(positions, found, strict=True)
         ]
 
-    def _detections(self, found: Any, phrases: Sequence[str], image: Image, threshold: float) -> list[Detection]:
+    def _detections(self, processed: Any, phrases: Sequence[str], image: Image, threshold: float) -> list[Detection]:
         h, w = image.shape
         out = []
         for score, label, box in zip(
-            found["scores"].tolist(), found["text_labels"], found["boxes"].tolist(), strict=True
+            processed["scores"].tolist(), processed["text_labels"], processed["boxes"].tolist(), strict=True
         ):
             phrase = _phrase_of(str(label), phrases)
             x0, y0, x1, y1 = (min(max(v, 0.0), float(limit)) for v, limit in zip(box, (w, h, w, h), strict=True))

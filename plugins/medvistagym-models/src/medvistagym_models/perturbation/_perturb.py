@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from medvistagym_core.imaging import BOX_GRID_SIZE, Image
 from medvistagym_core.tools import Perturbation, Tool, ToolError, ToolResult
 from medvistagym_models.perturbation._settings import PerturbationSettings
-from medvistagym_models.tasks import format_data, place
+from medvistagym_models.tasks import box_data, format_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +89,7 @@ def _shifted(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], gener
         return None
     dx, dy = (generator.choice((-1, 1)) * generator.uniform(*_SHIFT) for _ in range(2))
     for one in data["findings"]:
-        _move_place(one, image, dx, dy)
+        _move_box(one, image, dx, dy)
     masks = tuple(mask.with_pixels(_shift_mask(mask.pixels, dx, dy)) for mask in result.images)
     if any(not mask.pixels.any() for mask in masks):
         return None
@@ -156,10 +156,10 @@ def _labels(tool: Tool, arguments: Mapping[str, Any]) -> Sequence[str]:
     if phrases:
         return list(phrases)
     schema = tool.spec.parameters["properties"].get("labels", {})
-    found: list[str] = schema.get("items", {}).get("enum", [])
-    if not found:
-        found = next((one["items"]["enum"] for one in schema.get("anyOf", []) if "enum" in one.get("items", {})), [])
-    return found or [str(label) for label in getattr(tool.function, "labels", ())]
+    labels: list[str] = schema.get("items", {}).get("enum", [])
+    if not labels:
+        labels = next((one["items"]["enum"] for one in schema.get("anyOf", []) if "enum" in one.get("items", {})), [])
+    return labels or [str(label) for label in getattr(tool.function, "labels", ())]
 
 
 def _invented(label: str, threshold: float, image: Image, generator: random.Random) -> dict[str, Any]:
@@ -168,10 +168,10 @@ def _invented(label: str, threshold: float, image: Image, generator: random.Rand
     width, height = (generator.uniform(0.1, 0.3) * side for side in (w, h))
     x, y = generator.uniform(0, w - width), generator.uniform(0, h - height)
     probability = round(generator.uniform(max(threshold, 0.5), 0.99), 4)
-    return {"label": label, "probability": probability, **place((x, y, x + width, y + height), image)}
+    return {"label": label, "probability": probability, **box_data((x, y, x + width, y + height), image)}
 
 
-def _move_place(finding: dict[str, Any], image: Image, dx: float, dy: float) -> None:
+def _move_box(finding: dict[str, Any], image: Image, dx: float, dy: float) -> None:
     """Move a finding's box by parts of the image, as far as it stays within."""
     h, w = image.shape
     x0, y0, x1, y1 = finding["box"]
@@ -179,8 +179,8 @@ def _move_place(finding: dict[str, Any], image: Image, dx: float, dy: float) -> 
     shift_y = min(max(round(dy * BOX_GRID_SIZE), -y0), BOX_GRID_SIZE - y1)
     moved = (x0 + shift_x, y0 + shift_y, x1 + shift_x, y1 + shift_y)
     pixels = [v * side / BOX_GRID_SIZE for v, side in zip(moved, (w, h, w, h), strict=True)]
-    placed = place(pixels, image)
-    finding.update({key: placed[key] for key in ("box", "source_box")})
+    moved_data = box_data(pixels, image)
+    finding.update({key: moved_data[key] for key in ("box", "source_box")})
 
 
 def _shift_mask(mask: np.ndarray, dx: float, dy: float) -> np.ndarray:

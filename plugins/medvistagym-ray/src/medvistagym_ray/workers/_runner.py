@@ -173,7 +173,7 @@ class RayRunner:
         turn = self._turns.get(tool)
         if turn is not None and turn.add(results):
             del self._turns[tool]
-            self._pool.costs.note(tool, turn.place, turn.calls, time.perf_counter() - turn.began, turn.kernel_s)
+            self._pool.costs.note(tool, turn.location, turn.calls, time.perf_counter() - turn.began, turn.kernel_s)
 
     # -- to the workers
 
@@ -244,7 +244,7 @@ class RayRunner:
         refs = list(dict.fromkeys(ref for ref, _ in places.values()))
         numbers = {ref: number for number, ref in enumerate(refs)}
 
-        def place(image: Any) -> ImageAt:
+        def locate(image: Any) -> ImageAt:
             ref, position = places[id(image)]
             return numbers[ref], position
 
@@ -252,7 +252,7 @@ class RayRunner:
         batch = CallBatch(
             f"{part.id}-{part.tries}",
             shared,
-            tuple(map_images(dict(item.calls[k]), names, place) for item, k in calls),
+            tuple(map_images(dict(item.calls[k]), names, locate) for item, k in calls),
             tuple(tuple(positions[call] for call in one) for one in part.groups),
         )
         answer, bundle = group.workers[worker].run.remote(batch, *refs)
@@ -290,9 +290,9 @@ class RayRunner:
     def _send_again(self, part: CallPart, group: WorkerGroup, error: Exception) -> None:
         part.tries += 1
         if part.tries > _LOST_TRIES:
-            said = f"{part.remote.tool.name} was lost with its node {part.tries} times: {first_line(error)}."
+            message = f"{part.remote.tool.name} was lost with its node {part.tries} times: {first_line(error)}."
             for item, k in part.calls:
-                self._deliver(item, k, ToolResult(error=ToolError("tool_failed", said)))
+                self._deliver(item, k, ToolResult(error=ToolError("tool_failed", message)))
             return
         self._pool.images.clear()
         self._waiting[group].appendleft(part)
@@ -301,7 +301,7 @@ class RayRunner:
         images = [unpack_image(packed, copy=True) for packed in bundle]
         if images:
             self._pool.images.adopt(bundle_ref, images, answer.keys, answer.nbytes)
-        kept: list[tuple[bytes, ToolResult]] = []
+        to_share: list[tuple[bytes, ToolResult]] = []
         first = 0
         seconds: list[float] = []
         for (item, k), bare, count in zip(part.calls, answer.results, answer.images, strict=True):
@@ -310,10 +310,10 @@ class RayRunner:
             if result.error is None:
                 seconds.append(result.seconds)
             if (key := self._keys.pop((item, k), None)) is not None:
-                kept.append((key, result))
+                to_share.append((key, result))
             self._deliver(item, k, result)
-        if kept and self._pool.shared is not None:
-            self._pool.shared.keep(kept)
+        if to_share and self._pool.shared is not None:
+            self._pool.shared.keep(to_share)
         if seconds:
             part.remote.seconds = sum(seconds) / len(seconds)
 

@@ -190,7 +190,7 @@ class _Tower:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kept:
+class _LayerNumbers:
     """Numbers that the backward pass of a layer needs of a token, in multiples of the layer's widths."""
 
     hidden: float
@@ -199,10 +199,10 @@ class _Kept:
     intermediate: float
 
 
-_LANGUAGE: Final = _Kept(hidden=6, heads=4, kv_heads=4, intermediate=4)
+_LANGUAGE: Final = _LayerNumbers(hidden=6, heads=4, kv_heads=4, intermediate=4)
 """Two norms with their inputs and the residuals; queries before and after norm and rotation, and the attention's output; keys
 and values; the gate, its activation, the other half and their product. Counted on Qwen3-VL."""
-_VISION: Final = _Kept(hidden=5, heads=6, kv_heads=0, intermediate=2)
+_VISION: Final = _LayerNumbers(hidden=5, heads=6, kv_heads=0, intermediate=2)
 """Of a tower with a plain MLP, whose queries, keys and values are of one width."""
 
 
@@ -230,11 +230,13 @@ def _language(
     )
 
 
-def _formula(stack: StackSize, kept: _Kept, tokens: int, number: int, *, adapters: bool) -> _Tower:
+def _formula(stack: StackSize, numbers: _LayerNumbers, tokens: int, number: int, *, adapters: bool) -> _Tower:
     """A tower whose layers are all alike, from its widths."""
-    hidden = kept.hidden - 2 if adapters else kept.hidden  # a norm that is not trained does not keep what it normalised
-    widths = hidden * stack.hidden + kept.heads * stack.heads
-    widths += kept.kv_heads * stack.kv_heads + kept.intermediate * stack.intermediate
+    hidden = (
+        numbers.hidden - 2 if adapters else numbers.hidden
+    )  # a norm that is not trained does not keep what it normalised
+    widths = hidden * stack.hidden + numbers.heads * stack.heads
+    widths += numbers.kv_heads * stack.kv_heads + numbers.intermediate * stack.intermediate
     return _Tower(
         (float(tokens * number * widths),) * stack.layers, float(stack.layers * stack.hidden * tokens * number)
     )

@@ -56,7 +56,7 @@ def plan_run(
     context = make_rollout_context(recipe, task, toolbox, registry)
     try:
         size, budget, config = _measure(recipe, context)
-        kept = len(open_data(context, recipe.sft, recipe.sft.data)) if recipe.sft.data else None
+        data_count = len(open_data(context, recipe.sft, recipe.sft.data)) if recipe.sft.data else None
     finally:
         context.close()
     # A model of that size is trained on a GPU, wherever it is planned.
@@ -64,7 +64,7 @@ def plan_run(
     tokens = _count_tokens(recipe, budget)
     memory_model = _MemoryModel(recipe, size, config, tokens, budget.images(recipe.episode.max_calls), half)
     memory = memory_model.estimate(recipe)
-    document = _describe_run(recipe, toolbox, size, tokens, kept, memory, notes)
+    document = _describe_run(recipe, toolbox, size, tokens, data_count, memory, notes)
     texts = [_render(document)]
     device_gib = (launch.device_gib if launch else None) or _device_gib()
     usable = USABLE * device_gib * 2**30 - CONTEXT
@@ -146,7 +146,7 @@ def _describe_run(
     toolbox: Toolbox,
     size: ModelSize,
     tokens: dict[str, Any],
-    kept: int | None,
+    data_count: int | None,
     memory: MemoryEstimate,
     notes: list[str],
 ) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _describe_run(
             "context_length": size.context_length,
         },
         "tokens": tokens,
-        "steps": _steps(recipe, kept),
+        "steps": _steps(recipe, data_count),
         "memory_bytes": _memory(memory),
         "assumptions": list(memory.assumptions),
         "notes": notes,
@@ -215,10 +215,10 @@ def _measure(recipe: Recipe, context: RolloutContext) -> tuple[ModelSize, TokenB
     return size, measure_tokens(context, processor), None
 
 
-def _steps(recipe: Recipe, kept: int | None) -> dict[str, dict[str, int]]:
+def _steps(recipe: Recipe, data_count: int | None) -> dict[str, dict[str, int]]:
     """Optimiser steps of each stage, and the episodes that it learns from."""
     sft, grpo = recipe.sft, recipe.grpo
-    steps = data_steps(sft, kept) if kept is not None else sft.steps or 0
+    steps = data_steps(sft, data_count) if data_count is not None else sft.steps or 0
     stages = {"sft": {"steps": steps, "episodes": steps * sft.batch}}
     if sft.self_sampling.rounds:
         rounds = sft.self_sampling

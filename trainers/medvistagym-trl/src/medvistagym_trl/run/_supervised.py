@@ -221,12 +221,12 @@ def open_data(
     )
 
 
-def data_steps(recipe: SftRecipe, kept: int) -> int:
+def data_steps(recipe: SftRecipe, count: int) -> int:
     """Optimiser steps of SFT on so many trajectories."""
     if recipe.steps is not None:
         return recipe.steps
     assert recipe.epochs is not None, "a recipe has either steps or epochs"
-    return max(1, round(recipe.epochs * kept / recipe.batch))
+    return max(1, round(recipe.epochs * count / recipe.batch))
 
 
 def _conversation_length(context: RolloutContext, model: LoadedModel) -> Any:
