@@ -88,7 +88,7 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
             if one is not None:
                 self._draws[k] = _IndexSampler(self._cases.cases, one)
         self.episodes = [self._cases.make_episode(draws.next(), options) for draws in self._draws]
-        return self._observed(), self._info()
+        return self._observe(), self._info()
 
     def step(self, actions: Sequence[str]) -> tuple[EnvObservation, Any, Any, Any, dict[str, Any]]:
         """Play a turn of every episode; those that had ended are begun anew instead.
@@ -120,7 +120,7 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
             rewards[where] = [score.total for score in scores]
             terminated[where] = [episode.termination == "answered" for episode in ended]
             truncated[where] = [episode.termination in _TRUNCATED for episode in ended]
-        return self._observed(), rewards, terminated, truncated, self._info(over, scores)
+        return self._observe(), rewards, terminated, truncated, self._info(over, scores)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Drop the episodes and close an executor of its own."""
@@ -128,7 +128,7 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
         if self._own_executor is not None:
             self._own_executor.close()
 
-    def _observed(self) -> EnvObservation:
+    def _observe(self) -> EnvObservation:
         parts = [_observation_parts(episode) for episode in self.episodes]
         return {"images": tuple(images for _, images in parts), "text": tuple(text for text, _ in parts)}
 

@@ -76,7 +76,7 @@ class Registry:
             try:
                 tools = load_tools([file])
             except ToolsFileError as error:
-                registry.reports += (_failed_file(file, error),)
+                registry.reports += (_report_failed_file(file, error),)
             else:
                 for tool in tools:
                     registry.add_tool(tool, tool.plugin)
@@ -305,7 +305,7 @@ class Registry:
         raise SelectionError(_unknown("executor", name, factories))
 
 
-def _failed_file(file: Path, error: ToolsFileError) -> PluginReport:
+def _report_failed_file(file: Path, error: ToolsFileError) -> PluginReport:
     fix = f"mend the file, or take it out of {FILES_VARIABLE}"
     return PluginReport(name=file.stem, distribution=str(file), version="0", state="failed", reason=str(error), fix=fix)
 

@@ -134,8 +134,8 @@ def _question_scores(parts: Sequence[ProtocolScore], order: Sequence[Sequence[Tr
 def _protocol_report(
     name: str, parts: Sequence[ProtocolScore], order: Sequence[Sequence[Trajectory]], facets: Sequence[str]
 ) -> ProtocolReport:
-    numbers = _joined([scored.denominators for scored in parts])
-    measures = _joined([scored.mean_measures() for scored in parts])
+    numbers = _average_samplings([scored.denominators for scored in parts])
+    measures = _average_samplings([scored.mean_measures() for scored in parts])
     return ProtocolReport(
         protocol=name,
         rules=parts[0].rules,
@@ -148,7 +148,7 @@ def _protocol_report(
     )
 
 
-def _joined(samplings: Sequence[Sequence[Denominator]]) -> list[Number]:
+def _average_samplings(samplings: Sequence[Sequence[Denominator]]) -> list[Number]:
     """The numbers of a protocol, each the mean over the samplings that have it."""
     names = dict.fromkeys((each.benchmark, each.name) for part in samplings for each in part)
     joined = []

@@ -145,7 +145,7 @@ class TrajectoryWriter:
         path, removed = self.path.resolve(), set[int]()
         with path.open("rb") as file:
             for number, line in enumerate(read_lines(file)):
-                if _FAILED in line and (t := _parsed(line)) and t.outcome.ended == "policy_failed" and unwanted(t):
+                if _FAILED in line and (t := _try_parse(line)) and t.outcome.ended == "policy_failed" and unwanted(t):
                     removed.add(number)
         if not removed:
             return 0
@@ -236,7 +236,7 @@ class TrajectoryReader:
         return _read_lock(self.path.with_suffix(".lock.json"))
 
 
-def _parsed(line: bytes) -> Trajectory | None:
+def _try_parse(line: bytes) -> Trajectory | None:
     try:
         return parse_line(line)
     except ValueError:  # which a reader will name

@@ -59,7 +59,7 @@ def plan_volumes(frames: Sequence[Frame]) -> list[VolumePlan]:
         present = keywords_in(group)
         distinctions = [d for d in DISTINCTIONS if not present.isdisjoint(d.sources)]
         parts = _split(group, places, distinctions, ())
-        volumes = [_ordered(part, places, names) for part, names in parts]
+        volumes = [_plan_volume(part, places, names) for part, names in parts]
         plans += _with_siblings(volumes, places)
     return plans
 
@@ -160,7 +160,7 @@ def _split(
     for k, distinction in enumerate(distinctions):
         if at_one_position and distinction.is_time:
             continue
-        parts = _grouped(frames, distinction)
+        parts = _group_by_value(frames, distinction)
         if len(parts) > 1 and _tells_apart(parts, distinction, places, multiplicity, at_one_position=at_one_position):
             others = [*distinctions[:k], *distinctions[k + 1 :]]
             more = (*names, distinction.name)
@@ -183,7 +183,7 @@ def _multiplicity(frames: Sequence[Frame], places: dict[Frame, int]) -> int:
     return max(counts.values())
 
 
-def _grouped(frames: Sequence[Frame], distinction: Distinction) -> list[list[Frame]]:
+def _group_by_value(frames: Sequence[Frame], distinction: Distinction) -> list[list[Frame]]:
     """Frames of one value each, in the order of the values; numbers within the tolerance are one value."""
     values = {frame: distinction.value(frame) for frame in frames}
     if len(set(values.values())) == 1:
@@ -286,7 +286,7 @@ def _by_time(
 # -- order
 
 
-def _ordered(frames: list[Frame], places: dict[Frame, int], names: tuple[str, ...]) -> VolumePlan:
+def _plan_volume(frames: list[Frame], places: dict[Frame, int], names: tuple[str, ...]) -> VolumePlan:
     is_volume = bool(places) and len(frames) > 1 and _multiplicity(frames, places) == 1
     if is_volume:
         by_place = sorted(frames, key=lambda frame: places[frame])

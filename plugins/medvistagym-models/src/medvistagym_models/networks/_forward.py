@@ -104,7 +104,7 @@ class TorchScriptForward:
             try:
                 found = self._module(torch.from_numpy(values).to(self._device))
             except RuntimeError as error:
-                raise _explained(error, self._entry) from None
+                raise _explain(error, self._entry) from None
         return {name: tensor.float().cpu().numpy() for name, tensor in _flat(found).items()}
 
 
@@ -140,7 +140,7 @@ def check_input_shape(entry: ModelEntry, shape: Sequence[Any]) -> None:
         )
 
 
-def _explained(error: RuntimeError, entry: ModelEntry) -> Exception:
+def _explain(error: RuntimeError, entry: ModelEntry) -> Exception:
     """What torch says of a picture with the wrong number of channels, as a sentence about the entry."""
     wrong = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
     if wrong is None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medvistagym_core.imaging import Image
+from medvistagym_core.tools import first_line
 from medvistagym_models._entry import ModelEntry
 from medvistagym_models._models_file import ModelError
 from medvistagym_models.networks._base import Detection, in_parts, require_numbers
@@ -33,7 +34,7 @@ class TransformersPhraseDetector:
                 self._folder.folder, local_files_only=True, trust_remote_code=False
             )
         except (OSError, ValueError, ImportError, KeyError) as error:
-            reason = str(error).strip().split("\n")[0][:200]
+            reason = first_line(error)
             raise ModelError(
                 entry.name, f"{self._folder.folder.name} has no processor that can be loaded: {reason}"
             ) from None

@@ -78,11 +78,11 @@ def _with_changes(
     return dataclasses.replace(result, images=images, data=data, text=format_data(data) + rest, perturbation=kind)
 
 
-def _shifted(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], generator: random.Random) -> Changed:
+def _shift(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], generator: random.Random) -> Changed:
     """Places moved by a part of the image, or probabilities by a part of their range."""
     data = copy.deepcopy(result.data or {})
     if "probabilities" in data:
-        moved = {label: _moved(p, generator) for label, p in data["probabilities"].items()}
+        moved = {label: _move_probability(p, generator) for label, p in data["probabilities"].items()}
         return _with_probabilities(data, moved), result.images
     image = arguments.get("image")
     if not data.get("findings") or not isinstance(image, Image) or "box" not in data["findings"][0]:
@@ -96,11 +96,11 @@ def _shifted(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], gener
     return data, masks
 
 
-def _contradicted(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], generator: random.Random) -> Changed:
+def _contradict(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], generator: random.Random) -> Changed:
     """What was found is not, or is something else; what was not found is."""
     data = copy.deepcopy(result.data or {})
     if "probabilities" in data:
-        return _with_probabilities(data, _turned(data, generator)), result.images
+        return _with_probabilities(data, _turn_probabilities(data, generator)), result.images
     if "findings" not in data:
         return None
     if "not_found" in data:  # masks: there is none to give for what was not found
@@ -116,22 +116,22 @@ def _contradicted(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], 
     elif data["findings"]:
         data["findings"] = []
     elif labels and isinstance(arguments.get("image"), Image):
-        data["findings"] = [_invented(generator.choice(labels), data["threshold"], arguments["image"], generator)]
+        data["findings"] = [_invent_finding(generator.choice(labels), data["threshold"], arguments["image"], generator)]
     else:
         return None
     return data, result.images
 
 
 _Change = Callable[[ToolResult, Tool, Mapping[str, Any], random.Random], Changed]
-_CHANGES: Final[Mapping[Perturbation, _Change]] = {"shifted": _shifted, "contradicted": _contradicted}
+_CHANGES: Final[Mapping[Perturbation, _Change]] = {"shifted": _shift, "contradicted": _contradict}
 
 
-def _moved(probability: float, generator: random.Random) -> float:
+def _move_probability(probability: float, generator: random.Random) -> float:
     step = generator.uniform(*_CHANGE)
     return round(probability + step if probability < 0.5 else probability - step, 4)
 
 
-def _turned(data: Mapping[str, Any], generator: random.Random) -> dict[str, float]:
+def _turn_probabilities(data: Mapping[str, Any], generator: random.Random) -> dict[str, float]:
     probabilities: dict[str, float] = data["probabilities"]
     if not data["exclusive"] or len(probabilities) < 2:
         return {label: round(1 - p, 4) for label, p in probabilities.items()}
@@ -162,7 +162,7 @@ def _labels(tool: Tool, arguments: Mapping[str, Any]) -> Sequence[str]:
     return labels or [str(label) for label in getattr(tool.function, "labels", ())]
 
 
-def _invented(label: str, threshold: float, image: Image, generator: random.Random) -> dict[str, Any]:
+def _invent_finding(label: str, threshold: float, image: Image, generator: random.Random) -> dict[str, Any]:
     """A finding that is not there, of a probability that would be reported."""
     h, w = image.shape
     width, height = (generator.uniform(0.1, 0.3) * side for side in (w, h))

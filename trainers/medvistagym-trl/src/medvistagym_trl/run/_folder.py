@@ -259,7 +259,12 @@ def _lock(folder: Path, name: str) -> IO[bytes]:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all; its folder is made."""
+    """Write a text file, whole or not at all.
+
+    Args:
+        path: The file; its folder is made.
+        text: What it holds, written as UTF-8.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_atomically(path) as part:
         part.write_text(text, encoding="utf-8")

@@ -118,7 +118,7 @@ def read_rates(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            rates |= _measured(Path(text))
+            rates |= _measure_rates(Path(text))
             continue
         if name not in RATES:
             nearest = closest_match(name, list(RATES))
@@ -134,7 +134,7 @@ def read_rates(texts: Sequence[str]) -> dict[str, float]:
     return rates
 
 
-def _measured(run: Path) -> dict[str, float]:
+def _measure_rates(run: Path) -> dict[str, float]:
     """Rates of a run on one device, from the metrics of its reinforcement learning."""
     file = run / "metrics.jsonl"
     if not file.is_file():

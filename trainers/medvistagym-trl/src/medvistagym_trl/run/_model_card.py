@@ -65,7 +65,7 @@ def model_card(
         "",
         "## The parity certificate",
         "",
-        _certificate(metrics) + _played(metrics),
+        _certificate(metrics) + _describe_played(metrics),
         "",
         "## What it must not be used for",
         "",
@@ -159,7 +159,7 @@ def _certificate(metrics: Sequence[Mapping[str, Any]]) -> str:
     return text
 
 
-def _played(metrics: Sequence[Mapping[str, Any]]) -> str:
+def _describe_played(metrics: Sequence[Mapping[str, Any]]) -> str:
     """What was compared before vLLM played for the table, in a sentence; empty where transformers did."""
     played = [
         float(line["parity/engine_difference"])

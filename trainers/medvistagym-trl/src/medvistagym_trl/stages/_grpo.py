@@ -228,7 +228,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         self.spare_row = min(parts, key=lambda part: (not part[1], len(part[0][0])))
         ids = [part[0][0] for part in parts]
         images = [part[1][0] if part[1] else None for part in parts]
-        fields = {name: _joined([part[2][name] for part in parts]) for name in parts[0][2]}
+        fields = {name: _join([part[2][name] for part in parts]) for name in parts[0][2]}
         fields = fields if self.image_fields is None else {}  # made when a turn is written
         return ids, images if any(images) else None, fields
 
@@ -243,7 +243,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         return ids, images, tensors
 
 
-def _joined(values: Sequence[Any]) -> Any:
+def _join(values: Sequence[Any]) -> Any:
     return (
         torch.cat(list(values)) if isinstance(values[0], torch.Tensor) else [row for value in values for row in value]
     )
