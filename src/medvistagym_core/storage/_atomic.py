@@ -33,12 +33,12 @@ def write_atomically(path: Path, *, keep_suffix: bool = False) -> Iterator[Path]
     try:
         yield part
         os.replace(part, path)  # noqa: PTH105 - a record writes thousands of pictures, and path objects take longer
-    except OSError as error:
-        if error.errno is not None and error.filename in (None, part, str(part)):
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, part, str(part)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
-        part.unlink(missing_ok=True)
         _IN_WORK.discard(part.name)
 
 
