@@ -81,7 +81,8 @@ def playing(
     return play
 
 
-def rollout_rows(pixels: Any, episodes: int, rounds: int) -> list[dict[str, Any]]:
+def monai_and_kornia(pixels: Any, episodes: int, turns: Sequence[str]) -> Callable[[int], None]:
+    """The calls of all turns but the last, done with MONAI and kornia, one episode after the other."""
     import kornia
     import numpy as np
     import PIL.Image
@@ -96,18 +97,6 @@ def rollout_rows(pixels: Any, episodes: int, rounds: int) -> list[dict[str, Any]
     from monai.transforms.utils import generate_spatial_bounding_box
     from skimage.filters import threshold_otsu
 
-    from medvistagym_dicom import window, zoom
-    from medvistagym_kornia import EnhanceContrast
-    from medvistagym_segment import SegmentCrop
-
-    answer = "<think>So it is.</think><answer>a head</answer>"
-    turns = [
-        turn("window", image=0, preset="brain"),
-        turn("segment_crop", image=1, method="otsu"),
-        turn("zoom", image=2, box=[250, 250, 750, 750]),
-        turn("enhance_contrast", image=3),
-        answer,
-    ]
     smooth, largest, fill = GaussianSmooth(1.0), KeepLargestConnectedComponent(), FillHoles()
 
     def shown(values: Any, scale: Any) -> Any:
@@ -143,6 +132,23 @@ def rollout_rows(pixels: Any, episodes: int, rounds: int) -> list[dict[str, Any]
                     scale = ScaleIntensityRange(0, 255, 0, 255, clip=True, dtype=np.uint8)
                 shown(values, scale)
 
+    return loop
+
+
+def rollout_rows(pixels: Any, episodes: int, rounds: int) -> list[dict[str, Any]]:
+    from medvistagym_dicom import window, zoom
+    from medvistagym_kornia import EnhanceContrast
+    from medvistagym_segment import SegmentCrop
+
+    answer = "<think>So it is.</think><answer>a head</answer>"
+    turns = [
+        turn("window", image=0, preset="brain"),
+        turn("segment_crop", image=1, method="otsu"),
+        turn("zoom", image=2, box=[250, 250, 750, 750]),
+        turn("enhance_contrast", image=3),
+        answer,
+    ]
+    loop = monai_and_kornia(pixels, episodes, turns)
     tools = (window, SegmentCrop, zoom, EnhanceContrast)
     rows = []
     for distinct, suffix in ((episodes, ""), (max(1, episodes // 8), ", groups of 8")):

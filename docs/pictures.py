@@ -25,6 +25,7 @@ from pydicom.data import get_testdata_file
 
 import medvistagym_core as mv
 from medvistagym_core.cli import main as medvistagym
+from medvistagym_core.storage import write_atomically
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SIDE: Final = 312  # of the square that each half fits into, in pixels
@@ -381,9 +382,8 @@ def with_section(readme: str, section: str) -> str:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
+    with write_atomically(path) as part:
+        part.write_bytes(data)
 
 
 def main() -> None:

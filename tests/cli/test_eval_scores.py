@@ -210,7 +210,7 @@ def test_a_plot_that_cannot_be_written_costs_no_other_file(run: Run) -> None:
     assert EvaluationReport.load("s.json").conditions
     assert "| mine |" in Path("s.md").read_text()
     assert len(Path("s.jsonl").read_text().splitlines()) == 8
-    assert not list(Path().glob(".*.part"))
+    assert not list(Path().glob(".part-*"))
 
 
 def test_a_plot_without_matplotlib_is_refused_before_anything_is_played(

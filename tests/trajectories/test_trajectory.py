@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -338,7 +339,7 @@ def test_episodes_in_which_the_policy_failed_can_be_taken_out(task, toolbox, exe
         writer.write(*failed(task, toolbox, executor, 1))
     assert [t.id for t in TrajectoryReader(path)] == ["test-0-0", "test-2-0", "test-1-0"]
     assert path.stat().st_mode & 0o777 == 0o640
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".part-*"))
     TrajectoryWriter(path, toolbox).close()
 
 
@@ -375,12 +376,12 @@ def test_a_file_that_cannot_take_the_place_leaves_all_as_it_was(task, toolbox, e
         writer.write(*failed(task, toolbox, executor, 0))
         before = path.read_bytes()
         with monkeypatch.context() as for_now:
-            for_now.setattr("pathlib.Path.replace", lambda *args: (_ for _ in ()).throw(PermissionError("no")))
+            for_now.setattr("os.replace", lambda *args: (_ for _ in ()).throw(PermissionError("no")))
             with pytest.raises(PermissionError):
                 writer.remove_failed(lambda t: True)
         gc.collect()  # a file that was left open would be warned of
         assert path.read_bytes() == before
-        assert not list(tmp_path.glob("*.part"))
+        assert not list(tmp_path.glob(".part-*"))
         assert writer.remove_failed(lambda t: True) == 1
 
 
@@ -390,9 +391,12 @@ def test_what_a_killed_run_left_beside_the_file_goes_also_behind_a_link(task, to
     link.symlink_to(real)
     with TrajectoryWriter(link, toolbox) as writer:
         writer.write(*failed(task, toolbox, executor, 0))
-    real.with_suffix(".part").write_bytes(b"half of it")
+    process = subprocess.Popen(["true"])
+    process.wait()
+    half = real.with_name(f".part-{process.pid}-0123abcd-r.jsonl.part")
+    half.write_bytes(b"half of it")
     with TrajectoryWriter(link, toolbox):
-        assert not list(tmp_path.rglob("*.part"))
+        assert not half.exists()
 
 
 def test_without_room_for_a_second_file_nothing_is_taken_out(task, toolbox, executor, tmp_path, monkeypatch):
@@ -409,7 +413,7 @@ def test_without_room_for_a_second_file_nothing_is_taken_out(task, toolbox, exec
         with pytest.raises(OSError, match="No space"):
             writer.remove_failed(lambda t: True)
     assert path.read_bytes() == before
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".part-*"))
 
 
 def append_once(path, toolbox):

@@ -4,6 +4,7 @@ medvistagym tools call orient picture.png --turn half --out turned.pgm
 """
 
 from medvistagym_core import hookimpl
+from medvistagym_core.storage import write_atomically
 
 
 class PgmWriter:
@@ -18,9 +19,8 @@ class PgmWriter:
         if pixels.dtype.kind not in "biu" or pixels.min() < 0 or pixels.max() > 65535:
             raise ValueError(f"{path.name}: a PGM file holds whole numbers from 0 to 65535; window the image first")
         rows = "\n".join(" ".join(map(str, row)) for row in pixels.astype(int).tolist())
-        part = path.with_name(path.name + ".part")  # a file is whole, or not there
-        part.write_text(f"P2\n{pixels.shape[1]} {pixels.shape[0]}\n{max(int(pixels.max()), 1)}\n{rows}\n", "ascii")
-        part.replace(path)
+        with write_atomically(path) as part:  # a file is whole, or not there
+            part.write_text(f"P2\n{pixels.shape[1]} {pixels.shape[0]}\n{max(int(pixels.max()), 1)}\n{rows}\n", "ascii")
 
 
 @hookimpl

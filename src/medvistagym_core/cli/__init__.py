@@ -158,14 +158,14 @@ def _run(arguments: list[str]) -> int:
         nearest = get_close_matches(group, [*GROUPS, "--help", "--version"], n=1)
         meant = f"; did you mean {nearest[0]!r}?" if nearest else "."
         raise UsageError(f"there is no command {group!r}{meant} The commands are {', '.join(GROUPS)}.")
-    options = build_parser(group).parse_args(_joined(rest))
+    options = build_parser(group).parse_args(_join_negative_values(rest))
     options.command_line = rest  # as they were written, for a command that starts itself again
     code: int = options.execute(options)
     sys.stdout.flush()
     return code
 
 
-def _joined(arguments: Sequence[str]) -> list[str]:
+def _join_negative_values(arguments: Sequence[str]) -> list[str]:
     """The arguments with every negative value joined to its option, `--center=-3e2`: argparse takes some for options."""
     joined: list[str] = []
     for position, argument in enumerate(arguments):

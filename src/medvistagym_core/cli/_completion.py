@@ -109,7 +109,7 @@ def complete_words(words: list[str]) -> list[str]:
         elif group == "tools" and name in ("show", "call") and not rest and not prefix.startswith("-"):
             return _fitting(prefix, _tool_names())
         elif (group, name) == ("tasks", "show") and not rest and not prefix.startswith("-"):
-            return _fitting(prefix, _installed().tasks)
+            return _fitting(prefix, _list_installed().tasks)
     if prefix.startswith("-"):
         flags = (flag for action in parser._actions for flag in action.option_strings)  # noqa: SLF001
         return _fitting(prefix, (flag for flag in flags if flag[1] == "-"))
@@ -123,17 +123,17 @@ def _values(parser: argparse.ArgumentParser, flag: str, prefix: str) -> list[str
         return []
     if flag in ("--tools", "--plugins"):
         head, comma, last = prefix.rpartition(",")
-        names = _tool_names() if flag == "--tools" else _installed().plugins
+        names = _tool_names() if flag == "--tools" else _list_installed().plugins
         return [f"{head}{comma}{name}" for name in _fitting(last, names)]
     if flag == "--task":
-        return _fitting(prefix, _installed().tasks)
+        return _fitting(prefix, _list_installed().tasks)
     if action.choices is not None:
         return _fitting(prefix, map(str, action.choices))
     stated = str(action.metavar or "").split("|")  # a tool's choices, such as lung|bone
     return _fitting(prefix, (word for word in stated if word.islower())) if len(stated) > 1 else []
 
 
-def _installed() -> Listing:
+def _list_installed() -> Listing:
     from medvistagym_core.plugins import load_listing
 
     return load_listing(_discover)
@@ -146,7 +146,7 @@ def _discover() -> Registry:
 
 
 def _tool_names() -> list[str]:
-    return sorted({tool.name for tool in _installed().tools})
+    return sorted({tool.name for tool in _list_installed().tools})
 
 
 def _fitting(prefix: str, words: Iterable[str]) -> list[str]:

@@ -98,14 +98,14 @@ class ProgressBar:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._shown = sys.stderr.isatty()
+        self._is_terminal = sys.stderr.isatty()
         self._last = -1.0
         self._first: tuple[int, float] | None = None  # what an earlier run did says nothing of this one's pace
 
     def show(self, done: int, total: int, more: str = "") -> None:
         """Count; a call that follows the last by less than a fifth of a second is not shown."""
         now = time.monotonic()
-        if not self._shown or (now - self._last < 0.2 and done < total):
+        if not self._is_terminal or (now - self._last < 0.2 and done < total):
             return
         self._last = now
         self._first = self._first or (done, now)
@@ -119,7 +119,7 @@ class ProgressBar:
 
     def close(self) -> None:
         """Clear the line."""
-        if self._shown:
+        if self._is_terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 

@@ -65,7 +65,7 @@ def _export(options: argparse.Namespace) -> int:
     tools = ",".join(f"{name}={toolbox[name].id}" for name in toolbox)
     arguments = _arguments(task, task_arguments(options, reference, [reference]))
     schemas = toolbox.schemas("huggingface")
-    what = ExportedTask(out.name, _named(options, registry), arguments, split, size, tools, schemas)
+    what = ExportedTask(out.name, _name_task(options, registry), arguments, split, size, tools, schemas)
     try:
         files = PACKAGES[options.kind](what)
     except ValueError as error:
@@ -80,7 +80,7 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _named(options: argparse.Namespace, registry: Registry) -> str:
+def _name_task(options: argparse.Namespace, registry: Registry) -> str:
     """How the package names the task: a table by its whole path, since the package is used in other folders."""
     if options.task in registry.tasks:
         return str(options.task)

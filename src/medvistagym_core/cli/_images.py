@@ -108,7 +108,8 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _sheet(options: argparse.Namespace) -> int:
-    from medvistagym_core.imaging import contact_sheet, write_aside
+    from medvistagym_core.imaging import contact_sheet
+    from medvistagym_core.storage import write_atomically
 
     for name in ("count", "columns", "side"):
         if getattr(options, name) < 1:
@@ -126,7 +127,7 @@ def _sheet(options: argparse.Namespace) -> int:
         sheet = contact_sheet(images, mask, count=options.count, columns=options.columns, side=options.side)
     except ValueError as error:
         raise CommandError(f"{options.mask}: {error}") from error
-    with write_aside(options.out) as part:
+    with write_atomically(options.out, keep_suffix=True) as part:
         sheet.save(part)
     print_text(f"{options.out}: {sheet.width} x {sheet.height}")
     return 0

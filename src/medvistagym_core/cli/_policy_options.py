@@ -182,7 +182,7 @@ def make_policy(
     )
     config = dataclasses.replace(config, prompt=prompt, reward=reward or config.reward)
     if options.endpoint is not None:
-        return _served(options, toolbox), config
+        return _make_served_policy(options, toolbox), config
     if options.temperature is not None:
         raise UsageError(f"--temperature is for a model; the policy {options.policy} has none")
     try:
@@ -215,7 +215,7 @@ def _make_named_policy(
     raise ValueError(f"there is no policy {name!r}; {advice}")
 
 
-def _served(options: argparse.Namespace, toolbox: Toolbox) -> Policy:
+def _make_served_policy(options: argparse.Namespace, toolbox: Toolbox) -> Policy:
     from medvistagym_core.rollouts import ChatCompletionsClient, EndpointPolicy
 
     try:

@@ -90,20 +90,17 @@ def _copy(publication: Publication, folder: Path) -> None:
     """Copy a publication into a folder that is whole or not there."""
     import shutil
 
+    from medvistagym_core.storage import write_folder_atomically
+
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there already; name a new folder")
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with write_folder_atomically(folder) as part:
         for each in publication.files:
             target = part / each.path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(each.source, target)
-        if folder.is_dir():
-            folder.rmdir()
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _size(count: float) -> str:

@@ -189,9 +189,9 @@ def print_report_notes(report: EvaluationReport) -> None:
 
 def write_whole(path: Path, texts: Iterable[str]) -> None:
     """Write a text file; it is whole or not there."""
-    from medvistagym_core.imaging import write_aside
+    from medvistagym_core.storage import write_atomically
 
-    with write_aside(path) as part, part.open("w", encoding="utf-8") as file:
+    with write_atomically(path) as part, part.open("w", encoding="utf-8") as file:
         file.writelines(texts)
 
 

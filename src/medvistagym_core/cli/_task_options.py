@@ -72,7 +72,7 @@ def task_arguments(
                 name = name.removeprefix(f"{each}.") if each == reference else ""
                 break
         if name:
-            _set(arguments, name, _parsed(value))
+            _set(arguments, name, _parse_value(value))
     for text in options.column:
         part, equals, column = text.partition("=")
         if not equals or not part or not column:
@@ -199,7 +199,7 @@ def _set(arguments: dict[str, Any], name: str, value: Any) -> None:
     arguments[parts[-1]] = value
 
 
-def _parsed(text: str) -> Any:
+def _parse_value(text: str) -> Any:
     """A list or dict written as JSON; anything else is text, which the argument's model reads."""
     if text[:1] in "[{":
         try:

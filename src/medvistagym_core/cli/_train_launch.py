@@ -7,7 +7,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,6 +70,9 @@ def launch(
 ) -> int:
     """Start the processes of a training, and wait for them; what they print is what this command prints.
 
+    The launcher is a program of its own (`torchrun`, `accelerate`) and no `execution.ChildProcess`: it must see the signals of
+    the terminal, and has time to save the step under way.
+
     Args:
         options: The command's.
         registry: What is installed.
@@ -78,8 +81,6 @@ def launch(
         settings: What each process hands to the trainer, which may refuse it here, once for all of them.
     """
     import dataclasses
-    import signal
-    import subprocess
 
     from medvistagym_core.rollouts import ChecksTraining, LaunchesTraining
 
@@ -95,6 +96,21 @@ def launch(
         request = dataclasses.replace(request, arguments=(*request.arguments, "--json"))
     command = list(trainer.launch_command(request))
     print_stderr(f"starting {options.gpus} processes: {shlex.join(command)}")
+    try:
+        code, received = _run_launcher(command)
+    finally:
+        if folder.is_dir() and not any(folder.iterdir()):  # of a first process that another one's failure ended
+            folder.rmdir()
+    if received and code > 0:  # the launcher says 1 of processes that saved what they had and ended
+        return 128 + received[0]
+    return code if code >= 0 else 128 - code  # as a shell has it of a process that a signal ended
+
+
+def _run_launcher(command: Sequence[str]) -> tuple[int, list[int]]:
+    """Run a launcher to its end, which the signals that come meanwhile reach; its exit code, and these signals."""
+    import signal
+    import subprocess
+
     received: list[int] = []
     processes: subprocess.Popen[bytes] | None = None
 
@@ -121,11 +137,7 @@ def launch(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if folder.is_dir() and not any(folder.iterdir()):  # of a first process that another one's failure ended
-            folder.rmdir()
-    if received and code > 0:  # the launcher says 1 of processes that saved what they had and ended
-        return 128 + received[0]
-    return code if code >= 0 else 128 - code  # as a shell has it of a process that a signal ended
+    return code, received
 
 
 def is_launched() -> bool:

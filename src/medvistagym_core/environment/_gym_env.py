@@ -72,8 +72,8 @@ class MedVistaEnv(gymnasium.Env[EnvObservation, str]):
         self.action_space = TextSpace()
         self.observation_space = _observation_space(self.settings)
         self._cases = _CaseSampler(task, toolbox, self.settings, split, cases, case_seed)
-        self._given = executor
-        self._own: LocalExecutor | None = None
+        self._shared_executor = executor
+        self._own_executor: LocalExecutor | None = None
         self._episode: Episode | None = None
 
     @property
@@ -140,13 +140,13 @@ class MedVistaEnv(gymnasium.Env[EnvObservation, str]):
     def close(self) -> None:
         """Drop the episode and close an executor of its own."""
         self._episode = None
-        if self._own is not None:
-            self._own.close()
-            self._own = None
+        if self._own_executor is not None:
+            self._own_executor.close()
+            self._own_executor = None
 
     def _executor(self) -> Executor:
-        if self._given is not None:
-            return self._given
-        if self._own is None:
-            self._own = LocalExecutor(self._cases.toolbox)
-        return self._own
+        if self._shared_executor is not None:
+            return self._shared_executor
+        if self._own_executor is None:
+            self._own_executor = LocalExecutor(self._cases.toolbox)
+        return self._own_executor

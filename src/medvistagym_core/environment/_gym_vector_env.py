@@ -71,8 +71,8 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._cases = _CaseSampler(task, toolbox, self.settings, split, cases, case_seed)
-        self._own = LocalExecutor(toolbox) if executor is None else None
-        self._executor: Executor = executor or self._own  # type: ignore[assignment]
+        self._own_executor = LocalExecutor(toolbox) if executor is None else None
+        self._executor: Executor = executor or self._own_executor  # type: ignore[assignment]
         self._draws = [_IndexSampler(self._cases.cases) for _ in range(num_envs)]
         self.episodes: list[Episode] = []
 
@@ -104,7 +104,7 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
             if one is not None:
                 self._draws[k] = _IndexSampler(self._cases.cases, one)
         self.episodes = [self._cases.make_episode(draws.next(), options) for draws in self._draws]
-        return self._observed(), self._info()
+        return self._observe(), self._info()
 
     def step(self, actions: Sequence[str]) -> tuple[EnvObservation, Any, Any, Any, dict[str, Any]]:
         """Play a turn of every episode; those that had ended are begun anew instead.
@@ -136,15 +136,15 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
             rewards[where] = [score.total for score in scores]
             terminated[where] = [episode.termination == "answered" for episode in ended]
             truncated[where] = [episode.termination in _TRUNCATED for episode in ended]
-        return self._observed(), rewards, terminated, truncated, self._info(over, scores)
+        return self._observe(), rewards, terminated, truncated, self._info(over, scores)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Drop the episodes and close an executor of its own."""
         self.episodes = []
-        if self._own is not None:
-            self._own.close()
+        if self._own_executor is not None:
+            self._own_executor.close()
 
-    def _observed(self) -> EnvObservation:
+    def _observe(self) -> EnvObservation:
         parts = [_observation_parts(episode) for episode in self.episodes]
         return {"images": tuple(images for _, images in parts), "text": tuple(text for text, _ in parts)}
 

@@ -29,7 +29,7 @@ class ShownMessages(Sequence[Message]):
         self.rendered = rendered
 
     @cached_property
-    def _shown(self) -> tuple[Message, ...]:
+    def _with_pictures(self) -> tuple[Message, ...]:
         blocks = (block for message in self.messages for block in message["content"] if block["type"] == "image")
         pictures = {handle: self.rendered[handle].pil for handle in {block["image"] for block in blocks}}
         return tuple(with_images(self.messages, pictures))
@@ -39,13 +39,13 @@ class ShownMessages(Sequence[Message]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Message]: ...
     def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
-        return self._shown[index]
+        return self._with_pictures[index]
 
     def __len__(self) -> int:
         return len(self.messages)
 
     def __repr__(self) -> str:
-        return repr(self._shown)
+        return repr(self._with_pictures)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -21,3 +21,4 @@ from ._tool_reference import NotImportableToolError as NotImportableToolError
 from ._tool_reference import ToolReference as ToolReference
 from ._tool_reference import load_tool as load_tool
 from ._tool_reference import tool_references as tool_references
+from ._worker_main import die_with_parent as die_with_parent

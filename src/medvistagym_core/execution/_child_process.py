@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -39,12 +39,20 @@ class ChildProcess:
         arguments: Further arguments of its command line.
         python: Its interpreter, which must have this version of the core installed; the one of this process when None.
         output: Whether what it prints goes to where this process prints; it is thrown away otherwise.
+        variables: Further variables of its environment.
 
     Raises:
         OSError: No process can be started.
     """
 
-    def __init__(self, module: str, *arguments: str, python: str | None = None, output: bool = False) -> None:
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        python: str | None = None,
+        output: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         here, there = Pipe()
         watched, lifeline = os.pipe()
         stream = None if output else subprocess.DEVNULL
@@ -55,7 +63,7 @@ class ChildProcess:
                 stdout=stream,
                 stderr=stream,
                 pass_fds=(there.fileno(), watched),
-                env=_environment(python),
+                env={**_environment(python), **(variables or {})},
                 start_new_session=True,  # Ctrl-C is for the parent
             )
         except BaseException:
@@ -135,6 +143,20 @@ class ChildProcess:
         except BaseException:  # an answer that comes later would be taken for that to the next request
             self.end(0)
             raise
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended by itself; less than 0 for a signal."""
+        return self._process.wait()
+
+    def stop(self) -> int | None:
+        """Ask it to end (SIGTERM), wait until it has, and end whatever it started.
+
+        Returns:
+            Its exit code, less than 0 for a signal.
+        """
+        self._process.terminate()
+        self._process.wait()
+        return self.end(0)
 
     def end(self, wait_s: float = _END_S) -> int | None:
         """End it and whatever it started, unless it ends by itself within a time.

@@ -70,7 +70,7 @@ class ResultCache:
         """
         if not self.max_bytes or result.error is not None:
             return
-        nbytes = _retained_bytes(result)
+        nbytes = _count_retained_bytes(result)
         if nbytes > self.max_bytes // 4:
             return
         data = None if result.data is None else copy_json_value(result.data)
@@ -89,7 +89,7 @@ class ResultCache:
         self.clear()
 
 
-def _retained_bytes(result: ToolResult) -> int:
+def _count_retained_bytes(result: ToolResult) -> int:
     """The memory that a result keeps in use: a crop is a view and keeps the whole array that it was cut from."""
     if not result.images:
         return _ENTRY_OVERHEAD_BYTES + len(result.text)

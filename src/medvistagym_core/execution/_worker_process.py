@@ -179,7 +179,7 @@ class WorkerProcessPool:
             ToolError: `tool_failed`, since the executor was closed or the system starts no process.
         """
         with self._free:
-            process = self._taken(python)
+            process = self._take_idle(python)
             try:
                 yield process
             finally:
@@ -192,7 +192,7 @@ class WorkerProcessPool:
                 if outgrown:
                     process.kill()
 
-    def _taken(self, python: str | None) -> WorkerProcess:
+    def _take_idle(self, python: str | None) -> WorkerProcess:
         with self._lock:
             while not self._closed and (idle := [process for process in self._idle if process.python == python]):
                 process = idle[-1]

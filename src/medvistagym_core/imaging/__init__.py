@@ -1,6 +1,6 @@
 """Pixels with units and geometry, and how they are displayed.
 
-May use nothing of the project.
+May use `storage`.
 """
 
 import lazy_loader

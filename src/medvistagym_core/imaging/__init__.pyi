@@ -1,4 +1,3 @@
-from ._atomic_file import write_aside as write_aside
 from ._box import BOX_GRID_SIZE as BOX_GRID_SIZE
 from ._box import Box as Box
 from ._buffer_pool import MAX_POOL_BYTES as MAX_POOL_BYTES
@@ -40,6 +39,7 @@ from ._mask import format_frame as format_frame
 from ._mask import format_mask_slices as format_mask_slices
 from ._mask import format_measurements as format_measurements
 from ._mask import full_resolution as full_resolution
+from ._mask import full_resolution_frame as full_resolution_frame
 from ._mask import mask_bounds as mask_bounds
 from ._mask import mask_image as mask_image
 from ._mask import mask_measurements as mask_measurements

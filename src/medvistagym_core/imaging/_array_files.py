@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from medvistagym_core.imaging._atomic_file import write_aside
 from medvistagym_core.imaging._image_description import ImageDescription
 from medvistagym_core.imaging._limits import MAX_DECODED_BYTES
+from medvistagym_core.storage import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ def write_array(image: Image, path: Path) -> None:
     import numpy as np
 
     beside = path.with_name(f"{path.name}.json")
-    with write_aside(beside) as part_beside, write_aside(path) as part:
+    with write_atomically(beside) as part_beside, write_atomically(path) as part:
         part_beside.write_text(ImageDescription.from_image(image).to_json(), "utf-8")
         with part.open("wb") as file:
             np.lib.format.write_array(file, image.pixels, allow_pickle=False)
@@ -85,7 +85,7 @@ def write_tiff(image: Image, path: Path) -> None:
     text = ImageDescription.from_image(image).to_json()
     options: dict[str, Any] = {"compression": "tiff_adobe_deflate", "tiffinfo": {270: text}}
     first, *others = (_tiff_page(frame) for frame in frames)
-    with write_aside(path) as part:
+    with write_atomically(path) as part:
         first.save(part, "TIFF", save_all=bool(others), append_images=others, **options)
 
 

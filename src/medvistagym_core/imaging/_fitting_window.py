@@ -97,7 +97,7 @@ def refit_display(image: Image, pixels: np.ndarray) -> Display:
     line = _fit_line(before, after)
     if line.explained > _EXACT:
         is_same = abs(line.slope - 1) <= 0.1 and abs(line.at(center) - center) <= 0.1 * width
-        return current if is_same else _moved(current, line)
+        return current if is_same else _move(current, line)
     changed = after != before
     if changed.any() and changed.mean() < 0.95 and np.ptp(after[changed]) == 0:  # a part was filled with a value
         is_visible = _are_greys(current, after[~changed]).mean() > 0.02
@@ -110,10 +110,10 @@ def refit_display(image: Image, pixels: np.ndarray) -> Display:
         np.median(after[displayed] - before[displayed])
     )  # that of places, since edges overshoot to both sides
     if line.explained > 0.25 and 0.75 < line.slope < 2 and abs(shift) < 0.25 * width:
-        return _widened(current, displayed, after)
+        return _widen(current, displayed, after)
     line = _fit_line(before[displayed], after[displayed])
     if line.explained > 0.5 and not isinstance(current.window, LookupTable):
-        return _widened(_moved(current, line), displayed, after)
+        return _widen(_move(current, line), displayed, after)
     return Display(_spanning_window(after))
 
 
@@ -144,14 +144,14 @@ def _fit_line(before: np.ndarray, after: np.ndarray) -> _Line:
     return _Line(slope, float(after.mean()) - slope * float(before.mean()), slope * xy / yy)
 
 
-def _moved(display: Display, line: _Line) -> Display:
+def _move(display: Display, line: _Line) -> Display:
     """A display whose black and white have gone along with the values; of a lookup table its range, as a window."""
     center, width = _center_and_width(display)
     sigmoid = display.window is not None and display.window.function == "sigmoid"
     return Display(_window(line.at(center), abs(line.slope) * width, "sigmoid" if sigmoid else "linear_exact"))
 
 
-def _widened(display: Display, displayed: np.ndarray, values: np.ndarray) -> Display:
+def _widen(display: Display, displayed: np.ndarray, values: np.ndarray) -> Display:
     """A display, widened, at most to twice its width, where it would make much black or white that was grey before.
 
     Args:

@@ -164,6 +164,11 @@ class Image:
         return None if self.unit in ("raw", "grey", "RGB", "mask", "label") else self.unit
 
     @property
+    def holds_labels(self) -> bool:
+        """Whether values name what a pixel belongs to, as in a mask, so that none between two of them means anything."""
+        return self.unit in ("mask", "label") or self.pixels.dtype.kind == "b"
+
+    @property
     def display_range(self) -> tuple[float, float] | None:
         """The values displayed black and white where no window says it; None where one does."""
         if self.window is not None:
@@ -245,7 +250,7 @@ class Image:
             ValueError: The attributes do not fit together (`Image`).
         """
         if "pixels" in changes:
-            changes = self._refitted(changes)
+            changes = self._refit(changes)
         new = dataclasses.replace(self, **changes)
         if changes.keys() <= _VALUE_COMPARED_FIELDS:
             object.__setattr__(new, "_provenance", (self, tuple(sorted(changes.items()))))
@@ -265,14 +270,14 @@ class Image:
         Raises:
             ValueError: The shape is another.
         """
-        new = dataclasses.replace(self, detail=None, **self._refitted({"pixels": pixels, **changes}))
+        new = dataclasses.replace(self, detail=None, **self._refit({"pixels": pixels, **changes}))
         if new.shape != self.shape:
             raise ValueError(
                 f"with_pixels keeps the shape {self.shape}, not {new.shape}; use crop() or resized() for another one"
             )
         return new
 
-    def _refitted(self, changes: dict[str, Any]) -> dict[str, Any]:
+    def _refit(self, changes: dict[str, Any]) -> dict[str, Any]:
         """The changes, and a display that fits their pixels unless they name one."""
         if changes.get("window") == "keep":
             return {**changes, "window": self.window, "value_range": self.display_range}
@@ -286,7 +291,7 @@ class Image:
     def with_window(self, window: Window | LookupTable) -> Image:
         """The same values, displayed otherwise."""
         detail = self.detail.replace(window=window) if self.detail is not None else None
-        return self._derived(
+        return self._derive(
             (self, window), self.pixels, self.to_source, self.spacing, self.overlay, detail, window, self.value_range
         )
 
@@ -310,7 +315,7 @@ class Image:
         a, b, c, d, e, f = self.to_source
         affine = (a, b, a * x0 + b * y0 + c, d, e, d * x0 + e * y0 + f)
         provenance = (self, x0, y0, x1, y1)
-        return self._derived(provenance, pixels, affine, self.spacing, overlay, None, self.window, self.display_range)
+        return self._derive(provenance, pixels, affine, self.spacing, overlay, None, self.window, self.display_range)
 
     def resized(self, height: int, width: int, resample: Resample | None = None) -> Image:
         """Resampled to `(height, width)`: area average where it shrinks, bilinear where it grows; float32 values.
@@ -339,11 +344,11 @@ class Image:
         pixels.flags.writeable = False
         hashable = getattr(resample, "__hash__", None) is not None
         provenance = (self, height, width, resample) if hashable else None
-        return self._derived(
+        return self._derive(
             provenance, pixels, affine, spacing, overlay, self.detail or self, self.window, self.display_range
         )
 
-    def _derived(
+    def _derive(
         self,
         provenance: tuple[Any, ...] | None,
         pixels: np.ndarray,

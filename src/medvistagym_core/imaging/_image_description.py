@@ -116,13 +116,13 @@ class ImageDescription(BaseModel):
             to_source=image.to_source,
             source_shape=image.source_shape,
             frame=image.frame,
-            attributes=_described_attributes(image.attributes),
+            attributes=_select_attributes(image.attributes),
         )
 
     @classmethod
     def from_view(cls, image: Image) -> ImageDescription:
         """What a file says of an image whose view it holds, at the image's own size."""
-        attributes = _described_attributes(image.attributes)
+        attributes = _select_attributes(image.attributes)
         attributes.pop("slice_offsets_mm", None)
         if image.is_stack:
             attributes.update(frame=str(image.displayed_frame), frames=str(image.frames))
@@ -187,7 +187,7 @@ def _describe_window(window: Window) -> _WindowDescription:
     return _WindowDescription(center=window.center, width=window.width, function=window.function, name=name)
 
 
-def _described_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
+def _select_attributes(attributes: Mapping[str, str]) -> dict[str, str]:
     """Those that a file may carry; a plugin may have put anything among them."""
     described = {k: text for k, text in attributes.items() if re.match(_KEY, k) and _is_line(text, _MAX_TEXT)}
     return dict(list(described.items())[:_MAX_ATTRIBUTES])

@@ -58,7 +58,7 @@ def to_numpy(image: Image, dtype: Any = None, *, copy: bool = False) -> np.ndarr
 
 def to_torch(image: Image) -> Any:
     """The pixels as a `torch.Tensor` of their own dtype, in memory of its own."""
-    return _imported("torch").from_numpy(_writable(image.pixels))
+    return _import("torch").from_numpy(_writable(image.pixels))
 
 
 def from_torch(kind: type[Image], /, tensor: Any, **attributes: Any) -> Image:
@@ -104,7 +104,7 @@ def to_sitk(image: Image) -> Any:
     Raises:
         ValueError: Its slices are unevenly spaced, or SimpleITK is not installed.
     """
-    sitk = _imported("SimpleITK", "simpleitk")
+    sitk = _import("SimpleITK", "simpleitk")
     colour = image.photometric == "RGB"
     geometry = patient_geometry(image)
     pixels = _for_sitk(image.pixels)
@@ -132,7 +132,7 @@ def from_sitk(kind: type[Image], /, volume: Any, **attributes: Any) -> Image:
     Raises:
         ValueError: It has other axes, or neither one nor three components.
     """
-    sitk = _imported("SimpleITK", "simpleitk")
+    sitk = _import("SimpleITK", "simpleitk")
     components, axes = volume.GetNumberOfComponentsPerPixel(), volume.GetDimension()
     if axes not in (2, 3) or components not in (1, 3):
         raise ValueError(
@@ -180,7 +180,7 @@ def _writable(pixels: np.ndarray) -> np.ndarray:
     return pixels.astype(pixels.dtype.newbyteorder("="), order="C", copy=True)
 
 
-def _imported(module: str, distribution: str | None = None) -> Any:
+def _import(module: str, distribution: str | None = None) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

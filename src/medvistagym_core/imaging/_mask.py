@@ -50,9 +50,27 @@ def full_resolution(image: Image, *, keep_frames: bool = False) -> Image:
         )
     if keep_frames or not source.is_stack or (source.spacing is not None and len(source.spacing) == 3):
         return source
-    frame = source.frames // 2 if source.frame is None else source.frame
-    attributes = {**source.attributes, "frame": str(frame)}
-    return source.replace(pixels=source.pixels[frame], window="keep", frame=None, attributes=attributes)
+    return _take_displayed_frame(source)
+
+
+def full_resolution_frame(image: Image) -> Image:
+    """The pixels that an image was resampled from, or its own, in its window; of a stack, those of the displayed frame.
+
+    The attribute `frame` says which frame of a stack it is.
+    """
+    source = image if image.detail is None else image.detail.replace(window=image.window, detail=None)
+    return _take_displayed_frame(source) if source.is_stack else source
+
+
+def _take_displayed_frame(stack: Image) -> Image:
+    frame = stack.displayed_frame
+    return stack.replace(
+        pixels=stack.pixels[frame],
+        window="keep",
+        frame=None,
+        spacing=None if stack.spacing is None else stack.spacing[-2:],
+        attributes={**stack.attributes, "frame": str(frame)},
+    )
 
 
 def format_frame(image: Image, source: Image) -> str:

@@ -63,14 +63,14 @@ def patient_geometry(image: Image) -> PatientGeometry:
     a, b, c, d, e, f = image.to_source
     # mm a pixel of the source, from those of the image along its rows (a, d) and its columns (b, e)
     across, down = _source_spacing((a, b, d, e), spacing[-1], spacing[-2])
-    along_row = _sum(_scaled(row, a * across), _scaled(column, d * down))
-    along_column = _sum(_scaled(row, b * across), _scaled(column, e * down))
-    along_slices = _scaled(step, thickness / max(1e-3, abs(_dot(step, normal))))
+    along_row = _sum(_scale(row, a * across), _scale(column, d * down))
+    along_column = _sum(_scale(row, b * across), _scale(column, e * down))
+    along_slices = _scale(step, thickness / max(1e-3, abs(_dot(step, normal))))
     position = _numbers(image, "position_mm")
     first = _vector(position) if len(position) == 3 else (0.0, 0.0, 0.0)
     x, y = (a + b) / 2 + c - 0.5, (d + e) / 2 + f - 0.5  # the first pixel, counted in those of the source
     z = int(image.attributes.get("slices", "0-0").split("-")[0]) if image.is_stack else 0
-    offset = _sum(_scaled(row, x * across), _scaled(column, y * down), _scaled(along_slices, z))
+    offset = _sum(_scale(row, x * across), _scale(column, y * down), _scale(along_slices, z))
     return PatientGeometry(_sum(first, offset), (along_row, along_column, along_slices), is_oriented)
 
 
@@ -145,8 +145,8 @@ class AxisOrder(NamedTuple):
             steps, shape = (steps[1], steps[0], steps[2]), (shape[0], shape[2], shape[1])
         position, ordered = before.position, []
         for step, count, backwards in zip(steps, shape[::-1], self.reversed[::-1], strict=True):
-            position = _sum(position, _scaled(step, count - 1)) if backwards else position
-            ordered.append(_scaled(step, -1) if backwards else step)
+            position = _sum(position, _scale(step, count - 1)) if backwards else position
+            ordered.append(_scale(step, -1) if backwards else step)
         return PatientGeometry(position, (ordered[0], ordered[1], ordered[2]), before.is_oriented)
 
 
@@ -216,7 +216,7 @@ def _cross(a: Vector, b: Vector) -> Vector:
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
-def _scaled(a: Vector, factor: float) -> Vector:
+def _scale(a: Vector, factor: float) -> Vector:
     return a[0] * factor, a[1] * factor, a[2] * factor
 
 
@@ -226,4 +226,4 @@ def _sum(*vectors: Vector) -> Vector:
 
 
 def _unit(a: Vector) -> Vector:
-    return _scaled(a, 1 / (math.hypot(*a) or 1.0))
+    return _scale(a, 1 / (math.hypot(*a) or 1.0))

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.imaging._atomic_file import write_aside
+from medvistagym_core.storage import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,5 +84,5 @@ def write_picture(image: Image, path: Path, side: int | None = None, *, describe
 
         options["pnginfo"] = PngInfo()
         options["pnginfo"].add_text(DESCRIPTION_KEY, ImageDescription.from_view(image).to_json())
-    with write_aside(path) as part:
+    with write_atomically(path, keep_suffix=True) as part:
         image.to_pil(side).save(part, **options)

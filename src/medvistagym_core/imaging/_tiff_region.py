@@ -50,7 +50,7 @@ class TiffLevel(NamedTuple):
 
 def tiff_levels(picture: Any, file: IO[bytes]) -> list[TiffLevel]:
     """The current page of a TIFF, and those of its other resolutions that the file holds."""
-    first = TiffLevel(_copied(picture, picture.tag_v2.offset, file))
+    first = TiffLevel(_copy_directory(picture, picture.tag_v2.offset, file))
     others = [TiffLevel(one) for one in _others(picture, file)]
     ratio = first.width / first.height
     smaller = [one for one in others if one.width < first.width and abs(one.width / one.height / ratio - 1) < 0.02]
@@ -60,19 +60,19 @@ def tiff_levels(picture: Any, file: IO[bytes]) -> list[TiffLevel]:
 def _others(picture: Any, file: IO[bytes]) -> Iterator[Any]:
     offsets = as_numbers(picture.tag_v2.get(_SUB_DIRECTORIES))
     for offset in offsets[:_MAX_LEVELS]:
-        yield _copied(picture, offset, file)
+        yield _copy_directory(picture, offset, file)
     number = picture.tell()
     try:
         for other in range(number + 1, number + _MAX_LEVELS):
             picture.seek(other)
-            yield _copied(picture, picture.tag_v2.offset, file)
+            yield _copy_directory(picture, picture.tag_v2.offset, file)
     except EOFError:
         return
     finally:
         picture.seek(number)
 
 
-def _copied(picture: Any, offset: int, file: IO[bytes]) -> Any:
+def _copy_directory(picture: Any, offset: int, file: IO[bytes]) -> Any:
     """The directory at an offset, apart from the picture, which goes on to others."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 

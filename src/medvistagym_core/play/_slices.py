@@ -38,7 +38,7 @@ class SliceCache:
 
     def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._kept: OrderedDict[tuple[int, SliceKey], tuple[Image, bytes]] = OrderedDict()
+        self._pngs: OrderedDict[tuple[int, SliceKey], tuple[Image, bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self.kept_bytes = 0
 
@@ -48,24 +48,24 @@ class SliceCache:
         Raises:
             ValueError: The image has no such frame, or the window or the side cannot be.
         """
-        place = id(image), key  # the image is kept with its picture, so that its id is not given away
+        cache_key = id(image), key  # the image is kept with its picture, so that its id is not given away
         with self._lock:
-            if place in self._kept:
-                self._kept.move_to_end(place)
-                return self._kept[place][1]
+            if cache_key in self._pngs:
+                self._pngs.move_to_end(cache_key)
+                return self._pngs[cache_key][1]
         content = encode_png(render_slice(image, key))
         with self._lock:
-            if place not in self._kept:
-                self._kept[place] = image, content
+            if cache_key not in self._pngs:
+                self._pngs[cache_key] = image, content
                 self.kept_bytes += len(content)
-            while self.kept_bytes > self._max_bytes and len(self._kept) > 1:
-                self.kept_bytes -= len(self._kept.popitem(last=False)[1][1])
+            while self.kept_bytes > self._max_bytes and len(self._pngs) > 1:
+                self.kept_bytes -= len(self._pngs.popitem(last=False)[1][1])
         return content
 
     def clear(self) -> None:
         """Drop all pictures, and the images that they hold."""
         with self._lock:
-            self._kept.clear()
+            self._pngs.clear()
             self.kept_bytes = 0
 
 

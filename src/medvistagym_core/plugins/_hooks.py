@@ -112,53 +112,55 @@ CONTRIBUTION_KINDS: Final = tuple(
 )
 
 
-def contribution_name(thing: Any) -> str:
-    """What a thing that a hook gave is called: its `name`, that of its function or class, or itself where it is a name.
+def contribution_name(contribution: Any) -> str:
+    """What a contribution that a hook gave is called: its `name`, that of its function or class, or itself where it is a name.
 
-    A thing without one is called by its type.
+    A contribution without one is called by its type.
     """
-    if isinstance(thing, str):
-        return thing
+    if isinstance(contribution, str):
+        return contribution
     for attribute in ("name", "__name__"):
         try:
-            name = getattr(thing, attribute, None)
+            name = getattr(contribution, attribute, None)
         except Exception:  # noqa: BLE001 a property of a foreign object
             continue
         if isinstance(name, str) and name:
             return name
-    return type(thing).__name__
+    return type(contribution).__name__
 
 
-def check_contribution(kind: str, name: str, thing: Any) -> str:
-    """Why a thing cannot be what it is offered as, in a few words; nothing where it can.
+def check_contribution(kind: str, name: str, contribution: Any) -> str:
+    """Why a contribution cannot be what it is offered as, in a few words; nothing where it can.
 
     Nothing of it is run, since a task may read gigabytes to say what its splits are: members need only be there.
 
     Args:
         kind: One of `CONTRIBUTION_KINDS`, but for tools, which are told by their type.
         name: Its name, or what stands for it.
-        thing: What a hook gave.
+        contribution: What a hook gave.
     """
-    if inspect.isclass(thing) and kind not in _CALLABLE:
-        return f"{thing.__name__} is a class; offer an instance of it: {thing.__name__}()"
-    missing = [member for member in _MEMBERS.get(kind, ()) if not _has(thing, member)]
+    if inspect.isclass(contribution) and kind not in _CALLABLE:
+        return f"{contribution.__name__} is a class; offer an instance of it: {contribution.__name__}()"
+    missing = [member for member in _MEMBERS.get(kind, ()) if not _has(contribution, member)]
     if missing:
-        return f"{name} ({type(thing).__name__}) has no {', '.join(missing)}"
-    if kind in _CALLABLE and not callable(thing):
-        return f"{name} ({type(thing).__name__}) cannot be called"
+        return f"{name} ({type(contribution).__name__}) has no {', '.join(missing)}"
+    if kind in _CALLABLE and not callable(contribution):
+        return f"{name} ({type(contribution).__name__}) cannot be called"
     if kind in BY_NAME or "name" in _MEMBERS.get(kind, ()):
-        return _check_name(name, thing if kind not in BY_NAME else None)
+        return _check_name(name, contribution if kind not in BY_NAME else None)
     return ""
 
 
-def _check_name(name: str, thing: Any) -> str:
-    if thing is not None:
+def _check_name(name: str, contribution: Any) -> str:
+    if contribution is not None:
         try:
-            own = thing.name
+            own = contribution.name
         except Exception as error:  # noqa: BLE001 a property of a foreign object
-            return f"the name of {type(thing).__name__} cannot be had: {type(error).__name__}: {str(error)[:200]}"
+            return (
+                f"the name of {type(contribution).__name__} cannot be had: {type(error).__name__}: {str(error)[:200]}"
+            )
         if not isinstance(own, str):
-            return f"the name of {type(thing).__name__} is {type(own).__name__}, not text"
+            return f"the name of {type(contribution).__name__} is {type(own).__name__}, not text"
     if not NAME_PATTERN.fullmatch(name):
         return f"{name[:100]!r} is no name: use letters, digits and _.- without blanks, 64 at most"
     return ""
@@ -184,13 +186,13 @@ _MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def _has(thing: Any, member: str) -> bool:
-    """Whether a thing has a member, without running a property."""
+def _has(contribution: Any, member: str) -> bool:
+    """Whether a contribution has a member, without running a property."""
     try:
-        inspect.getattr_static(thing, member)
+        inspect.getattr_static(contribution, member)
     except AttributeError:
         try:
-            return hasattr(thing, member)  # what `__getattr__` gives
+            return hasattr(contribution, member)  # what `__getattr__` gives
         except Exception:  # noqa: BLE001 a property of a foreign object
             return False
     return True

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.plugins._cache import cache_folder
 from medvistagym_core.plugins._load_trial import is_trial
+from medvistagym_core.storage import write_atomically
 
 if TYPE_CHECKING:
     from medvistagym_core.plugins._registry import Registry
@@ -266,13 +267,10 @@ def _parse(read: Any) -> Listing:
 
 def _write(file: Path, value: Any) -> None:
     """Write a listing beside the last few others, if that can be done."""
-    part = file.with_name(f".{os.getpid()}-{file.name}")
-    try:
+    # A read-only home, a full disk, another process that tidies: the next command discovers anew.
+    with contextlib.suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part.write_text(json.dumps(value), "utf-8")
-        part.replace(file)
+        with write_atomically(file) as part:
+            part.write_text(json.dumps(value), "utf-8")
         for old in sorted(file.parent.glob("*.json"), key=lambda other: other.stat().st_mtime_ns)[:-_MAX_LISTINGS]:
             old.unlink(missing_ok=True)
-    except OSError:  # a read-only home, a full disk, another process that tidies: the next command discovers anew
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)

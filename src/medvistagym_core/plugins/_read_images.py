@@ -50,12 +50,12 @@ def read_images(registry: Registry, path: Path, region: Region | None = None) ->
             if images is not None:
                 return images if region is None else [image.crop(*region) for image in images]
     except (ValueError, OSError) as error:
-        raise _named(path, error) from error
+        raise _name_file(path, error) from error
     _refuse_unread(registry, path)
     try:
         return read_raster(path, region=region)
     except ValueError as error:
-        raise _named(path, error) from error
+        raise _name_file(path, error) from error
 
 
 def volume_kind(path: Path) -> str | None:
@@ -74,7 +74,7 @@ def missing_plugin(kind: str) -> str:
     return f"{kind} is read by a plugin, and none that does is loaded{install}"
 
 
-def _named(path: Path, error: Exception) -> ImageFileError:
+def _name_file(path: Path, error: Exception) -> ImageFileError:
     sentence = str(error) if path.name in str(error) else f"{path.name}: {error}"
     return ImageFileError(f"{sentence}{_hint_of_pictures(path)}")
 

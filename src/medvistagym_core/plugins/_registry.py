@@ -76,7 +76,7 @@ class Registry:
             try:
                 tools = load_tools([file])
             except ToolsFileError as error:
-                registry.reports += (_failed_file(file, error),)
+                registry.reports += (_report_failed_file(file, error),)
             else:
                 for tool in tools:
                     registry.add_tool(tool, tool.plugin)
@@ -130,6 +130,25 @@ class Registry:
         if len(parts) > _MAX_PARTS:
             raise SelectionError(f"a selection has at most {_MAX_PARTS} parts, not {len(parts)}")
         renamed = dict(aliases or {})
+        tools = self._select(parts, renamed)
+        for alias, tool_id in renamed.items():
+            if not TOOL_NAME_PATTERN.match(alias):
+                raise SelectionError(
+                    f"the alias {alias!r} is not a tool name: a lower-case letter, then letters, digits or _"
+                )
+            matches = self._matching(tool_id)
+            if len(matches) != 1 or alias in tools:
+                raise SelectionError(
+                    f"the alias {alias}={tool_id} needs one tool and a free name; {tool_id} matches {len(matches)}"
+                )
+            tools[alias] = self._tools[matches[0]]
+        for pattern in devices or ():
+            if pattern not in tools:
+                self._matching(pattern)  # a misspelt name would otherwise leave its tool on the CPU
+        return Toolbox(tools, devices)
+
+    def _select(self, parts: Sequence[str], renamed: dict[str, str]) -> dict[str, Tool]:
+        """Tools under their own names, without those that have an alias; aliases among the parts are added to `renamed`."""
         chosen: dict[str, list[str]] = {}
         dropped: set[str] = set()
         for part in parts:
@@ -156,21 +175,7 @@ class Registry:
                 )
             if ids:
                 tools[name] = self._tools[ids[0]]
-        for alias, tool_id in renamed.items():
-            if not TOOL_NAME_PATTERN.match(alias):
-                raise SelectionError(
-                    f"the alias {alias!r} is not a tool name: a lower-case letter, then letters, digits or _"
-                )
-            matches = self._matching(tool_id)
-            if len(matches) != 1 or alias in tools:
-                raise SelectionError(
-                    f"the alias {alias}={tool_id} needs one tool and a free name; {tool_id} matches {len(matches)}"
-                )
-            tools[alias] = self._tools[matches[0]]
-        for pattern in devices or ():
-            if pattern not in tools:
-                self._matching(pattern)  # a misspelt name would otherwise leave its tool on the CPU
-        return Toolbox(tools, devices)
+        return tools
 
     def _matching(self, pattern: str) -> list[str]:
         if len(pattern) > _MAX_PATTERN:
@@ -307,7 +312,7 @@ class Registry:
         raise SelectionError(_unknown("executor", name, factories))
 
 
-def _failed_file(file: Path, error: ToolsFileError) -> PluginReport:
+def _report_failed_file(file: Path, error: ToolsFileError) -> PluginReport:
     fix = f"mend the file, or take it out of {FILES_VARIABLE}"
     return PluginReport(name=file.stem, distribution=str(file), version="0", state="failed", reason=str(error), fix=fix)
 

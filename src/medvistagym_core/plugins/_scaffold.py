@@ -6,13 +6,12 @@ import importlib.util
 import keyword
 import os
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from medvistagym_core.storage import write_folder_atomically
 from medvistagym_core.tools import CORE, TOOL_NAME_PATTERN, core_version
 
 _DISTRIBUTION: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -83,16 +82,11 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
     Raises:
         OSError: It cannot be written; nothing is left behind.
     """
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        aside.chmod(0o755)
+    with write_folder_atomically(folder) as part:
         for path, text in files.items():
-            file = aside / path
+            file = part / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, "utf-8")
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def files(names: PackageNames) -> dict[str, str]:

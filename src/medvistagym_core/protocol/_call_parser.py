@@ -120,11 +120,11 @@ def _not_json(written: str, error: Exception) -> str:
         message = str(error)
         reason = message if type(error) is ValueError and len(message) < 60 else "it is too deep or too long"
     elif error.msg == "Extra data":
-        extra = _quoted(written[error.pos : error.pos + 24])
+        extra = _quote(written[error.pos : error.pos + 24])
         return f"Put one JSON object between <tool_call> and </tool_call>, and no {extra} after it."
     else:
         excerpt = written[max(error.pos - 12, 0) : error.pos + 12]
-        reason = f"{error.msg.lower().removesuffix(' starting at')} near {_quoted(excerpt)}"
+        reason = f"{error.msg.lower().removesuffix(' starting at')} near {_quote(excerpt)}"
         if any(quote in excerpt for quote in "“”‘’„"):
             reason += ", where plain double quotes belong"
     return f"The call is not JSON ({reason}); write {TOOL_CALL_EXAMPLE}."
@@ -157,7 +157,7 @@ def _call(body: Any, found: Sequence[str], identifier: Any = None) -> ToolCall:
     stray = next((key for key in body if key not in ("name", *keys[:1], *_BESIDE_KEYS)), None)
     if stray is not None:
         raise MalformedCallError(
-            f'A call has "name" and "arguments" only, not {_quoted(stray)}; put it into "arguments".'
+            f'A call has "name" and "arguments" only, not {_quote(stray)}; put it into "arguments".'
         )
     arguments = body[keys[0]] if keys else {}
     if keys and keys[0] != "arguments":
@@ -170,7 +170,7 @@ def _call(body: Any, found: Sequence[str], identifier: Any = None) -> ToolCall:
         repairs.append("arguments_text")
     if not isinstance(arguments, dict):
         raise MalformedCallError(
-            f'"arguments" is a JSON object such as {{"image": 0}}, not {_quoted(dumps(arguments)[:100])}.'
+            f'"arguments" is a JSON object such as {{"image": 0}}, not {_quote(dumps(arguments)[:100])}.'
         )
     return ToolCall(
         name=name,
@@ -222,7 +222,7 @@ def _parse_arguments(text: str, repairs: list[str]) -> Any:
             value = parse_literal(text)
             repairs.append("python_literal")
             return value
-    raise MalformedCallError(f'"arguments" is not JSON: {_quoted(text[:100])}.') from None
+    raise MalformedCallError(f'"arguments" is not JSON: {_quote(text[:100])}.') from None
 
 
 def format_structured_call(call: Any) -> str:
@@ -260,6 +260,6 @@ def _encodable(body: Any) -> bool:
     return True
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     text = " ".join(text.split())
     return json.dumps(text if len(text) <= 24 else text[:21] + "...", ensure_ascii=False)

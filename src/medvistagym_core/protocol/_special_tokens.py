@@ -127,10 +127,10 @@ class SpecialTokens:
         if isinstance(value, Mapping):
             return {self._value(key): self._value(part) for key, part in value.items()}
         if isinstance(value, list | tuple):
-            return self._separated([self._value(part) for part in value])
+            return self._separate([self._value(part) for part in value])
         return value
 
-    def _separated(self, parts: list[Any]) -> list[Any]:
+    def _separate(self, parts: list[Any]) -> list[Any]:
         """The blocks, with a backslash between two texts that would be a special token together."""
         for k in range(len(parts) - 1):
             texts = [part.get("text") if isinstance(part, dict) else None for part in parts[k : k + 2]]

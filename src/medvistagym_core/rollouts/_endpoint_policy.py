@@ -168,10 +168,10 @@ class EndpointPolicy:
     def _act(self, observation: Observation) -> Turn:
         named = repr((self._seed, observation.seed, observation.num_turns)).encode()
         seed = int.from_bytes(hashlib.sha256(named).digest()[:4], "big") >> 1
-        messages = list(to_openai_messages(*self._pictured(observation)))
+        messages = list(to_openai_messages(*self._prepare_pictures(observation)))
         return self._to_turn(self._endpoint.complete({**self._body, "messages": messages, "seed": seed}))
 
-    def _pictured(self, observation: Observation) -> tuple[Sequence[Message], Callable[[Any], str]]:
+    def _prepare_pictures(self, observation: Observation) -> tuple[Sequence[Message], Callable[[Any], str]]:
         """The messages, and what gives the URL of what stands in their image blocks."""
         messages = observation.messages
         if isinstance(messages, ShownMessages):

@@ -5,7 +5,6 @@ Only an image whose digest is the recorded one is shown.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from medvistagym_core.execution import ImageStore, LocalExecutor
+from medvistagym_core.imaging import encode_png
 from medvistagym_core.plugins import Registry
 from medvistagym_core.rollouts._replay import locked_toolbox, recorded_task, replay
 from medvistagym_core.trajectories import Trajectory, TrajectoryReader
@@ -48,9 +48,7 @@ class FullResolutionReplayer:
         image = store[handle]
         if image.digest != trajectory.images[handle].digest:
             return None
-        out = io.BytesIO()
-        image.to_pil().save(out, "png")
-        return out.getvalue()
+        return encode_png(image.view())
 
     def _store(self, file: Path, trajectory: Trajectory) -> ImageStore:
         key = file, trajectory.id

@@ -91,36 +91,42 @@ def replace_results(
         donors[_tool(trajectory, turn)].append((trajectory, turn))
     record = PolicyRecord(name=policy.name, sampling=dict(policy.sampling))
     remembering = policy if policy.sampling.get("temperature") is None else None
-    with contextlib.ExitStack() as stack:
-        stepper: Stepper
-        if isinstance(policy, ConcurrentPolicy):
-            stepper = stack.enter_context(ConcurrentStepper(policy, executor, batch))
-        else:
-            stepper = LockstepStepper(policy, executor)
+    with _open_stepper(policy, executor, batch) as stepper:
         waiting = iter(calling)
         while group := list(islice(waiting, batch)):
             continued: list[tuple[Trajectory, int, Episode, Case | None]] = []
             for trajectory, turn in group:
                 prepared = _prepare(trajectory, turn, task(trajectory), executor, settings, remembering)
-                source = None
-                if prepared is not None and replacement != "blank":
-                    source = _find_donor(trajectory, donors[_tool(trajectory, turn)], replacement)
-                    if source is None:
-                        continue
-                    other = _prepare(*source, task(source[0]), executor, settings, None)
+                if prepared is None:
+                    continue
+                donor: Case | None = None
+                results: list[ToolResult] = []
+                if replacement != "blank":
+                    tool = _tool(trajectory, turn)
+                    source = _find_donor(trajectory, donors[tool], replacement)
+                    other = None if source is None else _prepare(*source, task(source[0]), executor, settings, None)
                     if other is None:
                         continue
-                    _continue_with(prepared, _results_of(other, _tool(trajectory, turn)))
-                    continued.append((trajectory, turn, prepared.episode, other.episode.case))
-                elif prepared is not None:
-                    _continue_with(prepared, [])
-                    continued.append((trajectory, turn, prepared.episode, None))
-            live = [episode for _, _, episode, _ in continued if not episode.done]
-            while live:
-                stepper.step(live)
-                live = [episode for episode in live if not episode.done]
+                    donor, results = other.episode.case, _results_of(other, tool)
+                _continue_with(prepared, results)
+                continued.append((trajectory, turn, prepared.episode, donor))
+            _play_to_the_end(stepper, [episode for _, _, episode, _ in continued])
             for trajectory, turn, episode, donor in continued:
                 yield ReplacedEpisode(trajectory, episode.to_trajectory(record), _tool(trajectory, turn), donor)
+
+
+@contextlib.contextmanager
+def _open_stepper(policy: Policy, executor: Executor, batch: int) -> Iterator[Stepper]:
+    if isinstance(policy, ConcurrentPolicy):
+        with ConcurrentStepper(policy, executor, batch) as stepper:
+            yield stepper
+    else:
+        yield LockstepStepper(policy, executor)
+
+
+def _play_to_the_end(stepper: Stepper, episodes: Sequence[Episode]) -> None:
+    while live := [episode for episode in episodes if not episode.done]:
+        stepper.step(live)
 
 
 def _last_call(trajectory: Trajectory) -> int | None:

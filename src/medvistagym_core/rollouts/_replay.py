@@ -382,14 +382,14 @@ class _Pictures:
 
     def __init__(self, reader: TrajectoryReader) -> None:
         self._folder = reader.path.parent / "images"
-        self._found: dict[str, str] = {}
+        self._hashes: dict[str, str] = {}
 
     def check(self, played: ReplayedEpisode) -> None:
         for sha in dict.fromkeys(image.picture for image in played.trajectory.images):
-            if sha not in self._found:
-                self._found[sha] = self._read(sha)
-                if self._found[sha] != sha:
-                    played.differs("picture", sha, self._found[sha])
+            if sha not in self._hashes:
+                self._hashes[sha] = self._read(sha)
+                if self._hashes[sha] != sha:
+                    played.differs("picture", sha, self._hashes[sha])
 
     def _read(self, sha: str) -> str:
         import numpy as np

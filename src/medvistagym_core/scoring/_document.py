@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, Json, field_validator
 
-from medvistagym_core.imaging import write_aside
 from medvistagym_core.scoring._statistics import IntervalKind
+from medvistagym_core.storage import write_atomically
 from medvistagym_core.trajectories import SamplingParams
 
 
-class _Part(BaseModel):
+class _DocumentPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Number(_Part):
+class Number(_DocumentPart):
     """A number as it would be published, with what it counts."""
 
     name: str = Field(min_length=1, description="What is measured, such as 'closed accuracy'.")
@@ -37,14 +37,14 @@ class Number(_Part):
     deviation: float | None = Field(default=None, ge=0, description="Standard deviation over the samplings.")
 
 
-class Breakdown(_Part):
+class Breakdown(_DocumentPart):
     """The mean score by one fact about the questions."""
 
     by: str = Field(description="The fact, such as 'modality'.")
     numbers: tuple[Number, ...] = Field(description="A number for each value of it.")
 
 
-class ProtocolReport(_Part):
+class ProtocolReport(_DocumentPart):
     """What the answers are worth under one protocol."""
 
     protocol: str = Field(description="Name of the protocol.")
@@ -57,7 +57,7 @@ class ProtocolReport(_Part):
     notes: tuple[str, ...] = Field(default=(), description="What a reader must know, a sentence each.")
 
 
-class ConditionReport(_Part):
+class ConditionReport(_DocumentPart):
     """One policy on one task under one condition."""
 
     task: str = Field(description="Name of the task.")
@@ -94,7 +94,7 @@ class ConditionReport(_Part):
         return json.dumps(value) if isinstance(value, dict) else value
 
 
-class RetainedShare(_Part):
+class RetainedShare(_DocumentPart):
     """How much of a condition's score stays under another one."""
 
     task: str = Field(description="Name of the task.")
@@ -109,7 +109,7 @@ class RetainedShare(_Part):
     questions: int = Field(ge=0, description="Questions of both.")
 
 
-class ToolReliance(_Part):
+class ToolReliance(_DocumentPart):
     """What became of answers when the results of one tool were replaced."""
 
     task: str = Field(description="Name of the task.")
@@ -133,7 +133,7 @@ class ToolReliance(_Part):
     )
 
 
-class EvaluationReport(_Part):
+class EvaluationReport(_DocumentPart):
     """The document `scores.json`."""
 
     version: Literal[1] = Field(default=1, description="Version of this format.")
@@ -150,7 +150,7 @@ class EvaluationReport(_Part):
 
     def save(self, path: str | Path) -> None:
         """Write the document; the file is whole or not there."""
-        with write_aside(Path(path)) as part:
+        with write_atomically(Path(path)) as part:
             part.write_text(self.model_dump_json(indent=2, round_trip=True) + "\n", encoding="utf-8")
 
     @classmethod

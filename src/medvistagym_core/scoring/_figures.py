@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.imaging import write_aside
+from medvistagym_core.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,5 +45,5 @@ def save_figure(figure: Figure, path: Path, dpi: int) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    with write_aside(path) as part:
+    with write_atomically(path) as part:
         figure.savefig(part, format=path.suffix[1:].lower(), dpi=dpi)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medvistagym_core.scoring._run import RunComparison, find_run_files
-from medvistagym_core.trajectories import TrajectoryReader
+from medvistagym_core.storage import write_folder_atomically
+from medvistagym_core.trajectories import Trajectory, TrajectoryReader
 
 
 def write_flips(first: str | Path, second: str | Path, comparisons: Sequence[RunComparison], folder: Path) -> int:
@@ -28,37 +29,40 @@ def write_flips(first: str | Path, second: str | Path, comparisons: Sequence[Run
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already and is not empty; name another folder")
     folder = folder.absolute()
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-    try:
-        count = _write(first, second, comparisons, part)
-        if count:
-            part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return count
+    selected = _select_flipped(first, second, comparisons)
+    if selected:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with write_folder_atomically(folder) as part:
+            for file, copy, episodes in selected:
+                _copy(file, part / copy, episodes)
+    return sum(len(episodes) for _, _, episodes in selected)
 
 
-def _write(first: str | Path, second: str | Path, comparisons: Sequence[RunComparison], folder: Path) -> int:
+def _select_flipped(
+    first: str | Path, second: str | Path, comparisons: Sequence[RunComparison]
+) -> list[tuple[Path, Path, list[Trajectory]]]:
+    """Each file that holds flipped questions, the path of its copy in the folder, and their episodes."""
     flipped = {(each.task, each.split, change.case) for each in comparisons for change in each.changes}
-    count = 0
+    selected = []
     for name, run, conditions in (
         ("first", first, {each.first for each in comparisons}),
         ("second", second, {each.second for each in comparisons}),
     ):
         for file in find_run_files(run):
-            if file.condition in conditions:
-                count += _copy(file.path, folder / name / file.name, flipped)
-    return count
+            if file.condition not in conditions:
+                continue
+            episodes = [
+                each
+                for each in TrajectoryReader(file.path)
+                if (each.task, each.split, each.id.partition("#")[0]) in flipped
+            ]
+            if episodes:
+                selected.append((file.path, Path(name, file.name), episodes))
+    return selected
 
 
-def _copy(file: Path, copy: Path, flipped: set[tuple[str, str, str]]) -> int:
-    """Copy the lines of flipped questions, the lock of their tools, and their pictures."""
-    episodes = [
-        each for each in TrajectoryReader(file) if (each.task, each.split, each.id.partition("#")[0]) in flipped
-    ]
-    if not episodes:
-        return 0
+def _copy(file: Path, copy: Path, episodes: Sequence[Trajectory]) -> None:
+    """Write episodes of a file, the lock of their tools, and their pictures."""
     images = copy.parent / "images"
     images.mkdir(parents=True, exist_ok=True)
     lock = file.with_suffix(".lock.json")
@@ -70,4 +74,3 @@ def _copy(file: Path, copy: Path, flipped: set[tuple[str, str, str]]) -> int:
         source = file.parent / "images" / f"{picture}.png"
         if source.is_file():
             shutil.copyfile(source, images / source.name)
-    return len(episodes)

@@ -20,7 +20,7 @@ def parse_response(response: str) -> str:
     r"""The answer in a response: what is in `\boxed{}`, else in the answer tag, cut behind the last "answer is" or the like."""
     text = response.lower()
     if "boxed" in text:
-        text = _boxed(text)
+        text = _read_box(text)
     elif "<answer>" in text:
         blocks = _ANSWER.findall(text)
         text = blocks[-1] if blocks else text
@@ -29,7 +29,7 @@ def parse_response(response: str) -> str:
     return text
 
 
-def _boxed(text: str) -> str:
+def _read_box(text: str) -> str:
     start = text.rfind("boxed{")
     if start < 0:
         return text

@@ -63,12 +63,12 @@ def is_open_right(response: str, gold: str) -> bool:
         if number is not None:
             if number in numbers:
                 return True
-        elif any(_padded(right) in f" {phrase} " if len(right.strip()) == 1 else right in phrase for phrase in phrases):
+        elif any(_pad(right) in f" {phrase} " if len(right.strip()) == 1 else right in phrase for phrase in phrases):
             return True
     return False
 
 
-def _padded(text: str) -> str:
+def _pad(text: str) -> str:
     return f" {text.strip()} "
 
 

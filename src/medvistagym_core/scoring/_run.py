@@ -157,14 +157,14 @@ def make_report(
     return EvaluationReport(
         software={"medvistagym-core": importlib.metadata.version("medvistagym-core")},
         conditions=tuple(reports),
-        retained=tuple(_retained(scored)),
+        retained=tuple(_measure_retained(scored)),
         reliance=tuple(reliance),
         judge=None if judge is None else dict(judge),
         notes=tuple(dict.fromkeys([*notes, *failed, *benchmark_notes])),
     )
 
 
-def _retained(scored: Sequence[ScoredCondition]) -> list[RetainedShare]:
+def _measure_retained(scored: Sequence[ScoredCondition]) -> list[RetainedShare]:
     """The share of the score with the real images that stays with others, for each task, toolbox and protocol."""
     found = []
     for other in scored:

@@ -52,7 +52,7 @@ def estimate(scores: Sequence[float], *, seed: int = 0) -> Estimate:
         return Estimate(value, low, high, "wilson", len(scores))
     if len(scores) < 2:
         return Estimate(value, None, None, None, 1)
-    low, high = _percentiles(_resampled_means([scores], seed)[0])
+    low, high = _percentiles(_resample_means([scores], seed)[0])
     return Estimate(value, low, high, "bootstrap", len(scores))
 
 
@@ -69,7 +69,7 @@ def retained_share(with_it: Mapping[str, float], without: Mapping[str, float], *
     if not shared or math.fsum(first) == 0:
         return Estimate(None, None, None, None, len(shared))
     value = math.fsum(second) / math.fsum(first)
-    above, below = _resampled_means([second, first], seed)
+    above, below = _resample_means([second, first], seed)
     ratios = [a / b for a, b in zip(above, below, strict=True) if b]
     low, high = _percentiles(ratios) if len(shared) > 1 and ratios else (None, None)
     return Estimate(value, low, high, None if low is None else "bootstrap", len(shared))
@@ -124,7 +124,7 @@ def compare_paired(first: Mapping[str, float], second: Mapping[str, float], *, s
     gained, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
     binary = all(score in (0.0, 1.0) for score in (*a, *b))
     p_value = mcnemar_p_value(gained, lost) if binary else _sign_test_p_value(differences, seed)
-    low, high = _percentiles(_resampled_means([differences], seed)[0]) if len(shared) > 1 else (None, None)
+    low, high = _percentiles(_resample_means([differences], seed)[0]) if len(shared) > 1 else (None, None)
     n = len(shared)
     mean_a, mean_b = math.fsum(a) / n, math.fsum(b) / n
     return PairedTest(
@@ -172,7 +172,7 @@ def _sign_test_p_value(differences: Sequence[float], seed: int) -> float:
     return (beyond + 1) / (done + 1)
 
 
-def _resampled_means(columns: Sequence[Sequence[float]], seed: int) -> list[list[float]]:
+def _resample_means(columns: Sequence[Sequence[float]], seed: int) -> list[list[float]]:
     """Means of some paired columns over bootstrap samples of their rows."""
     import numpy as np
 

@@ -71,41 +71,54 @@ def score_condition(
     samplings: dict[int, list[Trajectory]] = defaultdict(list)
     for trajectory in played:
         samplings[trajectory.sample].append(trajectory)
-    by_protocol: dict[str, list[ProtocolScore]] = defaultdict(list)
-    for sample in sorted(samplings):
-        found = score([item_of(one) for one in samplings[sample]], protocols, judge=judge, judge_calls=judge_calls)
-        for name, scored in found.items():
-            by_protocol[name].append(scored)
     order = [samplings[sample] for sample in sorted(samplings)]
+    by_protocol: dict[str, list[ProtocolScore]] = defaultdict(list)
+    for episodes in order:
+        by_name = score([item_of(one) for one in episodes], protocols, judge=judge, judge_calls=judge_calls)
+        for name, scored in by_name.items():
+            by_protocol[name].append(scored)
     reports, scores = [], {}
     for name, parts in by_protocol.items():
         scores[name] = _question_scores(parts, order)
         reports.append(_protocol_report(name, parts, order, (*BREAKDOWNS, *facets)))
-    first = trajectories[0]
-    count = max(len(played), 1)
     report = ConditionReport(
-        task=first.task,
-        split=first.split,
-        seed=first.seed,
+        **_recorded_settings(trajectories[0]),
+        **_count_outcomes(trajectories, played),
         condition=condition,
         file=file,
-        policy=first.policy.name,
-        sampling=first.policy.sampling,
         tools=tuple(tools),
-        prompt=first.prompt,
         rendered_prompt=rendered_prompt,
-        max_turns=first.max_turns,
-        max_calls=first.max_calls,
-        questions=len({one.case for one in trajectories}),
         samples=len(samplings),
-        failed=len(trajectories) - len(played),
-        calls_per_question=sum(one.calls for one in played) / count,
-        unanswered=sum(one.outcome.answer is None for one in played) / count,
-        abstained=sum(one.outcome.abstained for one in played) / count,
         provenance=dict(provenance or {}),
         protocols=tuple(reports),
     )
     return ScoredCondition(report, scores, dict(by_protocol))
+
+
+def _recorded_settings(episode: Trajectory) -> dict[str, Any]:
+    """What a report says of how its episodes were played, as each of them records it."""
+    return {
+        "task": episode.task,
+        "split": episode.split,
+        "seed": episode.seed,
+        "policy": episode.policy.name,
+        "sampling": episode.policy.sampling,
+        "prompt": episode.prompt,
+        "max_turns": episode.max_turns,
+        "max_calls": episode.max_calls,
+    }
+
+
+def _count_outcomes(trajectories: Sequence[Trajectory], played: Sequence[Trajectory]) -> dict[str, Any]:
+    """Questions, failures, and of the episodes that were played calls, answers and abstentions for one of them."""
+    count = max(len(played), 1)
+    return {
+        "questions": len({one.case for one in trajectories}),
+        "failed": len(trajectories) - len(played),
+        "calls_per_question": sum(one.calls for one in played) / count,
+        "unanswered": sum(one.outcome.answer is None for one in played) / count,
+        "abstained": sum(one.outcome.abstained for one in played) / count,
+    }
 
 
 def _question_scores(parts: Sequence[ProtocolScore], order: Sequence[Sequence[Trajectory]]) -> dict[str, float]:
@@ -121,8 +134,8 @@ def _question_scores(parts: Sequence[ProtocolScore], order: Sequence[Sequence[Tr
 def _protocol_report(
     name: str, parts: Sequence[ProtocolScore], order: Sequence[Sequence[Trajectory]], facets: Sequence[str]
 ) -> ProtocolReport:
-    numbers = _joined([scored.denominators for scored in parts])
-    measures = _joined([scored.mean_measures() for scored in parts])
+    numbers = _average_samplings([scored.denominators for scored in parts])
+    measures = _average_samplings([scored.mean_measures() for scored in parts])
     return ProtocolReport(
         protocol=name,
         rules=parts[0].rules,
@@ -135,7 +148,7 @@ def _protocol_report(
     )
 
 
-def _joined(samplings: Sequence[Sequence[Denominator]]) -> list[Number]:
+def _average_samplings(samplings: Sequence[Sequence[Denominator]]) -> list[Number]:
     """The numbers of a protocol, each the mean over the samplings that have it."""
     names = dict.fromkeys((each.benchmark, each.name) for part in samplings for each in part)
     joined = []

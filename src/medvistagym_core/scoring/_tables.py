@@ -13,11 +13,11 @@ _HEADER = ("task", "condition", "protocol", "number", "value", "95 % interval", 
 
 def format_report(report: EvaluationReport) -> str:
     """The numbers of every condition and protocol, aligned, then what stays with other images, then the notes."""
-    parts = [_aligned(_HEADER, _number_rows(report))] if report.conditions else []
+    parts = [_align(_HEADER, _number_rows(report))] if report.conditions else []
     if report.retained:
-        parts.append("What stays of the score:\n" + _aligned(_RETAINED_HEADER, _retained_rows(report)))
+        parts.append("What stays of the score:\n" + _align(_RETAINED_HEADER, _retained_rows(report)))
     if report.reliance:
-        parts.append("When tool results are replaced:\n" + _aligned(_RELIANCE_HEADER, _reliance_rows(report)))
+        parts.append("When tool results are replaced:\n" + _align(_RELIANCE_HEADER, _reliance_rows(report)))
     return "\n\n".join(parts)
 
 
@@ -71,7 +71,7 @@ def format_comparison(found: RunComparison, max_changes: int) -> str:
             )
             for change in found.changes[:max_changes]
         ]
-        lines += ["", _aligned(("", "case", "question", "right answer", "first", "second"), rows)]
+        lines += ["", _align(("", "case", "question", "right answer", "first", "second"), rows)]
         if len(found.changes) > max_changes:
             lines.append(f"... and {len(found.changes) - max_changes} more")
     return "\n".join(lines)
@@ -165,9 +165,9 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
     return [line(header), line(["---"] * len(header)), *map(line, rows)]
 
 
-def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _align(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell; columns without any text are left out."""
-    table = [[_shortened(cell) for cell in row] for row in rows]
+    table = [[_shorten(cell) for cell in row] for row in rows]
     used = [k for k in range(len(header)) if any(row[k] for row in table)]
     lines = [[header[k] for k in used], *([row[k] for k in used] for row in table)]
     widths = [max(len(line[k]) for line in lines) for k in range(len(used))]
@@ -175,6 +175,6 @@ def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _MAX_CELL_CHARS else f"{text[: _MAX_CELL_CHARS - 3]}..."

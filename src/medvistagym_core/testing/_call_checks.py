@@ -48,7 +48,7 @@ class ToolTrials:
         examples: About how many arguments are drawn for each picture.
         limit_s: Seconds that a call may take, if the tool itself does not declare fewer.
         pictures: What it is tried on, by name (`sample_pictures`).
-        own: Names of those that its author gave.
+        author_pictures: Names of those that its author gave.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class ToolTrials:
         examples: int,
         limit_s: float,
         pictures: Mapping[str, Callable[[], Image]],
-        own: Sequence[str] = (),
+        author_pictures: Sequence[str] = (),
     ) -> None:
         self.tool = tool
         self.pictures = pictures
-        self._own = own
+        self._author_pictures = author_pictures
         self.samples: list[TrialCall] = []
         self.faults: dict[str, list[str]] = {"result": [], "input": [], "output": [], "lineage": []}
         self.refused: list[str] = []  # arguments that its own validators do not take
@@ -121,7 +121,7 @@ class ToolTrials:
         except Exception as error:  # noqa: BLE001 an image that cannot be shown is the tool's fault
             self.faults["result"].append(f"{call_text}: its image cannot be shown: {type(error).__name__}: {error}")
             return
-        self.faults["output"] += [f"{call_text}: {fault}" for fault in _undeclared(self.tool, result)]
+        self.faults["output"] += [f"{call_text}: {fault}" for fault in _find_undeclared(self.tool, result)]
         self.faults["lineage"] += [
             f"{call_text}: {fault}" for image in result.images for fault in _lineage_violation(image)
         ]
@@ -133,16 +133,16 @@ class ToolTrials:
         """Results or sentences, on every picture."""
         if self.faults["result"] or self.samples:
             return several(sorted(self.faults["result"], key=len))
-        own = [line for line in self.declined if line.partition(":")[0] in self._own]
-        if own:
-            return Finding("FAIL", f"no call succeeded, on the pictures given neither; {own[0]}")
+        declined = [line for line in self.declined if line.partition(":")[0] in self._author_pictures]
+        if declined:
+            return Finding("FAIL", f"no call succeeded, on the pictures given neither; {declined[0]}")
         if self.declined:
             return Finding("ERROR", f"it takes none of the sample pictures; {self.declined[0]}", OWN_PICTURES)
         return Finding(
             "FAIL", f"no call succeeded on any picture; {self.refused[0] if self.refused else 'none was made'}"
         )
 
-    def found(self, kind: str) -> Finding:
+    def judge_faults(self, kind: str) -> Finding:
         """The faults of a kind: "input", "output" or "lineage"."""
         if not self.samples and not self.faults[kind]:
             return Finding("SKIP", "no call succeeded")
@@ -174,7 +174,7 @@ class ToolTrials:
             return Finding("SKIP", "it has no batched kernel")
         groups: dict[Any, list[TrialCall]] = {}
         for sample in self.chosen(8):
-            resolved = _resolved(self.tool, sample, self.pictures)
+            resolved = _resolve(self.tool, sample, self.pictures)
             groups.setdefault(batch_key(self.tool, resolved), []).extend([sample] * 2)
         if not groups:
             return Finding("SKIP", "no call succeeded")
@@ -195,7 +195,7 @@ class ToolTrials:
         for samples in groups.values():  # a kernel is promised images that agree in shape and type of value
             names = ", ".join(dict.fromkeys(sample.picture for sample in samples))
             self._say(f"a batch of {len(samples)} on {names}", self._limit_s * len(samples))
-            batch = twin.run_batch([_resolved(self.tool, sample, self.pictures) for sample in samples])
+            batch = twin.run_batch([_resolve(self.tool, sample, self.pictures) for sample in samples])
             if raised:
                 return Finding("FAIL", f"{raised[0]} for {len(samples)} calls on {names}")
             for sample, result in zip(samples, batch, strict=True):
@@ -206,10 +206,10 @@ class ToolTrials:
 
 def run(tool: Tool, sample: TrialCall, pictures: Mapping[str, Callable[[], Image]]) -> ToolResult:
     """The sample's call, made again."""
-    return tool.run(_resolved(tool, sample, pictures))
+    return tool.run(_resolve(tool, sample, pictures))
 
 
-def _resolved(tool: Tool, sample: TrialCall, pictures: Mapping[str, Callable[[], Image]]) -> dict[str, Any]:
+def _resolve(tool: Tool, sample: TrialCall, pictures: Mapping[str, Callable[[], Image]]) -> dict[str, Any]:
     images = {handle: pictures[sample.picture]() for handle in range(2)}
     return resolved(tool, tool.validate(sample.arguments), images)
 
@@ -222,7 +222,7 @@ def digest(result: ToolResult) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-def _undeclared(tool: Tool, result: ToolResult) -> list[str]:
+def _find_undeclared(tool: Tool, result: ToolResult) -> list[str]:
     held = {"image": bool(result.images), "text": bool(result.text), "data": result.data is not None}
     declared = set(tool.spec.returns)
     faults = [f"gives {kind}, which the return annotation does not declare" for kind, is_held in held.items()

@@ -113,18 +113,18 @@ def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
     if not request["done"]:
         tell(rivals=_name_conflicts(subject, offer))
     try:
-        own = _own_pictures(request, offer)
+        author_pictures = _read_author_pictures(request, offer)
     except (ValueError, OSError) as error:
         tell(unreadable=str(error))
         return
     done = [tuple(one) for one in request["done"]]
     for scope, kind in SCOPES.items():
-        for name, thing in _named(offer.contributions.get(kind, ())):
+        for name, thing in _name_contributions(offer.contributions.get(kind, ())):
             if (scope, name) in done:
                 continue
             tell(subject=[scope, name])
             if scope == "tool":
-                checks = _ToolChecks(thing, request, tell, own).by_rule()
+                checks = _ToolChecks(thing, request, tell, author_pictures).by_rule()
             else:
                 checks = _contract_check(scope, kind, name, thing, offer, tell)
             for rule in RULES:
@@ -136,13 +136,13 @@ def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
     tell(end=True)
 
 
-def _named(things: Any) -> list[tuple[str, Any]]:
-    if isinstance(things, Mapping):
-        return [(str(name), thing) for name, thing in things.items()]
-    return [(contribution_name(thing), thing) for thing in things]
+def _name_contributions(contributions: Any) -> list[tuple[str, Any]]:
+    if isinstance(contributions, Mapping):
+        return [(str(name), contribution) for name, contribution in contributions.items()]
+    return [(contribution_name(contribution), contribution) for contribution in contributions]
 
 
-def _own_pictures(request: dict[str, Any], offer: LoadedPlugin) -> dict[str, Image]:
+def _read_author_pictures(request: dict[str, Any], offer: LoadedPlugin) -> dict[str, Image]:
     """The pictures that the author gave, read by the plugin's own readers first."""
     if not request.get("images"):
         return {}
@@ -184,11 +184,13 @@ class _ToolChecks:
         tool: The tool.
         request: What was asked: examples and the time limit.
         tell: Writes an event.
-        own: The pictures that the author gave, by name.
+        author_pictures: The pictures that the author gave, by name.
     """
 
-    def __init__(self, tool: Any, request: dict[str, Any], tell: EmitEvent, own: Mapping[str, Image]) -> None:
-        self._tool, self._request, self._tell, self._own = tool, request, tell, own
+    def __init__(
+        self, tool: Any, request: dict[str, Any], tell: EmitEvent, author_pictures: Mapping[str, Image]
+    ) -> None:
+        self._tool, self._request, self._tell, self._author_pictures = tool, request, tell, author_pictures
 
     def by_rule(self) -> dict[str, Check]:
         """The checks by the rule that each decides."""
@@ -204,9 +206,9 @@ class _ToolChecks:
         after_schema: dict[str, Check] = {
             "invalid-arguments": lambda: schema_checks.invalid_arguments(tool, self._valid_arguments()),
             "valid-calls": lambda: self._trials.valid_calls(),
-            "input-unchanged": lambda: self._trials.found("input"),
-            "declared-output": lambda: self._trials.found("output"),
-            "lineage-inside": lambda: self._trials.found("lineage"),
+            "input-unchanged": lambda: self._trials.judge_faults("input"),
+            "declared-output": lambda: self._trials.judge_faults("output"),
+            "lineage-inside": lambda: self._trials.judge_faults("lineage"),
             "deterministic": self._deterministic,
             "batch-equals-loop": lambda: self._trials.batch_equals_loop(),
             "pickles": lambda: Finding(*self._elsewhere["pickles"]),
@@ -228,17 +230,18 @@ class _ToolChecks:
         from medvistagym_core.testing._sample_images import sample_pictures
 
         return ToolTrials(
-            self._tool, self._tell_place, examples=self._request["examples"], limit_s=self._request["limit_s"],
-            pictures=sample_pictures(self._tool.spec.modalities, self._own), own=tuple(self._own),
+            self._tool, self._tell_progress, examples=self._request["examples"], limit_s=self._request["limit_s"],
+            pictures=sample_pictures(self._tool.spec.modalities, self._author_pictures),
+            author_pictures=tuple(self._author_pictures),
         )  # fmt: skip
 
     @functools.cached_property
     def _elsewhere(self) -> dict[str, Any]:
         """The findings of another process."""
-        self._tell_place("the same calls in another process", _WORKER_S)
+        self._tell_progress("the same calls in another process", _WORKER_S)
         return _in_other_process(self._tool, self._trials, self._request)
 
-    def _tell_place(self, at: str, limit_s: float) -> None:
+    def _tell_progress(self, at: str, limit_s: float) -> None:
         self._tell(at=at, limit_s=limit_s)
 
     def _valid_arguments(self) -> dict[str, Any]:
@@ -305,14 +308,14 @@ def _worker(request: dict[str, Any], tell: EmitEvent) -> None:
     offer = PluginUnderTest.model_validate(request["subject"]).load()
     tools = {tool.name: tool for tool in offer.contributions.get("tools", ())}
     tool = tools[request["tool"]]
-    pictures = sample_pictures(tool.spec.modalities, _own_pictures(request, offer))
+    pictures = sample_pictures(tool.spec.modalities, _read_author_pictures(request, offer))
     try:
         tell(repeats=_repeats(tool, samples, pictures))
     except Exception as error:  # noqa: BLE001
         tell(repeats=["FAIL", f"in another process it raises {type(error).__name__}: {error}"])
     try:
         if request["packed"]:
-            tell(pickles=_unpacked(base64.b64decode(request["packed"]), tool.id, samples, pictures))
+            tell(pickles=_check_unpacked(base64.b64decode(request["packed"]), tool.id, samples, pictures))
     except Exception as error:  # noqa: BLE001
         message = " ".join(str(error).split())[:200]
         tell(pickles=["FAIL", f"in another process it cannot be unpickled: {type(error).__name__}: {message}"])
@@ -330,7 +333,7 @@ def _repeats(tool: Any, samples: Any, pictures: Any) -> list[str]:
     return list(PASS)
 
 
-def _unpacked(packed: bytes, name: str, samples: Any, pictures: Any) -> list[str]:
+def _check_unpacked(packed: bytes, name: str, samples: Any, pictures: Any) -> list[str]:
     from medvistagym_core.testing._call_checks import run
 
     tool = pickle.loads(packed)

@@ -54,7 +54,7 @@ def check_plugin(
     for file in images:
         if not Path(file).exists():
             raise SubjectError(f"{file}: there is no such file")
-    loaded, outcomes = _imported(subject)
+    loaded, outcomes = _check_import(subject)
     items: list[_Item] = [(scope, name) for scope, kind in SCOPES.items() for name in loaded.get(kind, ())]
     request = {
         "subject": subject.model_dump(mode="json"),
@@ -62,7 +62,7 @@ def check_plugin(
         "limit_s": limit_s,
         "images": [str(Path(file).resolve()) for file in images],
     }
-    results = _inspected(request, items, limit_s) if items else {}
+    results = _inspect(request, items, limit_s) if items else {}
     if loaded:
         outcomes.append(results.get((("plugin", ""), "names-free"), CheckResult.from_rule("names-free", "PASS")))
     for item in items:
@@ -81,7 +81,7 @@ def check_plugin(
 # -- importing
 
 
-def _imported(subject: PluginUnderTest) -> tuple[dict[str, Any], list[CheckResult]]:
+def _check_import(subject: PluginUnderTest) -> tuple[dict[str, Any], list[CheckResult]]:
     """The plugin's report, and the outcomes of the checks that are made once."""
     request = {"subject": subject.model_dump(mode="json")}
     limit_s = load_limit() + _START_S
@@ -145,7 +145,7 @@ def _rules_of(item: _Item) -> list[Rule]:
     return [rule for rule in RULES if rule.scope == item[0]]
 
 
-def _inspected(request: dict[str, Any], items: list[_Item], limit_s: float) -> dict[tuple[_Item, str], CheckResult]:
+def _inspect(request: dict[str, Any], items: list[_Item], limit_s: float) -> dict[tuple[_Item, str], CheckResult]:
     results: dict[tuple[_Item, str], CheckResult] = {}
     done: list[_Item] = []
     while len(done) < len(items):
@@ -229,7 +229,11 @@ class _Progress:
 
 
 class _InspectorProcess:
-    """An interpreter that inspects: `events` until it ends or is ended."""
+    """An interpreter that inspects: `events` until it ends or is ended.
+
+    It is no `execution.ChildProcess`, which answers in pickles: an interpreter that a plugin under test may have changed must
+    not hand those to this one. And how it ends and what it writes to stderr by then is part of what is found.
+    """
 
     def __init__(self, what: str, request: dict[str, Any]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 closed by __exit__
@@ -268,7 +272,7 @@ class _InspectorProcess:
         """The events in turn; `fate` says afterwards how it ended."""
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         assert self._process.stdout
-        threading.Thread(target=_passed_on, args=(self._process.stdout, lines), daemon=True).start()
+        threading.Thread(target=_pass_on, args=(self._process.stdout, lines), daemon=True).start()
         while True:
             limit_s = watch.step_s
             try:
@@ -290,7 +294,7 @@ class _InspectorProcess:
             self.fate = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
-def _passed_on(stream: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
+def _pass_on(stream: IO[str], lines: queue.SimpleQueue[str | None]) -> None:
     with contextlib.suppress(ValueError):  # closed under us
         for line in stream:
             lines.put(line)

@@ -95,20 +95,20 @@ SAMPLE_IMAGES: Final[Mapping[str, Callable[[], Image]]] = {
 
 
 def sample_pictures(
-    modalities: Sequence[str] = (), own: Mapping[str, Image] | None = None
+    modalities: Sequence[str] = (), author_pictures: Mapping[str, Image] | None = None
 ) -> dict[str, Callable[[], Image]]:
     """What a tool is tried on, by name: the pictures that its author gave, then every sample.
 
     Args:
         modalities: What the tool is made for; the samples say that they are of the first, since it may refuse any other.
-        own: Pictures of its author, by name.
+        author_pictures: Pictures of its author, by name.
     """
 
     def of_modality(make: Callable[[], Image]) -> Callable[[], Image]:
         return lambda: make().replace(modality=modalities[0])
 
     samples = {name: of_modality(make) if modalities else make for name, make in SAMPLE_IMAGES.items()}
-    return {**{name: partial(_copy, image) for name, image in (own or {}).items()}, **samples}
+    return {**{name: partial(_copy, image) for name, image in (author_pictures or {}).items()}, **samples}
 
 
 def _copy(image: Image) -> Image:

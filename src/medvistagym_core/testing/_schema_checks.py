@@ -68,14 +68,14 @@ def constraints_kept(tool: Tool) -> Finding:
         for mark in field.metadata:
             for attribute, keywords in _KEYWORDS.items():
                 bound = getattr(mark, attribute, None)
-                if bound is not None and not any(_stated(schema, key, bound) for key in keywords):
+                if bound is not None and not any(_states(schema, key, bound) for key in keywords):
                     faults.append(
                         f"{name} must have {attribute} {bound}, and its schema has no {' or '.join(keywords)} {bound}"
                     )
     return several(faults)
 
 
-def _stated(schema: Any, key: str, bound: Any) -> bool:
+def _states(schema: Any, key: str, bound: Any) -> bool:
     return any(option.get(key) == bound for option in alternatives(schema))
 
 

@@ -131,13 +131,13 @@ def invalid(spec: ToolSpec, valid: Mapping[str, Any]) -> Iterator[InvalidCase]:
     for name in schema.get("required", ()):
         yield InvalidCase({k: v for k, v in valid.items() if k != name}, name, ("missing", "required"))
     for name, part in schema["properties"].items():
-        for value, accepted in _corrupted(part):
+        for value, accepted in _corrupt(part):
             arguments = {**valid, name: value}
             if not repair_arguments(arguments, schema)[1]:
                 yield InvalidCase(arguments, name, accepted)
 
 
-def _corrupted(schema: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
+def _corrupt(schema: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
     branches = alternatives(schema)
     if len(branches) > 1:
         return  # what is wrong for one may be right for another

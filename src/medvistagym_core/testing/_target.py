@@ -83,10 +83,10 @@ def locate_plugin(target: str | Path) -> PluginUnderTest:
     path = Path(target)
     if isinstance(target, Path) or path.suffix == ".py" or len(path.parts) > 1 or (path / "pyproject.toml").is_file():
         return _in_folder(path) if path.is_dir() else _in_file(path)
-    return _installed(target)
+    return _find_installed(target)
 
 
-def _installed(name: str) -> PluginUnderTest:
+def _find_installed(name: str) -> PluginUnderTest:
     environment = scan_environment()
     wanted = normalize_name(name)
     plugins = []

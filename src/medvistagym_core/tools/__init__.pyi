@@ -15,6 +15,7 @@ from ._errors import OutOfMemoryToolError as OutOfMemoryToolError
 from ._errors import ToolError as ToolError
 from ._errors import closest_match as closest_match
 from ._errors import first_fault as first_fault
+from ._errors import first_line as first_line
 from ._errors import wrap_exception as wrap_exception
 from ._json_schema import SchemaTooLargeError as SchemaTooLargeError
 from ._json_schema import accepted_types as accepted_types

@@ -28,25 +28,25 @@ class SchemaDialect(Protocol):
 
 
 def _huggingface(spec: ToolSpec) -> dict[str, Any]:
-    return {"type": "function", "function": _named(spec, "parameters")}
+    return {"type": "function", "function": _name_schema(spec, "parameters")}
 
 
 def _openai(spec: ToolSpec) -> dict[str, Any]:
     strict = {"strict": True} if _openai_strict_compatible(spec.parameters) else {}
-    return {"type": "function", "function": {**_named(spec, "parameters"), **strict}}
+    return {"type": "function", "function": {**_name_schema(spec, "parameters"), **strict}}
 
 
 def _anthropic(spec: ToolSpec) -> dict[str, Any]:
-    return _named(spec, "input_schema")
+    return _name_schema(spec, "input_schema")
 
 
 def _mcp(spec: ToolSpec) -> dict[str, Any]:
     hints = {"readOnlyHint": True, "idempotentHint": spec.deterministic, "openWorldHint": False}
-    return {**_named(spec, "inputSchema"), "annotations": hints}
+    return {**_name_schema(spec, "inputSchema"), "annotations": hints}
 
 
 def _text(spec: ToolSpec) -> str:
-    return json.dumps(_named(spec, "parameters"), ensure_ascii=False)
+    return json.dumps(_name_schema(spec, "parameters"), ensure_ascii=False)
 
 
 DIALECTS: Final[Mapping[str, SchemaDialect]] = {
@@ -79,7 +79,7 @@ def render_tool_schema(
     return dialects[dialect](spec)
 
 
-def _named(spec: ToolSpec, key: str) -> dict[str, Any]:
+def _name_schema(spec: ToolSpec, key: str) -> dict[str, Any]:
     description = escape_control_marks(spec.description)
     return {"name": spec.name, "description": description, key: escape_json(spec.parameters)}
 

@@ -70,7 +70,7 @@ def wrap_exception(tool: str, error: Exception) -> ToolError:
         return _usable_error(tool, error)
     if is_out_of_memory(error):  # its traceback would keep alive what had been allocated
         return OutOfMemoryToolError(tool)
-    message = _first_line(error)
+    message = _author_message(error)
     if isinstance(error, ValueError) and message:
         wrapped = ToolError("bad_value", f"{tool}: {message}{'' if message.endswith('.') else '.'}")
     else:
@@ -96,7 +96,12 @@ def _usable_error(tool: str, error: ToolError) -> ToolError:
     return usable
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, at most 200 characters; the name of its type where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+
+
+def _author_message(error: Exception) -> str:
     """What an author's exception says, as far as it can be said."""
     try:
         return encodable_text(str(error)[:_MAX_MESSAGE]).strip().split("\n")[0][:300]

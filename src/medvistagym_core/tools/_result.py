@@ -113,7 +113,7 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
     if isinstance(value, Image):
         return ToolResult((check_image(tool, value),), seconds=seconds)
     if isinstance(value, ToolResult):
-        return _checked_result(tool, value, seconds)
+        return _check_result(tool, value, seconds)
     parts = value if isinstance(value, list | tuple) else (value,)
     if not parts:
         raise ToolError("tool_failed", f"{tool} returned nothing.")
@@ -181,7 +181,7 @@ def _result_fault(result: Any, num_images: int) -> str | None:
     return None
 
 
-def _checked_result(tool: str, result: ToolResult, seconds: float) -> ToolResult:
+def _check_result(tool: str, result: ToolResult, seconds: float) -> ToolResult:
     """A result that an author made by hand; handles are the episode's to give, so any it holds are dropped."""
     error: object = result.error
     if isinstance(error, ToolError):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import io
 import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from medvistagym_core.imaging import picture_html, text_html
+from medvistagym_core.imaging import encode_png, picture_html, text_html
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -97,8 +96,8 @@ def _picture(handle: int, image: ImageRecord, load: LoadPicture | None) -> str:
         caption += f" · window {image.window_center:g} / {image.window_width:g}"
     if load is None:
         return text_html(f"[{caption}]")
+    import numpy as np
+
     picture = load(image.picture)
     picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    file = io.BytesIO()
-    picture.save(file, "png")
-    return picture_html(file.getvalue(), caption)
+    return picture_html(encode_png(np.asarray(picture)), caption)

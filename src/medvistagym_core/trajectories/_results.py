@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, model_validator
 
-from medvistagym_core.imaging import write_aside
+from medvistagym_core.storage import write_atomically
 from medvistagym_core.tools import parse_document
 from medvistagym_core.trajectories._trajectory import Trajectory
 
@@ -155,7 +155,7 @@ class Results(BaseModel):
 
     def save(self, path: str | Path) -> None:
         """Write the document; the file is whole or not there."""
-        with write_aside(Path(path)) as part:
+        with write_atomically(Path(path)) as part:
             part.write_text(self.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
 
     @classmethod

@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 from pydantic import ValidationError
 
-from medvistagym_core.imaging import RenderedImage, write_aside
+from medvistagym_core.imaging import RenderedImage
+from medvistagym_core.storage import remove_stale_parts, write_atomically
 from medvistagym_core.tools import Toolbox, ToolboxLock, first_fault
 
 if TYPE_CHECKING:
@@ -73,7 +74,6 @@ class TrajectoryWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.images = self.path.parent / "images"
         self.images.mkdir(exist_ok=True)
-        self._folder = os.path.join(self.images, "")  # noqa: PTH118
         self._have = {entry.stem for entry in self.images.glob("*.png") if _is_whole(entry)}
         self._rejected_path = self.path.with_suffix(".rejected")
         self._file = _open_exclusive(self.path)
@@ -81,8 +81,9 @@ class TrajectoryWriter:
             _write_lock(self.path.with_suffix(".lock.json"), toolbox)
             _truncate_partial_line(self.path)
             _truncate_partial_line(self._rejected_path)
-            _remove_stale_parts(self.images)
-            self.path.resolve().with_suffix(".part").unlink(missing_ok=True)
+            remove_stale_parts(self.images)
+            file = self.path.resolve()
+            remove_stale_parts(file.parent, file.name)
         except BaseException:
             self._file.close()
             raise
@@ -118,7 +119,8 @@ class TrajectoryWriter:
         line = memoryview(format_line(trajectory))
         for sha, picture in pictures.items():
             if sha not in self._have:
-                _save(picture, f"{self._folder}{sha}.png")
+                with write_atomically(self.images / f"{sha}.png") as part:
+                    part.write_bytes(picture.png)
                 self._have.add(sha)
         begin = os.fstat(self._file.fileno()).st_size
         try:
@@ -126,7 +128,7 @@ class TrajectoryWriter:
                 line = line[self._file.write(line) :]
         except OSError as error:  # one of a write names no file
             self._file.truncate(begin)
-            raise _naming(error, str(self.path)) from error
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         except BaseException:
             self._file.truncate(begin)
             raise
@@ -155,21 +157,19 @@ class TrajectoryWriter:
         path, removed = self.path.resolve(), set[int]()
         with path.open("rb") as file:
             for number, line in enumerate(read_lines(file)):
-                if _FAILED in line and (t := _parsed(line)) and t.outcome.ended == "policy_failed" and unwanted(t):
+                if _FAILED in line and (t := _try_parse(line)) and t.outcome.ended == "policy_failed" and unwanted(t):
                     removed.add(number)
         if not removed:
             return 0
-        part = path.with_suffix(".part")
         with contextlib.ExitStack() as undo:
-            undo.callback(part.unlink, missing_ok=True)
-            with path.open("rb") as file, part.open("wb") as new:
-                new.writelines(line for number, line in enumerate(file) if number not in removed)
-                new.flush()
-                os.fsync(new.fileno())
-            shutil.copymode(path, part)
-            kept = undo.enter_context(part.open("ab", buffering=0))
-            _claim(kept, path)
-            part.replace(path)
+            with write_atomically(path) as part:
+                with path.open("rb") as file, part.open("wb") as new:
+                    new.writelines(line for number, line in enumerate(file) if number not in removed)
+                    new.flush()
+                    os.fsync(new.fileno())
+                shutil.copymode(path, part)
+                kept = undo.enter_context(part.open("ab", buffering=0))
+                _claim(kept, path)
             undo.pop_all()
         self._file.close()
         self._file = kept
@@ -248,7 +248,7 @@ class TrajectoryReader:
         return _read_lock(self.path.with_suffix(".lock.json"))
 
 
-def _parsed(line: bytes) -> Trajectory | None:
+def _try_parse(line: bytes) -> Trajectory | None:
     try:
         return parse_line(line)
     except ValueError:  # which a reader will name
@@ -267,11 +267,8 @@ def _write_lock(path: Path, toolbox: Toolbox) -> None:
     if path.exists():
         _read_lock(path).check(toolbox)
         return
-    try:
-        with write_aside(path) as part:
-            part.write_text(toolbox.lock().model_dump_json(indent=2) + "\n", encoding="utf-8")
-    except OSError as error:  # one of a write names no file
-        raise _naming(error, str(path)) from error
+    with write_atomically(path) as part:
+        part.write_text(toolbox.lock().model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def _open_exclusive(path: Path) -> IO[bytes]:
@@ -320,13 +317,6 @@ def _truncate_partial_line(path: Path) -> None:
             file.truncate(at)
 
 
-def _naming(error: OSError, file: str) -> OSError:
-    """The error with the file's name, where it has none."""
-    if error.errno is None or error.filename is not None:
-        return error
-    return OSError(error.errno, error.strerror, file)
-
-
 def _is_whole(picture: Path) -> bool:
     """Whether a PNG file has its end; after a loss of power one may be empty, or cut off, under its name."""
     try:
@@ -335,28 +325,3 @@ def _is_whole(picture: Path) -> bool:
             return file.read() == _PNG_END
     except OSError:
         return False
-
-
-def _save(picture: RenderedImage, path: str) -> None:
-    part = f"{path}.{os.getpid()}.part"  # another file's run may be saving the same picture
-    try:
-        with open(part, "wb") as file:  # noqa: PTH123 - a path object takes a third of the time of writing
-            file.write(picture.png)
-        os.replace(part, path)  # noqa: PTH105
-    except OSError as error:
-        Path(part).unlink(missing_ok=True)
-        raise _naming(error, path) from error
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
-
-
-def _remove_stale_parts(images: Path) -> None:
-    """Remove what runs that were killed had begun to save."""
-    for part in images.glob("*.part"):
-        try:
-            os.kill(int(part.name.split(".")[-2]), 0)
-        except ProcessLookupError:
-            part.unlink(missing_ok=True)
-        except (ValueError, IndexError, OSError):  # not ours, or another user's run
-            continue

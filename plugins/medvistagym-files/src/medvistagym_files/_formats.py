@@ -57,7 +57,7 @@ class VolumeWriter:
             ValueError: The kind cannot hold the image.
             OSError: The file cannot be written.
         """
-        from medvistagym_core.imaging import write_aside
+        from medvistagym_core.storage import write_atomically
 
-        with write_aside(path) as part:
+        with write_atomically(path, keep_suffix=True) as part:
             self.kind.load().write(image, part)

@@ -153,7 +153,7 @@ def write(image: Image, path: Path) -> None:
     import numpy as np
 
     geometry = writable_geometry(image, "NIfTI")
-    values = _stored(image)
+    values = _to_stored_values(image)
     is_volume = image.is_stack and image.spacing is not None and len(image.spacing) == 3
     # x, y, z and time; frames between which no distance is known are times
     values = values.T if is_volume else values.T[:, :, None]
@@ -177,7 +177,7 @@ def write(image: Image, path: Path) -> None:
     (library.Nifti2Image if is_long else library.Nifti1Image)(values, None, header).to_filename(path)
 
 
-def _stored(image: Image) -> np.ndarray:
+def _to_stored_values(image: Image) -> np.ndarray:
     """Values in a dtype that NIfTI has, colours as records of three."""
     import numpy as np
 

@@ -114,7 +114,7 @@ def _prepare_values(image: Image, turned: Image, to_input: Affine) -> FilterCall
 
     pixels = np.moveaxis(image.pixels, -1, -3) if image.photometric == "RGB" else image.pixels
     planes, shape = pixels.reshape(-1, *image.shape), turned.shape
-    if image.unit in ("mask", "label") or pixels.dtype.kind == "b":
+    if image.holds_labels:
         nearest = _warp_nearest(planes, to_input, shape, 0)
         return FilterCall(
             nearest,

@@ -62,20 +62,20 @@ def read_picture_file(path: str, max_pixels: int, memory_bytes: int) -> Image:
     return Image.open(path, page=0)
 
 
-def _read(registry: Registry, place: Path) -> Sequence[Image]:
+def _read(registry: Registry, path: Path) -> Sequence[Image]:
     for reader in registry.readers:
-        images = reader(place)
+        images = reader(path)
         if images is not None:
             return images
-    if place.is_dir():
+    if path.is_dir():
         raise ValueError("no plugin that is loaded reads this folder")
-    if _is_dicom(place):
+    if _is_dicom(path):
         raise ValueError("it is DICOM, and no plugin that is loaded reads that")
-    return [Image.open(place)]
+    return [Image.open(path)]
 
 
-def _is_dicom(place: Path) -> bool:
-    with place.open("rb") as file:
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"
 
 
@@ -84,7 +84,7 @@ def _registry(plugins: str | None) -> Registry:
     return Registry.discover(plugins)
 
 
-def _check_pixels(place: Path, max_pixels: int) -> None:
+def _check_pixels(path: Path, max_pixels: int) -> None:
     """Refuse a picture file that is too large, by its header.
 
     Raises:
@@ -93,9 +93,9 @@ def _check_pixels(place: Path, max_pixels: int) -> None:
     import PIL.Image
 
     try:
-        if _is_dicom(place):
+        if _is_dicom(path):
             return  # its preamble may look like a picture's
-        with PIL.Image.open(place) as picture:
+        with PIL.Image.open(path) as picture:
             width, height = picture.size
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError, Warning):
         return  # no picture, or one that its reader will refuse with a better sentence

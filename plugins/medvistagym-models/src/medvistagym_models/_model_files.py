@@ -153,7 +153,9 @@ def check_pickle(name: str, file: Path) -> None:
 
     import torch
 
-    if _is_deflated(file):
+    from medvistagym_segment.segmenters import is_deflated
+
+    if is_deflated(file):
         raise ModelError(name, f"{file.name} is compressed, and torch.save compresses nothing")
     try:
         with torch.serialization.safe_globals(_plain_numpy()):
@@ -164,15 +166,6 @@ def check_pickle(name: str, file: Path) -> None:
         named = re.search(r"GLOBAL (\S+)", str(error))
         found = f"names {named[1]}" if named else "cannot be read"
         raise ModelError(name, f"{file.name} {found}, and only a file of plain tensors is loaded") from None
-
-
-def _is_deflated(file: Path) -> bool:
-    """Whether a file of torch is compressed, which torch itself never does: it may inflate to anything."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return False  # no archive, or a broken one, which torch refuses
 
 
 def _plain_numpy() -> list[Any]:

@@ -14,7 +14,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.imaging import BOX_GRID_SIZE, Image
+from medvistagym_core.imaging import BOX_GRID_SIZE, Image, full_resolution_frame
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,21 +148,10 @@ def displayed_frame(image: Image) -> Image:
     Raises:
         ValueError: It has more than 2**26 pixels.
     """
-    source = image.detail or image
-    h, w = source.shape
+    h, w = (image.detail or image).shape
     if h * w > MAX_PIXELS:
         raise ValueError(f"an image of {h * w:,} pixels is too large to read; zoom into a part, {MAX_PIXELS:,} at most")
-    source = source.replace(window=image.window, detail=None)
-    if not source.is_stack:
-        return source
-    frame = source.frames // 2 if source.frame is None else source.frame
-    return source.replace(
-        pixels=source.pixels[frame],
-        window="keep",
-        frame=None,
-        spacing=None if source.spacing is None else source.spacing[-2:],
-        attributes={**source.attributes, "frame": str(frame)},
-    )
+    return full_resolution_frame(image)
 
 
 def detect_lines(image: Image, detector: TextDetector, *, in_any_window: bool = False) -> list[TextLine]:

@@ -88,7 +88,7 @@ def _guess_check(name: str, tested: Sequence[Draft], chance: float, guess: Calla
 def _commonest(train: Sequence[Draft]) -> Callable[[Draft], str]:
     """The answer that is right most often; of numbers, the train answer within whose tolerance most others lie."""
     if train[0].options:
-        places = Counter(_place(draft) for draft in train)
+        places = Counter(_answer_position(draft) for draft in train)
         place = places.most_common(1)[0][0]
         return lambda draft: draft.options[place]
     answers = [draft.answer.value for draft in train]
@@ -105,7 +105,7 @@ def _nearest(train: Sequence[Draft]) -> Callable[[Draft], str]:
 
     numbers = np.array([_numbers(draft) for draft in train])
     scale = numbers.std(0) + 1e-9
-    answers = [_place(draft) if draft.options else float(draft.answer.value) for draft in train]
+    answers = [_answer_position(draft) if draft.options else float(draft.answer.value) for draft in train]
 
     def guess(draft: Draft) -> str:
         distance = (((numbers - np.array(_numbers(draft))) / scale) ** 2).sum(1)
@@ -144,7 +144,7 @@ def _overlap_check(task: RealSmoke, cases: Sequence[Case]) -> AuditCheck:
     return AuditCheck("test cases with a picture of train", shared, "0", shared == 0, f"n = {len(cases)}")
 
 
-def _place(draft: Draft) -> int:
+def _answer_position(draft: Draft) -> int:
     return draft.options.index(draft.answer.value)
 
 

@@ -222,7 +222,7 @@ def _visible(image: Image) -> Any:
     overlay = None if image.overlay is None else image.overlay.tobytes()
     facts = (image.shape, str(image.pixels.dtype), image.spacing, image.modality, image.unit, image.window)
     view = image.view(SCOUT_SIDE)
-    return view.tobytes(), _encoded_bytes(view), overlay, facts, tuple(image.attributes.items())
+    return view.tobytes(), _count_file_bytes(view), overlay, facts, tuple(image.attributes.items())
 
 
 def _metadata_features(case: Case, scout: np.ndarray, previous_answer: int) -> list[float]:
@@ -230,14 +230,14 @@ def _metadata_features(case: Case, scout: np.ndarray, previous_answer: int) -> l
     image = case.images[0]
     remainders = [float(case.index // 4 % m == r) for m in (2, 3, 4, 5) for r in range(m)]
     previous = [float(previous_answer == k) for k in range(5)]
-    encoded = [float(_encoded_bytes(scout)), float(_encoded_bytes(scout, "JPEG"))]
+    encoded = [float(_count_file_bytes(scout)), float(_count_file_bytes(scout, "JPEG"))]
     sizes = [*map(float, image.shape), *encoded, float(len(case.id))]
     spacing = image.spacing or (0.0, 0.0)
     modalities = [float(image.modality == m) for m in ("CT", "MR", "CR", "NM")]
     return [float(case.index), *remainders, *previous, *sizes, *spacing, *modalities]
 
 
-def _encoded_bytes(view: np.ndarray, kind: str = "PNG") -> int:
+def _count_file_bytes(view: np.ndarray, kind: str = "PNG") -> int:
     """Bytes of a picture as a file."""
     import PIL.Image
 

@@ -67,12 +67,12 @@ def _transform(answers: Mapping[str, Any]) -> RowTransform:
             answer = answers[row["id"]]
         columns = [name for name in _PICTURES if row.get(name) is not None]
         handles = {int(name[-1]): handle for handle, name in enumerate(columns)}
-        options = [_named(option, handles) for option in read_list(row["options"])]
+        options = [_name_handles(option, handles) for option in read_list(row["options"])]
         pictures = [_picture(row[name], name) for name in columns]
         base = {
             "id": row["id"],
             "images": pictures,
-            "question": _named(str(row["question"]), handles),
+            "question": _name_handles(str(row["question"]), handles),
             "split": match[1],
             "family": match[2].replace("_", " "),
             "modality": ", ".join(read_list(row.get("img_type"))),
@@ -86,7 +86,7 @@ def _transform(answers: Mapping[str, Any]) -> RowTransform:
     return transform
 
 
-def _named(text: str, handles: Mapping[int, int]) -> str:
+def _name_handles(text: str, handles: Mapping[int, int]) -> str:
     """A text whose picture marks name handles: "<image 3>" becomes "image 1" where image 2 is missing."""
     return _MARK.sub(lambda mark: f"image {handles.get(int(mark[1]), int(mark[1]) - 1)}", text)
 

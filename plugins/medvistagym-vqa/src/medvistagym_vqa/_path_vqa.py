@@ -39,7 +39,7 @@ def read_pickles(folder: DataFolder, arguments: BenchmarkArguments) -> QuestionT
         return None
     pictures = picture_folder(folder, arguments, folder.root)
     source = joined_source(folder.root.name, rows)
-    return read_table(source, transform=_pickled, pictures=pictures, strict=arguments.strict)
+    return read_table(source, transform=_read_pickled_row, pictures=pictures, strict=arguments.strict)
 
 
 def read_with_answer_type(folder: DataFolder, arguments: BenchmarkArguments) -> QuestionTable | None:
@@ -60,7 +60,7 @@ def _unpickle(file: Path) -> Any:
         raise ValueError(f"{file.name} is no pickle of questions: {error}") from error
 
 
-def _pickled(row: Mapping[str, Any]) -> Mapping[str, Any]:
+def _read_pickled_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row as published, or of the re-export with `img_id`, `sent` and `label`."""
     label = row.get("label")
     answer = next(iter(label), "") if isinstance(label, dict) else row.get("answer", "")

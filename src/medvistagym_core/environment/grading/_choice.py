@@ -80,7 +80,7 @@ class OptionNames:
         if all(match and ord(match[1].casefold()) - ord("a") == index for index, match in enumerate(own)):
             options = tuple(option[match.end() :] for option, match in zip(options, own, strict=True) if match)
         self.options = options
-        forms: tuple[Callable[[str], object], ...] = (str.strip, _simplified, answer_key, canonical_finding)
+        forms: tuple[Callable[[str], object], ...] = (str.strip, _simplify, answer_key, canonical_finding)
         self._tables = tuple((form, _table(form, options)) for form in forms)
 
     @classmethod
@@ -166,7 +166,7 @@ def _option_names(options: tuple[str, ...]) -> OptionNames:
     return OptionNames(options)
 
 
-def _simplified(text: str) -> str:
+def _simplify(text: str) -> str:
     return " ".join(fold_characters(unwrap_answer(text)).casefold().split()).rstrip(" .")
 
 

@@ -141,7 +141,7 @@ def parse_unit(name: str) -> Unit | None:
             name = folded = pattern.sub(symbol, folded)
     factor, dimension = 1.0, dict[str, int]()
     for index, part in enumerate(_PER.split(name)):
-        unit = _powered(part)
+        unit = _parse_power(part)
         if unit is None:
             return None
         sign = -1 if index else 1
@@ -151,7 +151,7 @@ def parse_unit(name: str) -> Unit | None:
     return Unit(factor, tuple(sorted((quantity, power) for quantity, power in dimension.items() if power)))
 
 
-def _powered(name: str) -> Unit | None:
+def _parse_power(name: str) -> Unit | None:
     unit = _BY_NAME.get(name) or _BY_FOLDED_NAME.get(name.casefold())
     if unit is not None:
         return unit

@@ -24,6 +24,7 @@ from medvistagym_core.environment.questions._source import (
     too_many_rows,
 )
 from medvistagym_core.imaging import MAX_INFLATION
+from medvistagym_core.tools import first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,7 +84,7 @@ class ParquetSource:
             row, size, stored = self._starts[number], 0, path.stat().st_size
             for batch in file.iter_batches(_rows_at_once(self._pages[number], read, _FEW_ROWS), columns=read):
                 columns = {name: batch.column(name).to_pylist() for name in batch.schema.names}
-                size += batch.nbytes + _repeated_bytes(batch, columns)
+                size += batch.nbytes + _count_repeated_bytes(batch, columns)
                 _check_inflation(path, size, stored, "its texts")
                 for place in range(batch.num_rows):
                     values = {name: cells[place] for name, cells in columns.items()}
@@ -122,7 +123,7 @@ class ParquetSource:
         size = 0
         for batch in file.iter_batches(rows, row_groups=[group], columns=[column], use_threads=False):
             cells = batch.column(0).to_pylist()
-            size += batch.nbytes + _repeated_bytes(batch, {column: cells})
+            size += batch.nbytes + _count_repeated_bytes(batch, {column: cells})
             _check_inflation(path, size, path.stat().st_size, "its pictures")
             yield from cells
 
@@ -201,7 +202,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path.name} is no parquet file: {str(error).splitlines()[0][:200]}") from None
+        raise ValueError(f"{path.name} is no parquet file: {first_line(error)}") from None
     require_few_columns(path.name, file.metadata.num_columns)
     return file
 
@@ -229,7 +230,7 @@ def _measure_pages(path: Path, file: pq.ParquetFile) -> list[dict[str, ColumnPag
     return groups
 
 
-def _repeated_bytes(batch: pa.RecordBatch, columns: Mapping[str, Sequence[Any]]) -> int:
+def _count_repeated_bytes(batch: pa.RecordBatch, columns: Mapping[str, Sequence[Any]]) -> int:
     """The size of cells of which a column stores those that are equal once."""
     from pyarrow import types
 
@@ -260,9 +261,7 @@ def load_saved_dataset(folder: Path) -> DatasetSource:
     try:
         loaded = datasets.load_from_disk(str(folder))
     except Exception as error:
-        raise ValueError(
-            f"{folder.name} cannot be read as a saved data set: {str(error).splitlines()[0][:200]}"
-        ) from error
+        raise ValueError(f"{folder.name} cannot be read as a saved data set: {first_line(error)}") from error
     return DatasetSource(dict(loaded) if hasattr(loaded, "keys") else {None: loaded}, folder.name)
 
 
@@ -277,9 +276,7 @@ def load_hub_dataset(name: str, config: str | None) -> DatasetSource:
         loaded = datasets.load_dataset(name, config)
     except Exception as error:
         why = (
-            "HF_HUB_OFFLINE is set and it is not in the cache"
-            if datasets.config.HF_HUB_OFFLINE
-            else str(error).splitlines()[0][:200]
+            "HF_HUB_OFFLINE is set and it is not in the cache" if datasets.config.HF_HUB_OFFLINE else first_line(error)
         )
         raise ValueError(f"there is no file {name!r}, and the Hub data set {name!r} cannot be had: {why}") from error
     return DatasetSource(dict(loaded), name)

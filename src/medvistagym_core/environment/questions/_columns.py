@@ -58,14 +58,14 @@ class ColumnMap:
         return tuple(name for name, _ in self.pictures)
 
 
-def map_columns(table: str, columns: Sequence[str], given: Mapping[str, str]) -> ColumnMap:
+def map_columns(table: str, columns: Sequence[str], columns_by_part: Mapping[str, str]) -> ColumnMap:
     """Find the parts of a question among the columns of a table.
 
     Args:
         table: What sentences call the table.
         columns: Its columns.
-        given: Columns by part, which are taken as they are; what they do not name is recognised. A part goes by its own name
-            or by one of those of its column.
+        columns_by_part: Columns that are taken as they are; what they do not name is recognised. A part goes by its own name or
+            by one of those of its column.
 
     Raises:
         ValueError: A part or a column that is named does not exist, or there is none for the question or the answer.
@@ -77,8 +77,8 @@ def map_columns(table: str, columns: Sequence[str], given: Mapping[str, str]) ->
     for name in columns:
         plain.setdefault(_plain(name), name)
     one: dict[str, str] = {}
-    given = {_part(name): column for name, column in given.items()}
-    for part, column in given.items():
+    columns_by_part = {_part_of_question(name): column for name, column in columns_by_part.items()}
+    for part, column in columns_by_part.items():
         if column not in columns:
             raise ValueError(f"{table}: {_unknown('column', column, columns)}")
         one[part] = column
@@ -88,7 +88,7 @@ def map_columns(table: str, columns: Sequence[str], given: Mapping[str, str]) ->
         if part not in one and (column := next(candidates, "")):
             one[part] = column
             named.add(column)
-    pictures = _pictures(one, plain, named, given)
+    pictures = _pictures(one, plain, named, columns_by_part)
     options = () if "options" in one else _options(plain, named)
     if "question" not in one:
         raise ValueError(_missing(table, columns, "question"))
@@ -97,7 +97,7 @@ def map_columns(table: str, columns: Sequence[str], given: Mapping[str, str]) ->
     return ColumnMap(one, pictures, options)
 
 
-def _part(name: str) -> str:
+def _part_of_question(name: str) -> str:
     """The part of a question that a name means: its own, or one under which a column is recognised, such as "image".
 
     Raises:
@@ -110,7 +110,7 @@ def _part(name: str) -> str:
 
 
 def _pictures(
-    one: dict[str, str], plain: Mapping[str, str], named: set[str], given: Mapping[str, str]
+    one: dict[str, str], plain: Mapping[str, str], named: set[str], columns_by_part: Mapping[str, str]
 ) -> tuple[tuple[str, int | None], ...]:
     first = [(one.pop("images"), None)] if "images" in one else []
     numbered = [
@@ -118,7 +118,7 @@ def _pictures(
         for name, column in plain.items()
         if column not in named and (match := _NUMBERED_PICTURE.fullmatch(name))
     ]
-    if "images" in given or not numbered:
+    if "images" in columns_by_part or not numbered:
         return tuple(first)
     return (*first, *((column, number) for number, column in sorted(numbered)))
 

@@ -44,7 +44,7 @@ class PictureProcess:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._child: ChildProcess | None = None
-        self._own: set[bytes] = set()
+        self._only_readable_here: set[bytes] = set()
         register_fork_reset(self)
 
     def decode(self, picture: Path | ArchiveMember | bytes, readers: Sequence[Reader], label: str) -> list[Image]:
@@ -63,9 +63,9 @@ class PictureProcess:
         except Exception:  # noqa: BLE001 - of whatever a plugin gives for a reader
             return decode_picture(picture, readers, label)
         with self._lock:
-            answer = None if packed in self._own else self._ask(picture, packed, label)
+            answer = None if packed in self._only_readable_here else self._ask(picture, packed, label)
             if answer is None or answer.unreadable:
-                self._own.add(packed)
+                self._only_readable_here.add(packed)
         if answer is None or answer.unreadable:
             return decode_picture(picture, readers, label)
         for message in answer.warnings:

@@ -85,15 +85,7 @@ def read_row(
         return values.get(columns.one[part]) if part in columns.one else None
 
     references, numbers = _references(row, columns)
-    if columns.pictures and not references:
-        raise RowError("it has no picture")
-    for reference in references:
-        if (
-            isinstance(reference, PictureFile)
-            and pictures is not None
-            and (problem := pictures.problem(reference.path))
-        ):
-            raise RowError(problem)
+    _require_pictures(references, columns, pictures)
     question = _with_handles(read_text(cell("question"), keep_lines=True), numbers)
     if not question:
         raise RowError("the question is empty")
@@ -118,6 +110,20 @@ def read_row(
         facets=facets,
         place=row.place,
     )
+
+
+def _require_pictures(
+    references: Sequence[PictureReference], columns: ColumnMap, pictures: PictureFolder | None
+) -> None:
+    if columns.pictures and not references:
+        raise RowError("it has no picture")
+    for reference in references:
+        if (
+            isinstance(reference, PictureFile)
+            and pictures is not None
+            and (problem := pictures.problem(reference.path))
+        ):
+            raise RowError(problem)
 
 
 def read_text(value: Any, *, keep_lines: bool = False) -> str:

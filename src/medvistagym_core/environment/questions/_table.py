@@ -179,12 +179,11 @@ def read_table(
             if transform is None and "__error__" not in row.values and not row.values.keys() <= set(own_columns):
                 own_columns = keys = (*own_columns, *(key for key in row.values if key not in own_columns))
             if keys not in columns_by_keys:
-                columns_by_keys[keys] = _mapped(source.label, keys, columns or {}, transform)
+                columns_by_keys[keys] = _map_transformed(source.label, keys, columns or {}, transform)
+            extra_facets = facets if transform is None else [key for key in keys if key not in COLUMN_NAMES]
             question = read_row(
-                row, columns_by_keys[keys], label=source.label, default_split=split,
-                extra_facets=facets if transform is None else [key for key in keys if key not in COLUMN_NAMES],
-                pictures=pictures,
-                graders=graders,
+                row, columns_by_keys[keys], label=source.label, default_split=split, extra_facets=extra_facets,
+                pictures=pictures, graders=graders,
             )  # fmt: skip
         except ValueError as error:
             if transform is not None and not isinstance(error, RowError) and "has no column" in str(error):
@@ -192,12 +191,20 @@ def read_table(
             problems.append(RowProblem(row.place, str(error)))
             continue
         if question.id in taken:
-            question = dataclasses.replace(question, id=f"{question.id}-{row.place.replace(' ', '-').replace(',', '')}")
+            question = _with_place_in_id(question)
         taken.add(question.id)
-        splits.setdefault(question.split, []).append(_interned(question))
+        splits.setdefault(question.split, []).append(_intern_texts(question))
     _require_usable(source.label, splits, problems, strict)
-    names = sorted(splits, key=lambda name: _SPLIT_ORDER.index(name) if name in _SPLIT_ORDER else len(_SPLIT_ORDER))
-    return QuestionTable(source.label, {name: tuple(splits[name]) for name in names}, tuple(problems), pictures, source)
+    ordered = {name: tuple(splits[name]) for name in sorted(splits, key=_split_position)}
+    return QuestionTable(source.label, ordered, tuple(problems), pictures, source)
+
+
+def _with_place_in_id(question: Question) -> Question:
+    return dataclasses.replace(question, id=f"{question.id}-{question.place.replace(' ', '-').replace(',', '')}")
+
+
+def _split_position(name: str) -> int:
+    return _SPLIT_ORDER.index(name) if name in _SPLIT_ORDER else len(_SPLIT_ORDER)
 
 
 def open_source(path: str | Path, config: str | None = None) -> tuple[QuestionSource, Path | None]:
@@ -277,7 +284,9 @@ def rows_source(label: str, rows: Iterable[Mapping[str, Any]], places: Sequence[
     return RowsSource(label, list(rows), places)
 
 
-def _mapped(label: str, keys: Sequence[str], columns: Mapping[str, str], transform: RowTransform | None) -> ColumnMap:
+def _map_transformed(
+    label: str, keys: Sequence[str], columns: Mapping[str, str], transform: RowTransform | None
+) -> ColumnMap:
     if transform is None:
         return map_columns(label, keys, columns)
     one = {part: part for part in keys if part in COLUMN_NAMES}
@@ -298,7 +307,7 @@ def _require_usable(
         raise ValueError(f"{label} holds no question")
 
 
-def _interned(question: Question) -> Question:
+def _intern_texts(question: Question) -> Question:
     """The question with texts that many share kept once."""
     intern = sys.intern
     facets = {intern(name): intern(value) for name, value in question.facets.items()}

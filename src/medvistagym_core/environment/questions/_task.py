@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import threading
@@ -242,11 +243,11 @@ class QuestionTask:
         reference = TaskReference(
             reference=self.reference.reference, arguments=changed.model_dump(mode="json", exclude_defaults=True)
         )
-        return self._changed(arguments=changed, reference=reference)
+        return self._copy_with(arguments=changed, reference=reference)
 
     def with_readers(self, readers: Sequence[Reader]) -> Self:
         """The same task, its pictures read by these."""
-        return self._changed(readers=tuple(readers), _table=self._table)
+        return self._copy_with(readers=tuple(readers), _table=self._table)
 
     def audit(self, n: int = 400) -> tuple[AuditCheck, ...]:
         """What can be told of the table without a policy: rows, pictures, answers that give themselves away.
@@ -286,9 +287,10 @@ class QuestionTask:
             raise TypeError(f"{self.name}: a task of a file takes TableArguments, not {type(self.arguments).__name__}")
         return load_question_table(self._source, self.arguments)
 
-    def _changed(self, **changes: Any) -> Self:
-        other = object.__new__(type(self))
-        other.__dict__.update({**self.__dict__, "_table": None, "_lock": threading.Lock(), "_orders": {}, **changes})
+    def _copy_with(self, **changes: Any) -> Self:
+        other = copy.copy(self)  # by `__getstate__`: without table and orders, and with a lock of its own
+        for name, value in changes.items():
+            setattr(other, name, value)
         if isinstance(other.arguments, TableArguments):
             if other.arguments.tools is not None:
                 other.tools = tuple(part.strip() for part in other.arguments.tools.split(","))

@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from medvistagym_core.imaging import write_aside
+from medvistagym_core.storage import write_atomically
 from medvistagym_core.trajectories.viewer._assets import ICON, SCRIPTS, STYLES, asset, document
 from medvistagym_core.trajectories.viewer._index import COLUMNS, OUTCOMES, EpisodeIndex
 
@@ -87,7 +87,7 @@ def export(run: EpisodeIndex, path: str | Path, numbers: Sequence[int]) -> int:
     icon = base64.b64encode(asset(ICON).encode()).decode()
     head = f'<link rel="icon" href="data:image/svg+xml;base64,{icon}">\n<style>{style}</style>'
     page = document(head, "\n".join(blocks), policy).encode()
-    with write_aside(path) as part:
+    with write_atomically(path) as part:
         part.write_bytes(page)
     return len(page)
 

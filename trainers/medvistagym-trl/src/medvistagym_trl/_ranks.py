@@ -47,7 +47,7 @@ def leave_ranks() -> None:
     """Disconnect this process from the others."""
     from torch import distributed
 
-    if _connected():
+    if _is_connected():
         distributed.destroy_process_group()
 
 
@@ -55,7 +55,7 @@ def wait_for_ranks() -> None:
     """Until all processes have come here."""
     from torch import distributed
 
-    if _connected():
+    if _is_connected():
         distributed.barrier()
 
 
@@ -63,7 +63,7 @@ def on_first_rank(work: Callable[[], _T]) -> _T:
     """What `work` gives on rank 0, on every rank; the others wait for it. The value is pickled."""
     from torch import distributed
 
-    if not _connected():
+    if not _is_connected():
         return work()
     box = [work() if rank() == 0 else None]
     distributed.broadcast_object_list(box, src=0)
@@ -74,14 +74,14 @@ def gather_from_ranks(values: Sequence[_T]) -> list[_T]:
     """The values of all processes, by rank. They are pickled."""
     from torch import distributed
 
-    if not _connected():
+    if not _is_connected():
         return list(values)
     boxes: list[Sequence[_T]] = [()] * rank_count()
     distributed.all_gather_object(boxes, list(values))
     return [value for box in boxes for value in box]
 
 
-def _connected() -> bool:
+def _is_connected() -> bool:
     from torch import distributed
 
     return rank_count() > 1 and distributed.is_available() and distributed.is_initialized()

@@ -14,14 +14,14 @@ def stored_padding_range(dataset: DicomDataset, pixel_format: PixelFormat) -> tu
         prefix = "DoubleFloat" if pixel_format.bits_allocated == 64 else "Float"
         value = dataset.number(f"{prefix}PixelPaddingValue")
         limit = dataset.number(f"{prefix}PixelPaddingRangeLimit")
-        return None if value is None else _ordered(value, value if limit is None else limit)
+        return None if value is None else _order(value, value if limit is None else limit)
     value, limit = dataset.number("PixelPaddingValue"), dataset.number("PixelPaddingRangeLimit")
     if value is None or abs(value) > 65535:
         return None
-    return _ordered(_as_stored(value, pixel_format), _as_stored(value if limit is None else limit, pixel_format))
+    return _order(_as_stored(value, pixel_format), _as_stored(value if limit is None else limit, pixel_format))
 
 
-def _ordered(a: float, b: float) -> tuple[float, float]:
+def _order(a: float, b: float) -> tuple[float, float]:
     return (a, b) if a <= b else (b, a)
 
 

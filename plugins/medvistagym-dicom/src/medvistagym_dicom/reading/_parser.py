@@ -75,7 +75,7 @@ def _read_file_meta(file: Stream, source: Source) -> tuple[int, str, str]:
             return True
         end = file.tell() + length
         if length == _UNDEFINED or end > source.size:
-            raise _truncated(source)
+            raise _truncation_error(source)
         return False
 
     file.seek(start)
@@ -91,9 +91,9 @@ def _read_file_meta(file: Stream, source: Source) -> tuple[int, str, str]:
         )
         values = {int(e.tag): bytes(e.value or b"").decode("ascii", "ignore").strip(" \0") for e in elements}
     except struct.error:
-        raise _truncated(source) from None
+        raise _truncation_error(source) from None
     if source.size - end in range(1, 8):
-        raise _truncated(source)
+        raise _truncation_error(source)
     return end, values.get(_TRANSFER_SYNTAX, ""), values.get(_MEDIA_CLASS, "")
 
 
@@ -107,7 +107,7 @@ def _read_body(stream: Stream, source: Source, start: int, syntax: str, media_cl
         is_implicit = syntax == IMPLICIT_LITTLE and head[4:6] not in (b"UL", b"UI", b"CS", b"DA")
     else:
         if len(head) < 8:
-            raise _truncated(source)
+            raise _truncation_error(source)
         group = head[:2]
         is_little = int.from_bytes(group, "little") <= int.from_bytes(group, "big")
         is_little = True if group in (b"\x08\x00", b"\x02\x00") else False if group == b"\x00\x08" else is_little
@@ -122,14 +122,14 @@ def _read_body(stream: Stream, source: Source, start: int, syntax: str, media_cl
             raise DicomError("not_an_image", f"{source.name}: it is not a DICOM file") from None
         raise
     except struct.error:
-        raise _truncated(source) from None
+        raise _truncation_error(source) from None
     if not reader.elements:
         raise DicomError("not_an_image", f"{source.name}: it is not a DICOM file, or holds nothing")
     dataset.transfer_syntax, dataset.media_class, dataset.pixel_data = syntax, media_class, reader.pixel_data
     return dataset
 
 
-def _truncated(source: Source) -> DicomError:
+def _truncation_error(source: Source) -> DicomError:
     return DicomError("truncated", f"{source.name}: the file ends within its DICOM header")
 
 
@@ -214,14 +214,14 @@ class _BoundedReader:
             text = f"an element of its header has {length} bytes, more than the {allowed.max_bytes} that are accepted"
             raise DicomError("too_large", f"{self._source.name}: {text}")
         if not self._stream.holds(at + length):
-            raise _truncated(self._source)
+            raise _truncation_error(self._source)
         self._end = at + length
         return False
 
     def _check_nothing_is_left(self) -> None:
         """Fewer bytes behind the last element than an element begins with mean that one was cut off."""
         if self._stream.holds(self._end + 1) and not self._stream.holds(self._end + 8):
-            raise _truncated(self._source)
+            raise _truncation_error(self._source)
 
     def _read_items(
         self, length: int, vr: str, is_implicit: bool, end: int | None, depth: int, *, keep: bool
@@ -240,7 +240,7 @@ class _BoundedReader:
         is_delimited, holds_data_sets = length == _UNDEFINED, vr not in _LONG_VRS or vr in ("SQ", "UN")
         if not is_delimited:
             if end is None and not self._stream.holds(at + length):
-                raise _truncated(self._source)
+                raise _truncation_error(self._source)
             end = at + length if end is None else min(at + length, end)
         for kind, item_length in self._item_headers(end, is_delimited):
             at = self._stream.tell()
@@ -271,7 +271,7 @@ class _BoundedReader:
             head = self._stream.read(8)
             if len(head) < 8:
                 if is_delimited:
-                    raise _truncated(self._source)
+                    raise _truncation_error(self._source)
                 return
             group, number, length = struct.unpack(order + "HHI", head)
             if (group, number) == (0xFFFE, 0xE0DD):

@@ -57,7 +57,7 @@ def image_position(dataset: DicomDataset, frame: int) -> Vector | None:
         return _at_grid_offset(dataset, frame, own, cosines)
     slices, between = dataset.numbers("SliceVector"), dataset.number("SpacingBetweenSlices")
     if frame < len(slices) and between and cosines is not None:
-        return _moved(own, unit_normal(cosines), (slices[frame] - slices[0]) * between)
+        return _move(own, unit_normal(cosines), (slices[frame] - slices[0]) * between)
     return own
 
 
@@ -67,10 +67,10 @@ def _at_grid_offset(dataset: DicomDataset, frame: int, first: Vector, cosines: V
         return first if frame == 0 else None
     normal = unit_normal(cosines)
     is_absolute = offsets[0] != 0 and abs(offsets[0] - first[2]) < 0.01 and abs(normal[2]) > 0.99
-    return _moved(first, (0.0, 0.0, 1.0) if is_absolute else normal, offsets[frame] - offsets[0])
+    return _move(first, (0.0, 0.0, 1.0) if is_absolute else normal, offsets[frame] - offsets[0])
 
 
-def _moved(position: Vector, direction: Vector, distance: float) -> Vector:
+def _move(position: Vector, direction: Vector, distance: float) -> Vector:
     return tuple(p + distance * d for p, d in zip(position, direction, strict=True))
 
 

@@ -54,12 +54,12 @@ def plan_volumes(frames: Sequence[Frame]) -> list[VolumePlan]:
     if frames[-1].dataset is first and not tells_frames_apart(first):
         return [VolumePlan(tuple(frames), is_volume=False)]
     plans: list[VolumePlan] = []
-    for group in (side for same in _by_direction(frames) for side in _by_side(same)):
+    for group in (side for same in _by_direction(frames) for side in _split_side_by_side(same)):
         places = _places(group)
         present = keywords_in(group)
         distinctions = [d for d in DISTINCTIONS if not present.isdisjoint(d.sources)]
         parts = _split(group, places, distinctions, ())
-        volumes = [_ordered(part, places, names) for part, names in parts]
+        volumes = [_plan_volume(part, places, names) for part, names in parts]
         plans += _with_siblings(volumes, places)
     return plans
 
@@ -89,7 +89,7 @@ def _same_direction(a: Frame, b: Frame) -> bool:
     return across * a.pixel_format.columns + down * a.pixel_format.rows <= SAME_PLANE_PX
 
 
-def _by_side(frames: list[Frame]) -> list[list[Frame]]:
+def _split_side_by_side(frames: list[Frame]) -> list[list[Frame]]:
     """Stacks that lie side by side in one plane, as of two legs; all frames together where no two lie at one level."""
     if any(frame.position is None or frame.orientation is None for frame in frames):
         return [frames]
@@ -104,10 +104,10 @@ def _by_side(frames: list[Frame]) -> list[list[Frame]]:
         return [frames]
     groups: list[tuple[Vector, list[Frame]]] = []
     for frame in frames:
-        side = tuple(p - levels[frame] * n for p, n in zip(frame.position or (), normal, strict=True))
-        match = next((group for other, group in groups if math.dist(side, other) <= SIDE_BY_SIDE_MM), None)
+        in_plane = tuple(p - levels[frame] * n for p, n in zip(frame.position or (), normal, strict=True))
+        match = next((group for other, group in groups if math.dist(in_plane, other) <= SIDE_BY_SIDE_MM), None)
         if match is None:
-            groups.append((side, [frame]))
+            groups.append((in_plane, [frame]))
         else:
             match.append(frame)
     return [group for _, group in groups]
@@ -156,16 +156,16 @@ def _split(
     if len(frames) == 1:
         return [(frames, names)]
     multiplicity = _multiplicity(frames, places)
-    at_one_place = not places or len({places[frame] for frame in frames}) == 1
+    at_one_position = not places or len({places[frame] for frame in frames}) == 1
     for k, distinction in enumerate(distinctions):
-        if at_one_place and distinction.is_time:
+        if at_one_position and distinction.is_time:
             continue
-        parts = _grouped(frames, distinction)
-        if len(parts) > 1 and _tells_apart(parts, distinction, places, multiplicity, at_one_place=at_one_place):
+        parts = _group_by_value(frames, distinction)
+        if len(parts) > 1 and _tells_apart(parts, distinction, places, multiplicity, at_one_position=at_one_position):
             others = [*distinctions[:k], *distinctions[k + 1 :]]
             more = (*names, distinction.name)
             return [piece for part in parts for piece in _split(part, places, others, more)]
-    if multiplicity > 1 and not at_one_place:
+    if multiplicity > 1 and not at_one_position:
         for name, value in TIMES:
             passes = _by_time(frames, places, value, multiplicity)
             if passes is not None:
@@ -183,7 +183,7 @@ def _multiplicity(frames: Sequence[Frame], places: dict[Frame, int]) -> int:
     return max(counts.values())
 
 
-def _grouped(frames: Sequence[Frame], distinction: Distinction) -> list[list[Frame]]:
+def _group_by_value(frames: Sequence[Frame], distinction: Distinction) -> list[list[Frame]]:
     """Frames of one value each, in the order of the values; numbers within the tolerance are one value."""
     values = {frame: distinction.value(frame) for frame in frames}
     if len(set(values.values())) == 1:
@@ -219,10 +219,10 @@ def _tells_apart(
     places: dict[Frame, int],
     multiplicity: int,
     *,
-    at_one_place: bool,
+    at_one_position: bool,
 ) -> bool:
     """Whether the values of an attribute are those of volumes, and not of slices."""
-    if at_one_place:
+    if at_one_position:
         return distinction.is_lasting and all(len(part) > 1 for part in parts)
     if multiplicity > 1:
         # At each place that is there several times it has several values, and altogether no more than places are repeated.
@@ -286,7 +286,7 @@ def _by_time(
 # -- order
 
 
-def _ordered(frames: list[Frame], places: dict[Frame, int], names: tuple[str, ...]) -> VolumePlan:
+def _plan_volume(frames: list[Frame], places: dict[Frame, int], names: tuple[str, ...]) -> VolumePlan:
     is_volume = bool(places) and len(frames) > 1 and _multiplicity(frames, places) == 1
     if is_volume:
         by_place = sorted(frames, key=lambda frame: places[frame])

@@ -50,7 +50,7 @@ def oriented_slice(volume: Volume, layout: ReformatPlane, pixels: np.ndarray, at
     if layout.uneven is not None:
         positions, axis = layout.uneven
         step = max(float(np.median(np.diff(positions))), positions[-1] / 4 / MAX_SIDE_PX)
-        nearest, padding = _is_mask(source), padding_range(source)
+        nearest, padding = source.holds_labels, padding_range(source)
         pixels = _resample_even_spacing(pixels, np.array(positions), step, axis, nearest=nearest, padding=padding)
         spacing = (step, spacing[1]) if axis == 0 else (spacing[0], step)
     view = slice_image(source, np.ascontiguousarray(pixels), spacing, attributes)
@@ -96,7 +96,7 @@ def resample_square_pixels(image: Image) -> Image:
         return image
     step = max(min(down, across), h * down / max(MAX_SIDE_PX, h, w), w * across / max(MAX_SIDE_PX, h, w))
     height, width = max(1, round(h * down / step)), max(1, round(w * across / step))
-    if _is_mask(image):
+    if image.holds_labels:
         rows, columns = np.arange(height) * h // height, np.arange(width) * w // width
         a, b, c, d, e, f = image.to_source
         p, q = w / width, h / height
@@ -157,7 +157,7 @@ def _interpolate(image: Image, index: np.ndarray) -> np.ndarray:
     """Values at fractional indices `(H, W, 3)` of a stack, row by row to bound the memory."""
     import numpy as np
 
-    pixels, mask, padding = image.pixels, _is_mask(image), padding_range(image)
+    pixels, mask, padding = image.pixels, image.holds_labels, padding_range(image)
     shape = np.array(pixels.shape[:3])
     out = np.zeros((*index.shape[:2], *pixels.shape[3:]), pixels.dtype if mask else np.float32)
     for k, row in enumerate(index):
@@ -209,10 +209,6 @@ def _resample_even_spacing(
         is_void = is_padding(first, padding) | is_padding(second, padding)
         blended = np.where(is_void, np.where(fraction < 0.5, first, second), blended)
     return blended
-
-
-def _is_mask(image: Image) -> bool:
-    return image.unit in ("mask", "label") or image.pixels.dtype.kind == "b"
 
 
 def _compose_affine(affine: Affine, layout: ReformatPlane, shape: tuple[int, int]) -> Affine:

@@ -59,9 +59,9 @@ class Volume(NamedTuple):
         shear_cosine = min(1.0, max(1e-3, abs(sum(p * q for p, q in zip(step, normal, strict=True)))))
         a, b, _, d, e, _ = source.to_source
         if math.isclose(b, 0, abs_tol=1e-6) and math.isclose(d, 0, abs_tol=1e-6):
-            along_columns, along_rows = _oriented(row, a), _oriented(column, e)
+            along_columns, along_rows = _orient(row, a), _orient(column, e)
         elif math.isclose(a, 0, abs_tol=1e-6) and math.isclose(e, 0, abs_tol=1e-6):
-            along_columns, along_rows = _oriented(column, d), _oriented(row, b)
+            along_columns, along_rows = _orient(column, d), _orient(row, b)
         else:
             raise ValueError("this image was turned by an angle; take the plane from the image it was made of")
         return cls(
@@ -98,7 +98,7 @@ class Volume(NamedTuple):
         return not steps or max(steps) - min(steps) <= 0.02 * max(steps) + 0.02
 
 
-def _oriented(unit: tuple[float, ...], sign: float) -> Vector:
+def _orient(unit: tuple[float, ...], sign: float) -> Vector:
     x, y, z = unit
     return (x, y, z) if sign > 0 else (-x, -y, -z)
 

@@ -106,13 +106,13 @@ def _self_intersects(vertices: list[PixelPoint]) -> bool:
     edges = _edges(vertices)
     n = len(edges)
 
-    def side(a: PixelPoint, b: PixelPoint, c: PixelPoint) -> float:
+    def turn_of(a: PixelPoint, b: PixelPoint, c: PixelPoint) -> float:
         return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
     for i, (a, b) in enumerate(edges):
         for j in range(i + 2, n - (i == 0)):
             c, d = edges[j]
-            if side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0:
+            if turn_of(a, b, c) * turn_of(a, b, d) < 0 and turn_of(c, d, a) * turn_of(c, d, b) < 0:
                 return True
     return False
 

@@ -70,7 +70,7 @@ def pixel_aspect(image: Image) -> float:
     declared = image.attributes.get("pixel_aspect")
     if declared is None:
         return 1.0
-    down, across = _turned(image, (float(declared), 1.0))
+    down, across = _turn_spacing(image, (float(declared), 1.0))
     return down / across
 
 
@@ -83,11 +83,11 @@ def _region_scale(image: Image, points: list[PixelPoint]) -> Scale:
         if all(x0 - 1e-6 <= x <= x1 + 1e-6 and y0 - 1e-6 <= y <= y1 + 1e-6 for x, y in places):
             if not down:
                 return Scale(1.0, 1.0, "pixels", " (no size in mm known; this part of the picture shows no lengths)")
-            return Scale(*_turned(image, (down, across)), "mm", "")
+            return Scale(*_turn_spacing(image, (down, across)), "mm", "")
     return Scale(1.0, 1.0, "pixels", " (no size in mm known; not within one calibrated part of the picture)")
 
 
-def _turned(image: Image, spacing: Spacing) -> Spacing:
+def _turn_spacing(image: Image, spacing: Spacing) -> Spacing:
     """Spacing of rows and columns of the source image as that of an image that was turned, mirrored or resampled from it."""
     a, b, _, d, e, _ = image.to_source
     down, across = spacing

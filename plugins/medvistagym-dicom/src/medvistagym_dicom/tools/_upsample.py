@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MAX_PILLOW_PIXELS: Final = 2**16
 
 
-def upsample(part: Image, height: int, width: int, source: Image) -> Image:
+def upsample(crop: Image, height: int, width: int, source: Image) -> Image:
     """A part of `source` resampled to `(height, width)`: bilinear where it grows, area average where it shrinks.
 
     Values are not mixed with padding.
@@ -29,15 +29,15 @@ def upsample(part: Image, height: int, width: int, source: Image) -> Image:
         width: Width of the result in pixels.
         source: The image that `part` was cut from; its size decides whether Pillow does the work.
     """
-    around_padding = resize_around_padding(part, height, width)
+    around_padding = resize_around_padding(crop, height, width)
     if around_padding is not None:
         return around_padding
-    h, w = part.shape
+    h, w = crop.shape
     grows = height >= h and width >= w
-    is_plain = is_supported_array(part.pixels) and not part.is_stack
+    is_plain = is_supported_array(crop.pixels) and not crop.is_stack
     if not grows or not is_plain or source.shape[0] * source.shape[1] <= _MAX_PILLOW_PIXELS:
-        return part.resized(height, width)
-    return part.resized(height, width, resize_bilinear)
+        return crop.resized(height, width)
+    return crop.resized(height, width, resize_bilinear)
 
 
 def resize_bilinear(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

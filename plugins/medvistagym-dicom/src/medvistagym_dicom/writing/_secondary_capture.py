@@ -24,8 +24,8 @@ from medvistagym_core.imaging import (
     Window,
     fitting_window,
     patient_geometry,
-    write_aside,
 )
+from medvistagym_core.storage import write_atomically
 
 STATEMENT: Final = "Made by MedVistaGym for research only. Not for clinical use."
 """What every file says of itself, in its Derivation Description and Image Comments."""
@@ -58,14 +58,14 @@ def write_secondary_capture(image: Image, path: Path) -> None:
     _describe_pixels(dataset, image, stored)
     if image.photometric != "RGB":
         _describe_values(dataset, image, slope, intercept)
-    _place(dataset, image)
+    _write_geometry(dataset, image)
     dataset.PixelData = stored.tobytes() + (b"\0" if stored.nbytes % 2 else b"")
     dataset["PixelData"].VR = "OW" if stored.dtype.itemsize == 2 else "OB"
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    with write_aside(path) as part:
+    with write_atomically(path) as part:
         dataset.save_as(part, enforce_file_format=True)
 
 
@@ -146,7 +146,7 @@ def _describe_values(dataset: Dataset, image: Image, slope: float, intercept: fl
         dataset.VOILUTFunction = window.function.upper()
 
 
-def _place(dataset: Dataset, image: Image) -> None:
+def _write_geometry(dataset: Dataset, image: Image) -> None:
     """Spacing, and where the frames lie in the patient, as far as the image says."""
     if image.spacing is None:
         return

@@ -109,7 +109,7 @@ class McpConnection:
             raise ServerUnreachableError(self._describe(error)) from None
 
     async def _tools(self) -> list[types.Tool]:
-        tools = await self._listed(await self._connected())
+        tools = await self._listed(await self._connect())
         self._offered = _schemas(tools)
         return tools
 
@@ -117,7 +117,7 @@ class McpConnection:
         tools: list[types.Tool] = []
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
-            page = await self._guarded(client, partial(client.list_tools, cursor=cursor, cache_mode="bypass"))
+            page = await self._request(client, partial(client.list_tools, cursor=cursor, cache_mode="bypass"))
             tools += page.tools
             cursor = page.next_cursor
             if cursor is None:
@@ -131,10 +131,10 @@ class McpConnection:
     ) -> types.CallToolResult:
         for last in (False, True):
             try:
-                client = await asyncio.wait_for(self._connected(), max(end - time.monotonic(), 0.001))
+                client = await asyncio.wait_for(self._connect(), max(end - time.monotonic(), 0.001))
                 left = max(end - time.monotonic(), 0.001)
                 call = partial(client.call_tool, tool, arguments, read_timeout_seconds=left)
-                result = await asyncio.wait_for(self._guarded(client, call), left + 1)
+                result = await asyncio.wait_for(self._request(client, call), left + 1)
             except ServerUnreachableError as error:
                 raise self._failure(f"it {error}") from None
             except _ConnectionLostError:
@@ -151,7 +151,7 @@ class McpConnection:
                 return result
         raise AssertionError
 
-    async def _guarded(self, client: Client, work: Callable[[], Awaitable[T]]) -> T:
+    async def _request(self, client: Client, work: Callable[[], Awaitable[T]]) -> T:
         """A request, with the ways in which it fails told apart.
 
         Raises:
@@ -183,7 +183,7 @@ class McpConnection:
         except RuntimeError as error:
             raise ServerUnreachableError(f"answered wrongly: {str(error).splitlines()[0][:300]}") from None
 
-    async def _connected(self) -> Client:
+    async def _connect(self) -> Client:
         async with self._lock:
             if self._client is not None:
                 return self._client

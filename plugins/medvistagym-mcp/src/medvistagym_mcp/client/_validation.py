@@ -119,7 +119,7 @@ def _make_validator(schema: Mapping[str, Any]) -> Validator:
     from jsonschema import validators
     from jsonschema.validators import validator_for
 
-    kind = _bounded(validator_for(schema, default=jsonschema.Draft202012Validator))
+    kind = _bound_steps(validator_for(schema, default=jsonschema.Draft202012Validator))
     if "patternProperties" in json.dumps(schema, default=str):
         # To know what is left over, jsonschema matches names in time without bound. The server checks that itself.
         kind = validators.extend(kind, {"unevaluatedProperties": lambda *_: ()})
@@ -127,7 +127,7 @@ def _make_validator(schema: Mapping[str, Any]) -> Validator:
     return validator
 
 
-def _bounded(kind: Any) -> Any:
+def _bound_steps(kind: Any) -> Any:
     """A class of validators that matches patterns in linear time, and takes no more steps than are left to its thread."""
     from jsonschema import validators
 

@@ -148,20 +148,22 @@ def _unite(branches: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], list[dic
     return united, others
 
 
-def _intersect(schema: Mapping[str, Any], part: Any) -> dict[str, Any]:
+def _intersect(schema: Mapping[str, Any], other: Any) -> dict[str, Any]:
     """The keywords of a schema and of one that must hold as well; of what both say, that of the second."""
-    if not isinstance(part, Mapping):
+    if not isinstance(other, Mapping):
         return dict(schema)
-    both = {**schema, **part}
-    if "properties" in schema and "properties" in part:
-        both["properties"] = {**schema["properties"], **part["properties"]}
-    if "required" in schema and "required" in part:
-        both["required"] = list(dict.fromkeys([*schema["required"], *part["required"]]))
+    both = {**schema, **other}
+    if "properties" in schema and "properties" in other:
+        both["properties"] = {**schema["properties"], **other["properties"]}
+    if "required" in schema and "required" in other:
+        both["required"] = list(dict.fromkeys([*schema["required"], *other["required"]]))
     return both
 
 
-def _is_null(part: Any) -> bool:
-    return isinstance(part, Mapping) and (part.get("type") == "null" or ("const" in part and part["const"] is None))
+def _is_null(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and (
+        schema.get("type") == "null" or ("const" in schema and schema["const"] is None)
+    )
 
 
 def _describe(schema: Mapping[str, Any]) -> str:

@@ -113,12 +113,12 @@ class _Folder:
             listed["left_out"] = left
         return listed
 
-    def _names(self, place: Path) -> tuple[list[str], list[str], int]:
+    def _names(self, folder: Path) -> tuple[list[str], list[str], int]:
         """Folders, files, and how many have a name that is not UTF-8, by which no client could ask for them."""
         folders: list[str] = []
         files: list[str] = []
         nameless = 0
-        for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             if entry.name.startswith(".") or not self._leads_inside(entry):
                 continue
             if not _is_utf8(entry.name):
@@ -131,19 +131,21 @@ class _Folder:
         if not entry.is_symlink():
             return entry.is_file() or entry.is_dir()
         try:
-            place = Path(entry.path).resolve(strict=True)
+            target = Path(entry.path).resolve(strict=True)
         except (OSError, RuntimeError):
             return False
-        return place.is_relative_to(self._root) and (place.is_file() or place.is_dir())
+        return target.is_relative_to(self._root) and (target.is_file() or target.is_dir())
 
-    def check_size(self, place: Path, path: str) -> None:
+    def check_size(self, resolved: Path, path: str) -> None:
         """Refuse what is too large, or a folder with links out of it.
 
         Raises:
             ValueError: It is too large or not to be followed.
         """
         size = count = 0
-        for folder, folders, files in os.walk(place) if place.is_dir() else [(str(place.parent), [], [place.name])]:
+        for folder, folders, files in (
+            os.walk(resolved) if resolved.is_dir() else [(str(resolved.parent), [], [resolved.name])]
+        ):
             for name in (*folders, *files):
                 part = Path(folder, name)
                 if part.is_symlink() and not part.resolve().is_relative_to(self._root):
@@ -155,17 +157,17 @@ class _Folder:
                 limit = f"{self._limits.file_bytes / 2**20:.0f} MiB in {_MAX_FILES} files"
                 raise ValueError(f"{path[:200]!r} is larger than the {limit} that may be opened")
 
-    def read(self, read: ReadImages, place: Path, path: str) -> Sequence[Image]:
+    def read(self, read: ReadImages, resolved: Path, path: str) -> Sequence[Image]:
         """`read`, with errors that name the path as the client gave it."""
         try:
-            images = read(place)
+            images = read(resolved)
         except OSError as error:
             raise ValueError(f"{path[:200]!r} cannot be read: {error.strerror or type(error).__name__}") from None
         except Exception as error:  # noqa: BLE001 whatever a reader says goes to the client without our paths
             code = error.code if isinstance(error, ToolError) else "bad_value"
             message = error.message if isinstance(error, ToolError) else str(error)
-            message = message.strip().split("\n")[0].replace(str(place), place.name).replace(str(self._root), "")
-            message = redact_paths(message.removeprefix(f"{place.name}: ")).rstrip(".") or type(error).__name__
+            message = message.strip().split("\n")[0].replace(str(resolved), resolved.name).replace(str(self._root), "")
+            message = redact_paths(message.removeprefix(f"{resolved.name}: ")).rstrip(".") or type(error).__name__
             raise ToolError(code, f"open_image: {path[:200]!r} cannot be read: {message}.") from None
         if not images:
             raise ValueError(f"{path[:200]!r} holds no image")

@@ -68,10 +68,10 @@ def run_http(
 
 
 @contextlib.contextmanager
-def _running(toolbox: Toolbox, given: Executor | None) -> Iterator[Executor]:
+def _running(toolbox: Toolbox, executor: Executor | None) -> Iterator[Executor]:
     """The executor that was given, or one of the server's own, which keeps no results once a client has left."""
-    if given is not None:
-        yield given
+    if executor is not None:
+        yield executor
         return
     with LocalExecutor(toolbox, cache_bytes=0) as own:
         yield own

@@ -148,7 +148,7 @@ class FileDetector(FileModel):
         return out
 
     def _decode(
-        self, found: Mapping[str, np.ndarray], shape: tuple[int, int]
+        self, outputs: Mapping[str, np.ndarray], shape: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Boxes `(K, 4)` in pixels of the input, probabilities `(K,)` and classes `(K,)` of an image's outputs."""
         import numpy as np
@@ -156,31 +156,33 @@ class FileDetector(FileModel):
         h, w = shape
         form = self.entry.output or "boxes"
         if form == "yolo":  # (4 + classes, K): centre, size, then a probability for each class
-            rows = next(iter(found.values()))
+            rows = next(iter(outputs.values()))
             self.require_classes(len(rows) - 4)
             centre, size, scores = rows[:2].T, rows[2:4].T, rows[4:].T
             return np.concatenate([centre - size / 2, centre + size / 2], 1), scores.max(1), scores.argmax(1)
         if form == "detr":  # logits (K, classes + 1), boxes (K, 4) relative to the input: centre, size
-            logits, boxes = self._pick(found, ("logits",), 0), self._pick(found, ("pred_boxes", "boxes"), 1)
+            logits, boxes = self._pick(outputs, ("logits",), 0), self._pick(outputs, ("pred_boxes", "boxes"), 1)
             self.require_classes(logits.shape[1] - 1)
             scores = _activate(logits, "softmax")[:, :-1]
             centre, size = boxes[:, :2], boxes[:, 2:]
             corners = np.concatenate([centre - size / 2, centre + size / 2], 1) * np.array([w, h, w, h], np.float32)
             return corners, scores.max(1), scores.argmax(1)
-        boxes, scores, numbers = (self._pick(found, (name,), n) for n, name in enumerate(("boxes", "scores", "labels")))
+        boxes, scores, numbers = (
+            self._pick(outputs, (name,), n) for n, name in enumerate(("boxes", "scores", "labels"))
+        )
         return boxes.reshape(-1, 4), scores.reshape(-1), numbers.reshape(-1)
 
-    def _pick(self, found: Mapping[str, np.ndarray], names: Sequence[str], position: int) -> np.ndarray:
+    def _pick(self, outputs: Mapping[str, np.ndarray], names: Sequence[str], position: int) -> np.ndarray:
         for name in names:
-            if name in found:
-                return found[name]
-        if len(found) <= position:
+            if name in outputs:
+                return outputs[name]
+        if len(outputs) <= position:
             raise ModelError(
                 self.entry.name,
-                f"output {position} ({names[0]}) is missing: the network gives {', '.join(found)}; say how it writes boxes: "
+                f"output {position} ({names[0]}) is missing: the network gives {', '.join(outputs)}; say how it writes boxes: "
                 'output = "boxes", "detr" or "yolo"',
             )
-        return list(found.values())[position]
+        return list(outputs.values())[position]
 
 
 def load_file_model(entry: ModelEntry, kind: str, device: str) -> FileModel:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from medvistagym_core.tools import first_line
 from medvistagym_models._entry import InputSettings, ModelEntry
 from medvistagym_models._models_file import ModelError
 
@@ -46,7 +47,7 @@ class OnnxForward:
         try:
             self._session = onnxruntime.InferenceSession(str(entry.path), options, [*gpu, "CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 its exceptions have no common class
-            raise ModelError(entry.name, f"{entry.model}.onnx cannot be loaded: {_first_line(error)}") from None
+            raise ModelError(entry.name, f"{entry.model}.onnx cannot be loaded: {first_line(error)}") from None
         (self._input, *others) = self._session.get_inputs()
         if others:
             raise ModelError(entry.name, f"the network takes {len(others) + 1} inputs; one picture is given")
@@ -92,7 +93,7 @@ class TorchScriptForward:
             self._module = load(str(entry.path), map_location=device).eval()
         except (RuntimeError, ValueError) as error:
             raise ModelError(
-                entry.name, f"{entry.model} cannot be loaded as TorchScript: {_first_line(error)}"
+                entry.name, f"{entry.model} cannot be loaded as TorchScript: {first_line(error)}"
             ) from None
         self._entry, self._device = entry, device
 
@@ -103,7 +104,7 @@ class TorchScriptForward:
             try:
                 found = self._module(torch.from_numpy(values).to(self._device))
             except RuntimeError as error:
-                raise _explained(error, self._entry) from None
+                raise _explain(error, self._entry) from None
         return {name: tensor.float().cpu().numpy() for name, tensor in _flat(found).items()}
 
 
@@ -139,7 +140,7 @@ def check_input_shape(entry: ModelEntry, shape: Sequence[Any]) -> None:
         )
 
 
-def _explained(error: RuntimeError, entry: ModelEntry) -> Exception:
+def _explain(error: RuntimeError, entry: ModelEntry) -> Exception:
     """What torch says of a picture with the wrong number of channels, as a sentence about the entry."""
     wrong = re.search(r"to have (\d+) channels, but got (\d+) channels", str(error))
     if wrong is None:
@@ -150,34 +151,30 @@ def _explained(error: RuntimeError, entry: ModelEntry) -> Exception:
     )
 
 
-def _flat(found: Any) -> dict[str, Any]:
+def _flat(output: Any) -> dict[str, Any]:
     """Tensors by name in what a module gives: one, several, a dict, or one dict for each image as torchvision's detectors."""
-    if isinstance(found, dict):
-        return {str(name): value for name, value in found.items() if hasattr(value, "cpu")}
-    if hasattr(found, "cpu"):
-        return {"0": found}
+    if isinstance(output, dict):
+        return {str(name): value for name, value in output.items() if hasattr(value, "cpu")}
+    if hasattr(output, "cpu"):
+        return {"0": output}
     if (
-        isinstance(found, tuple)
-        and len(found) == 2
-        and isinstance(found[1], list)
-        and found[1]
-        and isinstance(found[1][0], dict)
+        isinstance(output, tuple)
+        and len(output) == 2
+        and isinstance(output[1], list)
+        and output[1]
+        and isinstance(output[1][0], dict)
     ):
-        found = found[1]  # torchvision: losses, detections
-    if isinstance(found, list) and found and isinstance(found[0], dict):
+        output = output[1]  # torchvision: losses, detections
+    if isinstance(output, list) and output and isinstance(output[0], dict):
         import torch
 
-        most = max(len(one["scores"]) for one in found)
+        most = max(len(one["scores"]) for one in output)
         padded = {}
         for name in ("boxes", "scores", "labels"):
             rows = [
                 torch.nn.functional.pad(one[name].float(), [0] * (2 * one[name].ndim - 1) + [most - len(one[name])])
-                for one in found
+                for one in output
             ]
             padded[name] = torch.stack(rows)
         return padded
-    return {str(k): value for k, value in enumerate(found) if hasattr(value, "cpu")}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+    return {str(k): value for k, value in enumerate(output) if hasattr(value, "cpu")}

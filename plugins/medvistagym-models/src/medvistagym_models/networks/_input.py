@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.imaging import Image, Window
+from medvistagym_core.imaging import Image, Window, full_resolution_frame
 from medvistagym_models._entry import InputSettings
 
 if TYPE_CHECKING:
@@ -27,17 +27,7 @@ def displayed_frame(image: Image) -> Image:
         raise ValueError(
             f"the image has {max(source.shape)} pixels a side, the most is {MAX_SIDE}; zoom into a part first"
         )
-    if source.window != image.window:
-        source = source.replace(window=image.window)
-    if not source.is_stack:
-        return source
-    frame = source.frames // 2 if source.frame is None else source.frame
-    return source.replace(
-        pixels=source.pixels[frame],
-        frame=None,
-        spacing=None if source.spacing is None else source.spacing[-2:],
-        attributes={**source.attributes, "frame": str(frame)},
-    )
+    return full_resolution_frame(image)
 
 
 def picture(image: Image, settings: InputSettings) -> np.ndarray:

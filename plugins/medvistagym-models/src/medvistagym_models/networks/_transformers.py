@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medvistagym_core.imaging import Image
+from medvistagym_core.tools import first_line
 from medvistagym_models._entry import InputSettings, ModelEntry
 from medvistagym_models._model_files import check_transformers_folder, read_json
 from medvistagym_models._models_file import ModelError
@@ -91,7 +92,7 @@ class TransformersFolder:
             except (OSError, ValueError, ImportError, KeyError) as error:
                 raise ModelError(
                     self.entry.name,
-                    f"{self.folder.name} has no image processor that can be loaded ({_first_line(error)}); "
+                    f"{self.folder.name} has no image processor that can be loaded ({first_line(error)}); "
                     "say what the network is given: input = {size = ..., mean = ..., std = ...}",
                 ) from None
         return self._processor
@@ -172,7 +173,7 @@ def load_weights(entry: ModelEntry, loader: Any) -> Any:
                 output_loading_info=True,
             )
         except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
-            raise ModelError(entry.name, f"{entry.path.name} cannot be loaded: {_first_line(error)}") from None
+            raise ModelError(entry.name, f"{entry.path.name} cannot be loaded: {first_line(error)}") from None
     missing = sorted(info.get("missing_keys") or ())
     if missing and entry.task == "embedding" and all(key.startswith("pooler.") for key in missing):
         model.pooler, missing = None, []
@@ -213,7 +214,3 @@ def _check_channels(entry: ModelEntry, config: Mapping[str, Any], settings: Inpu
             entry.name,
             f"the model takes {wanted} channel{'s' if wanted > 1 else ''}, and input.channels is {settings.channels}",
         )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.imaging import Image
+from medvistagym_core.tools import first_line
 from medvistagym_models._entry import ModelEntry
 from medvistagym_models._models_file import ModelError
 from medvistagym_models.networks._base import in_parts, require_numbers
@@ -28,7 +29,7 @@ class TransformersEmbedder:
 
         parts: dict[int, np.ndarray] = {}
         for prepared in self._folder.prepare(images):
-            vectors = self._image_vectors(prepared.tensors)
+            vectors = self.image_vectors(prepared.tensors)
             parts.update(zip(prepared.positions, vectors, strict=True))
         return np.stack([parts[k] for k in range(len(images))])
 
@@ -61,11 +62,11 @@ class TransformersEmbedder:
                     self._folder.folder, local_files_only=True, trust_remote_code=False
                 )
             except (OSError, ValueError, ImportError, KeyError) as error:
-                reason = str(error).strip().split("\n")[0][:200]
+                reason = first_line(error)
                 raise ModelError(self._folder.entry.name, f"its tokenizer cannot be loaded: {reason}") from None
         return self._tokenizer
 
-    def _image_vectors(self, tensors: Any) -> np.ndarray:
+    def image_vectors(self, tensors: Any) -> np.ndarray:
         import torch
 
         if self.takes_phrases:
@@ -99,7 +100,7 @@ class _ReferenceEmbedder:
         out = []
         for image in images:
             inputs = self._processor(images=rgb_picture(image), return_tensors="pt").to(self._folder.device)
-            out.append(self._embedder._image_vectors(dict(inputs)))  # noqa: SLF001 the same vectors of other tensors
+            out.append(self._embedder.image_vectors(dict(inputs)))
         return np.concatenate(out)
 
     def reference(self) -> None:

@@ -24,10 +24,10 @@ class TransformersClassifier:
     def __init__(self, entry: ModelEntry, device: str) -> None:
         self._folder = TransformersFolder(entry, device)
         self._names = transformers_labels(entry, self._folder.config)
-        self._activation = entry.activation or _activation(self._folder.config)
+        self.activation = entry.activation or _activation(self._folder.config)
         count = int(self._folder.model.config.num_labels)
         self.labels = tuple(self._names.get(number, "") for number in range(count))
-        self.exclusive = self._activation == "softmax"
+        self.exclusive = self.activation == "softmax"
 
     def classify(self, images: Sequence[Image]) -> np.ndarray:
         import numpy as np
@@ -35,7 +35,7 @@ class TransformersClassifier:
         out = np.zeros((len(images), len(self.labels)), np.float32)
         for prepared in self._folder.prepare(images):
             logits = self._folder.run(prepared.tensors).logits.float()
-            out[prepared.positions] = to_probabilities(logits, self._activation).cpu().numpy()
+            out[prepared.positions] = to_probabilities(logits, self.activation).cpu().numpy()
         return require_numbers(self._folder.entry.model, out)
 
     def reference(self) -> _ReferenceClassifier:
@@ -49,7 +49,7 @@ class _ReferenceClassifier:
         self.labels, self.exclusive = classifier.labels, classifier.exclusive
         self._own = folder.model.config.id2label
         self._pipeline = folder.pipeline("image-classification")
-        self._function = {"softmax": "softmax", "sigmoid": "sigmoid", "none": "none"}[classifier._activation]  # noqa: SLF001
+        self._function = {"softmax": "softmax", "sigmoid": "sigmoid", "none": "none"}[classifier.activation]
 
     def classify(self, images: Sequence[Image]) -> np.ndarray:
         import numpy as np

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from medvistagym_core.imaging import Image
+from medvistagym_core.tools import first_line
 from medvistagym_models._entry import ModelEntry
 from medvistagym_models._models_file import ModelError
 from medvistagym_models.networks._base import Detection, in_parts, require_numbers
@@ -33,7 +34,7 @@ class TransformersPhraseDetector:
                 self._folder.folder, local_files_only=True, trust_remote_code=False
             )
         except (OSError, ValueError, ImportError, KeyError) as error:
-            reason = str(error).strip().split("\n")[0][:200]
+            reason = first_line(error)
             raise ModelError(
                 entry.name, f"{self._folder.folder.name} has no processor that can be loaded: {reason}"
             ) from None
@@ -86,11 +87,11 @@ class TransformersPhraseDetector:
             for k, one in zip(positions, found, strict=True)
         ]
 
-    def _detections(self, found: Any, phrases: Sequence[str], image: Image, threshold: float) -> list[Detection]:
+    def _detections(self, processed: Any, phrases: Sequence[str], image: Image, threshold: float) -> list[Detection]:
         h, w = image.shape
         out = []
         for score, label, box in zip(
-            found["scores"].tolist(), found["text_labels"], found["boxes"].tolist(), strict=True
+            processed["scores"].tolist(), processed["text_labels"], processed["boxes"].tolist(), strict=True
         ):
             phrase = _phrase_of(str(label), phrases)
             x0, y0, x1, y1 = (min(max(v, 0.0), float(limit)) for v, limit in zip(box, (w, h, w, h), strict=True))

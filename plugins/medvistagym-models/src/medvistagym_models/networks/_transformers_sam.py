@@ -68,7 +68,7 @@ class TransformersSam:
             *(prepare(picture(image, self._settings), self._settings) for image in images), strict=True
         )
         tensors: dict[str, Any] = {"pixel_values": torch.from_numpy(np.stack(values))}
-        placed = [_placed(prompt, placement) for prompt, placement in zip(prompts, placements, strict=True)]
+        placed = [_place_prompt(prompt, placement) for prompt, placement in zip(prompts, placements, strict=True)]
         if placed[0][0]:
             tensors["input_points"] = torch.tensor([[points] for points, _, _ in placed], dtype=torch.float32)
             tensors["input_labels"] = torch.tensor([[labels] for _, labels, _ in placed])
@@ -127,7 +127,7 @@ class TransformersSam:
         values, placements = zip(
             *(prepare(picture(one, self._settings), self._settings) for one in frames), strict=True
         )
-        points, labels, box = _placed(prompt, placements[first])
+        points, labels, box = _place_prompt(prompt, placements[first])
         if box is not None:
             points = [[box[0], box[1]], [box[2], box[3]], *points]
             labels = [_BOX_START, _BOX_END, *labels]
@@ -173,7 +173,7 @@ def sam_settings(entry: ModelEntry) -> InputSettings:
     )
 
 
-def _placed(prompt: PointPrompt, placement: Placement) -> tuple[list[list[float]], list[int], list[float] | None]:
+def _place_prompt(prompt: PointPrompt, placement: Placement) -> tuple[list[list[float]], list[int], list[float] | None]:
     """Points, their labels and the box, in pixels of the network's input."""
     points = [list(placement.to_input(*point)) for point in (*prompt.inside, *prompt.outside)]
     labels = [_INSIDE] * len(prompt.inside) + [_OUTSIDE] * len(prompt.outside)

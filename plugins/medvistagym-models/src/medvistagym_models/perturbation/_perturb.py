@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from medvistagym_core.imaging import BOX_GRID_SIZE, Image
 from medvistagym_core.tools import Perturbation, Tool, ToolError, ToolResult
 from medvistagym_models.perturbation._settings import PerturbationSettings
-from medvistagym_models.tasks import format_data, place
+from medvistagym_models.tasks import box_data, format_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,29 +78,29 @@ def _with_changes(
     return dataclasses.replace(result, images=images, data=data, text=format_data(data) + rest, perturbation=kind)
 
 
-def _shifted(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], generator: random.Random) -> Changed:
+def _shift(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], generator: random.Random) -> Changed:
     """Places moved by a part of the image, or probabilities by a part of their range."""
     data = copy.deepcopy(result.data or {})
     if "probabilities" in data:
-        moved = {label: _moved(p, generator) for label, p in data["probabilities"].items()}
+        moved = {label: _move_probability(p, generator) for label, p in data["probabilities"].items()}
         return _with_probabilities(data, moved), result.images
     image = arguments.get("image")
     if not data.get("findings") or not isinstance(image, Image) or "box" not in data["findings"][0]:
         return None
     dx, dy = (generator.choice((-1, 1)) * generator.uniform(*_SHIFT) for _ in range(2))
     for one in data["findings"]:
-        _move_place(one, image, dx, dy)
+        _move_box(one, image, dx, dy)
     masks = tuple(mask.with_pixels(_shift_mask(mask.pixels, dx, dy)) for mask in result.images)
     if any(not mask.pixels.any() for mask in masks):
         return None
     return data, masks
 
 
-def _contradicted(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], generator: random.Random) -> Changed:
+def _contradict(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], generator: random.Random) -> Changed:
     """What was found is not, or is something else; what was not found is."""
     data = copy.deepcopy(result.data or {})
     if "probabilities" in data:
-        return _with_probabilities(data, _turned(data, generator)), result.images
+        return _with_probabilities(data, _turn_probabilities(data, generator)), result.images
     if "findings" not in data:
         return None
     if "not_found" in data:  # masks: there is none to give for what was not found
@@ -116,22 +116,22 @@ def _contradicted(result: ToolResult, tool: Tool, arguments: Mapping[str, Any], 
     elif data["findings"]:
         data["findings"] = []
     elif labels and isinstance(arguments.get("image"), Image):
-        data["findings"] = [_invented(generator.choice(labels), data["threshold"], arguments["image"], generator)]
+        data["findings"] = [_invent_finding(generator.choice(labels), data["threshold"], arguments["image"], generator)]
     else:
         return None
     return data, result.images
 
 
 _Change = Callable[[ToolResult, Tool, Mapping[str, Any], random.Random], Changed]
-_CHANGES: Final[Mapping[Perturbation, _Change]] = {"shifted": _shifted, "contradicted": _contradicted}
+_CHANGES: Final[Mapping[Perturbation, _Change]] = {"shifted": _shift, "contradicted": _contradict}
 
 
-def _moved(probability: float, generator: random.Random) -> float:
+def _move_probability(probability: float, generator: random.Random) -> float:
     step = generator.uniform(*_CHANGE)
     return round(probability + step if probability < 0.5 else probability - step, 4)
 
 
-def _turned(data: Mapping[str, Any], generator: random.Random) -> dict[str, float]:
+def _turn_probabilities(data: Mapping[str, Any], generator: random.Random) -> dict[str, float]:
     probabilities: dict[str, float] = data["probabilities"]
     if not data["exclusive"] or len(probabilities) < 2:
         return {label: round(1 - p, 4) for label, p in probabilities.items()}
@@ -156,22 +156,22 @@ def _labels(tool: Tool, arguments: Mapping[str, Any]) -> Sequence[str]:
     if phrases:
         return list(phrases)
     schema = tool.spec.parameters["properties"].get("labels", {})
-    found: list[str] = schema.get("items", {}).get("enum", [])
-    if not found:
-        found = next((one["items"]["enum"] for one in schema.get("anyOf", []) if "enum" in one.get("items", {})), [])
-    return found or [str(label) for label in getattr(tool.function, "labels", ())]
+    labels: list[str] = schema.get("items", {}).get("enum", [])
+    if not labels:
+        labels = next((one["items"]["enum"] for one in schema.get("anyOf", []) if "enum" in one.get("items", {})), [])
+    return labels or [str(label) for label in getattr(tool.function, "labels", ())]
 
 
-def _invented(label: str, threshold: float, image: Image, generator: random.Random) -> dict[str, Any]:
+def _invent_finding(label: str, threshold: float, image: Image, generator: random.Random) -> dict[str, Any]:
     """A finding that is not there, of a probability that would be reported."""
     h, w = image.shape
     width, height = (generator.uniform(0.1, 0.3) * side for side in (w, h))
     x, y = generator.uniform(0, w - width), generator.uniform(0, h - height)
     probability = round(generator.uniform(max(threshold, 0.5), 0.99), 4)
-    return {"label": label, "probability": probability, **place((x, y, x + width, y + height), image)}
+    return {"label": label, "probability": probability, **box_data((x, y, x + width, y + height), image)}
 
 
-def _move_place(finding: dict[str, Any], image: Image, dx: float, dy: float) -> None:
+def _move_box(finding: dict[str, Any], image: Image, dx: float, dy: float) -> None:
     """Move a finding's box by parts of the image, as far as it stays within."""
     h, w = image.shape
     x0, y0, x1, y1 = finding["box"]
@@ -179,8 +179,8 @@ def _move_place(finding: dict[str, Any], image: Image, dx: float, dy: float) -> 
     shift_y = min(max(round(dy * BOX_GRID_SIZE), -y0), BOX_GRID_SIZE - y1)
     moved = (x0 + shift_x, y0 + shift_y, x1 + shift_x, y1 + shift_y)
     pixels = [v * side / BOX_GRID_SIZE for v, side in zip(moved, (w, h, w, h), strict=True)]
-    placed = place(pixels, image)
-    finding.update({key: placed[key] for key in ("box", "source_box")})
+    moved_data = box_data(pixels, image)
+    finding.update({key: moved_data[key] for key in ("box", "source_box")})
 
 
 def _shift_mask(mask: np.ndarray, dx: float, dy: float) -> np.ndarray:

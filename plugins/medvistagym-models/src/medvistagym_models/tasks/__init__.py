@@ -9,10 +9,10 @@ from medvistagym_models.tasks._base import TaskKind
 from medvistagym_models.tasks._classification import Classification, classification_data
 from medvistagym_models.tasks._detection import ObjectDetection, PhraseDetection
 from medvistagym_models.tasks._embedding import Embedding
-from medvistagym_models.tasks._findings import format_data, mask_data, place
+from medvistagym_models.tasks._findings import box_data, format_data, mask_data
 from medvistagym_models.tasks._segmentation import InstanceSegmentation, PromptableSegmentation, SemanticSegmentation
 
-__all__ = ["TASK_KINDS", "TaskKind", "classification_data", "format_data", "mask_data", "place"]
+__all__ = ["TASK_KINDS", "TaskKind", "box_data", "classification_data", "format_data", "mask_data"]
 
 TASK_KINDS: Final[dict[str, TaskKind]] = {
     "image-classification": Classification(),

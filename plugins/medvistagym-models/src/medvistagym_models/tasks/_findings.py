@@ -20,7 +20,7 @@ MAX_LISTED: Final = 12
 Data = dict[str, Any]
 
 
-def place(box: Sequence[float], image: Image) -> Data:
+def box_data(box: Sequence[float], image: Image) -> Data:
     """A box `(x0, y0, x1, y1)` in pixels of an image as data.
 
     Args:
@@ -49,7 +49,7 @@ def place(box: Sequence[float], image: Image) -> Data:
 def detection_data(model: str, task: str, threshold: float, detections: Sequence[Detection], image: Image) -> Data:
     """What a detector found, as data."""
     findings = [
-        {"label": one.label, "probability": round(one.probability, 4), **place(one.box, image)} for one in detections
+        {"label": one.label, "probability": round(one.probability, 4), **box_data(one.box, image)} for one in detections
     ]
     return {"model": model, "task": task, "threshold": threshold, "findings": findings}
 
@@ -73,7 +73,7 @@ def mask_data(model: str, task: str, masks: Sequence[LabelMask], image: Image) -
                     "label": one.label,
                     "probability": None if one.probability is None else round(one.probability, 4),
                     **measured,
-                    "source_box": place(box, image)["source_box"],
+                    "source_box": box_data(box, image)["source_box"],
                 }
             )
     missing = [one.label for one in masks if not one.mask.any()]

@@ -105,7 +105,7 @@ class PromptableSegmentation:
         ]
 
     def results(self, entry: ModelEntry, model: PromptableSegmenter, calls: Sequence[Call]) -> list[Any]:
-        results, positions, pairs = each(calls, lambda call: _prompted(entry, model, call))
+        results, positions, pairs = each(calls, lambda call: _read_prompt(entry, model, call))
         if not pairs:
             return results
         sources, prompts = [source for source, _ in pairs], [prompt for _, prompt in pairs]
@@ -114,7 +114,7 @@ class PromptableSegmentation:
         return results
 
 
-def _prompted(entry: ModelEntry, model: PromptableSegmenter, call: Call) -> tuple[Image, PointPrompt]:
+def _read_prompt(entry: ModelEntry, model: PromptableSegmenter, call: Call) -> tuple[Image, PointPrompt]:
     """The image that a call means, and what it points at in pixels.
 
     Raises:

@@ -74,7 +74,7 @@ def _resample_in_plane(source: Image, height: int, width: int) -> Image:
     h, w = source.shape
     if (h, w) == (height, width):
         return source
-    if not _holds_labels(source):
+    if not source.holds_labels:
         resized = source.resized(height, width)
         if source.pixels.dtype == np.uint8:
             return resized.replace(pixels=np.rint(resized.pixels).astype(np.uint8), window="keep")
@@ -102,7 +102,7 @@ def _resample_slices(volume: Image, count: int) -> Image:
     n, pixels = volume.frames, volume.pixels
     if n == count:
         return volume
-    if _holds_labels(volume):
+    if volume.holds_labels:
         resampled = pixels[_nearest_index(n, count)]
     else:
         flat = _slice_weights(n, count) @ pixels.reshape(n, -1).astype(np.float32)
@@ -120,11 +120,6 @@ def _resample_slices(volume: Image, count: int) -> Image:
         attributes={name: value for name, value in volume.attributes.items() if name != "slices"},
         detail=None,
     )
-
-
-def _holds_labels(image: Image) -> bool:
-    """Whether values between its values mean nothing."""
-    return image.unit in ("mask", "label") or image.pixels.dtype.kind == "b"
 
 
 def _nearest_index(n: int, count: int) -> np.ndarray:

@@ -53,7 +53,7 @@ class RayTarget:
                 f"the pool {pool!r} is no name: a lower-case letter, then letters, digits, - or _, 64 at most"
             )
         placement = options.get("placement")
-        return cls(_checked_address(address), pool, None if placement is None else Path(placement))
+        return cls(_check_address(address), pool, None if placement is None else Path(placement))
 
     def __str__(self) -> str:
         options = {"pool": self.pool, "placement": None if self.placement is None else str(self.placement)}
@@ -61,7 +61,7 @@ class RayTarget:
         return (self.address or "") + (f"?{query}" if query else "")
 
 
-def _checked_address(text: str) -> str | None:
+def _check_address(text: str) -> str | None:
     if text in ("", "auto"):
         return text or None
     if text.startswith("ray://"):

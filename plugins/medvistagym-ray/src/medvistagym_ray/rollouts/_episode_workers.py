@@ -6,7 +6,6 @@ and what it had not handed back is played again, by whoever is free; an episode 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import uuid
 from collections import deque
@@ -16,6 +15,7 @@ from typing import Any, Final, Literal, Self
 import ray
 
 from medvistagym_core.rollouts import ImageControl, Progress, RolloutRecorder, TrajectoryLog
+from medvistagym_core.tools import first_line
 from medvistagym_core.trajectories import Trajectory
 from medvistagym_ray.cluster import (
     NAMESPACE,
@@ -213,7 +213,7 @@ class EpisodeWorkers:
                     deaths += 1
                     if deaths > self._max_deaths * len(self._seats):
                         raise EpisodeWorkersLostError(
-                            f"workers died {deaths} times in a row and no episode ended between ({_first_line(error)}): "
+                            f"workers died {deaths} times in a row and no episode ended between ({first_line(error)}): "
                             "play one of the cases without --workers to see why"
                         ) from None
                     if seat.share is not None:
@@ -295,9 +295,3 @@ def _check_could_begin(error: Exception) -> None:
         raise EpisodeWorkersLostError(
             f"a worker for episodes could not begin ({last}): install the same distributions on every node"
         ) from None
-
-
-def _first_line(error: BaseException) -> str:
-    with contextlib.suppress(StopIteration):
-        return next(line.strip() for line in str(error).splitlines() if line.strip())[:200]
-    return type(error).__name__

@@ -100,9 +100,9 @@ def map_images(arguments: dict[str, Any], names: tuple[str, ...], change: Any) -
 
 def images_of(arguments: dict[str, Any], names: tuple[str, ...]) -> list[Image]:
     """The images of a call's arguments, in order."""
-    found: list[Image] = []
-    map_images(arguments, names, found.append)
-    return found
+    images: list[Image] = []
+    map_images(arguments, names, images.append)
+    return images
 
 
 Bundle = list[PackedImage]

@@ -87,16 +87,16 @@ class CallCosts:
         """
         cost = self._costs.setdefault(tool, CallCost())
         if kernel_s is not None:
-            cost.kernel_s = _mixed(cost.kernel_s, kernel_s)
+            cost.kernel_s = _mix(cost.kernel_s, kernel_s)
         if place == "local":
-            cost.local_s = _mixed(cost.local_s, seconds / calls)
+            cost.local_s = _mix(cost.local_s, seconds / calls)
         else:
-            cost.pool_s = _mixed(cost.pool_s, seconds / calls)
+            cost.pool_s = _mix(cost.pool_s, seconds / calls)
 
     def prefers_pool(self, tool: str, calls: int, nbytes: int, group: WorkerGroup) -> bool:
         """Whether the pool is faster for so many calls at once; it is started when it would be, by far."""
         cost = self._costs.setdefault(tool, CallCost())
-        cost.nbytes = _mixed(cost.nbytes or None, nbytes / calls)
+        cost.nbytes = _mix(cost.nbytes or None, nbytes / calls)
         if cost.local_s is None or cost.kernel_s is None:
             return False
         pool = self._pools.get(group.name)
@@ -120,7 +120,7 @@ class CallCosts:
         return better
 
 
-def _mixed(before: float | None, now: float) -> float:
+def _mix(before: float | None, now: float) -> float:
     return now if before is None else (1 - _WEIGHT) * before + _WEIGHT * now
 
 

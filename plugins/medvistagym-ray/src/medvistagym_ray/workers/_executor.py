@@ -50,7 +50,7 @@ class RayExecutor:
         self._closed = False
         try:
             self._pool.check(toolbox.values())
-            self._tools = {name: self._place(name) for name in toolbox}
+            self._tools = {name: self._place_tool(name) for name in toolbox}
             self._reserve()
         except BaseException:
             self.close()
@@ -59,7 +59,7 @@ class RayExecutor:
         self._cache = ResultCache(cache_bytes)
         self._result_filter = result_filter
 
-    def _place(self, name: str) -> RemoteTool:
+    def _place_tool(self, name: str) -> RemoteTool:
         tool = self.toolbox[name]
         settings = self._pool.placement.for_tool(tool)
         auto = settings.pool == AUTO
@@ -138,16 +138,16 @@ class RayExecutor:
     def placements(self) -> dict[str, str]:
         """Where each tool runs, and for one that may run in either place, why."""
         chosen = self._pool.costs.describe()
-        found: dict[str, str] = {}
+        placements: dict[str, str] = {}
         for name, remote in self._tools.items():
             if remote.group is None:
-                found[name] = "in this process"
+                placements[name] = "in this process"
             elif remote.auto:
-                found[name] = chosen.get(name, "in this process or in the pool cpu, whichever is faster")
+                placements[name] = chosen.get(name, "in this process or in the pool cpu, whichever is faster")
             else:
                 many = remote.group.replicas
-                found[name] = f"{many} worker{'' if many == 1 else 's'} of {remote.group.name}"
-        return found
+                placements[name] = f"{many} worker{'' if many == 1 else 's'} of {remote.group.name}"
+        return placements
 
     def choices(self) -> dict[str, str]:
         """Where each function that may run in either place ran last, and why; none that was not called."""

@@ -58,7 +58,7 @@ class ImageObjects:
             ObjectStoreFullError: There is no room for them.
         """
         with self._lock:
-            found: dict[int, tuple[_Bundle, int]] = {}
+            located: dict[int, tuple[_Bundle, int]] = {}
             new: dict[bytes, PackedImage] = {}
             waiting: list[tuple[int, bytes]] = []
             for image in images:
@@ -68,7 +68,7 @@ class ImageObjects:
                     packed = pack_image(image)
                     key = self._keys[image] = packed.key
                 if key in self._places:
-                    found[id(image)] = self._places[key]
+                    located[id(image)] = self._places[key]
                     self._bundles.move_to_end(self._places[key][0].ref)
                 else:
                     if key not in new:
@@ -79,8 +79,8 @@ class ImageObjects:
                 self.placed += len(new)
                 self._keep(bundle)
                 at = {key: position for position, key in enumerate(bundle.keys)}
-                found |= {which: (bundle, at[key]) for which, key in waiting}
-            return {which: (bundle.ref, position) for which, (bundle, position) in found.items()}
+                located |= {which: (bundle, at[key]) for which, key in waiting}
+            return {which: (bundle.ref, position) for which, (bundle, position) in located.items()}
 
     def adopt(self, ref: Any, images: Sequence[Image], keys: Sequence[bytes], nbytes: int) -> None:
         """Know images that a worker made by the bundle in which it gave them back.

@@ -49,12 +49,12 @@ class ToolTurn:
     """Calls of a function that began together.
 
     Args:
-        place: "local" or "pool".
+        location: "local" or "pool".
         calls: How many.
     """
 
-    def __init__(self, place: str, calls: int) -> None:
-        self.place = place
+    def __init__(self, location: str, calls: int) -> None:
+        self.location = location
         self.calls = calls
         self.began = time.perf_counter()
         self._left = calls

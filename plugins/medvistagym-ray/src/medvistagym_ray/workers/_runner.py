@@ -19,7 +19,7 @@ from typing import Any, Final
 import ray
 
 from medvistagym_core.execution import Runner, WorkItem
-from medvistagym_core.tools import ToolError, ToolResult
+from medvistagym_core.tools import ToolError, ToolResult, first_line
 from medvistagym_ray.cluster import ObjectStoreFullError, PlacementError, WorkersStoppedError
 from medvistagym_ray.workers._call_batch import (
     BatchAnswer,
@@ -173,7 +173,7 @@ class RayRunner:
         turn = self._turns.get(tool)
         if turn is not None and turn.add(results):
             del self._turns[tool]
-            self._pool.costs.note(tool, turn.place, turn.calls, time.perf_counter() - turn.began, turn.kernel_s)
+            self._pool.costs.note(tool, turn.location, turn.calls, time.perf_counter() - turn.began, turn.kernel_s)
 
     # -- to the workers
 
@@ -244,7 +244,7 @@ class RayRunner:
         refs = list(dict.fromkeys(ref for ref, _ in places.values()))
         numbers = {ref: number for number, ref in enumerate(refs)}
 
-        def place(image: Any) -> ImageAt:
+        def locate(image: Any) -> ImageAt:
             ref, position = places[id(image)]
             return numbers[ref], position
 
@@ -252,7 +252,7 @@ class RayRunner:
         batch = CallBatch(
             f"{part.id}-{part.tries}",
             shared,
-            tuple(map_images(dict(item.calls[k]), names, place) for item, k in calls),
+            tuple(map_images(dict(item.calls[k]), names, locate) for item, k in calls),
             tuple(tuple(positions[call] for call in one) for one in part.groups),
         )
         answer, bundle = group.workers[worker].run.remote(batch, *refs)
@@ -283,16 +283,16 @@ class RayRunner:
         if isinstance(error, ray.exceptions.RayError):
             self._send_again(part, group, error)
             return
-        message = f"{part.remote.tool.name} failed on its worker with {type(error).__name__}: {_first_line(error)}."
+        message = f"{part.remote.tool.name} failed on its worker with {type(error).__name__}: {first_line(error)}."
         for item, k in part.calls:
             self._deliver(item, k, ToolResult(error=ToolError("tool_failed", message)))
 
     def _send_again(self, part: CallPart, group: WorkerGroup, error: Exception) -> None:
         part.tries += 1
         if part.tries > _LOST_TRIES:
-            said = f"{part.remote.tool.name} was lost with its node {part.tries} times: {_first_line(error)}."
+            message = f"{part.remote.tool.name} was lost with its node {part.tries} times: {first_line(error)}."
             for item, k in part.calls:
-                self._deliver(item, k, ToolResult(error=ToolError("tool_failed", said)))
+                self._deliver(item, k, ToolResult(error=ToolError("tool_failed", message)))
             return
         self._pool.images.clear()
         self._waiting[group].appendleft(part)
@@ -301,7 +301,7 @@ class RayRunner:
         images = [unpack_image(packed, copy=True) for packed in bundle]
         if images:
             self._pool.images.adopt(bundle_ref, images, answer.keys, answer.nbytes)
-        kept: list[tuple[bytes, ToolResult]] = []
+        to_share: list[tuple[bytes, ToolResult]] = []
         first = 0
         seconds: list[float] = []
         for (item, k), bare, count in zip(part.calls, answer.results, answer.images, strict=True):
@@ -310,10 +310,10 @@ class RayRunner:
             if result.error is None:
                 seconds.append(result.seconds)
             if (key := self._keys.pop((item, k), None)) is not None:
-                kept.append((key, result))
+                to_share.append((key, result))
             self._deliver(item, k, result)
-        if kept and self._pool.shared is not None:
-            self._pool.shared.keep(kept)
+        if to_share and self._pool.shared is not None:
+            self._pool.shared.keep(to_share)
         if seconds:
             part.remote.seconds = sum(seconds) / len(seconds)
 
@@ -358,10 +358,6 @@ def _by_tool(items: Sequence[WorkItem]) -> dict[str, list[WorkItem]]:
     for item in items:
         groups.setdefault(item.tool.name, []).append(item)
     return groups
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
 
 
 __all__ = ["PlacementError", "RayRunner", "RemoteTool"]

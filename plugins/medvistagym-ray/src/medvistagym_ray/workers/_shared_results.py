@@ -66,14 +66,14 @@ class SharedResults:
         """Results by key; all None while the store does not answer, which costs no more than the work."""
         with contextlib.suppress(ray.exceptions.RayError):
             return [
-                None if value is None else _unpacked(value)
+                None if value is None else _unpack(value)
                 for value in ray.get(self._store.get.remote(keys), timeout=_ASK_S)
             ]
         return [None] * len(keys)
 
     def keep(self, results: Sequence[tuple[bytes, ToolResult]]) -> None:
         """Have results kept, but for errors; nobody waits for it."""
-        entries = [(key, _packed(result)) for key, result in results if result.error is None]
+        entries = [(key, _pack(result)) for key, result in results if result.error is None]
         if entries:
             self._store.put.remote(entries)
 
@@ -91,12 +91,12 @@ def result_key(tool: SharedTool, names: tuple[str, ...], arguments: dict[str, An
     return hashlib.sha256(pickle.dumps((tool.key, bare, contents), protocol=5)).digest()
 
 
-def _packed(result: ToolResult) -> bytes:
+def _pack(result: ToolResult) -> bytes:
     images = [(one.body, [array.tobytes() for array in one.buffers]) for one in map(pack_image, result.images)]
     return pickle.dumps((result.text, result.data, images), protocol=5)
 
 
-def _unpacked(value: bytes) -> ToolResult:
+def _unpack(value: bytes) -> ToolResult:
     import numpy as np
 
     from medvistagym_ray.workers._packed_image import PackedImage

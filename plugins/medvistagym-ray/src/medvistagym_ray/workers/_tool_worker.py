@@ -176,7 +176,7 @@ class ToolWorker:
         results: list[ToolResult | None] = [None] * len(calls)
         groups: Sequence[Sequence[int]] = batch.groups
         if self._journal.deaths or self._journal.late:
-            results = [self._interrupted(tool, key) for key in keys]
+            results = [self._answer_interrupted(tool, key) for key in keys]
             groups = self._without_suspects([[k for k in group if results[k] is None] for group in groups], keys)
         self._runner.run(tool, calls, keys, groups, results)
         self._journal.forget(keys)
@@ -190,7 +190,7 @@ class ToolWorker:
             apart += [[k for k in group if k not in suspects], *([k] for k in suspects)]
         return [group for group in apart if group]
 
-    def _interrupted(self, tool: Tool, key: str) -> ToolResult | None:
+    def _answer_interrupted(self, tool: Tool, key: str) -> ToolResult | None:
         """The answer to a call that is not run again."""
         if key in self._journal.late:
             return ToolResult(
@@ -246,7 +246,7 @@ def _answer(tool: str, results: Sequence[ToolResult]) -> tuple[BatchAnswer, Bund
     counts: list[int] = []
     bare: list[BareResult] = []
     for result in results:
-        packed = _packed(tool, result)
+        packed = _pack_images(tool, result)
         if isinstance(packed, ToolError):
             result, packed = ToolResult(error=packed), []
         bundle += packed
@@ -256,7 +256,7 @@ def _answer(tool: str, results: Sequence[ToolResult]) -> tuple[BatchAnswer, Bund
     return BatchAnswer(tuple(bare), tuple(counts), keys, sum(one.nbytes for one in bundle)), bundle
 
 
-def _packed(tool: str, result: ToolResult) -> list[PackedImage] | ToolError:
+def _pack_images(tool: str, result: ToolResult) -> list[PackedImage] | ToolError:
     try:
         return [pack_image(image) for image in result.images]
     except Exception as error:  # noqa: BLE001 whatever the image's parts raise

@@ -11,7 +11,7 @@ from medvistagym_core.imaging import Segmenter
 from medvistagym_segment.segmenters._bundle_config import BundleConfig
 from medvistagym_segment.segmenters._deepbet import DeepBetSegmenter
 from medvistagym_segment.segmenters._labels import label_components
-from medvistagym_segment.segmenters._monai_bundle import MonaiBundleSegmenter, bundle_input
+from medvistagym_segment.segmenters._monai_bundle import MonaiBundleSegmenter, bundle_input, is_deflated
 from medvistagym_segment.segmenters._sam import SamSegmenter
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "MonaiBundleSegmenter",
     "SamSegmenter",
     "bundle_input",
+    "is_deflated",
     "label_components",
     "load_classical",
 ]

@@ -147,7 +147,7 @@ def read_bundle_config(folder: Path) -> BundleConfig:
 
 
 def _read_bundle_config(name: str, folder: Path) -> BundleConfig:
-    metadata = _checked_metadata(name, _read_json(name, folder / "configs" / "metadata.json"))
+    metadata = _check_metadata(name, _read_json(name, folder / "configs" / "metadata.json"))
     content = _Content(name, _read_json(name, folder / "configs" / "inference.json"))
     network, network_options = _network(content)
     axes = len(metadata["network_data_format"]["inputs"]["image"].get("spatial_shape", [])) or 3
@@ -230,7 +230,7 @@ def _read_json(name: str, file: Path) -> dict[str, Any]:
     return content
 
 
-def _checked_metadata(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+def _check_metadata(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
     for key in ("version", "monai_version", "task", "network_data_format"):
         if key not in metadata:
             raise refuse_bundle(name, f"its metadata has no {key}")

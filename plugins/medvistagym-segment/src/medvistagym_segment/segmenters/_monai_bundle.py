@@ -275,7 +275,7 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
 
 
-def _is_deflated(file: Path) -> bool:
+def is_deflated(file: Path) -> bool:
     """Whether a file of torch is compressed, which torch itself never does: it may inflate to anything."""
     try:
         with zipfile.ZipFile(file) as archive:
@@ -288,7 +288,7 @@ def _load_weights(config: BundleConfig, file: Path) -> Any:
     """What a file of tensors holds for the network; nothing in it is run."""
     import torch
 
-    if _is_deflated(file):
+    if is_deflated(file):
         raise refuse_bundle(config.name, f"models/{file.name} is compressed, and torch.save compresses nothing")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)

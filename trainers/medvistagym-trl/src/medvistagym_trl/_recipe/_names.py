@@ -62,7 +62,7 @@ def validate(model: type[_Model], data: Mapping[str, Any], source: str) -> _Mode
         RecipeError: A setting that there is not, or a value that does not fit; one sentence about the first.
     """
     try:
-        return model.model_validate(_renamed(data, source))
+        return model.model_validate(_rename(data, source))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         location = [str(part) for part in first["loc"]]
@@ -87,7 +87,7 @@ def _defaults(model: type[BaseModel]) -> dict[str, Any]:
     return defaults
 
 
-def _renamed(data: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _rename(data: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Settings under the recipe's own names.
 
     Raises:

@@ -36,11 +36,11 @@ def build_tiny_model(
         ValueError: The recipe gives no side of views, or one that its patches do not divide.
     """
     tokenizer = build_tokenizer(schemas, [*([prompt] if prompt else []), *frequent_texts(corpus)], vocabulary, corpus)
-    processor = build_processor(tokenizer, _side(recipe), recipe.patch, recipe.merge)
+    processor = build_processor(tokenizer, _required_view_side(recipe), recipe.patch, recipe.merge)
     return LoadedModel(_random_model(recipe, tokenizer, seed), processor, "qwen3_vl")
 
 
-def _side(recipe: ModelRecipe) -> int:
+def _required_view_side(recipe: ModelRecipe) -> int:
     if recipe.view_side is None:
         raise ValueError("the tiny model reads images of one size: model.view_side must be given")
     return recipe.view_side
@@ -86,7 +86,7 @@ def _random_model(recipe: ModelRecipe, tokenizer: PreTrainedTokenizerFast, seed:
             "spatial_merge_size": recipe.merge,
             "temporal_patch_size": 1,
             "out_hidden_size": recipe.width,
-            "num_position_embeddings": (_side(recipe) // recipe.patch) ** 2,
+            "num_position_embeddings": (_required_view_side(recipe) // recipe.patch) ** 2,
             "deepstack_visual_indexes": [],
         },
         image_token_id=token("<|image_pad|>"),

@@ -57,7 +57,7 @@ def tool_call_tokens(schemas: Iterable[Mapping[str, Any]]) -> list[str]:
         for key, value in function["parameters"].get("properties", {}).items():
             opening = "[" if _is_array(value) else ""
             tokens += [f"{head}{json.dumps(key)}: {opening}", f"{json.dumps(key)}: {opening}"]
-            for option in _enumerated(value):
+            for option in _list_values(value):
                 tokens += [json.dumps(option) + after for after in ("", *_SEPARATORS)]
     return tokens
 
@@ -167,5 +167,5 @@ def _is_array(schema: Mapping[str, Any]) -> bool:
     return any(option.get("type") == "array" for option in (schema, *schema.get("anyOf", ())))
 
 
-def _enumerated(schema: Mapping[str, Any]) -> list[Any]:
+def _list_values(schema: Mapping[str, Any]) -> list[Any]:
     return [value for option in (schema, *schema.get("anyOf", ())) for value in option.get("enum", ())]

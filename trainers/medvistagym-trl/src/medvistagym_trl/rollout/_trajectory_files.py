@@ -56,14 +56,14 @@ class JsonLinesFile:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     return
-                yield position, self._parsed(line, f"{self.path}, line {number}")
+                yield position, self._parse(line, f"{self.path}, line {number}")
                 position += len(line)
 
     def read(self, position: int) -> Trajectory:
         """The trajectory at a position."""
         with self.path.open("rb") as file:
             file.seek(position)
-            return self._parsed(file.readline(), f"{self.path}, byte {position}")
+            return self._parse(file.readline(), f"{self.path}, byte {position}")
 
     def picture(self, sha256: str) -> Any:
         """An image by its hash, in RGB."""
@@ -74,7 +74,7 @@ class JsonLinesFile:
         path = self.path.with_suffix(".rejected")
         return [line for line in path.read_text("utf-8").split("\n") if line] if path.is_file() else []
 
-    def _parsed(self, line: bytes, location: str) -> Trajectory:
+    def _parse(self, line: bytes, location: str) -> Trajectory:
         try:
             return Trajectory.model_validate_json(line)
         except ValidationError as error:

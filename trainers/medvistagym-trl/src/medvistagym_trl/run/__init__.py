@@ -5,7 +5,7 @@ May use every other room; `python -m medvistagym_trl.run FOLDER` is the second p
 
 from medvistagym_trl.run._baseline_process import BaselineProcess
 from medvistagym_trl.run._callbacks import GrpoLogCallback, RunLogCallback
-from medvistagym_trl.run._folder import RunFolder, RunFolderError, atomic_write_text
+from medvistagym_trl.run._folder import RunFolder, RunFolderError, write_text_atomically
 from medvistagym_trl.run._launch_plan import read_rates
 from medvistagym_trl.run._load import load_trained_policy
 from medvistagym_trl.run._memory import MemoryEstimate, estimate_memory
@@ -28,7 +28,6 @@ __all__ = [
     "TrainingPipeline",
     "TrainingTrajectoryLog",
     "ValidationCallback",
-    "atomic_write_text",
     "check_run",
     "episode_metrics",
     "estimate_memory",
@@ -37,4 +36,5 @@ __all__ = [
     "plot_results",
     "read_rates",
     "validation_notes",
+    "write_text_atomically",
 ]

@@ -1,13 +1,16 @@
-"""`python -m medvistagym_trl.run FOLDER`: trains the policies that a run folder's policy is compared with."""
+"""What a `BaselineProcess` runs: trains the policies that a run folder's policy is compared with.
+
+`python -m medvistagym_trl.run CONNECTION LIFELINE FOLDER`, as a `ChildProcess` of the core starts it; nothing is asked over the
+connection.
+"""
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from pathlib import Path
 
 from medvistagym_core.environment import make_task
+from medvistagym_core.execution import die_with_parent
 from medvistagym_core.plugins import Registry
 from medvistagym_trl._libraries import configure_libraries
 from medvistagym_trl.rollout import make_toolbox, mix_tasks
@@ -15,22 +18,11 @@ from medvistagym_trl.run._folder import RunFolder
 from medvistagym_trl.run._pipeline import TrainingPipeline
 
 
-def exit_when_stdin_closes() -> None:
-    """End this process as soon as its standard input is closed."""
-
-    def watch() -> None:
-        while os.read(0, 1):  # not through sys.stdin, whose lock a forked data loader would find held for ever
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main(arguments: list[str]) -> int:
     """Train and evaluate the baselines of the folder named on the command line."""
-    exit_when_stdin_closes()
+    die_with_parent(int(arguments[1]))
     configure_libraries()
-    folder = Path(arguments[0])
+    folder = Path(arguments[2])
     recipe = RunFolder.read_recipe(folder)
     registry = Registry.discover()
     run = RunFolder.resume(folder, make_toolbox(recipe, registry), beside=True)

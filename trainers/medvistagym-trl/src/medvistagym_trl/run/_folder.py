@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from medvistagym_core.plugins import SelectionError
+from medvistagym_core.storage import write_atomically, write_folder_atomically
 from medvistagym_core.tools import Toolbox, ToolboxLock
 from medvistagym_trl._recipe import ConversationFormat, Recipe, dump_recipe, load_recipe, write_conversation_format
 from medvistagym_trl.model import (
@@ -84,8 +85,8 @@ class RunFolder:
             raise RunFolderError(f"{folder} holds a run already; resume it (--resume), or name another folder")
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock(folder, _MAIN_LOCK)
-        atomic_write_text(folder / "toolbox.lock.json", toolbox.lock().model_dump_json(indent=2) + "\n")
-        atomic_write_text(folder / "recipe.yaml", dump_recipe(recipe))
+        write_text_atomically(folder / "toolbox.lock.json", toolbox.lock().model_dump_json(indent=2) + "\n")
+        write_text_atomically(folder / "recipe.yaml", dump_recipe(recipe))
         return cls(folder, recipe, toolbox, lock)
 
     @staticmethod
@@ -153,7 +154,7 @@ class RunFolder:
         if not self.writes:
             return
         seconds = round(time.monotonic() - start, 2)
-        atomic_write_text(self.path / "phases" / f"{name}.json", json.dumps({"seconds": seconds}) + "\n")
+        write_text_atomically(self.path / "phases" / f"{name}.json", json.dumps({"seconds": seconds}) + "\n")
         self.print_progress(f"{name} done in {seconds:.0f} s")
 
     def print_progress(self, text: str) -> None:
@@ -197,7 +198,7 @@ class RunFolder:
         ]
         path = self.path / "metrics.jsonl"
         if path.is_file():
-            atomic_write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+            write_text_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def _saved_step(self, phase: str) -> int:
         """The step of the last whole checkpoint of an interrupted phase; 0 where it begins again."""
@@ -222,18 +223,17 @@ class RunFolder:
         if not self.writes:
             return
         target = self.checkpoint(phase)
-        part = target.with_name(f".{phase}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        save_model(model, part)
         rules = self.recipe.episode
         compact = self.recipe.model.path is None if rules.compact is None else rules.compact
         conversation = ConversationFormat(
             action_format=rules.action_format, compact=compact, view_side=self.recipe.model.view_side
         )
-        write_conversation_format(part, conversation)
-        atomic_write_text(part / "toolbox.lock.json", self.toolbox.lock().model_dump_json(indent=2) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        part.replace(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with write_folder_atomically(target) as part:
+            save_model(model, part)
+            write_conversation_format(part, conversation)
+            write_text_atomically(part / "toolbox.lock.json", self.toolbox.lock().model_dump_json(indent=2) + "\n")
+            shutil.rmtree(target, ignore_errors=True)
 
     def save_reference(self, phase: str, path: str) -> None:
         """Let the checkpoint of a phase be that of another folder, without a copy of its weights.
@@ -294,7 +294,7 @@ def _lock(folder: Path, name: str) -> IO[bytes]:
     return file
 
 
-def atomic_write_text(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str) -> None:
     """Write a text file, whole or not at all.
 
     Args:
@@ -302,6 +302,5 @@ def atomic_write_text(path: Path, text: str) -> None:
         text: What it holds, written as UTF-8.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with write_atomically(path) as part:
+        part.write_text(text, encoding="utf-8")

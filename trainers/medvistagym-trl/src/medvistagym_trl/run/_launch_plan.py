@@ -72,15 +72,13 @@ def plan_launch(
     reserved = utilization * device_gib * 2**30 if engine == "colocate" else 0.0
     usable = USABLE * device_gib * 2**30
     options: list[Parallel] = [parallel] if parallel else ["ddp", *(SHARDED[:1] if trainers > 1 else ())]
-    devices = [(each, _device(memory, size, each, trainers, engine, reserved)) for each in options]
-    chosen, device = next(((each, parts_) for each, parts_ in devices if sum(parts_.values()) <= usable), devices[-1])
+    chosen, device = _choose_parallel(options, usable, memory, size, trainers, engine, reserved)
     check_rollouts(recipe, ranks=trainers)
     server = _server(size, tokens, gpus - trainers, device_gib) if engine == "server" else None
     timed = _timed_parts(recipe, engine)
     engines = 1 if engine == "server" else trainers
-    time = _time(
-        recipe, size, tokens, {name: rate for name, rate in (rates or {}).items() if name in timed}, trainers, engines
-    )
+    timed_rates = {name: rate for name, rate in (rates or {}).items() if name in timed}
+    time = _time(recipe, size, tokens, timed_rates, trainers, engines)
     return {
         "gpus": gpus,
         "trainers": trainers,
@@ -96,6 +94,20 @@ def plan_launch(
     }
 
 
+def _choose_parallel(
+    options: Sequence[Parallel],
+    usable: float,
+    memory: MemoryEstimate,
+    size: ModelSize,
+    trainers: int,
+    engine: str,
+    reserved: float,
+) -> tuple[Parallel, dict[str, float]]:
+    """The first way to share weights whose devices have room, else the last one; and what a device then holds."""
+    devices = [(option, _device(memory, size, option, trainers, engine, reserved)) for option in options]
+    return next(((option, held) for option, held in devices if sum(held.values()) <= usable), devices[-1])
+
+
 def read_rates(texts: Sequence[str]) -> dict[str, float]:
     """Rates from the command line: `PART=NUMBER` each, or a run folder whose metrics have them.
 
@@ -106,7 +118,7 @@ def read_rates(texts: Sequence[str]) -> dict[str, float]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            rates |= _measured(Path(text))
+            rates |= _measure_rates(Path(text))
             continue
         if name not in RATES:
             nearest = closest_match(name, list(RATES))
@@ -122,7 +134,7 @@ def read_rates(texts: Sequence[str]) -> dict[str, float]:
     return rates
 
 
-def _measured(run: Path) -> dict[str, float]:
+def _measure_rates(run: Path) -> dict[str, float]:
     """Rates of a run on one device, from the metrics of its reinforcement learning."""
     file = run / "metrics.jsonl"
     if not file.is_file():

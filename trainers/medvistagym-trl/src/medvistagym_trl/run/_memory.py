@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from medvistagym_trl._recipe import Recipe
@@ -11,6 +12,8 @@ from medvistagym_trl.model import LanguageActivations, ModelSize, StackSize
 _QUANTISED_BYTES: Final = {"none": 0.0, "8bit": 1.0, "4bit": 0.5 + 8 / 64 / 8 + 32 / 256 / 64 / 8}
 """Bytes of a weight: nf4 with a constant of 8 bits for 64 weights, and one of 32 bits for 256 of those (bitsandbytes)."""
 _FLOAT32: Final = 4
+_SEEN: Final = "what their forward pass was seen to keep"
+_LIKE_QWEN: Final = "what Qwen3-VL's would"
 _ADAMW_STATES: Final = 2
 _STATE_BYTES_8BIT: Final = 1 + 4 / 256
 """Bytes of a state in 8 bits, with a constant in float32 for 256 of them (bitsandbytes)."""
@@ -86,69 +89,83 @@ def estimate_memory(
     kept_bytes = size.stored_bytes if adapters else _FLOAT32
     weights = round((size.all - size.quantised) * kept_bytes + size.quantised * _QUANTISED_BYTES[model.quantization])
     masters = size.trained * _FLOAT32
-    weights += masters if adapters else 0
     number = 2 if half else kept_bytes
-    parts = {
-        "sft": sft.batch // sft.parts if sft.steps != 0 else 0,
-        "grpo": grpo.completions // grpo.parts if grpo.steps else 0,
-    }
-    rows = max(parts.values())
-    tokens, patches = rows * conversation, rows * image_tokens * _PATCHES
-    # GRPO computes logits of the completion alone, SFT of all that it reads.
-    logits = max(parts["sft"] * conversation, parts["grpo"] * completion) * size.vocabulary
-    logits *= _LOGIT_COPIES * _FLOAT32
+    rows = _rows_of_parts(recipe)
+    tokens, patches = max(rows.values()) * conversation, max(rows.values()) * image_tokens * _PATCHES
+    logits = _logit_bytes(size, rows, conversation, completion)
     vision_trained = "vision" not in model.frozen if not adapters else "vision" in model.lora.towers
     towers = [
         _language(size.language, activations, tokens, number, adapters=adapters, copied=not half),
         _formula(size.vision, _VISION, patches if vision_trained else 0, number, adapters=adapters),
     ]
-    layers = [layer for tower in towers for layer in tower.layers]
-    copies = sum(tower.copies for tower in towers)
-    ends = sum(tower.ends for tower in towers)
-    if model.gradient_checkpointing:  # copies of weights last for the forward pass, and those of one layer for its own
-        held = sum(tower.inputs for tower in towers) + max(logits + copies, *layers)
-    else:
-        held = logits + copies + sum(layers)
-    held += ends
-    generation = (
-        2
-        * size.language.layers
-        * size.language.kv_heads
-        * number
-        * conversation
-        * -(-grpo.completions // grpo.generation_parts)
-        if grpo.steps
-        else 0
-    )
-    state_bytes = max(
-        _STATE_BYTES_8BIT if "8bit" in str(fields.get("optim", "")) else _FLOAT32
-        for fields in (recipe.trl.sft, recipe.trl.grpo)
-    )
+    sampled = -(-grpo.completions // grpo.generation_parts)
+    state_bytes = _optimiser_state_bytes(recipe)
     states = round(size.trained * _ADAMW_STATES * state_bytes)
     saved = masters if adapters else size.all * _FLOAT32
-    stages = 1 + bool(grpo.steps) + bool(grpo.tail.steps) + sft.self_sampling.rounds
     return MemoryEstimate(
-        weights=weights,
+        weights=weights + (masters if adapters else 0),
         masters=masters,
         gradients=masters,
         optimiser=states,
         reference=size.all * _FLOAT32 if grpo.steps and grpo.beta and not adapters else 0,
-        activations=round(held),
-        copies=round(copies),
+        activations=round(_held_for_backward(towers, logits, checkpointing=model.gradient_checkpointing)),
+        copies=round(sum(tower.copies for tower in towers)),
         pictures=patches * _PATCH_VALUES * _FLOAT32,
-        generation=generation,
-        accumulates=max(sft.parts if parts["sft"] else 1, grpo.parts if parts["grpo"] else 1) > 1,
-        disk=saved * stages + 2 * (saved + states),
+        generation=_cache_bytes(size, number, conversation) * sampled if grpo.steps else 0,
+        accumulates=max(sft.parts if rows["sft"] else 1, grpo.parts if rows["grpo"] else 1) > 1,
+        disk=saved * _count_checkpoints(recipe) + 2 * (saved + states),
         assumptions=(
             f"every conversation takes {conversation} tokens, of which {image_tokens} stand for images",
-            f"a part holds {rows} conversations",
+            f"a part holds {max(rows.values())} conversations",
             f"layers compute in {number} bytes a number, with an attention kernel that keeps no matrix of scores",
-            "language layers keep "
-            + ("what Qwen3-VL's would" if activations is None else "what their forward pass was seen to keep"),
+            f"language layers keep {_LIKE_QWEN if activations is None else _SEEN}",
             f"gradients are float32, and the two states of AdamW take {state_bytes:.3g} bytes each",
-            f"{-(-grpo.completions // grpo.generation_parts)} completions are sampled at once, with their keys and values kept",
+            f"{sampled} completions are sampled at once, with their keys and values kept",
             "while a checkpoint is written, the one before it is still there",
         ),
+    )
+
+
+def _count_checkpoints(recipe: Recipe) -> int:
+    """Stages that leave one."""
+    return 1 + bool(recipe.grpo.steps) + bool(recipe.grpo.tail.steps) + recipe.sft.self_sampling.rounds
+
+
+def _rows_of_parts(recipe: Recipe) -> dict[str, int]:
+    """Conversations in a part of a step of each stage; 0 of a stage that there is not."""
+    sft, grpo = recipe.sft, recipe.grpo
+    return {
+        "sft": sft.batch // sft.parts if sft.steps != 0 else 0,
+        "grpo": grpo.completions // grpo.parts if grpo.steps else 0,
+    }
+
+
+def _logit_bytes(size: ModelSize, rows: Mapping[str, int], conversation: int, completion: int) -> int:
+    """GRPO computes logits of the completion alone, SFT of all that it reads."""
+    logits = max(rows["sft"] * conversation, rows["grpo"] * completion) * size.vocabulary
+    return logits * _LOGIT_COPIES * _FLOAT32
+
+
+def _held_for_backward(towers: Sequence[_Tower], logits: float, *, checkpointing: bool) -> float:
+    """Bytes that the backward pass needs of the towers and of the logits."""
+    layers = [layer for tower in towers for layer in tower.layers]
+    copies = sum(tower.copies for tower in towers)
+    ends = sum(tower.ends for tower in towers)
+    if checkpointing:  # copies of weights last for the forward pass, and those of one layer for its own
+        return sum(tower.inputs for tower in towers) + max(logits + copies, *layers) + ends
+    return logits + copies + sum(layers) + ends
+
+
+def _cache_bytes(size: ModelSize, number: float, conversation: int) -> float:
+    """Bytes of the keys and values of one completion."""
+    return 2 * size.language.layers * size.language.kv_heads * number * conversation
+
+
+def _optimiser_state_bytes(recipe: Recipe) -> float:
+    """Bytes of a state of AdamW for a trained weight, of the stage whose take more."""
+    return max(
+        _STATE_BYTES_8BIT if "8bit" in str(fields.get("optim", "")) else _FLOAT32
+        for fields in (recipe.trl.sft, recipe.trl.grpo)
     )
 
 
@@ -173,7 +190,7 @@ class _Tower:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kept:
+class _LayerNumbers:
     """Numbers that the backward pass of a layer needs of a token, in multiples of the layer's widths."""
 
     hidden: float
@@ -182,10 +199,10 @@ class _Kept:
     intermediate: float
 
 
-_LANGUAGE: Final = _Kept(hidden=6, heads=4, kv_heads=4, intermediate=4)
+_LANGUAGE: Final = _LayerNumbers(hidden=6, heads=4, kv_heads=4, intermediate=4)
 """Two norms with their inputs and the residuals; queries before and after norm and rotation, and the attention's output; keys
 and values; the gate, its activation, the other half and their product. Counted on Qwen3-VL."""
-_VISION: Final = _Kept(hidden=5, heads=6, kv_heads=0, intermediate=2)
+_VISION: Final = _LayerNumbers(hidden=5, heads=6, kv_heads=0, intermediate=2)
 """Of a tower with a plain MLP, whose queries, keys and values are of one width."""
 
 
@@ -213,11 +230,13 @@ def _language(
     )
 
 
-def _formula(stack: StackSize, kept: _Kept, tokens: int, number: int, *, adapters: bool) -> _Tower:
+def _formula(stack: StackSize, numbers: _LayerNumbers, tokens: int, number: int, *, adapters: bool) -> _Tower:
     """A tower whose layers are all alike, from its widths."""
-    hidden = kept.hidden - 2 if adapters else kept.hidden  # a norm that is not trained does not keep what it normalised
-    widths = hidden * stack.hidden + kept.heads * stack.heads
-    widths += kept.kv_heads * stack.kv_heads + kept.intermediate * stack.intermediate
+    hidden = (
+        numbers.hidden - 2 if adapters else numbers.hidden
+    )  # a norm that is not trained does not keep what it normalised
+    widths = hidden * stack.hidden + numbers.heads * stack.heads
+    widths += numbers.kv_heads * stack.kv_heads + numbers.intermediate * stack.intermediate
     return _Tower(
         (float(tokens * number * widths),) * stack.layers, float(stack.layers * stack.hidden * tokens * number)
     )

@@ -39,11 +39,12 @@ def model_card(
         scores: Its answers under scoring protocols, where the recipe names any.
     """
     base = Path(recipe.model.path).name if recipe.model.path is not None else None
+    tags = ["medvistagym", "medical-imaging", "tool-use", *(["lora"] if recipe.model.lora.rank else [])]
     lines = [
         "---",
         "library_name: transformers",
         "pipeline_tag: image-text-to-text",
-        f"tags: {json.dumps(['medvistagym', 'medical-imaging', 'tool-use', *(['lora'] if recipe.model.lora.rank else [])])}",
+        f"tags: {json.dumps(tags)}",
         "---",
         "",
         f"# {base or 'A tiny Qwen3-VL'}, trained with {recipe.name}",
@@ -52,6 +53,31 @@ def model_card(
         "",
         "## What it reached",
         "",
+        *_accuracies(results),
+        *([] if scores is None else _scores(scores)),
+        "## How it was trained",
+        "",
+        f"`recipe.yaml` is every setting, `metrics.jsonl` every step. {_stages(seconds)}",
+        "",
+        f"Tools, as `toolbox.lock.json` pins them: {', '.join(f'`{name}`' for name in toolbox) or 'none'}.",
+        "",
+        f"Versions: {', '.join(_versions())}.",
+        "",
+        "## The parity certificate",
+        "",
+        _certificate(metrics) + _describe_played(metrics),
+        "",
+        "## What it must not be used for",
+        "",
+        _LIMITS,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _accuracies(results: Results) -> list[str]:
+    """The accuracy of each policy and decoding, and the notes on it."""
+    return [
         f"Task {results.task}, {results.split} split, seed {results.seed}; intervals are Wilson's, 95 %.",
         "",
         "| policy | decoding | accuracy | interval | questions | calls a question | abstained |",
@@ -65,25 +91,7 @@ def model_card(
         "",
         *(f"- {note}" for note in results.notes),
         "",
-        *([] if scores is None else _scores(scores)),
-        "## How it was trained",
-        "",
-        f"`recipe.yaml` is every setting, `metrics.jsonl` every step. {_stages(seconds)}",
-        "",
-        f"Tools, as `toolbox.lock.json` pins them: {', '.join(f'`{name}`' for name in toolbox) or 'none'}.",
-        "",
-        f"Versions: {', '.join(_versions())}.",
-        "",
-        "## The parity certificate",
-        "",
-        _certificate(metrics) + _played(metrics),
-        "",
-        "## What it must not be used for",
-        "",
-        _LIMITS,
-        "",
     ]
-    return "\n".join(lines)
 
 
 def _scores(scores: EvaluationReport) -> list[str]:
@@ -151,7 +159,7 @@ def _certificate(metrics: Sequence[Mapping[str, Any]]) -> str:
     return text
 
 
-def _played(metrics: Sequence[Mapping[str, Any]]) -> str:
+def _describe_played(metrics: Sequence[Mapping[str, Any]]) -> str:
     """What was compared before vLLM played for the table, in a sentence; empty where transformers did."""
     played = [
         float(line["parity/engine_difference"])

@@ -20,7 +20,7 @@ from medvistagym_trl._ranks import on_first_rank, wait_for_ranks
 from medvistagym_trl._recipe import read_conversation_format
 from medvistagym_trl.model import LoadedModel, extend_vocabulary, referenced
 from medvistagym_trl.rollout import sample_corpus
-from medvistagym_trl.run._folder import RunFolder, atomic_write_text
+from medvistagym_trl.run._folder import RunFolder, write_text_atomically
 from medvistagym_trl.run._model_card import model_card
 from medvistagym_trl.run._plot import plot_results
 from medvistagym_trl.run._reinforcement import run_grpo, run_grpo_tail
@@ -272,7 +272,7 @@ class TrainingPipeline:
                     engine=self.setup.engine,
                 )
                 if self.run_folder.writes:
-                    atomic_write_text(path, json.dumps([row.model_dump() for row in rows], indent=1) + "\n")
+                    write_text_atomically(path, json.dumps([row.model_dump() for row in rows], indent=1) + "\n")
                 self.run_folder.print_progress(
                     f"{name}, {evaluation.decoding}: {100 * rows[-1].accuracy:.1f} %, {rows[-1].calls_per_question:.2f} calls"
                 )
@@ -305,11 +305,11 @@ class TrainingPipeline:
         plot_results(results, self.run_folder.metrics(), self.run_folder.path / "results.png")
         tables = [format_table(results.rows), *([] if scores is None else [format_report(scores)])]
         text = "\n\n".join([*tables, "\n".join(results.notes)])
-        atomic_write_text(self.run_folder.path / "results.txt", f"{text}\n")
+        write_text_atomically(self.run_folder.path / "results.txt", f"{text}\n")
         card = model_card(
             recipe, self.run_folder.toolbox, results, self.run_folder.metrics(), self.run_folder.seconds, scores
         )
-        atomic_write_text(self.run_folder.path / "README.md", card)
+        write_text_atomically(self.run_folder.path / "README.md", card)
         return results
 
     def _score(self) -> EvaluationReport | None:
@@ -324,7 +324,7 @@ class TrainingPipeline:
             return None
         report = score_evaluation(files, self.setup.context.tasks, self.recipe.evaluation.protocols, folder)
         report.save(folder / "scores.json")
-        atomic_write_text(folder / "scores.md", format_markdown(report))
+        write_text_atomically(folder / "scores.md", format_markdown(report))
         return report
 
     def _checkpoint_of(self, policy: str) -> str:

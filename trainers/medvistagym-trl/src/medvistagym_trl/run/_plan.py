@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
@@ -54,32 +56,102 @@ def plan_run(
     context = make_rollout_context(recipe, task, toolbox, registry)
     try:
         size, budget, config = _measure(recipe, context)
-        kept = len(open_data(context, recipe.sft, recipe.sft.data)) if recipe.sft.data else None
+        data_count = len(open_data(context, recipe.sft, recipe.sft.data)) if recipe.sft.data else None
     finally:
         context.close()
-    grpo = recipe.grpo
-    completion = grpo.max_completion or budget.completion(recipe.episode.max_calls, grpo.max_turn_tokens)
-    conversation = budget.prompt + completion
-
     # A model of that size is trained on a GPU, wherever it is planned.
     half = torch.cuda.is_available() or launch is not None or size.all >= _GPU_PARAMETERS
+    tokens = _count_tokens(recipe, budget)
+    memory_model = _MemoryModel(recipe, size, config, tokens, budget.images(recipe.episode.max_calls), half)
+    memory = memory_model.estimate(recipe)
+    document = _describe_run(recipe, toolbox, size, tokens, data_count, memory, notes)
+    texts = [_render(document)]
+    device_gib = (launch.device_gib if launch else None) or _device_gib()
+    usable = USABLE * device_gib * 2**30 - CONTEXT
+    if memory.peak > usable and vllm_mode(recipe) is None and (launch is None or launch.gpus == 1):
+        document["fit"], lines = _plan_fit(recipe, memory_model, memory, device_gib, usable)
+        texts += lines
+    if launch is not None:
+        document["launch"] = plan_launch(
+            recipe,
+            size,
+            memory,
+            tokens,
+            gpus=launch.gpus,
+            parallel=parallel,
+            device_gib=device_gib,
+            rates=rates,
+            arguments=launch.arguments,
+        )
+        texts.append(render_launch(document["launch"], _size))
+    return TrainingPlan("\n".join(texts), document)
 
-    def estimate(of: Recipe) -> MemoryEstimate:
-        same = of.model == recipe.model or of.model.path is None
+
+@dataclasses.dataclass(frozen=True)
+class _MemoryModel:
+    """What the memory of a run is estimated from, whatever its recipe is changed to.
+
+    Attributes:
+        recipe: The recipe that was measured.
+        size: Of its model.
+        config: Of a model that is built for the run; None of one that is loaded.
+        tokens: Of its episodes.
+        image_tokens: Of an episode.
+        half: Whether layers compute in bfloat16.
+    """
+
+    recipe: Recipe
+    size: ModelSize
+    config: Any
+    tokens: Mapping[str, Any]
+    image_tokens: int
+    half: bool
+
+    def estimate(self, recipe: Recipe) -> MemoryEstimate:
+        """The memory that a recipe takes."""
+        is_measured = recipe.model == self.recipe.model or recipe.model.path is None
+        conversation = self.tokens["longest_episode"]
         return estimate_memory(
-            size if same else measure_model_size(str(of.model.path), of.model),
-            of,
+            self.size if is_measured else measure_model_size(str(recipe.model.path), recipe.model),
+            recipe,
             conversation=conversation,
-            completion=completion,
-            image_tokens=min(conversation, budget.images(recipe.episode.max_calls)),
-            half=half,
-            activations=count_activations_of(config, of.model, half=half)
-            if of.model.path is None
-            else count_activations(of.model.path, of.model, half=half),
+            completion=self.tokens["completion"],
+            image_tokens=min(conversation, self.image_tokens),
+            half=self.half,
+            activations=count_activations_of(self.config, recipe.model, half=self.half)
+            if recipe.model.path is None
+            else count_activations(recipe.model.path, recipe.model, half=self.half),
         )
 
-    memory = estimate(recipe)
-    document: dict[str, Any] = {
+
+def _count_tokens(recipe: Recipe, budget: TokenBudget) -> dict[str, Any]:
+    """Tokens of an episode's parts, and of the longest episodes of training and evaluation."""
+    grpo, max_calls = recipe.grpo, recipe.episode.max_calls
+    completion = grpo.max_completion or budget.completion(max_calls, grpo.max_turn_tokens)
+    return {
+        "prompt": budget.prompt,
+        "prompt_tools": budget.tools,
+        "prompt_images": budget.prompt_images,
+        "results": budget.results,
+        "result_images": budget.result_images,
+        "turn": grpo.max_turn_tokens,
+        "completion": completion,
+        "longest_episode": budget.prompt + completion,
+        "longest_evaluation": budget.prompt + budget.completion(max_calls, recipe.evaluation.max_tokens),
+    }
+
+
+def _describe_run(
+    recipe: Recipe,
+    toolbox: Toolbox,
+    size: ModelSize,
+    tokens: dict[str, Any],
+    data_count: int | None,
+    memory: MemoryEstimate,
+    notes: list[str],
+) -> dict[str, Any]:
+    """The plan of a run on one device, as a document."""
+    return {
         "recipe": recipe.name,
         "tasks": list(recipe.tasks),
         "tools": list(toolbox),
@@ -90,57 +162,35 @@ def plan_run(
             "towers": dict(size.parameters),
             "context_length": size.context_length,
         },
-        "tokens": {
-            "prompt": budget.prompt,
-            "prompt_tools": budget.tools,
-            "prompt_images": budget.prompt_images,
-            "results": budget.results,
-            "result_images": budget.result_images,
-            "turn": grpo.max_turn_tokens,
-            "completion": completion,
-            "longest_episode": conversation,
-            "longest_evaluation": budget.prompt
-            + budget.completion(recipe.episode.max_calls, recipe.evaluation.max_tokens),
-        },
-        "steps": _steps(recipe, kept),
+        "tokens": tokens,
+        "steps": _steps(recipe, data_count),
         "memory_bytes": _memory(memory),
         "assumptions": list(memory.assumptions),
         "notes": notes,
     }
-    text = _render(document)
-    device_gib = (launch.device_gib if launch else None) or _device_gib()
-    usable = USABLE * device_gib * 2**30 - CONTEXT
-    if memory.peak > usable and vllm_mode(recipe) is None and (launch is None or launch.gpus == 1):
-        fit = nearest_fit(recipe, estimate, usable)
-        document["fit"] = {
-            "device_gib": device_gib,
-            "changes": None if fit is None else dict(fit.changes),
-            "peak": None if fit is None else fit.memory.peak,
-            "same": None if fit is None else fit.same,
-            "gpus": _devices_for(recipe, size, memory, document["tokens"], device_gib),
-        }
-        lines = render_fit(recipe, memory, fit, device_gib, usable, _size)
-        if document["fit"]["gpus"]:
-            lines.append(f"as it is, it fits {document['fit']['gpus']} such devices: --gpus {document['fit']['gpus']}")
-        text += "\n" + "\n".join(lines)
-    if launch is not None:
-        document["launch"] = plan_launch(
-            recipe,
-            size,
-            memory,
-            document["tokens"],
-            gpus=launch.gpus,
-            parallel=parallel,
-            device_gib=device_gib,
-            rates=rates,
-            arguments=launch.arguments,
-        )
-        text += "\n" + render_launch(document["launch"], _size)
-    return TrainingPlan(text, document)
+
+
+def _plan_fit(
+    recipe: Recipe, memory_model: _MemoryModel, memory: MemoryEstimate, device_gib: float, usable: float
+) -> tuple[dict[str, Any], list[str]]:
+    """What a run that does not fit a device could be changed to, and how many devices it fits, as a document and as lines."""
+    fit = nearest_fit(recipe, memory_model.estimate, usable)
+    gpus = _devices_for(recipe, memory_model.size, memory, memory_model.tokens, device_gib)
+    lines = render_fit(recipe, memory, fit, device_gib, usable, _size)
+    if gpus:
+        lines.append(f"as it is, it fits {gpus} such devices: --gpus {gpus}")
+    document = {
+        "device_gib": device_gib,
+        "changes": None if fit is None else dict(fit.changes),
+        "peak": None if fit is None else fit.memory.peak,
+        "same": None if fit is None else fit.same,
+        "gpus": gpus,
+    }
+    return document, lines
 
 
 def _devices_for(
-    recipe: Recipe, size: ModelSize, memory: MemoryEstimate, tokens: dict[str, Any], device_gib: float
+    recipe: Recipe, size: ModelSize, memory: MemoryEstimate, tokens: Mapping[str, Any], device_gib: float
 ) -> int | None:
     """The fewest devices, of some numbers of them, that train a recipe unchanged; None where none of these numbers does."""
     for count in _DEVICE_COUNTS:
@@ -165,10 +215,10 @@ def _measure(recipe: Recipe, context: RolloutContext) -> tuple[ModelSize, TokenB
     return size, measure_tokens(context, processor), None
 
 
-def _steps(recipe: Recipe, kept: int | None) -> dict[str, dict[str, int]]:
+def _steps(recipe: Recipe, data_count: int | None) -> dict[str, dict[str, int]]:
     """Optimiser steps of each stage, and the episodes that it learns from."""
     sft, grpo = recipe.sft, recipe.grpo
-    steps = data_steps(sft, kept) if kept is not None else sft.steps or 0
+    steps = data_steps(sft, data_count) if data_count is not None else sft.steps or 0
     stages = {"sft": {"steps": steps, "episodes": steps * sft.batch}}
     if sft.self_sampling.rounds:
         rounds = sft.self_sampling

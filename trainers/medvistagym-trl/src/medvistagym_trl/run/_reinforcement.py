@@ -113,7 +113,7 @@ def _pass_rates(setup: RunSetup, model: LoadedModel, candidates: Sequence[int]) 
     )
     right: Counter[int] = Counter()
     for task in context.tasks:
-        mine = {position: case for case in candidates for part, position in [_located(setup, case)] if part is task}
+        mine = {position: case for case in candidates for part, position in [_locate(setup, case)] if part is task}
         for trajectory in rollout(
             policy,
             task,
@@ -130,5 +130,5 @@ def _pass_rates(setup: RunSetup, model: LoadedModel, candidates: Sequence[int]) 
     return {case: right[case] / recipe.grpo.group for case in candidates}
 
 
-def _located(setup: RunSetup, case: int) -> tuple[object, int]:
+def _locate(setup: RunSetup, case: int) -> tuple[object, int]:
     return locate_case(setup.context.task, setup.context.split, case)

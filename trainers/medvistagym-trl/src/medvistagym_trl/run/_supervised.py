@@ -26,7 +26,7 @@ from medvistagym_trl.rollout import (
     write_demonstrations,
 )
 from medvistagym_trl.run._callbacks import RunLogCallback
-from medvistagym_trl.run._folder import atomic_write_text
+from medvistagym_trl.run._folder import write_text_atomically
 from medvistagym_trl.run._scripts import answer_at_once, demonstration_factory, random_call_factory
 from medvistagym_trl.run._setup import (
     EXPLORATION_CASES,
@@ -221,12 +221,12 @@ def open_data(
     )
 
 
-def data_steps(recipe: SftRecipe, kept: int) -> int:
+def data_steps(recipe: SftRecipe, count: int) -> int:
     """Optimiser steps of SFT on so many trajectories."""
     if recipe.steps is not None:
         return recipe.steps
     assert recipe.epochs is not None, "a recipe has either steps or epochs"
-    return max(1, round(recipe.epochs * kept / recipe.batch))
+    return max(1, round(recipe.epochs * count / recipe.batch))
 
 
 def _conversation_length(context: RolloutContext, model: LoadedModel) -> Any:
@@ -299,7 +299,7 @@ def _train(setup: RunSetup, phase: str, model: LoadedModel, collator: Conversati
     examples = preview_examples(collator, model.processor, range(count))
     if examples:
         text = "\n\n".join(f"example {number}: {example}" for number, example in enumerate(examples, 1))
-        atomic_write_text(setup.folder.path / "examples" / f"{phase}.txt", text + "\n")
+        write_text_atomically(setup.folder.path / "examples" / f"{phase}.txt", text + "\n")
         setup.folder.print_progress(
             f"{phase} learns from conversations such as these; what carries loss stands in ⟦ ⟧\n{text}"
         )

@@ -12,10 +12,11 @@ from typing import Any, Final
 import torch
 from transformers import TrainerCallback
 
+from medvistagym_core.storage import write_folder_atomically
 from medvistagym_core.trajectories import OVERALL, ResultRow
 from medvistagym_trl._recipe import Recipe, ValidationRecipe
 from medvistagym_trl.model import LoadedModel
-from medvistagym_trl.run._folder import VALIDATION, atomic_write_text
+from medvistagym_trl.run._folder import VALIDATION, write_text_atomically
 from medvistagym_trl.run._setup import RunSetup
 from medvistagym_trl.stages import decoding_label, evaluate
 
@@ -123,7 +124,7 @@ def validation_callbacks(
             return
         setup.folder.save(_best(phase), model)
         record = json.dumps({"step": step, "accuracy": metrics["accuracy"], "gain": metrics["gain"]})
-        atomic_write_text(setup.folder.checkpoint(_best(phase)) / _RECORD, record + "\n")
+        write_text_atomically(setup.folder.checkpoint(_best(phase)) / _RECORD, record + "\n")
 
     def log(step: int, metrics: dict[str, float]) -> None:
         setup.folder.log(f"{phase}{VALIDATION}", {"step": step, **metrics})
@@ -201,12 +202,10 @@ def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:
     else:
         setup.folder.print_progress(f"{phase} ends with the weights of step {record['step']}, the best validation")
     target: Path = setup.folder.checkpoint(phase)
-    part = target.with_name(f".{phase}.part")
-    shutil.rmtree(part, ignore_errors=True)
     # The best stays until the stage is done: one that is killed here saves its last weights again before it comes here.
-    shutil.copytree(best, part, copy_function=_link)
-    shutil.rmtree(target, ignore_errors=True)
-    part.replace(target)
+    with write_folder_atomically(target) as part:
+        shutil.copytree(best, part, copy_function=_link, dirs_exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
 
 
 def restore_best(setup: RunSetup, phase: str, model: LoadedModel) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from medvistagym_core.trajectories import OVERALL
 from medvistagym_trl._recipe import Recipe
-from medvistagym_trl.run import RunFolder, atomic_write_text, validation_notes
+from medvistagym_trl.run import RunFolder, validation_notes, write_text_atomically
 from medvistagym_trl.science._controls import control_titles
 from medvistagym_trl.science._statistics import (
     AccuracyDifference,
@@ -226,7 +226,7 @@ def write_study(folder: Path) -> StudyReport:
         StudyError: The folder holds no study, or no seed of it is finished.
     """
     study = read_study(folder)
-    atomic_write_text(folder / "study.md", format_study(study))
+    write_text_atomically(folder / "study.md", format_study(study))
     rows = [
         {"policy": title, "decoding": label, "family": family, **dataclasses.asdict(summarize_seeds(played, family))}
         for (title, label), played in study.policies.items()
@@ -243,7 +243,7 @@ def write_study(folder: Path) -> StudyReport:
         "curve": [dataclasses.asdict(point) for point in study.curve],
         "notes": list(study.notes),
     }
-    atomic_write_text(folder / "study.json", json.dumps(data, indent=1) + "\n")
+    write_text_atomically(folder / "study.json", json.dumps(data, indent=1) + "\n")
     return study
 
 

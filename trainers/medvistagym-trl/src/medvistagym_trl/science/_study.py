@@ -24,7 +24,7 @@ from medvistagym_core.execution import module_program
 from medvistagym_core.plugins import Registry, SelectionError
 from medvistagym_trl._recipe import Recipe, dump_recipe, load_recipe
 from medvistagym_trl.rollout import make_toolbox, mix_tasks
-from medvistagym_trl.run import RunFolder, TrainingPipeline, atomic_write_text
+from medvistagym_trl.run import RunFolder, TrainingPipeline, write_text_atomically
 from medvistagym_trl.science._controls import play_controls
 from medvistagym_trl.science._variations import MAIN, VARIATIONS, Variation, curve_variation
 
@@ -51,7 +51,7 @@ def begin_study(folder: Path, recipe: Recipe) -> None:
             raise StudyError(f"{folder} holds a study of another recipe; name another folder with --run")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(path, dump_recipe(recipe))
+    write_text_atomically(path, dump_recipe(recipe))
 
 
 def study_recipe(folder: Path) -> Recipe:

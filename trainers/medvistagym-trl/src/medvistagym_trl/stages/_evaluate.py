@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from medvistagym_core.rollouts import rollout
-from medvistagym_core.trajectories import ResultRow, TrajectoryWriter, summarize
+from medvistagym_core.storage import write_atomically
+from medvistagym_core.trajectories import ResultRow, Trajectory, TrajectoryWriter, summarize
 from medvistagym_trl._ranks import gather_from_ranks, rank, rank_count, wait_for_ranks
 from medvistagym_trl._recipe import EvaluationRecipe
 from medvistagym_trl.model import LoadedModel
@@ -71,11 +72,27 @@ def evaluate(
     )
     if engine is not None:
         wait_for_ranks()  # a server holds the weights once rank 0 has sent them
-    own = _file_of_rank(keep, rank())
-    own.parent.mkdir(parents=True, exist_ok=True)
-    own.unlink(missing_ok=True)
-    with TrajectoryWriter(own, context.toolbox) as writer:
-        trajectories = [
+    trajectories = gather_from_ranks(_play_share(context, policy, recipe, _file_of_rank(keep, rank())))
+    if rank() == 0:
+        _join_files(keep)
+    failed = next((t.outcome.reason for t in trajectories if t.outcome.ended == "policy_failed"), None)
+    if failed is not None:
+        raise RuntimeError(f"the policy {name} failed while it was evaluated: {failed}")
+    families: tuple[str, ...] = context.task.families
+    if len(context.tasks) > 1:  # of a mix, each task is a row
+        trajectories = [trajectory.model_copy(update={"family": trajectory.task}) for trajectory in trajectories]
+        families = tuple(task.name for task in context.tasks)
+    return summarize(trajectories, name, decoding_label(temperature), families)
+
+
+def _play_share(
+    context: RolloutContext, policy: SamplingPolicy, recipe: EvaluationRecipe, file: Path
+) -> list[Trajectory]:
+    """The episodes of every n-th case, for this one of n ranks, which are written to a file as well."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    with TrajectoryWriter(file, context.toolbox) as writer:
+        return [
             trajectory
             for task in context.tasks
             for trajectory in rollout(
@@ -91,17 +108,6 @@ def evaluate(
                 executor=context.executor,
             )
         ]
-    trajectories = gather_from_ranks(trajectories)
-    if rank() == 0:
-        _join_files(keep)
-    failed = next((t.outcome.reason for t in trajectories if t.outcome.ended == "policy_failed"), None)
-    if failed is not None:
-        raise RuntimeError(f"the policy {name} failed while it was evaluated: {failed}")
-    families: tuple[str, ...] = context.task.families
-    if len(context.tasks) > 1:  # of a mix, each task is a row
-        trajectories = [trajectory.model_copy(update={"family": trajectory.task}) for trajectory in trajectories]
-        families = tuple(task.name for task in context.tasks)
-    return summarize(trajectories, name, decoding_label(temperature), families)
 
 
 def _file_of_rank(path: Path, number: int) -> Path:
@@ -113,9 +119,8 @@ def _join_files(path: Path) -> None:
     others = [_file_of_rank(path, number) for number in range(1, rank_count())]
     if not others:
         return
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(b"".join(file.read_bytes() for file in (path, *others) if file.is_file()))
-    part.replace(path)
+    with write_atomically(path) as part:
+        part.write_bytes(b"".join(file.read_bytes() for file in (path, *others) if file.is_file()))
     for file in others:
         file.unlink(missing_ok=True)
         file.with_suffix(".lock.json").unlink(missing_ok=True)

@@ -39,7 +39,7 @@ def _render(batch: dict[str, Any], processor: Any) -> str:
             parts.append(f"<image: {end - start} tokens>")
         else:
             text = tokenizer.decode(ids[start:end], skip_special_tokens=False)
-            parts.append(f"{_MARKS[0]}{text}{_MARKS[1]}" if kind == "loss" else _shortened(text))
+            parts.append(f"{_MARKS[0]}{text}{_MARKS[1]}" if kind == "loss" else _shorten(text))
         start = end
     learnt = sum(label != IGNORE_INDEX for label in labels)
     return f"{len(ids)} tokens, {learnt} of them carry loss:\n" + "".join(parts)
@@ -51,7 +51,7 @@ def _kind(token: int, label: int, image: int | None) -> str:
     return "text" if label == IGNORE_INDEX else "loss"
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     if len(text) <= _LONGEST:
         return text
     left_out = len(text) - _LONGEST

@@ -8,7 +8,6 @@ processor returns lists, and the parity certificate (`CertifiedTrainer`).
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -40,6 +39,7 @@ from medvistagym_trl.stages._exploring_turns import ExploringTrainer, ExploringT
 from medvistagym_trl.stages._generation_parts import cut_turn
 from medvistagym_trl.stages._guarded_trainer import GuardedTrainer, whole_checkpoints
 from medvistagym_trl.stages._interrupt import train_interruptibly
+from medvistagym_trl.stages._prompt_content import content_key, prompt_key, without_texts
 from medvistagym_trl.stages._redrawn_groups import RedrawnGroupsTrainer
 from medvistagym_trl.stages._sampling_engine import SamplingEngine
 from medvistagym_trl.stages._shared_engine import SharedEngineTrainer
@@ -48,7 +48,6 @@ from medvistagym_trl.stages._vision_fields import PIXEL_FIELDS
 from medvistagym_trl.stages._vllm import VllmTrainer, bias_logits, generation_settings
 
 _log: Final = logging.getLogger(__name__)
-_NOT_RENDERED: Final = "This text cannot be rendered."
 
 
 class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
@@ -125,7 +124,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
     def _get_tool_suffix_ids(self, tool_messages: Any) -> Any:
         if self._tool_calls is not None:
             self._tool_calls.flush_unserved()
-        key = tuple((message["name"], _content_key(message["content"])) for message in tool_messages)
+        key = tuple((message["name"], content_key(message["content"])) for message in tool_messages)
         try:
             if key not in self._suffixes:
                 self._suffixes[key] = super()._get_tool_suffix_ids(tool_messages)  # type: ignore[no-untyped-call]
@@ -149,7 +148,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         self._suffixes.clear()
         rollouts = super()._generate(prompts)
         for row in self._unrendered:
-            prompts[row] = _without_texts(prompts[row])  # TRL renders them again
+            prompts[row] = without_texts(prompts[row])  # TRL renders them again
         figures = {
             "seconds/generation": sum(self._generation_seconds),
             "seconds/tools": self._tool_seconds,
@@ -208,7 +207,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
 
     def _tokenize_prompts(self, prompts: Any) -> Any:
         """Tokenise every different prompt once: those of a group are the same."""
-        keys = [_prompt_key(prompt) for prompt in prompts]
+        keys = [prompt_key(prompt) for prompt in prompts]
         rows = {key: row for row, key in reversed(list(enumerate(keys)))}
         environments = self._batch_environments
         tokenized = {}
@@ -217,7 +216,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
             try:
                 tokenized[key] = self._tokenize_once([prompts[row]])
             except TEMPLATE_ERRORS as error:
-                tokenized[key] = self._tokenize_once([_without_texts(prompts[row])])
+                tokenized[key] = self._tokenize_once([without_texts(prompts[row])])
                 _log.warning("a group of rollouts counts nothing: %s", error)
                 own: Any = self.environments
                 for place, its in enumerate(keys):
@@ -229,7 +228,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         self.spare_row = min(parts, key=lambda part: (not part[1], len(part[0][0])))
         ids = [part[0][0] for part in parts]
         images = [part[1][0] if part[1] else None for part in parts]
-        fields = {name: _joined([part[2][name] for part in parts]) for name in parts[0][2]}
+        fields = {name: _join([part[2][name] for part in parts]) for name in parts[0][2]}
         fields = fields if self.image_fields is None else {}  # made when a turn is written
         return ids, images if any(images) else None, fields
 
@@ -244,43 +243,7 @@ class BatchedToolGRPOTrainer(  # type: ignore[misc]  # TRL's is untyped
         return ids, images, tensors
 
 
-def _without_texts(prompt: Any) -> Any:
-    """A prompt with its images, and one sentence in place of each text that is not the system prompt."""
-    return [
-        message
-        if message["role"] == "system"
-        else {
-            **message,
-            "content": [
-                {"type": "text", "text": _NOT_RENDERED} if block["type"] == "text" and block["text"] else block
-                for block in _as_blocks(message["content"])
-            ],
-        }
-        for message in prompt
-    ]
-
-
-def _as_blocks(content: Any) -> Any:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _prompt_key(prompt: Any) -> Any:
-    """Equal for prompts of equal texts and images."""
-    return tuple((message["role"], _content_key(message["content"])) for message in prompt)
-
-
-def _content_key(content: Any) -> Any:
-    return content if isinstance(content, str) else tuple(map(_block_key, content))
-
-
-def _block_key(block: Any) -> Any:
-    if block["type"] != "image":
-        return block["text"]
-    image = block["image"]
-    return image.mode, image.size, hashlib.blake2b(image.tobytes(), digest_size=16).digest()
-
-
-def _joined(values: Sequence[Any]) -> Any:
+def _join(values: Sequence[Any]) -> Any:
     return (
         torch.cat(list(values)) if isinstance(values[0], torch.Tensor) else [row for value in values for row in value]
     )
@@ -349,49 +312,88 @@ def train_grpo(
         ParityError: What is trained on is not what the policy read.
         KeyboardInterrupt: SIGINT or SIGTERM came; the last step is saved.
     """
-    steps = len(cases) * recipe.grpo.group // recipe.grpo.completions
+    trainer = _make_trainer(
+        model,
+        context,
+        recipe,
+        cases=cases,
+        completion=completion,
+        folder=folder,
+        reward=EpisodeRewardFunction(record, penalty),
+        callbacks=callbacks,
+        engine=engine,
+        trainer_class=trainer_class,
+    )
+    cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    check_rollouts(recipe, ranks=rank_count())
+    _set_group_rules(trainer, recipe, redraw_cases or cases)
+    _set_sampling(trainer, recipe, model, context, sharded=sharded)
+    trainer.parity = recipe.grpo.parity
+    trainer.add_callback(_PrefetchCallback(context, cases, recipe))
+    trainer.remove_callback(PrinterCallback)
+    logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_no_unscored_row)
+    # Sharding replaces the parameters of the head after this point: the bias would stay whole, and the head's would not.
+    biased = trainer.use_vllm and not sharded
+    bias = bias_logits(model.model, model.suppressed_tokens) if biased else nullcontext()
+    whole = whole_checkpoints(folder)
+    with bias, encode_equal_images_once(model.model):
+        train_interruptibly(trainer, str(whole[-1]) if whole else None)
+    return trainer
+
+
+def _make_trainer(
+    model: LoadedModel,
+    context: RolloutContext,
+    recipe: Recipe,
+    *,
+    cases: Sequence[int],
+    completion: int,
+    folder: Path,
+    reward: EpisodeRewardFunction,
+    callbacks: Sequence[TrainerCallback],
+    engine: SamplingEngine | None,
+    trainer_class: Callable[..., BatchedToolGRPOTrainer],
+) -> BatchedToolGRPOTrainer:
+    """The trainer over rows that stand for the cases; `train_grpo` says what each argument is."""
     opening = [{"role": "system", "content": context.config.prompt}] if context.config.prompt else []
     prompt = [*opening, {"role": "user", "content": ""}]
     rows = Dataset.from_dict({"prompt": [prompt] * len(cases), "index": list(cases)})
     config = make_grpo_config(
         recipe,
-        steps=steps,
+        steps=len(cases) * recipe.grpo.group // recipe.grpo.completions,
         max_turns=context.config.limits.max_turns,
         completion=completion,
         folder=folder,
         generation_kwargs=generation_settings(model.suppressed_tokens, recipe) | _turn_limit(recipe),
     )
-    trainer = trainer_class(
+    return trainer_class(
         model=model.model,
         args=config,
         train_dataset=rows,
         processing_class=model.processor,
         environment_factory=make_environment_class(context),
-        reward_funcs=[EpisodeRewardFunction(record, penalty)],
+        reward_funcs=[reward],
         callbacks=list(callbacks),
         **({} if engine is None else {"engine": engine}),
     )
-    cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
-    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    check_rollouts(recipe, ranks=rank_count())
-    trainer.parity = recipe.grpo.parity
+
+
+def _set_group_rules(trainer: BatchedToolGRPOTrainer, recipe: Recipe, redraw_cases: Sequence[int]) -> None:
+    """What becomes of groups whose episodes all earned the same."""
     trainer.drops_zero_variance = recipe.grpo.zero_variance != "keep"
     trainer.counts_dropped = recipe.grpo.zero_variance == "skip"
     if recipe.grpo.zero_variance == "redraw":
-        trainer.redraws, trainer.redraw_cases = recipe.grpo.redraws, redraw_cases or cases
+        trainer.redraws, trainer.redraw_cases = recipe.grpo.redraws, redraw_cases
+
+
+def _set_sampling(
+    trainer: BatchedToolGRPOTrainer, recipe: Recipe, model: LoadedModel, context: RolloutContext, *, sharded: bool
+) -> None:
+    """How turns are sampled, and what the images of a turn are handed over as."""
     trainer.generation_parts = recipe.grpo.generation_parts
     trainer.shares_engine = rank_count() > 1 and (sharded or engine_is_shared(recipe))
     if recipe.grpo.exploration:
         trainer.exploring = ExploringTurns(context.toolbox.specs, context.schemas, model, recipe.grpo, recipe.seed)
     fields = ImageFields(model.processor)
     trainer.image_fields = None if fields.is_grid else fields
-    trainer.add_callback(_PrefetchCallback(context, cases, recipe))
-    trainer.remove_callback(PrinterCallback)
-    logging.getLogger("trl.trainer.grpo_trainer").addFilter(_is_no_unscored_row)
-    whole = whole_checkpoints(folder)
-    # Sharding replaces the parameters of the head after this point: the bias would stay whole, and the head's would not.
-    biased = trainer.use_vllm and not sharded
-    bias = bias_logits(model.model, model.suppressed_tokens) if biased else nullcontext()
-    with bias, encode_equal_images_once(model.model):
-        train_interruptibly(trainer, str(whole[-1]) if whole else None)
-    return trainer

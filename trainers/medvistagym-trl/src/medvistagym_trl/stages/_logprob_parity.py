@@ -131,36 +131,49 @@ def check_logprobs(
     """
     bound = recipe.max_logprob_difference or (HALF_BOUND if half else FLOAT32_BOUND)
     rows = choose_rows(images, recipe.rows) if rows is None else rows
-    found = {"logprob_difference": 0.0}
+    metrics = {"logprob_difference": 0.0}
     masks = output["completion_mask"] * output.get("tool_mask", torch.ones_like(output["completion_mask"]))
     for row in rows:
-        prompt = output["prompt_ids"][row][output["prompt_mask"][row].bool()].tolist()
-        completion = output["completion_ids"][row][output["completion_mask"][row].bool()].tolist()
-        mask = masks[row, : len(completion)].bool()
-        mine = ours[row, : len(completion)][mask]
-        shown = list(images[row] or ())
-        theirs = engine.score(prompt + completion, len(prompt), shown)[mask]
-        if len(mine):
-            difference = float((mine - theirs).abs().mean())
-            found["logprob_difference"] = max(found["logprob_difference"], difference)
-            _refuse_beyond(row, difference, bound, "of the trainer and of an engine that reads it alone")
-        if shown:  # also of a row without a token to compare: ranks that share weights take as many passes
-            canary = [PIL.ImageOps.invert(image.convert("RGB")) for image in shown]
-            changed = engine.score(prompt + completion, len(prompt), canary)[mask]
-        if shown and len(mine):
-            change = float((changed - theirs).abs().max())
-            found["canary_difference"] = max(found.get("canary_difference", 0.0), change)
-            if change == 0:
-                raise ParityMismatch(
-                    row, "inverted images leave every log-probability as it was: it is not shown its images"
-                )
+        for name, difference in _compare_row(row, ours, output, masks, images[row] or (), engine, bound).items():
+            metrics[name] = max(metrics.get(name, 0.0), difference)
     sampled = output.get("sampling_per_token_logps")
     if sampled is not None:
         differences = _engine_differences(ours, sampled, masks.bool())
-        found["engine_difference"] = max(differences)
+        metrics["engine_difference"] = max(differences)
         for row, difference in enumerate(differences):
             _refuse_beyond(row, difference, bound, "of the trainer and of the engine that sampled it")
-    return found
+    return metrics
+
+
+def _compare_row(
+    row: int,
+    ours: torch.Tensor,
+    output: Mapping[str, Any],
+    masks: torch.Tensor,
+    images: Sequence[PIL.Image.Image],
+    engine: ScoringEngine,
+    bound: float,
+) -> dict[str, float]:
+    """What `check_logprobs` returns of one row, but for `engine_difference`; without a token to compare there is nothing."""
+    prompt = output["prompt_ids"][row][output["prompt_mask"][row].bool()].tolist()
+    completion = output["completion_ids"][row][output["completion_mask"][row].bool()].tolist()
+    mask = masks[row, : len(completion)].bool()
+    mine = ours[row, : len(completion)][mask]
+    theirs = engine.score(prompt + completion, len(prompt), list(images))[mask]
+    metrics: dict[str, float] = {}
+    if len(mine):
+        metrics["logprob_difference"] = difference = float((mine - theirs).abs().mean())
+        _refuse_beyond(row, difference, bound, "of the trainer and of an engine that reads it alone")
+    if images:  # also of a row without a token to compare: ranks that share weights take as many passes
+        canary = [PIL.ImageOps.invert(image.convert("RGB")) for image in images]
+        changed = engine.score(prompt + completion, len(prompt), canary)[mask]
+    if images and len(mine):
+        metrics["canary_difference"] = change = float((changed - theirs).abs().max())
+        if change == 0:
+            raise ParityMismatch(
+                row, "inverted images leave every log-probability as it was: it is not shown its images"
+            )
+    return metrics
 
 
 def weights_fingerprint(model: Any) -> torch.Tensor:

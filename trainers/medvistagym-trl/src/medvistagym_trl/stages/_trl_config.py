@@ -84,7 +84,7 @@ def make_sft_config(recipe: Recipe, *, steps: int, folder: Path) -> SFTConfig:
     """
     sft = recipe.sft
     settings = {
-        **_shared(recipe, folder),
+        **_shared_settings(recipe, folder),
         "max_steps": steps,
         "per_device_train_batch_size": rows_of_rank(sft.batch, sft.parts, "sft.batch", "sft.parts", rank_count()),
         "gradient_accumulation_steps": sft.parts,
@@ -117,7 +117,7 @@ def make_grpo_config(
     """
     grpo = recipe.grpo
     settings = {
-        **_shared(recipe, folder),
+        **_shared_settings(recipe, folder),
         **_adamw(grpo.lr, grpo.weight_decay, grpo.schedule, _warmup(grpo, steps)),
         "max_steps": steps,
         "per_device_train_batch_size": rows_of_rank(
@@ -147,7 +147,7 @@ def uses_adamw(sft: SftRecipe, recipe: Recipe) -> bool:
     return sft.optimizer == "adamw" or (sft.optimizer == "auto" and not recipe.warms_up)
 
 
-def _shared(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def _shared_settings(recipe: Recipe, folder: Path) -> dict[str, Any]:
     checkpointing = recipe.model.gradient_checkpointing
     if "tensorboard" in recipe.report_to:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(folder.parent.parent / "tensorboard" / folder.name)
