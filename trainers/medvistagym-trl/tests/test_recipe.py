@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from medvistagym_core import Image, tool
 from medvistagym_core.cli import main
 from medvistagym_core.plugins import Registry, SelectionError
-from medvistagym_trl._recipe import Recipe, RecipeError, dump_recipe, load_recipe, recipe_names
+from medvistagym_trl._recipe import Recipe, RecipeError, check_rollouts, dump_recipe, load_recipe, recipe_names
 from medvistagym_trl._recipe._reference import render_settings
 from medvistagym_trl.rollout import make_toolbox
 
@@ -187,6 +187,28 @@ def test_a_device_that_cannot_be_had_is_refused(wanted: str, said: str) -> None:
         make_toolbox(Recipe(name="x", tools=("where",), devices=wanted), registry)
 
 
+LOSSES = ("bnpo", "cispo", "dapo", "dr_grpo", "grpo", "luspo", "sapo", "vespo")
+
+
+@pytest.mark.parametrize("loss", [None, *LOSSES])
+def test_groups_can_be_skipped_where_the_loss_is_a_mean_over_the_tokens_of_a_step(loss: str | None) -> None:
+    own = {} if loss is None else {"trl.grpo.loss_type": loss}
+    recipe = Recipe(name="x").with_overrides(own)
+    for way in ("keep", "drop", "redraw"):
+        check_rollouts(recipe.with_overrides({"grpo.zero_variance": way}))
+    skip = recipe.with_overrides({"grpo.zero_variance": "skip"})
+    if loss in (None, "cispo", "dapo", "vespo"):
+        check_rollouts(skip)
+        return
+    with pytest.raises(RecipeError) as refusal:
+        check_rollouts(skip)
+    assert str(refusal.value) == (
+        "the recipe: grpo.zero_variance skip leaves tokens in the mean over all tokens of a step, and trl.grpo.loss_type "
+        f"{loss} takes no such mean (dapo, cispo and vespo do): set it to drop"
+    )
+    check_rollouts(skip.with_overrides({"grpo.steps": 0}))
+
+
 def test_an_unknown_recipe_is_refused_with_those_shipped() -> None:
     with pytest.raises(RecipeError, match="no recipe 'nothing'; shipped are chain, checkpoint, lora-24gb, paper, "):
         load_recipe("nothing")
@@ -232,6 +254,10 @@ def test_a_recipe_file_that_is_none_is_refused_in_one_sentence(tmp_path: Path, t
         (["--set", "trl.grpo.temperatur=1"], "did you mean temperature?"),
         (["--set", "trl.grpo.top_p=high"], "trl.grpo.top_p: Input should be a valid number"),
         (["--set", "trl.grpo.generation_batch_size=7"], "trl.grpo: "),
+        (
+            ["--set", "grpo.zero_variance=skip", "--set", "trl.grpo.loss_type=grpo"],
+            "trl.grpo.loss_type grpo takes no such mean",
+        ),
         (["--set", "perturb=rate=2"], "the recipe: perturb: rate=2: a rate lies between 0 and 1"),
         (["--set", 'report_to=["trackio"]'], "trackio is not installed: pip install trackio"),
         (["--set", "evaluation.split=held-out"], "has no split 'held-out'; its splits are train"),

@@ -28,9 +28,8 @@ def recipe_file(recipe: Any, tmp_path: Path) -> Path:
 
 
 def test_importing_the_plugin_loads_nothing_heavy() -> None:
-    code = (
-        "import medvistagym_trl, sys; print([m for m in ('torch', 'transformers', 'trl', 'numpy') if m in sys.modules])"
-    )
+    heavy = ("torch", "transformers", "trl", "numpy", "pydantic")
+    code = f"import medvistagym_trl, sys; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from medvistagym_core import Trainer, hookimpl
+from medvistagym_core import hookimpl
 from medvistagym_trl._trainer import TrlTrainer
+
+if TYPE_CHECKING:  # it would load pydantic, before a command can see to broken metadata of other distributions
+    from medvistagym_core import Trainer
 
 __all__ = ["TrlTrainer", "medvistagym_trainers"]
 

@@ -75,6 +75,29 @@ def test_gradients_of_equal_pictures_are_those_of_each_alone_added_up(loaded: Lo
         torch.testing.assert_close(ours, theirs)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["layer", "attention"])
+def test_a_tower_that_drops_out_encodes_each_picture_by_a_mask_of_its_own(
+    kind: str, loaded: LoadedModel, context: Any
+) -> None:
+    network, batch = loaded.model, batch_of(loaded, context, [3, 3])
+    tower = network.model.visual
+    if kind == "layer":
+        tower.blocks[0].mlp = torch.nn.Sequential(torch.nn.Dropout(0.5), tower.blocks[0].mlp)
+    else:
+        tower.blocks[0].attn.attention_dropout = 0.5
+    seen = patches_seen(tower)
+    every = len(batch["pixel_values"])
+    with encode_equal_images_once(network):
+        tower.train()
+        features = tower(batch["pixel_values"], batch["image_grid_thw"]).last_hidden_state
+        network.eval()
+        network(**batch)
+    assert seen == [every, every // 2]  # in evaluation nothing is dropped
+    first, second = features.chunk(2)
+    assert not torch.equal(first, second)
+
+
 def test_a_context_within_another_leaves_the_outer_one_in_force(loaded: LoadedModel, context: Any) -> None:
     seen = patches_seen(loaded.model.model.visual)
     batch = batch_of(loaded, context, [2, 2])

@@ -60,3 +60,23 @@ def test_what_is_learnt_from_is_read_in_full(loaded: LoadedModel, context: Any) 
         shared.backward()
     assert torch.equal(shared, plain)
     assert "forward" not in vars(loaded.model.model.language_model)
+
+
+@pytest.mark.parametrize("kind", ["layer", "attention"])
+def test_rows_of_a_model_that_drops_out_are_read_by_masks_of_their_own(
+    kind: str, loaded: LoadedModel, context: Any
+) -> None:
+    chats = [[chat_message("user", question)] for question in QUESTIONS]
+    batch = apply_chat_template_batch(loaded.processor, chats, context.schemas, generation=True)
+    layer = loaded.model.model.language_model.layers[0]
+    if kind == "layer":
+        layer.mlp = torch.nn.Sequential(torch.nn.Dropout(0.5), layer.mlp)
+    else:
+        layer.self_attn.attention_dropout = 0.5
+    rows: list[int] = []
+    layer.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    with read_equal_rows_once(loaded.model):
+        for training in (True, False):
+            loaded.model.train(training)
+            loaded.model.generate(**batch, max_new_tokens=1, pad_token_id=loaded.tokenizer.pad_token_id)
+    assert rows == [len(QUESTIONS), 3]

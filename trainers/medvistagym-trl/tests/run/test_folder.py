@@ -114,6 +114,22 @@ def test_steps_that_will_be_taken_again_are_forgotten(begin: Any, toolbox: Toolb
     again.close()
 
 
+@pytest.mark.parametrize("step", [0, 2])
+def test_the_start_of_a_stage_that_is_begun_again_is_validated_again(begin: Any, toolbox: Toolbox, step: int) -> None:
+    """What it was the first time is forgotten: the second would count as no better."""
+    run = begin()
+    run.log("sft-data", {"step": 0})
+    run.log("grpo-validation", {"step": 0})
+    if step:
+        whole = run.path / "checkpoints" / "grpo_steps" / f"checkpoint-{step}"
+        whole.mkdir(parents=True)
+        (whole / "trainer_state.json").write_text("{}")
+    run.close()
+    again = RunFolder.resume(run.path, toolbox)
+    assert [line["phase"] for line in again.metrics()] == ["sft-data", *(["grpo-validation"] if step else [])]
+    again.close()
+
+
 def test_a_checkpoint_carries_the_lock_and_its_conversation_and_loads(begin: Any, model: Any, context: Any) -> None:
     run = begin(context.toolbox)
     run.save("sft", model)

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from medvistagym_core.trajectories import Results
 from medvistagym_trl import TrlTrainer
 from medvistagym_trl._recipe import ValidationRecipe, dump_recipe
 from medvistagym_trl.run import ValidationCallback
+from medvistagym_trl.run._validation import restore_best
 
 
 def train(
@@ -82,6 +84,27 @@ def test_a_stage_that_validates_its_start_keeps_it_until_something_is_better() -
     for step in (2, 4):
         callback.on_step_end(None, SimpleNamespace(global_step=step), control)
     assert kept == [0, 4]
+
+
+def test_weights_are_restored_once_the_first_process_has_saved_them(
+    make_model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, model = make_model(), make_model()
+    with torch.no_grad():
+        for weight in saved.model.parameters():
+            weight.add_(1)
+    folder = SimpleNamespace(checkpoint=lambda phase: tmp_path / phase)
+    setup: Any = SimpleNamespace(folder=folder, load_to_train=lambda phase: saved)
+    assert restore_best(setup, "grpo", model) is None
+
+    def wait() -> None:
+        (tmp_path / "grpo_best").mkdir()
+        (tmp_path / "grpo_best" / "validation.json").write_text('{"step": 3}')
+
+    monkeypatch.setattr("medvistagym_trl.run._validation.wait_for_ranks", wait)
+    assert restore_best(setup, "grpo", model) == 3
+    for ours, theirs in zip(model.model.parameters(), saved.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize(("start", "step"), [(False, 0), (True, 2)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,14 @@ import torch
 from medvistagym_core.environment import make_task
 from medvistagym_trl._recipe import GrpoRecipe, RecipeError, check_recipe
 from medvistagym_trl.rollout import training_cases
-from medvistagym_trl.stages import BatchedToolGRPOTrainer, ExploringTurns, forget_worse_openings, train_grpo
+from medvistagym_trl.stages import (
+    BatchedToolGRPOTrainer,
+    EpisodeRewardFunction,
+    ExploringTurns,
+    forget_worse_openings,
+    train_grpo,
+)
+from medvistagym_trl.stages._exploring_turns import ExploringTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -57,6 +65,46 @@ def test_only_an_opening_that_did_better_than_its_group_is_learnt_from() -> None
     forget_worse_openings(output, {0: 2, 1: 2}, lambda total: total)
     assert output["tool_mask"].tolist() == [[1, 1, 1, 1], [0, 0, 1, 1], [1, 1, 1, 1]]
     assert float(output["num_items_in_batch"]) == 4 + 1 + 4
+
+
+def test_a_process_without_openings_tells_its_tokens_as_the_others_do(context: Any, model: Any) -> None:
+    """Else the others would wait for it."""
+    told: list[int] = []
+    scored = {"advantages": torch.ones(2), "completion_mask": torch.tensor([[1, 1, 0], [1, 1, 1]])}
+
+    class Scores:
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            return dict(scored)
+
+    class Explores(ExploringTrainer, Scores):
+        accelerator = SimpleNamespace(gather=lambda total: told.append(int(total)) or total)
+
+    trainer: Any = Explores()
+    trainer.exploring = make_turns(context, model, exploration=0.5)
+    assert int(trainer._generate_and_score_completions(None)["num_items_in_batch"]) == 5
+    assert told == [5]
+    trainer.exploring = None
+    assert trainer._generate_and_score_completions(None) == scored
+    assert told == [5]
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_what_is_counted_of_explored_episodes_is_decided_by_all_processes(
+    other: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of this process's episodes are explored, and those of another are as well, or are not."""
+    monkeypatch.setattr(
+        "medvistagym_trl.stages._episode_reward.gather_from_ranks", lambda values: [*values, other, other]
+    )
+    episode = SimpleNamespace(score=SimpleNamespace(total=1.0))
+    adapter = SimpleNamespace(explored=True, episode=episode, lost_result=False, finish=lambda chat: episode)
+    recorded: list[int] = []
+    logged: dict[str, float] = {}
+    reward = EpisodeRewardFunction(lambda episodes: recorded.append(len(episodes)) or {})
+    environments: Any = [SimpleNamespace(adapter=adapter)] * 2
+    assert reward([[], []], environments, logged.__setitem__) == [1.0, 1.0]
+    assert recorded == [2 if other else 0]
+    assert logged == {"explored": 1.0 if other else 0.5}
 
 
 def test_a_policy_that_never_calls_tries_tools(context: Any, make_model: Any, recipe: Any, tmp_path: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import TrainerCallback
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
 from medvistagym_trl.stages._equal_groups import differs_in_group, drop_equal_groups, rows_to_learn
@@ -244,6 +246,88 @@ def test_what_is_learnt_without_dropped_rows_is_what_is_learnt_with_them(
     assert any(not torch.equal(short[name], before[name]) for name in short)
     for name, weight in whole.items():
         torch.testing.assert_close(short[name], weight, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["dapo", "cispo", "vespo"])
+def test_what_is_skipped_counts_in_the_mean_of_the_loss_as_if_it_had_been_computed(
+    loss: str, context: Any, recipe: Any, tmp_path: Path
+) -> None:
+    class OneGroupAlike(Scripted):
+        def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+            BatchedToolGRPOTrainer._write_turns(self, prompt_ids, *args, **kwargs)
+            turns = [
+                f"<answer>{answer}</answer><|im_end|>" for answer in ["bright bright", "unclear"] * 2 + ["unclear"] * 4
+            ]
+            return [self.processing_class.tokenizer(turn)["input_ids"] for turn in turns], None
+
+    class Gradients(TrainerCallback):
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            named = kwargs["model"].named_parameters()
+            self.kept = {name: weight.grad.clone() for name, weight in named if weight.grad is not None}
+
+    def train(way: str) -> tuple[Any, float, dict[str, torch.Tensor]]:
+        changes = {"grpo.zero_variance": way, "grpo.steps": 1, "grpo.parts": 2, "trl.grpo.loss_type": loss}
+        gradients, model = Gradients(), build_untrained_model(recipe.model, context, 0)
+        trainer: Any = train_grpo(
+            model, context, recipe.with_overrides({**changes, "trl.grpo.max_grad_norm": 0.0}), cases=range(2), completion=64,
+            folder=tmp_path / way, record=collect([]), callbacks=[gradients], trainer_class=OneGroupAlike,
+        )  # fmt: skip
+        (log,) = [line for line in trainer.state.log_history if "loss" in line]
+        return trainer, log["loss"], gradients.kept
+
+    computed, loss_of_all, wanted = train("keep")
+    skipped, loss_of_some, found = train("skip")
+    dropped, loss_without, other = train("drop")
+    assert [len(each.scored["advantages"]) for each in (computed, skipped, dropped)] == [8, 4, 4]
+    tokens = [sum(map(len, each.made[1])) for each in (computed, skipped, dropped)]
+    counted = [int(each.scored["num_items_in_batch"]) for each in (computed, skipped, dropped)]
+    assert counted == [tokens[0], tokens[1], sum(map(len, dropped.made[1][:4]))]
+    assert abs(loss_of_all) > 1e-3
+    assert loss_of_some == pytest.approx(loss_of_all, rel=1e-4)
+    assert loss_without == pytest.approx(loss_of_all * tokens[0] / counted[2], rel=1e-4)
+    assert set(found) == set(wanted)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(other[name], gradient * tokens[0] / counted[2], rtol=1e-3, atol=1e-6)
+    assert max(float(gradient.abs().max()) for gradient in wanted.values()) > 1e-3
+
+
+def test_equal_results_of_a_step_are_rendered_once(
+    context: Any, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[Any] = []
+    turns = {"mirror": TURNS[1], "shade": TURNS[0]}
+
+    class Calls(Scripted):
+        def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
+            BatchedToolGRPOTrainer._write_turns(self, prompt_ids, *args, **kwargs)
+            first = self._completions is None
+            names = ["mirror", "mirror", "shade", "shade"] * 2 if first else [None] * len(prompt_ids)
+            written = [turns.get(name, "<answer>bright</answer>") + "<|im_end|>" for name in names]
+            return [self.processing_class.tokenizer(turn)["input_ids"] for turn in written], None
+
+    render = GRPOTrainer._get_tool_suffix_ids
+    monkeypatch.setattr(
+        GRPOTrainer,
+        "_get_tool_suffix_ids",
+        lambda self, messages: rendered.append(messages[0]["name"]) or render(self, messages),
+    )
+    model = build_untrained_model(recipe.model, context, 0)
+    episodes: list[Any] = []
+    trainer: Any = train_grpo(
+        model, context, recipe.with_overrides({"grpo.steps": 1, "grpo.parity.logprobs_every": 0}), cases=[0, 4],
+        completion=128, folder=tmp_path, record=collect(episodes), trainer_class=Calls,
+    )  # fmt: skip
+    # A bright and a dark case: a picture of each, and what either tool makes of it.
+    assert sorted(rendered) == ["mirror", "mirror", "shade", "shade"]
+    shown = [episode.rendered(1).pil for episode in episodes if len(episode.store.images) > 1]
+    assert len(shown) == 4
+    assert len({id(picture) for picture in shown}) == 2
+    tokenizer = trainer.processing_class.tokenizer
+    texts = [episode.steps[0].results[0].text for episode in episodes]
+    assert len({text for text in texts if text.startswith("mean")}) == 2
+    for text, ids in zip(texts, trainer.made[1], strict=True):
+        assert text in tokenizer.decode(ids)
 
 
 def test_parts_of_what_is_learnt_from_have_the_same_size() -> None:

@@ -53,6 +53,22 @@ def test_what_is_no_number_ends_the_training_before_the_update(
     assert "labels" in kept
 
 
+def test_each_process_keeps_the_batch_that_it_had(
+    model: Any, collator: ConversationCollator, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The norm of a gradient is that of all processes, so that all of them refuse it at once."""
+
+    def poison(gradient: torch.Tensor) -> torch.Tensor:
+        monkeypatch.setenv("RANK", "1")  # from here on, as one of two processes
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        return gradient * float("inf")
+
+    model.model.get_input_embeddings().weight.register_hook(poison)
+    with pytest.raises(NonFiniteError, match="step-1-rank-1"):
+        train_sft(model, collator, recipe, steps=1, folder=tmp_path)
+    assert [each.name for each in (tmp_path / "non_finite").iterdir()] == ["step-1-rank-1.pt"]
+
+
 def test_checkpoints_are_written_aside_and_renamed(
     model: Any, collator: ConversationCollator, recipe: Any, tmp_path: Path
 ) -> None:

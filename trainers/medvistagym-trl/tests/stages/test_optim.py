@@ -59,3 +59,14 @@ def test_matrices_of_several_shapes_become_what_they_become_alone() -> None:
     together = trained(*layers())
     alone = [weight for layer in layers() for weight in trained(layer)]
     assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
+def test_a_matrix_whose_shorter_side_is_long_is_left_to_adam() -> None:
+    model = torch.nn.ModuleList([torch.nn.Linear(256, 300, bias=False), torch.nn.Linear(257, 257, bias=False)])
+    optimiser = Float32Muon(model, matrix_lr=0.0, other_lr=0.1, weight_decay=0.0)
+    before = [weight.detach().clone() for weight in model.parameters()]
+    sum(weight.sum() for weight in model.parameters()).backward()
+    optimiser.step()
+    kept, moved = model.parameters()
+    assert torch.equal(kept, before[0])
+    assert torch.allclose(moved, before[1] - 0.1, atol=1e-5)

@@ -20,6 +20,9 @@ _CHECKPOINT_SETTINGS = (
     "lora",
 )
 
+_LOSSES_OVER_ALL_TOKENS = ("dapo", "cispo", "vespo")
+"""TRL's `loss_type` whose loss is a mean over the tokens of the whole step, its default first."""
+
 
 def check_recipe(recipe: Recipe, tasks: Sequence[Task]) -> None:
     """Refuse what cannot work, before any work is done.
@@ -54,7 +57,7 @@ def check_recipe(recipe: Recipe, tasks: Sequence[Task]) -> None:
 
 
 def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
-    """Refuse ways of sampling rollouts that the engine or the processes of a training cannot follow.
+    """Refuse ways of sampling and counting rollouts that the engine, the loss or the processes of a training cannot follow.
 
     Args:
         recipe: The recipe.
@@ -75,6 +78,13 @@ def check_rollouts(recipe: Recipe, *, ranks: int = 1) -> None:
         raise RecipeError(
             f"the recipe: grpo.generation_parts {grpo.generation_parts} is for transformers, which keep the keys and values "
             "of all rollouts; vLLM (trl.grpo.use_vllm) keeps those that it has room for: set it to 1"
+        )
+    loss = recipe.trl.grpo.get("loss_type", _LOSSES_OVER_ALL_TOKENS[0])
+    if grpo.zero_variance == "skip" and loss not in _LOSSES_OVER_ALL_TOKENS:
+        *others, last = _LOSSES_OVER_ALL_TOKENS
+        raise RecipeError(
+            f"the recipe: grpo.zero_variance skip leaves tokens in the mean over all tokens of a step, and trl.grpo.loss_type "
+            f"{loss} takes no such mean ({', '.join(others)} and {last} do): set it to drop"
         )
     if grpo.zero_variance == "redraw" and ranks > 1 and engine_is_shared(recipe):
         raise RecipeError(

@@ -301,10 +301,11 @@ class GrpoRecipe(Section):
         "keep",
         description="What becomes of groups whose episodes all earned the same: kept, their tokens count in the mean of the "
         "loss and their divergence (beta) is learnt from; skipped, their tokens count in the mean, so that a step moves less "
-        "the fewer groups it rests on, and no more is learnt from them; dropped, they count nothing at all. A single process "
-        "does not compute what it skips or drops, so that steps become quicker the more a policy can. Drawn again, other "
-        "cases are played in their place, and groups that are equal even then are dropped. Metrics of the step are of "
-        "the episodes that are learnt from, its seconds and tokens of all that were played.",
+        "the fewer groups it rests on, and no more is learnt from them (with a trl.grpo.loss_type of dapo, cispo or vespo, "
+        "which take a mean over all tokens of a step); dropped, they count nothing at all. A single process does not compute "
+        "what it skips or drops, so that steps become quicker the more a policy can. Drawn again, other cases are played in "
+        "their place, and groups that are equal even then are dropped. Metrics of the step are of the episodes that are learnt "
+        "from, its seconds and tokens of all that were played.",
     )
     redraws: int = Field(
         2, ge=1, description="How often a group is drawn again at most, where zero_variance is redraw."

@@ -2,7 +2,8 @@
 
 The rollouts of a group begin with the same picture, and often ask for the same one; the vision tower is more than half of what
 a tiny model's prompt costs. What a picture becomes does not depend on the others of a batch, so it is computed once and laid
-out again for each of its places; where it is learnt from, the gradients of all its places are added up before they go on.
+out again for each of its places; where it is learnt from, the gradients of all its places are added up before they go on. Only
+where the tower drops out, which each picture does by a mask of its own, all of them are computed.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any, Final
 
 import torch
 
+from medvistagym_trl.model._dropout import draws_dropout
+
 _MODEL_TYPES: Final = ("qwen3_vl",)
 """Models whose vision tower takes patches and the grid of each image, and gives tensors of patches or of merged patches."""
 
@@ -21,7 +24,8 @@ _MODEL_TYPES: Final = ("qwen3_vl",)
 def encode_equal_images_once(model: Any) -> Iterator[None]:
     """Let the vision tower of a model compute equal pictures once.
 
-    On a CPU, where comparing pictures costs little; other models, and other devices, are left as they are.
+    On a CPU, where comparing pictures costs little; other models, other devices, and towers while they drop out, are left as
+    they are.
 
     Args:
         model: The model, of transformers.
@@ -35,6 +39,8 @@ def encode_equal_images_once(model: Any) -> Iterator[None]:
     merged = int(tower.spatial_merge_size) ** 2
 
     def forward(hidden_states: torch.Tensor, grid_thw: torch.Tensor, **kwargs: Any) -> Any:
+        if draws_dropout(tower):
+            return whole(hidden_states, grid_thw, **kwargs)
         sizes = grid_thw.prod(1).tolist()
         pictures = torch.split(hidden_states, sizes)
         first: dict[Any, int] = {}

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import torch
 
+from medvistagym_trl.model._dropout import draws_dropout
+
 _MODEL_TYPES: Final = ("qwen3_vl",)
 """Models whose language model takes embeddings (rows, tokens, width) and positions (axes, rows, tokens)."""
 
@@ -21,7 +23,8 @@ _MODEL_TYPES: Final = ("qwen3_vl",)
 def read_equal_rows_once(model: Any) -> Iterator[None]:
     """Let the language model of a model read equal rows of a prompt once, while it generates.
 
-    On a CPU, where comparing rows costs little; other models, other devices and deep features of images are left as they are.
+    On a CPU, where comparing rows costs little; other models, other devices, deep features of images, and models while they
+    drop out, are left as they are.
 
     Args:
         model: The model, of transformers.
@@ -40,7 +43,7 @@ def read_equal_rows_once(model: Any) -> Iterator[None]:
         shapes = [getattr(value, "ndim", 0) for value in given.values()]
         if cache is None or cache.get_seq_length() or torch.is_grad_enabled():  # nothing is generated, or it goes on
             return whole(**given, **kwargs)
-        if shapes != [3, 2, 3] or kwargs.get("deepstack_visual_embeds"):
+        if shapes != [3, 2, 3] or kwargs.get("deepstack_visual_embeds") or draws_dropout(language):
             return whole(**given, **kwargs)
         first: dict[Any, int] = {}
         rows = zip(inputs_embeds, attention_mask, position_ids.transpose(0, 1), strict=True)

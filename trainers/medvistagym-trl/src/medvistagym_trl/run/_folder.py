@@ -201,10 +201,14 @@ class RunFolder:
             write_text_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def _saved_step(self, phase: str) -> int:
-        """The step of the last whole checkpoint of an interrupted phase; 0 where it begins again."""
+        """The step of the last whole checkpoint of an interrupted phase; where it begins again, what it does before step 1.
+
+        That is 0, or none at all (-1) of its validations: its start is validated again.
+        """
         folder = self.path / "checkpoints" / f"{_stage(phase)}_steps"
+        begun = -1 if phase.endswith(VALIDATION) else 0
         states = folder.glob("checkpoint-*/trainer_state.json")
-        return max((int(state.parent.name.partition("-")[2]) for state in states), default=0)
+        return max((int(state.parent.name.partition("-")[2]) for state in states), default=begun)
 
     def checkpoint(self, phase: str) -> Path:
         """Folder of a phase's checkpoint."""

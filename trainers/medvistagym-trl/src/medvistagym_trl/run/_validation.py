@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from medvistagym_core.storage import write_folder_atomically
 from medvistagym_core.trajectories import OVERALL, ResultRow
+from medvistagym_trl._ranks import wait_for_ranks
 from medvistagym_trl._recipe import Recipe, ValidationRecipe
 from medvistagym_trl.model import LoadedModel
 from medvistagym_trl.run._folder import VALIDATION, write_text_atomically
@@ -210,6 +211,7 @@ def keep_best(setup: RunSetup, phase: str, recipe: ValidationRecipe) -> None:
 
 def restore_best(setup: RunSetup, phase: str, model: LoadedModel) -> int | None:
     """Put the weights of the best validation so far into a model in training; the step that they are of, None without any."""
+    wait_for_ranks()  # until the first has saved a validation of this step
     best = setup.folder.checkpoint(_best(phase))
     if not (best / _RECORD).is_file():
         return None

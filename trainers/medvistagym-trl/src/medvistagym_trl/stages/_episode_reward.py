@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from medvistagym_core.environment import Episode
+from medvistagym_trl._ranks import gather_from_ranks
 from medvistagym_trl.rollout import ToolEnvironment
 
 Record = Callable[[Sequence[Episode]], Mapping[str, float]]
@@ -39,10 +40,10 @@ class EpisodeRewardFunction:
         It looked, and did not get to read: to score that as an answer left out would teach it not to look.
         """
         values = self.values(completions, environments)
-        own = [each.adapter.episode for each in environments if not each.adapter.explored]
-        for name, value in self._record(own or [each.adapter.episode for each in environments]).items():
+        explored = gather_from_ranks([each.adapter.explored for each in environments])
+        counted = [each.adapter.episode for each in environments if all(explored) or not each.adapter.explored]
+        for name, value in self._record(counted).items():
             log_metric(name, value)
-        explored = [each.adapter.explored for each in environments]
         if any(explored):
             log_metric("explored", sum(explored) / len(explored))
         return values

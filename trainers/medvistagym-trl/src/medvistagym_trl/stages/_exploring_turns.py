@@ -88,7 +88,7 @@ class ExploringTrainer:
     def _generate_and_score_completions(self: Any, inputs: Any) -> Any:
         self._openings = {}
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
-        if self._openings:
+        if self.exploring is not None:  # of a process without openings too: the others wait for its tokens
             lengths = {row: len(opening) for row, opening in self._openings.items()}
             forget_worse_openings(output, lengths, self.accelerator.gather)
         return output

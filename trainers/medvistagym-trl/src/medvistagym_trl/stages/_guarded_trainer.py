@@ -9,11 +9,39 @@ from typing import Any
 
 import torch
 
+from medvistagym_trl._ranks import rank, rank_count
 from medvistagym_trl.model import check_finite
 
 
 class NonFiniteError(RuntimeError):
     """A loss or gradient that is no number; the batch that gave it is kept, and no weight was changed by it."""
+
+
+def refuse_non_finite(what: str, value: float, args: Any, state: Any, inputs: Any) -> None:
+    """End a training before an update by a value that is no number.
+
+    Args:
+        what: What the value is.
+        value: The value.
+        args: The trainer's settings; `non_finite/` of their output folder takes the batch.
+        state: The trainer's state, which tells the step.
+        inputs: The batch that gave the value, a mapping; anything else leaves an empty one.
+
+    Raises:
+        NonFiniteError: The value is NaN or infinite.
+    """
+    if math.isfinite(value):
+        return
+    step = state.global_step + 1
+    folder = Path(args.output_dir) / "non_finite"
+    folder.mkdir(parents=True, exist_ok=True)
+    batch = folder / (f"step-{step}-rank-{rank()}.pt" if rank_count() > 1 else f"step-{step}.pt")
+    kept = inputs if isinstance(inputs, dict) else {}
+    torch.save({key: each.cpu() if isinstance(each, torch.Tensor) else each for key, each in kept.items()}, batch)
+    raise NonFiniteError(
+        f"the {what} of step {step} is {value}: nothing was updated by it, and the batch is kept in {batch}; a smaller "
+        "learning rate, or float32 in place of a quantised or half-precision model, may help"
+    )
 
 
 class GuardedTrainer:
@@ -32,30 +60,14 @@ class GuardedTrainer:
         self._inputs = inputs
         result = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
         loss = result[0] if isinstance(result, tuple) else result
-        self._refuse_non_finite("loss", float(loss.detach()))
+        refuse_non_finite("loss", float(loss.detach()), self.args, self.state, inputs)
         return result
 
     def _get_grad_norm(self: Any, model: Any, grad_norm: Any = None) -> Any:
         value = super()._get_grad_norm(model, grad_norm)  # type: ignore[misc]
         if value is not None and not self.args.fp16:  # a scaler of float16 skips such steps by itself
-            self._refuse_non_finite("gradient norm", float(value))
+            refuse_non_finite("gradient norm", float(value), self.args, self.state, self._inputs)
         return value
-
-    def _refuse_non_finite(self: Any, what: str, value: float) -> None:
-        if math.isfinite(value):
-            return
-        step = self.state.global_step + 1
-        folder = Path(self.args.output_dir) / "non_finite"
-        folder.mkdir(parents=True, exist_ok=True)
-        batch = folder / f"step-{step}.pt"
-        inputs = self._inputs if isinstance(self._inputs, dict) else {}
-        torch.save(
-            {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in inputs.items()}, batch
-        )
-        raise NonFiniteError(
-            f"the {what} of step {step} is {value}: nothing was updated by it, and the batch is kept in {batch}; a smaller "
-            "learning rate, or float32 in place of a quantised or half-precision model, may help"
-        )
 
     def _get_output_dir(self: Any, trial: Any) -> str:
         root: str = self._checkpoint_root or super()._get_output_dir(trial)  # type: ignore[misc]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
+from medvistagym_trl.stages._guarded_trainer import refuse_non_finite
 from medvistagym_trl.stages._perception import PerceptionCollator
 
 
@@ -27,6 +29,16 @@ class PerceptionCallback(TrainerCallback):
         """The step's own gradients are whole and clipped: add those of the items that it learns from.
 
         See `transformers.TrainerCallback.on_pre_optimizer_step`.
+
+        Raises:
+            NonFiniteError: The loss of the items, or a gradient with theirs added, is no number.
         """
-        first = self._first + state.global_step * self._count
-        kwargs["model"](**self._collator(range(first, first + self._count))).loss.backward()
+        first, model = self._first + state.global_step * self._count, kwargs["model"]
+        batch = {
+            name: field.to(model.device) for name, field in self._collator(range(first, first + self._count)).items()
+        }
+        loss = model(**batch).loss
+        refuse_non_finite("loss of looks", float(loss.detach()), args, state, batch)
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm([each.grad for each in model.parameters() if each.grad is not None])
+        refuse_non_finite("gradient norm with looks", float(norm), args, state, batch)
