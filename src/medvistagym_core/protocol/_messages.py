@@ -59,14 +59,21 @@ def initial_text(question: str, options: Sequence[str], num_images: int, compact
 def result_blocks(result: ToolResult, max_chars: int, compact: bool) -> list[Block]:
     """What a policy reads of a result: its images by handle, then its text; of an error, its sentence or, compact, its code."""
     if not result.handles:
-        return [_text(result_text(result, max_chars, compact))]
+        return [_text(_text_alone(result, max_chars, compact))]
     blocks = [block for handle in result.handles for block in _image_blocks(handle, compact=compact)]
     if result.text:
         blocks.append(_text(escape_control_marks(truncate(result.text, max_chars))))
     return blocks
 
 
-def result_text(result: ToolResult, max_chars: int, compact: bool) -> str:
+def result_lines(result: ToolResult, max_chars: int, compact: bool) -> list[str]:
+    """The texts of `result_blocks`."""
+    if not result.handles:
+        return [_text_alone(result, max_chars, compact)]
+    return [block["text"] for block in result_blocks(result, max_chars, compact) if block["type"] == "text"]
+
+
+def _text_alone(result: ToolResult, max_chars: int, compact: bool) -> str:
     """What a policy reads of a result without images."""
     error = result.error
     if error is not None and compact:
