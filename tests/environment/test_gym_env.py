@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from medvistagym_core.environment import Answer, EpisodeConfig, Limits, MedVistaEnv, MedVistaVectorEnv
 from medvistagym_core.execution import LocalExecutor
+from medvistagym_core.protocol import TextProtocol
 from medvistagym_core.rollouts import RandomPolicy
 
 LOOK = '<tool_call>{"name": "window", "arguments": {"image": 0, "center": 1, "width": 10}}</tool_call>'
@@ -67,6 +68,23 @@ def test_an_episode(env, task):
     assert info["terms"]["right"] == 1
     with pytest.raises(RuntimeError, match="over"):
         env.step("more")
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize(
+    "said", [LOOK, f"{LOOK}{LOOK}", LOOK.replace("window", "zap"), LOOK.replace("0,", "7,"), "hm", "<answer>x</answer>"]
+)
+def test_the_text_and_pictures_of_a_step_are_those_of_its_blocks(task, toolbox, compact, said):
+    settings = dataclasses.replace(SETTINGS, compact=compact, protocol=TextProtocol(max_calls_per_turn=2))
+    with MedVistaEnv(task, toolbox, settings) as env:
+        env.reset(seed=0, options={"split": "test", "index": 4})
+        seen, *_ = env.step(said)
+        blocks = env.episode.new_blocks
+        assert seen["text"] == "\n".join(block["text"] for block in blocks if block["type"] == "text")
+        handles = [block["image"] for block in blocks if block["type"] == "image"]
+        assert len(seen["images"]) == len(handles)
+        for image, handle in zip(seen["images"], handles, strict=True):
+            assert image is env.episode.rendered(handle).rgb
 
 
 def test_running_out_of_turns_truncates(env):

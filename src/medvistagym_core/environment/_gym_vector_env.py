@@ -145,8 +145,13 @@ class MedVistaVectorEnv(VectorEnv[EnvObservation, Sequence[str], Any]):
             self._own_executor.close()
 
     def _observe(self) -> EnvObservation:
-        parts = [_observation_parts(episode) for episode in self.episodes]
-        return {"images": tuple(images for _, images in parts), "text": tuple(text for text, _ in parts)}
+        texts: list[str] = []
+        pictures: list[tuple[Any, ...]] = []
+        for episode in self.episodes:
+            text, images = _observation_parts(episode)
+            texts.append(text)
+            pictures.append(images)
+        return {"images": tuple(pictures), "text": tuple(texts)}
 
     def _info(self, over: Sequence[int] = (), scores: Sequence[RewardBreakdown] = ()) -> dict[str, Any]:
         """What `VectorEnv._add_info` would make of everybody's facts, an array a key and its mask.

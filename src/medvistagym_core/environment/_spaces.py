@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from medvistagym_core.environment._config import EpisodeConfig
 from medvistagym_core.environment._episode import Episode
+from medvistagym_core.protocol import result_lines
 
 MAX_TEXT_LENGTH = 1_000_000
 EnvObservation = dict[str, Any]
@@ -79,14 +80,13 @@ def _observation_parts(episode: Episode) -> tuple[str, tuple[Any, ...]]:
     if not episode.steps:
         side = episode.settings.view_side
         return episode.initial_text, tuple([image.rendered(side).rgb for image in episode.case.images])
-    texts: list[str] = []
+    max_chars, compact = episode.settings.limits.max_observation, episode.settings.compact
+    lines: list[str] = []
     images: list[Any] = []
-    for block in episode.new_blocks:
-        if block["type"] == "text":
-            texts.append(block["text"])
-        else:
-            images.append(episode.rendered(block["image"]).rgb)
-    return "\n".join(texts), tuple(images)
+    for result in episode.steps[-1].shown_results:
+        lines += result_lines(result, max_chars, compact)
+        images += [episode.rendered(handle).rgb for handle in result.handles]
+    return "\n".join(lines), tuple(images)
 
 
 def _gym_info(episode: Episode) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from medvistagym_core.tools import ErrorCode, Toolbox, ToolCall, ToolError, Tool
 from medvistagym_core.trajectories import SECONDS_DIGITS, TurnRecord, block_records, call_record, error_record
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
 class Step:
     """A turn and what came back.
 
@@ -75,7 +75,14 @@ class Step:
     @property
     def blocks(self) -> list[Block]:
         """All that the policy is shown; image blocks hold handles."""
-        return [block for result in self.results for block in self._blocks(result)] or self.feedback
+        return [block for result in self.shown_results for block in self._blocks(result)]
+
+    @property
+    def shown_results(self) -> tuple[ToolResult, ...]:
+        """What the policy is shown: the results, or the error of a turn that could not be read as one."""
+        if self.results or self.turn.error is None:
+            return self.results
+        return (ToolResult(error=self.turn.error),)
 
     def _blocks(self, result: ToolResult) -> list[Block]:
         return result_blocks(result, self.config.limits.max_observation, self.config.compact)

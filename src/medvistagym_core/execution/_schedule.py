@@ -15,17 +15,16 @@ import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import Enum, auto
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from medvistagym_core.execution._base import CallRequest
-from medvistagym_core.execution._image_store import ImageStore, named_handles
+from medvistagym_core.execution._image_store import named_handles
 from medvistagym_core.execution._result_cache import ResultCache
 from medvistagym_core.imaging import Image
 from medvistagym_core.tools import (
     CheckedArguments,
     OutOfMemoryToolError,
     Tool,
-    ToolCall,
     ToolError,
     ToolResult,
     closest_match,
@@ -139,7 +138,9 @@ def schedule_calls(
             groups = state.start_ready_calls()
             if not groups and not running and out_of_memory:
                 free_unused_memory()
-                groups = [[out_of_memory.pop()._replace(alone=True)]]
+                call = out_of_memory.pop()
+                call.alone = True
+                groups = [[call]]
             if groups:
                 items = [WorkItem(calls[0].tool, [call.arguments for call in calls]) for calls in groups]
                 running.update(zip(items, groups, strict=True))
@@ -160,14 +161,29 @@ def schedule_calls(
         raise
 
 
-class _DistinctCall(NamedTuple):
-    """A call that has to run, and the places `(request, position)` that wait for its result."""
+@dataclasses.dataclass(slots=True, eq=False)
+class _DistinctCall:
+    """A call that has to run.
+
+    There is one for nearly every call of a batch, so it holds as few objects as it can: the collector looks at each.
+
+    Attributes:
+        tool: The tool.
+        arguments: Its arguments, with images in place of handles.
+        key: What its result depends on; None where the tool is not deterministic.
+        request: Where its result goes: the episode's request,
+        position: and the position in it.
+        alone: Whether it runs again by itself, as it exhausted memory beside others.
+        result: What it gave, once it is there.
+    """
 
     tool: Tool
     arguments: dict[str, Any]
     key: Hashable
-    places: list[tuple[int, int]]
+    request: int
+    position: int
     alone: bool = False
+    result: ToolResult | None = None
 
 
 class _Running(Enum):
@@ -190,8 +206,8 @@ class _ScheduleState:
         self.results: list[list[Any]] = [[None] * len(calls) for _, calls in requests]
         self._touched = {*range(len(requests))}  # requests in which there may be calls to begin, or images to store
         self._stored = [0] * len(requests)  # calls before the first whose result is not in the store
-        self._computed: dict[Hashable, ToolResult] = {}
-        self._waiting: dict[Hashable, _DistinctCall] = {}
+        self._distinct: dict[Hashable, _DistinctCall] = {}  # of deterministic tools
+        self._repeats: dict[Hashable, list[tuple[int, int]]] = {}  # places of equal calls
         self._repaired: dict[tuple[int, int], CheckedArguments] = {}  # of the calls whose arguments had to be mended
 
     @property
@@ -208,62 +224,59 @@ class _ScheduleState:
         groups: dict[Hashable, list[_DistinctCall]] = {}
         touched, self._touched = sorted(self._touched), set()
         for request in touched:
-            store, calls = self._requests[request]
+            _, calls = self._requests[request]
             results = self.results[request]
             all_stored = True
             for position in range(self._stored[request], len(calls)):
-                place = request, position
                 if results[position] is None:
                     try:
-                        results[position] = self._start_call(calls[position], store, place, groups, wait=not all_stored)
+                        results[position] = self._start_call(request, position, groups, wait=not all_stored)
                     except ToolError as error:
-                        results[position] = self._with_repairs(place, ToolResult(error=error))
+                        results[position] = self._with_repairs(request, position, ToolResult(error=error))
                 result = results[position]
                 if result is None or result is _Running.RUNNING:
                     all_stored = False
                 elif all_stored:
                     if result.images:
-                        results[position] = self._store_images(store, calls[position], place, result)
+                        results[position] = self._store_images(request, position, result)
                     self._stored[request] = position + 1
         return list(groups.values())
 
     def deliver(self, call: _DistinctCall, result: ToolResult) -> None:
         """Hand out the result of a call."""
+        call.result = result
         if call.key is not None:
-            self._waiting.pop(call.key, None)
-            self._computed[call.key] = result
             self._cache.put(call.key, result)
-        for k, place in enumerate(call.places):
-            request, position = place
-            self.results[request][position] = self._with_repairs(place, result.as_cache_hit() if k else result)
-            if result.images or len(self.results[request]) > 1:
-                self._touched.add(request)
+        self._place_result(call.request, call.position, result)
+        for request, position in self._repeats.pop(call.key, ()):
+            self._place_result(request, position, result.as_cache_hit())
+
+    def _place_result(self, request: int, position: int, result: ToolResult) -> None:
+        results = self.results[request]
+        results[position] = self._with_repairs(request, position, result) if self._repaired else result
+        if result.images or len(results) > 1:
+            self._touched.add(request)
 
     def _start_call(
-        self,
-        call: ToolCall,
-        store: ImageStore,
-        place: tuple[int, int],
-        groups: dict[Hashable, list[_DistinctCall]],
-        *,
-        wait: bool,
+        self, request: int, position: int, groups: dict[Hashable, list[_DistinctCall]], *, wait: bool
     ) -> ToolResult | _Running | None:
         """The result of a call that is had at once, `RUNNING` where it is to come, or None while the call cannot begin.
 
         Args:
-            call: The call.
-            store: Images of its episode.
-            place: Where its result goes.
+            request: Where its result goes: the request,
+            position: and the position in it.
             groups: Takes the call if it is to run.
             wait: Whether a missing image may still be made by an earlier call.
 
         Raises:
             ToolError: The call cannot run.
         """
+        store, calls = self._requests[request]
+        call = calls[position]
         tool = self._find_tool(call.name)
         arguments, sent, repairs = checked = tool.check(call.arguments)
         if repairs:
-            self._repaired[place] = checked
+            self._repaired[request, position] = checked
         images = store.resolve(tool, arguments)
         if isinstance(images, int):
             if wait:
@@ -272,17 +285,20 @@ class _ScheduleState:
         key: Hashable = None
         if tool.deterministic:
             key = self._cache_key(tool, sent, images)
-            computed = self._computed.get(key)
-            hit = self._cache.get(key) if computed is None else computed.as_cache_hit()
-            if hit is not None:
-                return self._with_repairs(place, hit)
-            if key in self._waiting:
-                self._waiting[key].places.append(place)
+            equal = self._distinct.get(key)
+            if equal is None:
+                hit = self._cache.get(key)
+            elif equal.result is None:
+                self._repeats.setdefault(key, []).append((request, position))
                 return _Running.RUNNING
-        distinct = _DistinctCall(tool, arguments, key, [place])
-        if tool.deterministic:
-            self._waiting[key] = distinct
-        groups.setdefault(_group_key(tool, images, place), []).append(distinct)
+            else:
+                hit = equal.result.as_cache_hit()
+            if hit is not None:
+                return self._with_repairs(request, position, hit)
+        distinct = _DistinctCall(tool, arguments, key, request, position)
+        if key is not None:
+            self._distinct[key] = distinct
+        groups.setdefault(_group_key(tool, images, request, position), []).append(distinct)
         return _Running.RUNNING
 
     def _find_tool(self, name: str) -> Tool:
@@ -299,35 +315,37 @@ class _ScheduleState:
         """What a deterministic result depends on; images by content, or by identity when results are not kept."""
         # Arguments as they were sent: their text tells all, while that of a checked value may leave something out.
         if not images:
-            return tool.id, tool.version, tool.device, repr([*sent.items()])
-        given = repr([item for item in sent.items() if item[0] not in tool.image_arguments])
+            return f"{tool.id} {tool.version} {tool.device} {[*sent.items()]!r}"
+        given = [item for item in sent.items() if item[0] not in tool.image_arguments]
+        described = f"{tool.id} {tool.version} {tool.device} {given!r}"
         if self._cache.max_bytes:
             content = [image.cache_key if isinstance(image, Image) else image for image in images]
         else:
             content = [id(image) if isinstance(image, Image) else image for image in images]
-        return (tool.id, tool.version, tool.device, given, *content)
+        return (described, *content)
 
-    def _with_repairs(self, place: tuple[int, int], result: ToolResult) -> ToolResult:
+    def _with_repairs(self, request: int, position: int, result: ToolResult) -> ToolResult:
         """The result with the names of what had to be mended in the arguments of the call at a place."""
-        if place not in self._repaired:
+        if (request, position) not in self._repaired:
             return result
-        return dataclasses.replace(result, repairs=self._repaired[place].repairs)
+        return dataclasses.replace(result, repairs=self._repaired[request, position].repairs)
 
-    def _store_images(
-        self, store: ImageStore, call: ToolCall, place: tuple[int, int], result: ToolResult
-    ) -> ToolResult:
-        sent = self._repaired[place].sent if place in self._repaired else call.arguments
+    def _store_images(self, request: int, position: int, result: ToolResult) -> ToolResult:
+        store, calls = self._requests[request]
+        call = calls[position]
+        checked = self._repaired.get((request, position))
+        sent = call.arguments if checked is None else checked.sent
         parent = next(named_handles(self._tools[call.name], sent), None)
         return result.with_handles(tuple([store.add(image, parent, call) for image in result.images]))
 
 
-def _group_key(tool: Tool, images: Sequence[Any], place: tuple[int, int]) -> Hashable:
+def _group_key(tool: Tool, images: Sequence[Any], request: int, position: int) -> Hashable:
     """Equal for calls that run as one item."""
     if tool.batched:
         return (tool.name,) if tool.ragged else (tool.name, *_shapes(images))
     if tool.light or not tool.concurrent:  # one after another, in one thread
         return (tool.name,)
-    return tool.name, *place
+    return tool.name, request, position
 
 
 def batch_key(tool: Tool, arguments: Mapping[str, Any]) -> Hashable:

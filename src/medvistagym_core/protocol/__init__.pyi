@@ -16,7 +16,7 @@ from ._messages import initial_messages as initial_messages
 from ._messages import initial_text as initial_text
 from ._messages import message_text as message_text
 from ._messages import result_blocks as result_blocks
-from ._messages import result_text as result_text
+from ._messages import result_lines as result_lines
 from ._messages import tool_messages as tool_messages
 from ._messages import truncate as truncate
 from ._messages import with_images as with_images

@@ -84,21 +84,28 @@ def result_blocks(result: ToolResult, max_chars: int, compact: bool) -> list[Blo
         compact: Whether images go without their number, and errors as their code alone.
     """
     if not result.handles:
-        return [_text(result_text(result, max_chars, compact))]
+        return [_text(_text_alone(result, max_chars, compact))]
     blocks = [block for handle in result.handles for block in _image_blocks(handle, compact=compact)]
     if result.text:
         blocks.append(_text(escape_control_marks(truncate(result.text, max_chars))))
     return blocks
 
 
-def result_text(result: ToolResult, max_chars: int, compact: bool) -> str:
-    """What a policy reads of a result without images.
+def result_lines(result: ToolResult, max_chars: int, compact: bool) -> list[str]:
+    """The texts of `result_blocks`, in order.
 
     Args:
         result: The result.
         max_chars: As for `result_blocks`.
         compact: As for `result_blocks`.
     """
+    if not result.handles:
+        return [_text_alone(result, max_chars, compact)]
+    return [block["text"] for block in result_blocks(result, max_chars, compact) if block["type"] == "text"]
+
+
+def _text_alone(result: ToolResult, max_chars: int, compact: bool) -> str:
+    """What a policy reads of a result without images."""
     error = result.error
     if error is not None and compact:
         return error.code

@@ -219,7 +219,8 @@ def _cut(text: str) -> str:
 
 
 def _is_duration(seconds: object) -> bool:
-    return isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0
+    is_number = type(seconds) is float or isinstance(seconds, int | float)
+    return is_number and math.isfinite(seconds) and seconds >= 0
 
 
 def _number(value: Any) -> str:
