@@ -1,4 +1,4 @@
-"""`python -m medvistagym_trl.run FOLDER`: trains the policies that a run folder's policy is compared with."""
+"""`python -m medvistagym_trl.run FOLDER`: the stages of a run that its first process does not wait for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def exit_when_stdin_closes() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Train and evaluate the baselines of the folder named on the command line."""
+    """Run the side stages of the folder named on the command line."""
     exit_when_stdin_closes()
     configure_libraries()
     folder = Path(arguments[0])
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     run = RunFolder.resume(folder, make_toolbox(recipe, registry), beside=True)
     try:
         task = mix_tasks([make_task(registry, name, recipe.task_arguments) for name in recipe.tasks])
-        TrainingPipeline(run, task, registry, beside=True).run_baselines()
+        TrainingPipeline(run, task, registry, beside=True).run_beside()
     except KeyboardInterrupt:
         return 130
     return 0
