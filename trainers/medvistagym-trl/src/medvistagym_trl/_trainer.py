@@ -136,9 +136,9 @@ class TrlTrainer:
         pipeline = TrainingPipeline(folder, task, registry)
         try:
             pipeline.warm_up()
-            second = resolved.processes > 1 and rank_count() == 1 and pipeline.has_baselines_left
-            with BaselineProcess(run) if second else nullcontext() as baselines:
-                results = pipeline.run(baselines)
+            second = resolved.processes > 1 and rank_count() == 1 and pipeline.has_side_stages_left
+            with BaselineProcess(run) if second else nullcontext() as beside:
+                results = pipeline.run(beside)
         finally:
             pipeline.close()
         leave_ranks()

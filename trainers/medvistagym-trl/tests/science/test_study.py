@@ -119,6 +119,7 @@ def test_a_study_is_trained_counted_and_drawn(
     assert study.seeds == (0, 1)
     assert study.decodings == ("T = 1", "greedy")
     assert {"no tools", "call format only", "SFT", "SFT + GRPO", "GRPO without SFT"} <= set(study.titles)
+    assert "no tools, same budget" in study.titles
     assert {"SFT + GRPO, without shade", "no tools, handed tools at test time"} <= set(study.titles)
     whole = study.share("SFT + GRPO")
     assert whole is not None

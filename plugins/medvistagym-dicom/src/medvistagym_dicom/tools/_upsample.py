@@ -24,10 +24,10 @@ def upsample(crop: Image, height: int, width: int, source: Image) -> Image:
     of at most 256 x 256 pixels, where the time saved does not matter; the two differ by a millionth of the range of values.
 
     Args:
-        part: What is resampled: a frame, or a stack, whose frames are resampled each for itself.
+        crop: What is resampled: a frame, or a stack, whose frames are resampled each for itself.
         height: Height of the result in pixels.
         width: Width of the result in pixels.
-        source: The image that `part` was cut from; its size decides whether Pillow does the work.
+        source: The image that `crop` was cut from; its size decides whether Pillow does the work.
     """
     around_padding = resize_around_padding(crop, height, width)
     if around_padding is not None:

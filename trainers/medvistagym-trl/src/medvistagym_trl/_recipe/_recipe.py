@@ -151,7 +151,10 @@ class Recipe(Section):
         "see results as the tools give them.",
     )
     seed: int = Field(0, description="Seed of weights, cases, order and sampling.")
-    processes: Literal[1, 2] = Field(1, description="2: train the policies to compare with beside the main one.")
+    processes: Literal[1, 2] = Field(
+        1,
+        description="2: a second process trains the policies to compare with, and evaluates that of SFT, beside the main one.",
+    )
     threads: int = Field(1, ge=1, description="CPU threads of each process.")
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = Field(
         (), description="Experiment trackers that metrics are sent to, beside metrics.jsonl."

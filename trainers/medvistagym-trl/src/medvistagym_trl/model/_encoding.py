@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ import torch
 
 IGNORE_INDEX: Final = -100
 """Label of a token that carries no loss, as torch and transformers have it."""
+_MAX_REMEMBERED: Final = 8192
+"""Conversations whose turns' beginnings are remembered at most, those seen last."""
 
 Message = dict[str, Any]
 Conversation = list[Message]
@@ -52,46 +55,71 @@ def apply_chat_template_batch(
     return _encode(processor, conversations, schemas, generation=generation)
 
 
+class TrainingEncoder:
+    """Renders, tokenises and pads conversations, with labels for what the policy wrote.
+
+    A label int64 (N, T) stands at every token of an assistant's turn, from the end of what the template opens the turn with to
+    its end-of-turn token, as sampling would have written it; all else is `IGNORE_INDEX`. Tool results and images are never
+    labelled: a policy must not learn to write what only a tool can know.
+
+    Where the turns of a conversation begin depends on its texts and on where its images stand, not on what these show; it is
+    found by rendering once more for each turn, so it is remembered.
+
+    Args:
+        processor: The model's processor.
+        schemas: Tools to render, Hugging Face dialect.
+        end_of_turn: Tokens at which generation stops.
+    """
+
+    def __init__(self, processor: Any, schemas: Sequence[Mapping[str, Any]], end_of_turn: Sequence[int]) -> None:
+        self._processor, self._schemas, self._end_of_turn = processor, list(schemas), frozenset(end_of_turn)
+        self._starts: dict[str, list[int]] = {}
+
+    def encode(self, conversations: Sequence[Conversation]) -> dict[str, torch.Tensor]:
+        """The model's inputs and labels of conversations, padded on the right.
+
+        Raises:
+            ValueError: The template rewrites earlier turns, so that what the policy wrote cannot be told from the rest.
+        """
+        options = {"return_offsets_mapping": True, "return_text_replacement_offsets": True}
+        batch = _encode(self._processor, conversations, self._schemas, **options)
+        offsets = batch.pop("offset_mapping").numpy().tolist()  # a tensor's own `tolist` takes twenty times as long
+        replaced: Any = batch.pop("text_replacement_offsets")
+        ids, mask = batch["input_ids"].tolist(), batch["attention_mask"].tolist()
+        labels = torch.full_like(batch["input_ids"], IGNORE_INDEX)
+        for row, conversation in enumerate(conversations):
+            starts = self._turn_starts(conversation)
+            for start in _shift_past_replacements(starts, replaced[row] if replaced else ()):
+                first = next((k for k, (_, end) in enumerate(offsets[row]) if end > start), len(ids[row]))
+                for k in range(first, len(ids[row])):
+                    if not mask[row][k]:
+                        break
+                    labels[row, k] = ids[row][k]
+                    if ids[row][k] in self._end_of_turn:
+                        break
+        return {**batch, "labels": labels}
+
+    def _turn_starts(self, conversation: Conversation) -> list[int]:
+        texts = json.dumps(conversation, default=lambda image: type(image).__name__)
+        if texts not in self._starts:
+            if len(self._starts) == _MAX_REMEMBERED:
+                del self._starts[next(iter(self._starts))]
+            self._starts[texts] = _turn_starts(self._processor, conversation, self._schemas)
+        return self._starts[texts]
+
+
 def encode_for_training(
     processor: Any,
     conversations: Sequence[Conversation],
     schemas: Sequence[Mapping[str, Any]],
     end_of_turn: Sequence[int],
 ) -> dict[str, torch.Tensor]:
-    """Render, tokenise and pad conversations, with labels for what the policy wrote.
-
-    A label int64 (N, T) stands at every token of an assistant's turn, from the end of what the template opens the turn with to
-    its end-of-turn token, as sampling would have written it; all else is `IGNORE_INDEX`. Tool results and images are never
-    labelled: a policy must not learn to write what only a tool can know.
-
-    Args:
-        processor: The model's processor.
-        conversations: Chats; images inside their content blocks.
-        schemas: Tools to render, Hugging Face dialect.
-        end_of_turn: Tokens at which generation stops.
+    """What a `TrainingEncoder` of the same arguments makes of conversations.
 
     Raises:
         ValueError: The template rewrites earlier turns, so that what the policy wrote cannot be told from the rest.
     """
-    batch = _encode(
-        processor, conversations, schemas, return_offsets_mapping=True, return_text_replacement_offsets=True
-    )
-    offsets = batch.pop("offset_mapping").tolist()
-    replaced: Any = batch.pop("text_replacement_offsets")
-    ids, mask = batch["input_ids"].tolist(), batch["attention_mask"].tolist()
-    labels = torch.full_like(batch["input_ids"], IGNORE_INDEX)
-    ends = frozenset(end_of_turn)
-    for row, conversation in enumerate(conversations):
-        starts = _turn_starts(processor, conversation, schemas)
-        for start in _shift_past_replacements(starts, replaced[row] if replaced else ()):
-            first = next((k for k, (_, end) in enumerate(offsets[row]) if end > start), len(ids[row]))
-            for k in range(first, len(ids[row])):
-                if not mask[row][k]:
-                    break
-                labels[row, k] = ids[row][k]
-                if ids[row][k] in ends:
-                    break
-    return {**batch, "labels": labels}
+    return TrainingEncoder(processor, schemas, end_of_turn).encode(conversations)
 
 
 def _encode(

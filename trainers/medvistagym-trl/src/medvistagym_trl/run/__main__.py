@@ -1,4 +1,4 @@
-"""What a `BaselineProcess` runs: trains the policies that a run folder's policy is compared with.
+"""What a `BaselineProcess` runs: the stages of a run that its first process does not wait for.
 
 `python -m medvistagym_trl.run CONNECTION LIFELINE FOLDER`, as a `ChildProcess` of the core starts it; nothing is asked over the
 connection.
@@ -19,7 +19,7 @@ from medvistagym_trl.run._pipeline import TrainingPipeline
 
 
 def main(arguments: list[str]) -> int:
-    """Train and evaluate the baselines of the folder named on the command line."""
+    """Run the side stages of the folder named on the command line."""
     die_with_parent(int(arguments[1]))
     configure_libraries()
     folder = Path(arguments[2])
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     run = RunFolder.resume(folder, make_toolbox(recipe, registry), beside=True)
     try:
         task = mix_tasks([make_task(registry, name, recipe.task_arguments) for name in recipe.tasks])
-        TrainingPipeline(run, task, registry, beside=True).run_baselines()
+        TrainingPipeline(run, task, registry, beside=True).run_beside()
     except KeyboardInterrupt:
         return 130
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -56,6 +57,8 @@ NAMES: Final = {
 """What the table calls the policy of each stage."""
 CALL_FORMAT_ONLY: Final = "call format only"
 """What it calls a policy to compare with that was taught how calls are written, and nothing of their use."""
+
+_POLL_SECONDS: Final = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,50 +113,56 @@ class TrainingPipeline:
         stages["grpo"] = partial(run_grpo, setup, phases[-1])
         if recipe.grpo.tail.steps:
             stages["grpo_tail"] = partial(run_grpo_tail, setup, "grpo")
-        evaluated = [name for name in ("sft", "grpo") if name in recipe.evaluation.policies]
-        stages |= {f"evaluation-{name}": partial(self.evaluation, name) for name in evaluated}
+        if "grpo" in recipe.evaluation.policies:
+            stages["evaluation-grpo"] = partial(self.evaluation, "grpo")
         return stages | {
             f"evaluation-grpo-without-{tool}": partial(self.evaluation, "grpo", tool) for tool in self._left_out
         }
 
     @property
-    def baseline_stages(self) -> dict[str, Callable[[], None]]:
-        """The stages of the policies that it is compared with, in order."""
+    def side_stages(self) -> dict[str, Callable[[], None]]:
+        """The stages that no main one waits for, in order: the policies to compare with, and the evaluation of SFT's."""
         trained = {"no_tools": run_no_tools, "untrained": run_syntax_only_baseline}
         stages: dict[str, Callable[[], None]] = {}
         for name in self.recipe.comparison.policies:
             stages[name] = partial(trained[name], self.setup)
             if name in self.recipe.evaluation.policies:
                 stages[f"evaluation-{name}"] = partial(self.evaluation, name)
+        if "sft" in self.recipe.evaluation.policies:
+            stages["evaluation-sft"] = partial(self.evaluation, "sft")
         return stages
 
     @property
-    def has_baselines_left(self) -> bool:
-        """Whether a stage of the policies to compare with is not done."""
-        return any(not self.run_folder.done(name) for name in self.baseline_stages)
+    def has_side_stages_left(self) -> bool:
+        """Whether a stage that no main one waits for is not done."""
+        return any(not self.run_folder.done(name) for name in self.side_stages)
 
     def warm_up(self) -> None:
         """Run the stage that all others begin from."""
         self._run_stage("perception", self.perception)
 
-    def run(self, baselines: BaselineProcess | None = None) -> Results:
+    def run(self, second: BaselineProcess | None = None) -> Results:
         """Run every stage that is not done yet; the results.
 
         Args:
-            baselines: A second process that trains the policies to compare with meanwhile, once the warm-up is done. What it
-                has not done in the end, for whatever reason, is done here.
+            second: A second process that runs the side stages meanwhile, once the warm-up is done. What it has not done in the
+                end, for whatever reason, is done here.
         """
         self.warm_up()
         for name, stage in self.main_stages.items():
             self._run_stage(name, stage)
-        if baselines is not None:
-            baselines.wait()
-        self.run_baselines()
+        if second is not None:
+            second.wait()
+        for name, stage in self.side_stages.items():
+            self._run_stage(name, stage)
         return on_first_rank(self.report)
 
-    def run_baselines(self) -> None:
-        """Run the stages of the policies to compare with."""
-        for name, stage in self.baseline_stages.items():
+    def run_beside(self) -> None:
+        """Run the side stages in a second process, each as soon as the first one has done what it begins with."""
+        for name, stage in self.side_stages.items():
+            needed = self._checkpoint_of("sft") if name == "evaluation-sft" else "perception"
+            while not self.run_folder.done(needed):
+                time.sleep(_POLL_SECONDS)
             self._run_stage(name, stage)
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from medvistagym_trl.science._statistics import (
     summarize_seeds,
 )
 from medvistagym_trl.science._study import StudyError, study_recipe, study_seeds
-from medvistagym_trl.science._variations import MAIN, VARIATIONS
+from medvistagym_trl.science._variations import MAIN, table_variations
 from medvistagym_trl.stages import decoding_temperatures
 
 FINAL: Final = MAIN.titles["grpo"]
@@ -106,7 +106,7 @@ def read_study(folder: Path) -> StudyReport:
         )
     labels = [label for label, _ in decoding_temperatures(recipe.evaluation, recipe.grpo.temperature)]
     policies: dict[tuple[str, str], dict[QuestionKey, Any]] = {}
-    for variation in VARIATIONS:
+    for variation in table_variations(recipe):
         for phase, title in variation.titles.items():
             for label in labels:
                 for seed in seeds:

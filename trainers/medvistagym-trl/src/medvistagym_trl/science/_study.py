@@ -26,7 +26,7 @@ from medvistagym_trl._recipe import Recipe, dump_recipe, load_recipe
 from medvistagym_trl.rollout import make_toolbox, mix_tasks
 from medvistagym_trl.run import RunFolder, TrainingPipeline, write_text_atomically
 from medvistagym_trl.science._controls import play_controls
-from medvistagym_trl.science._variations import MAIN, VARIATIONS, Variation, curve_variation
+from medvistagym_trl.science._variations import MAIN, Variation, curve_variation, table_variations
 
 RECIPE: Final = "recipe.yaml"
 
@@ -111,7 +111,7 @@ def run_seed(folder: Path, seed: int, curve: Iterable[int], registry: Registry) 
     """
     recipe = study_recipe(folder).with_overrides({"seed": seed, "processes": 1})
     home = folder / f"seed-{seed}"
-    for variation in [*VARIATIONS, *map(curve_variation, curve)]:
+    for variation in [*table_variations(recipe), *map(curve_variation, curve)]:
         _train(home, variation, recipe, registry)
 
 
@@ -119,7 +119,7 @@ def _train(home: Path, variation: Variation, recipe: Recipe, registry: Registry)
     path = home / variation.name
     explored = home / MAIN.name / "trajectories" / "exploration.jsonl"
     recipe = recipe.with_overrides(variation.changes)
-    if variation is not MAIN and recipe.sft.source == "exploration":
+    if variation is not MAIN and recipe.sft.source == "exploration" and recipe.sft.steps:
         recipe = recipe.with_overrides({"sft.data": [str(explored.resolve())]})
     task = mix_tasks([make_task(registry, name, recipe.task_arguments) for name in recipe.tasks])
     if recipe.tools is None:

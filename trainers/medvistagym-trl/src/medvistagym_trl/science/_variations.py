@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
+from medvistagym_trl._recipe import Recipe
+
 
 @dataclasses.dataclass(frozen=True)
 class Variation:
@@ -29,20 +31,41 @@ MAIN: Final = Variation(
 )
 """The recipe as it is."""
 _ALONE: Final[Mapping[str, Any]] = {"comparison.policies": []}
-VARIATIONS: Final = (
-    MAIN,
-    Variation(
-        "all-data",
-        {**_ALONE, "sft.filter.limit": None},
-        {"sft": "SFT, all data", "grpo": "SFT, all data + GRPO"},
-    ),
-    Variation(
-        "no-sft",
-        {**_ALONE, "sft.source": "call_format", "evaluation.policies": ["grpo"]},
-        {"grpo": "GRPO without SFT"},
-    ),
-)
-"""The trainings of the table."""
+
+
+def table_variations(recipe: Recipe) -> tuple[Variation, ...]:
+    """The trainings of a study's table, the main one first.
+
+    Args:
+        recipe: The main training's. *No tools* gets as many conversations as it gives SFT and GRPO together.
+    """
+    sft, grpo = recipe.sft, recipe.grpo
+    conversations = (sft.steps or 0) * sft.batch + grpo.steps * grpo.completions
+    return (
+        MAIN,
+        Variation(
+            "no-tools",
+            {
+                "sft.data": [],
+                "sft.steps": 0,
+                "grpo.steps": 0,
+                "comparison.policies": ["no_tools"],
+                "comparison.no_tools_steps": -(-conversations // sft.batch),
+                "evaluation.policies": ["no_tools"],
+            },
+            {"no_tools": "no tools, same budget"},
+        ),
+        Variation(
+            "all-data",
+            {**_ALONE, "sft.filter.limit": None},
+            {"sft": "SFT, all data", "grpo": "SFT, all data + GRPO"},
+        ),
+        Variation(
+            "no-sft",
+            {**_ALONE, "sft.source": "call_format", "evaluation.policies": ["grpo"]},
+            {"grpo": "GRPO without SFT"},
+        ),
+    )
 
 
 def curve_variation(limit: int) -> Variation:

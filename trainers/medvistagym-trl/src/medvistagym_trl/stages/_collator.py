@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from medvistagym_core.protocol import TEMPLATE_ERRORS
-from medvistagym_trl.model import encode_for_training
+from medvistagym_trl.model import TrainingEncoder
 from medvistagym_trl.rollout import ConversationSource
 from medvistagym_trl.stages._perception import PerceptionCollator
 
@@ -48,8 +48,7 @@ class ConversationCollator:
         share: float = 0.0,
         offset: int = 0,
     ) -> None:
-        self._source, self._processor = source, processor
-        self._schemas, self._end_of_turn = list(schemas), tuple(end_of_turn)
+        self._source, self._encoder = source, TrainingEncoder(processor, schemas, end_of_turn)
         self._order, self._perception, self._share, self._offset = order, perception, share, offset
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -74,7 +73,7 @@ class ConversationCollator:
         return self._encode([self.conversation(row) for row in rows])
 
     def _encode(self, conversations: Sequence[Any]) -> dict[str, torch.Tensor]:
-        return encode_for_training(self._processor, conversations, self._schemas, self._end_of_turn)
+        return self._encoder.encode(conversations)
 
     def _renderable(self, row: int) -> list[dict[str, Any]]:
         """The conversation of a row; or, where the chat template fails or costs too much on it, that of a row before it.

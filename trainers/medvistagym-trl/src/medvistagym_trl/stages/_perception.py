@@ -24,6 +24,7 @@ from medvistagym_trl.model import (
     IGNORE_INDEX,
     Conversation,
     LoadedModel,
+    TrainingEncoder,
     chat_message,
     encode_equal_images_once,
     encode_for_training,
@@ -138,14 +139,14 @@ class PerceptionCollator:
         as_results: float = 0.0,
     ) -> None:
         self._context, self._task, self._processor, self._background = context, task, processor, background
-        self._end_of_turn, self._as_results = tuple(end_of_turn), as_results
+        self._encoder, self._as_results = TrainingEncoder(processor, context.schemas, end_of_turn), as_results
         self._token: Callable[[str], int] = cache(lambda word: int(processor.tokenizer(word)["input_ids"][0]))
 
     def __call__(self, indices: Sequence[int]) -> dict[str, torch.Tensor]:
         """A batch of the training split's perception items."""
         chats = self.chats(indices)
         conversations = [chat.conversation for chat in chats]
-        batch = encode_for_training(self._processor, conversations, self._context.schemas, self._end_of_turn)
+        batch = self._encoder.encode(conversations)
         self.label_patches(chats, batch, batch["labels"], random.Random(indices[0]))
         return batch
 
