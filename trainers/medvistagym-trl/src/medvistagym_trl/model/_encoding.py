@@ -78,6 +78,9 @@ class TrainingEncoder:
     def encode(self, conversations: Sequence[Conversation]) -> dict[str, torch.Tensor]:
         """The model's inputs and labels of conversations, padded on the right.
 
+        Args:
+            conversations: Chats; images inside their content blocks.
+
         Raises:
             ValueError: The template rewrites earlier turns, so that what the policy wrote cannot be told from the rest.
         """
@@ -114,7 +117,13 @@ def encode_for_training(
     schemas: Sequence[Mapping[str, Any]],
     end_of_turn: Sequence[int],
 ) -> dict[str, torch.Tensor]:
-    """What a `TrainingEncoder` of the same arguments makes of conversations.
+    """What a `TrainingEncoder` makes of conversations.
+
+    Args:
+        processor: As for `TrainingEncoder`.
+        conversations: Chats; images inside their content blocks.
+        schemas: As for `TrainingEncoder`.
+        end_of_turn: As for `TrainingEncoder`.
 
     Raises:
         ValueError: The template rewrites earlier turns, so that what the policy wrote cannot be told from the rest.
