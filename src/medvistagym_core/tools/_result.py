@@ -219,8 +219,8 @@ def _cut(text: str) -> str:
 
 
 def _is_duration(seconds: object) -> bool:
-    is_number = type(seconds) is float or isinstance(seconds, int | float)
-    return is_number and math.isfinite(seconds) and seconds >= 0
+    # Nearly all are floats, which is seen sooner by their type.
+    return (type(seconds) is float or isinstance(seconds, int | float)) and math.isfinite(seconds) and seconds >= 0
 
 
 def _number(value: Any) -> str:
