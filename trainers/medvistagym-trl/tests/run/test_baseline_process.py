@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from medvistagym_trl.run import BaselineProcess
+from medvistagym_trl.run import BaselineProcess, RunFolder
 
 
 def test_one_that_cannot_begin_ends_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -16,8 +16,8 @@ def test_one_that_cannot_begin_ends_by_itself(tmp_path: Path, capfd: pytest.Capt
     assert "no run folder: it holds no recipe.yaml" in capfd.readouterr().err
 
 
-def test_one_that_begins_is_ended_with_the_context(begin: Any) -> None:
-    run = begin()
+def test_one_that_begins_is_ended_with_the_context(tmp_path: Path, recipe: Any, toolbox: Any) -> None:
+    run = RunFolder.begin(tmp_path / "run", recipe, toolbox)
     with BaselineProcess(run.path):
         pass
     run.close()

@@ -156,7 +156,7 @@ def _held_for_backward(towers: Sequence[_Tower], logits: float, *, checkpointing
     return logits + copies + sum(layers) + ends
 
 
-def _cache_bytes(size: ModelSize, number: float, conversation: int) -> float:
+def _cache_bytes(size: ModelSize, number: int, conversation: int) -> int:
     """Bytes of the keys and values of one completion."""
     return 2 * size.language.layers * size.language.kv_heads * number * conversation
 
