@@ -253,7 +253,7 @@ class _ToolChecks:
 
         def keep_valid(arguments: dict[str, Any]) -> None:
             full = with_images(spec, arguments)
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # what it refuses is not kept; other checks judge its errors
                 self._tool.validate(full)
                 drawn.append(full)
 

@@ -10,7 +10,8 @@ def use_one_thread(*libraries: str) -> None:
     """Let OpenCV ("cv2") and SimpleITK, which are imported here, work in the thread that calls them.
 
     An executor runs calls in threads of its own; the libraries' own pools would fight them for the same cores, and two OpenMP
-    runtimes in one process spin against each other. torch is left alone: how many threads it trains with is a recipe's matter.
+    runtimes in one process spin against each other. threadpoolctl does not reach the pools of these two. torch is left alone:
+    how many threads it trains with is a recipe's matter.
 
     Args:
         *libraries: "cv2", "SimpleITK" or both.

@@ -25,7 +25,7 @@ from mcp import Client, MCPError, types
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CONNECTION_CLOSED, INTERNAL_ERROR, INVALID_REQUEST, REQUEST_TIMEOUT
 
-from medvistagym_core.tools import ToolError
+from medvistagym_core.tools import ToolError, first_line
 from medvistagym_mcp.client._config import McpServerConfig
 from medvistagym_mcp.client._http import MAX_ANSWER, HttpStatus
 from medvistagym_mcp.client._process import StderrTail, process_streams
@@ -181,7 +181,7 @@ class McpConnection:
             message = f"answered with something that is no result of MCP (at {location[:100]})"
             raise ServerUnreachableError(message) from None
         except RuntimeError as error:
-            raise ServerUnreachableError(f"answered wrongly: {str(error).splitlines()[0][:300]}") from None
+            raise ServerUnreachableError(f"answered wrongly: {first_line(error)}") from None
 
     async def _connect(self) -> Client:
         async with self._lock:

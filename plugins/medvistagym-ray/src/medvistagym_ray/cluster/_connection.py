@@ -118,7 +118,7 @@ def _connect(ray: Any, address: str | None, object_store_mib: int | None) -> Non
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # Ray ends the process (SystemExit) where it gets no answer
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # what is said is why there is no connection
             ray.shutdown()
         raise RayUnavailableError(_sentence(address, error, ray.__version__)) from error
 

@@ -117,7 +117,7 @@ class RayRunner:
         """Begin nothing more: the caller was interrupted."""
         self._waiting.clear()
         for ref in self._sent:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # its worker has ended already: what it would have given is not wanted
                 ray.cancel(ref)
         self._sent.clear()
         for runner in self._local_runners:

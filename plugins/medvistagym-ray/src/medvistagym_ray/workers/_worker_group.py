@@ -149,10 +149,10 @@ def stop_workers(workers: Sequence[Any]) -> None:
     """End workers for good, also those at work or on their way."""
     farewells = [worker.retire.remote() for worker in workers]
     if farewells:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # they are killed below, whatever they answer
             ray.wait(farewells, num_returns=len(farewells), timeout=1.0)
     for worker in workers:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # it has ended already, or the cluster has
             ray.kill(worker, no_restart=True)
 
 
