@@ -118,11 +118,6 @@ class ExplorationRecipe(Section):
         description="Aimed numbers that a tool's schema wants above 0, such as a width, are divided by this, kept or "
         "multiplied by it, each as often; 1 leaves them as the model says them.",
     )
-    until_answered: bool = Field(
-        False,
-        description="Whether an episode that has made the calls drawn for it goes on calling, up to episode.max_calls, while "
-        "the model answers that it cannot tell (the task's abstention).",
-    )
 
 
 class SelfSamplingRecipe(Section):

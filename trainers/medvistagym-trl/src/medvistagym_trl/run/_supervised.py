@@ -97,9 +97,7 @@ def _explore(setup: RunSetup) -> None:
     with TrajectoryWriter(path, context.toolbox) as writer:
         for task in context.tasks:
             positions = _training_positions(context, task, EXPLORATION_CASES, rules.cases)
-            policy = ExploringPolicy(
-                model, context, task, seed=recipe.seed, spread=rules.spread, until_answered=rules.until_answered
-            )
+            policy = ExploringPolicy(model, context, task, seed=recipe.seed, spread=rules.spread)
             episodes = rollout(
                 policy,
                 task,

@@ -54,48 +54,19 @@ class ExploringPolicy:
         seed: Of the calls.
         spread: Aimed numbers that are above 0 by their schema, such as a width, are divided by it, kept or multiplied by it,
             each as often; 1 leaves them as the model says them.
-        until_answered: Whether an episode that has its calls goes on, to the most that it may make, while the model answers
-            with the task's abstention.
     """
 
     name = "exploring sampler"
 
     def __init__(
-        self,
-        model: SamplingPolicy,
-        context: RolloutContext,
-        task: Task,
-        *,
-        seed: int,
-        spread: float = 1.0,
-        until_answered: bool = False,
+        self, model: SamplingPolicy, context: RolloutContext, task: Task, *, seed: int, spread: float = 1.0
     ) -> None:
         self._model, self._context, self._task, self._seed, self._spread = model, context, task, seed, spread
-        self._until_answered = until_answered
         self.sampling: SamplingParams = {**model.sampling, "seed": seed}
 
     def act(self, observations: Sequence[Observation]) -> Sequence[str | Exception]:
         """A call, or, once an episode has as many as were drawn for it, an answer."""
         plans = [self._plan(observation) for observation in observations]
-        turns = self._write_turns(observations, plans)
-        if not self._until_answered:
-            return turns
-        most = self._context.config.limits.max_calls if self._context.toolbox.specs else 0
-        further = [
-            row
-            for row, (plan, turn) in enumerate(zip(plans, turns, strict=True))
-            if plan is None and observations[row].num_turns < most and self._abstains(turn)
-        ]
-        if further:
-            chosen = [observations[row] for row in further]
-            calls = self._write_turns(chosen, [self._plan_call(observation) for observation in chosen])
-            for row, turn in zip(further, calls, strict=True):
-                turns[row] = turn
-        return turns
-
-    def _write_turns(
-        self, observations: Sequence[Observation], plans: Sequence[ToolCall | _Aim | None]
-    ) -> list[str | Exception]:
         aims = {row: plan for row, plan in enumerate(plans) if not isinstance(plan, ToolCall)}
         looks = {
             row: dataclasses.replace(observations[row], messages=self._look(observations[row], aim))
@@ -118,11 +89,9 @@ class ExploringPolicy:
             rng = memory["rng"] = np.random.default_rng([self._seed, observation.seed])
             memory["aims"] = []
             memory["calls"] = int(rng.integers(self._context.config.limits.max_calls + 1)) if specs else 0
-        return self._plan_call(observation) if observation.num_turns < memory["calls"] else None
-
-    def _plan_call(self, observation: Observation) -> ToolCall | _Aim:
-        """A call of a tool that is drawn: with drawn arguments, or one that is to be aimed."""
-        specs, rng = self._context.toolbox.specs, observation.policy_state["rng"]
+        if observation.num_turns >= memory["calls"]:
+            return None
+        rng = memory["rng"]
         spec = specs[int(rng.integers(len(specs)))]
         questions = self._task.argument_questions(spec.name) if isinstance(self._task, HasArgumentQuestions) else ()
         if not questions or not spec.images:
@@ -150,12 +119,6 @@ class ExploringPolicy:
         """The arguments that the model says; None where it says none."""
         answer = None if isinstance(turn, Exception) else self._context.config.protocol.parse(turn).answer
         return None if answer is None else read_arguments(answer, aim.spec)
-
-    def _abstains(self, turn: str | Exception) -> bool:
-        if isinstance(turn, Exception):
-            return False
-        answer = self._context.config.protocol.parse(turn).answer
-        return answer is not None and answer == self._task.abstention
 
     def _is_repeated(self, observation: Observation, aim: _Aim | None, turn: str | Exception) -> bool:
         """Whether the model aims a call as it has aimed one of that tool in this episode."""
