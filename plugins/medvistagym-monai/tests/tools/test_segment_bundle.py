@@ -206,7 +206,7 @@ def test_the_tool_conforms(offered: Callable[..., Tool]) -> None:
     )
     findings = {
         "calls": trial.valid_calls(),
-        **{kind: trial.found(kind) for kind in ("input", "output", "lineage")},
+        **{kind: trial.judge_faults(kind) for kind in ("input", "output", "lineage")},
         "repeated": trial.repeated(),
         "batch": trial.batch_equals_loop(),
     }

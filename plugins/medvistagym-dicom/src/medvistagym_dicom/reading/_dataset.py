@@ -104,7 +104,7 @@ class DicomDataset:
         if keyword in self._lists:
             return self._lists[keyword]
         numbers = tuple(v for v in self.components(keyword) if v is not None)
-        if len(numbers) > _FEW:  # each frame may ask for the list of all
+        if len(numbers) > _FEW or self.pixel_data is not None:  # each frame may ask for what is said of all
             self._lists[keyword] = numbers
         return numbers
 
