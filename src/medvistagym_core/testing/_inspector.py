@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 from medvistagym_core.plugins import LoadedPlugin, contribution_name, discover
 from medvistagym_core.testing._finding import PASS, Check, Finding
 from medvistagym_core.testing._processor_speed import measure_slowness
-from medvistagym_core.testing._rules import HEAVY, RULES, SCOPES
+from medvistagym_core.testing._rules import HEAVY, IMPORT_LIMIT_S, RULES, SCOPES
 from medvistagym_core.testing._target import PluginUnderTest
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def _inspect_import(request: dict[str, Any], tell: EmitEvent) -> None:
     before = (set(sys.modules), os.getcwd(), dict(os.environ), set(threading.enumerate()))  # noqa: PTH109
     began, worked = time.perf_counter(), time.process_time()
     offer = subject.load()
-    seconds = max((time.perf_counter() - began) / busy, time.process_time() - worked) / measure_slowness()
+    seconds = max((time.perf_counter() - began) / busy, time.process_time() - worked)
+    if seconds > IMPORT_LIMIT_S:
+        seconds /= measure_slowness()
     heavy = sorted(name for name in set(sys.modules) - before[0] if name in HEAVY)
     threads = sorted(t.name for t in threading.enumerate() if t not in before[3] and t.name != "medvistagym-load")
     changed = ["the working folder"] if os.getcwd() != before[1] else []  # noqa: PTH109

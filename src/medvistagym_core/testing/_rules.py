@@ -64,7 +64,8 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     _rule(
         "imports-light", "plugin", "blocks",
-        f"its import takes under {IMPORT_LIMIT_S * 1000:.0f} ms beyond the bare core's, and imports no array or model library",
+        f"its import takes under {IMPORT_LIMIT_S * 1000:.0f} ms beyond the bare core's on an ordinary machine (a slow one is "
+        "given longer), and imports no array or model library",
         "Import heavy libraries inside the function that uses them, or in the tool's setup(device).",
         "loads",
     ),
