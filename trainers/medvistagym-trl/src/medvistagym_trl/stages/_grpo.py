@@ -312,17 +312,23 @@ def train_grpo(
         ParityError: What is trained on is not what the policy read.
         KeyboardInterrupt: SIGINT or SIGTERM came; the last step is saved.
     """
-    trainer = _make_trainer(
-        model,
-        context,
+    config = make_grpo_config(
         recipe,
-        cases=cases,
+        steps=len(cases) * recipe.grpo.group // recipe.grpo.completions,
+        max_turns=context.config.limits.max_turns,
         completion=completion,
         folder=folder,
-        reward=EpisodeRewardFunction(record, penalty),
-        callbacks=callbacks,
-        engine=engine,
-        trainer_class=trainer_class,
+        generation_kwargs=generation_settings(model.suppressed_tokens, recipe) | _turn_limit(recipe),
+    )
+    trainer = trainer_class(
+        model=model.model,
+        args=config,
+        train_dataset=_case_rows(context, cases),
+        processing_class=model.processor,
+        environment_factory=make_environment_class(context),
+        reward_funcs=[EpisodeRewardFunction(record, penalty)],
+        callbacks=list(callbacks),
+        **({} if engine is None else {"engine": engine}),
     )
     cast_trained_to_float32(model.model)  # TRL brings adapters of a quantised model to bfloat16
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
@@ -342,41 +348,11 @@ def train_grpo(
     return trainer
 
 
-def _make_trainer(
-    model: LoadedModel,
-    context: RolloutContext,
-    recipe: Recipe,
-    *,
-    cases: Sequence[int],
-    completion: int,
-    folder: Path,
-    reward: EpisodeRewardFunction,
-    callbacks: Sequence[TrainerCallback],
-    engine: SamplingEngine | None,
-    trainer_class: Callable[..., BatchedToolGRPOTrainer],
-) -> BatchedToolGRPOTrainer:
-    """The trainer over rows that stand for the cases; `train_grpo` says what each argument is."""
+def _case_rows(context: RolloutContext, cases: Sequence[int]) -> Dataset:
+    """The trainer's rows: each stands for a case, whose question and pictures its environment puts in."""
     opening = [{"role": "system", "content": context.config.prompt}] if context.config.prompt else []
     prompt = [*opening, {"role": "user", "content": ""}]
-    rows = Dataset.from_dict({"prompt": [prompt] * len(cases), "index": list(cases)})
-    config = make_grpo_config(
-        recipe,
-        steps=len(cases) * recipe.grpo.group // recipe.grpo.completions,
-        max_turns=context.config.limits.max_turns,
-        completion=completion,
-        folder=folder,
-        generation_kwargs=generation_settings(model.suppressed_tokens, recipe) | _turn_limit(recipe),
-    )
-    return trainer_class(
-        model=model.model,
-        args=config,
-        train_dataset=rows,
-        processing_class=model.processor,
-        environment_factory=make_environment_class(context),
-        reward_funcs=[reward],
-        callbacks=list(callbacks),
-        **({} if engine is None else {"engine": engine}),
-    )
+    return Dataset.from_dict({"prompt": [prompt] * len(cases), "index": list(cases)})
 
 
 def _set_group_rules(trainer: BatchedToolGRPOTrainer, recipe: Recipe, redraw_cases: Sequence[int]) -> None:
