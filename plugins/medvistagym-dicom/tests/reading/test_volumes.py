@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pydicom.uid import (
 
 from medvistagym_core.imaging import Image
 from medvistagym_dicom import acquisition, read, read_one, read_study, reformat
+from medvistagym_dicom.reading._dataset import DicomDataset
 
 Write = Callable[..., Path]
 AXIAL = [1, 0, 0, 0, 1, 0]
@@ -417,3 +419,27 @@ def test_a_clip_without_places_stays_one(write: Write) -> None:
     clip = read_one(write(stored, Modality="US", FrameTime=33.3))
     assert values_of(clip) == [0, 1, 2, 3, 4]
     assert "33.3 ms a frame" in told(clip)
+
+
+@pytest.mark.parametrize("frames", [4, 40])
+def test_what_is_said_of_all_frames_is_parsed_as_often_for_many_as_for_few(
+    frames: int, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: Counter[str] = Counter()
+    parse = DicomDataset.components
+
+    def count(self: DicomDataset, keyword: str) -> tuple[float | None, ...]:
+        parsed[keyword] += 1
+        return parse(self, keyword)
+
+    monkeypatch.setattr(DicomDataset, "components", count)
+    path = write(
+        np.arange(frames * 16, dtype=np.int16).reshape(frames, 4, 4),
+        NumberOfFrames=frames, SliceVector=list(range(1, frames + 1)), SpacingBetweenSlices=2.0,
+        ImagePositionPatient=[1, 2, 3], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+    )  # fmt: skip
+    image = read_one(path)
+    assert image.shape == (4, 4)
+    assert image.frames == frames
+    assert parsed["ImagePositionPatient"] == 1
+    assert parsed["ImageOrientationPatient"] == 1

@@ -11,6 +11,7 @@ from medvistagym_core.scoring import EvaluationReport, evaluate_run
 from medvistagym_core.trajectories import TrajectoryReader
 from medvistagym_trl._recipe import RecipeError
 from medvistagym_trl.run import RunFolder, TrainingPipeline
+from medvistagym_trl.run import _pipeline as pipeline_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -82,3 +83,27 @@ def test_a_protocol_that_there_is_not_is_refused(recipe: Any) -> None:
         recipe.with_overrides({"evaluation.protocols": ["strickt"]})
     with pytest.raises(RecipeError, match="a scoring protocol is named twice"):
         recipe.with_overrides({"evaluation.protocols": ["strict", "strict"]})
+
+
+def test_the_second_process_evaluates_sft_once_the_first_has_trained_it(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, events = pipeline.run_folder, []
+
+    def wait(seconds: float) -> None:
+        """The first process ends its SFT while the second waits for the third time."""
+        events.append("wait")
+        if events.count("wait") == 3:
+            with folder.phase("sft"):
+                pass
+
+    def evaluate(phase: str) -> None:
+        events.append(f"evaluate {phase}")
+
+    monkeypatch.setattr(pipeline_module.time, "sleep", wait)
+    monkeypatch.setattr(pipeline, "evaluation", evaluate)
+    pipeline.run_beside()
+    assert events == ["wait"] * 3 + ["evaluate sft"]
+    assert folder.done("evaluation-sft")
+    pipeline.run_beside()
+    assert events[4:] == []
