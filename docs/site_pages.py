@@ -67,6 +67,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     )
 
 
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Take off the backslash before a bar in the code of a cell, as GitHub does."""
+    return re.sub(r"<td[^>]*>.*?</td>", lambda cell: cell[0].replace("\\|", "|"), content, flags=re.DOTALL)
+
+
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Take the script that makes the search work in files from the site itself."""
     return output.replace(_SHIM, posixpath.relpath("site_search.js", posixpath.dirname(page.url) or "."))
