@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from medvistagym_core.protocol._bounded_processor import render_messages
 from medvistagym_core.protocol._template_process import ChatTemplateError, try_chat_template
+from medvistagym_core.tools import first_line
 
 Message = dict[str, Any]
 Schemas = Sequence[Mapping[str, Any]]
@@ -109,7 +110,7 @@ def load_template(path: str | Path) -> ChatTemplate:
         try:
             processor: Any = getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
         except Exception as error:  # noqa: BLE001 a foreign folder can fail in any way
-            reasons.append(str(error).strip().split("\n")[0][:200])
+            reasons.append(first_line(error))
             continue
         if getattr(processor, "chat_template", None):
             template: ChatTemplate = processor

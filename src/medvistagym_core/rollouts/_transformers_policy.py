@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from medvistagym_core.environment import Observation
 from medvistagym_core.protocol import SpecialTokens, TextProtocol, ToolMessageStyle, Turn, load_bounded_processor
-from medvistagym_core.tools import Toolbox
+from medvistagym_core.tools import Toolbox, first_line
 from medvistagym_core.trajectories import SamplingParams
 
 _PLACEHOLDERS: Final = (
@@ -110,8 +110,7 @@ class TransformersPolicy:
             model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, dtype=dtype)
             processor = load_bounded_processor(folder)
         except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-            reason = str(error).strip().split("\n")[0][:300]
-            raise ValueError(f"{folder.name} cannot be loaded as a vision-language model: {reason}") from error
+            raise ValueError(f"{folder.name} cannot be loaded as a vision-language model: {first_line(error)}") from error
         return cls(model.to(device), processor, toolbox, protocol, **{"name": folder.name, **options})
 
     @property

@@ -18,7 +18,7 @@ import psutil
 import ray
 
 from medvistagym_core.execution import load_tool
-from medvistagym_core.tools import Tool, ToolError, ToolResult, schema_hash
+from medvistagym_core.tools import Tool, ToolError, ToolResult, first_line, schema_hash
 from medvistagym_ray.cluster import WorkerSettings
 from medvistagym_ray.workers._call_batch import (
     BareResult,
@@ -260,8 +260,7 @@ def _pack_images(tool: str, result: ToolResult) -> list[PackedImage] | ToolError
     try:
         return [pack_image(image) for image in result.images]
     except Exception as error:  # noqa: BLE001 whatever the image's parts raise
-        message = str(error).strip().split("\n")[0][:300]
-        return ToolError("tool_failed", f"{tool} gave a result that cannot be handed over: {message}.")
+        return ToolError("tool_failed", f"{tool} gave a result that cannot be handed over: {first_line(error)}.")
 
 
 def actor_class(settings: WorkerSettings) -> Any:

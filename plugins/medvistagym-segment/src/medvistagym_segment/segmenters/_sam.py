@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvistagym_core.imaging import Image, SegmentationPrompt
+from medvistagym_core.tools import first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +34,7 @@ class SamSegmenter:
             self._processor = processors.from_pretrained(folder, local_files_only=True)
             model: Any = AutoModelForMaskGeneration.from_pretrained(folder, local_files_only=True, use_safetensors=True)
         except (OSError, ValueError, ImportError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise ValueError(f"the model in {folder.name} cannot be loaded: {reason}") from error
+            raise ValueError(f"the model in {folder.name} cannot be loaded: {first_line(error)}") from error
         self._model = model.to(device).eval()
 
     def segment(self, image: Image, prompt: SegmentationPrompt) -> np.ndarray:
