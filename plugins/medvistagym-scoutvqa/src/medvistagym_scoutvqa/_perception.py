@@ -96,23 +96,23 @@ def _plate_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator)
 
 
 def _faint_plate_item(image: Image, truth: SceneGroundTruth, rng: np.random.Generator) -> PerceptionItem:
-    """A plate like its surroundings: most often the question is where it lies, also on an overview that is windowed."""
+    """A plate like its surroundings: where it lies, also on a windowed overview; which tissue it is like; how its bars run."""
     center_hu = TISSUE_CENTERS_HU[truth.tissue or "lung"]
     rectangle = truth.inserts[0]
     kind = rng.random()
-    if kind < 0.5:
-        if rng.random() < 0.4:
+    if kind < 0.42:
+        if rng.random() < 0.3:
             image = tool_image(window_call(center_hu, int(rng.choice(NARROW_WIDTHS_HU))), image)
-        if kind < 0.1:
+        if kind < 0.06:
             return PerceptionItem(image, WHERE_PLATE, truth.quadrant, ((to_box(rectangle), truth.quadrant),))
         regions = ((to_box(rectangle), truth.tissue or ABSTENTION),)
         return PerceptionItem(image, BOX_PLATE, _box_text(nearest_box(truth.target, ZOOM_SIZE)), regions)
     box = _draw_zoom_box(truth, rng, near=rng.random() < 0.8)
     piece = tool_image(box_call("zoom", box), image)
-    if kind < 0.7:
-        on_piece = _place_on_piece(box, rectangle) if kind >= 0.62 else None
+    if kind < 0.8:
+        on_piece = _place_on_piece(box, rectangle) if kind >= 0.75 else None
         image_shown, place = (image, to_box(rectangle)) if on_piece is None else (piece, on_piece)
-        if 0.58 <= kind < 0.65:
+        if 0.7 <= kind < 0.75:
             return PerceptionItem(tool_image(_draw_tissue_window(rng), image), WINDOW_PLATE, _window_text(center_hu))
         like = ((place, truth.tissue or ABSTENTION),)
         if kind < 0.54:

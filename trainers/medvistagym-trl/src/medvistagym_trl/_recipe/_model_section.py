@@ -67,6 +67,12 @@ class ModelRecipe(Section):
     patch: int = Field(8, description="Tiny model: side of an image patch, pixels.")
     merge: int = Field(2, description="Tiny model: patches per image token along each axis.")
     position_scale: float = Field(10.0, description="Tiny model: factor on the initial vision position embeddings.")
+    detail_scale: float = Field(
+        1.0,
+        gt=0,
+        description="Tiny model: factor on the initial patch weights less their mean, so how much more a patch's detail counts "
+        "than its brightness at first. With 40 it soon sees what differs from its surroundings by a grey level or two.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
