@@ -110,7 +110,9 @@ class TransformersPolicy:
             model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, dtype=dtype)
             processor = load_bounded_processor(folder)
         except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
-            raise ValueError(f"{folder.name} cannot be loaded as a vision-language model: {first_line(error)}") from error
+            raise ValueError(
+                f"{folder.name} cannot be loaded as a vision-language model: {first_line(error)}"
+            ) from error
         return cls(model.to(device), processor, toolbox, protocol, **{"name": folder.name, **options})
 
     @property
