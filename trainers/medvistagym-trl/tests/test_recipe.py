@@ -35,6 +35,13 @@ def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
     assert load_recipe(file) == recipe
 
 
+@pytest.mark.parametrize("setting", ["grpo.lr", "perception.matrix_lr", "model.detail_scale", "grpo.temperature"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_a_number_that_is_not_finite_is_refused(setting: str, value: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{setting.replace('.', '[.]')}: input should be .* not '?{value}"):
+        load_recipe("chain").with_overrides({setting: float(value)})
+
+
 def test_a_setting_that_is_none_is_refused_with_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"no setting 'grpo\.stesp'; did you mean grpo\.steps\?"):
         Recipe(name="x").with_overrides({"grpo.stesp": 3})
