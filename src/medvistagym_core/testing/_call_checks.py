@@ -170,7 +170,8 @@ class ToolTrials:
 
     def batch_equals_loop(self) -> Finding:
         """One kernel for several calls gives what the calls give."""
-        if not self.tool.batched:
+        kernel = self.tool.batch_kernel
+        if kernel is None:
             return Finding("SKIP", "it has no batched kernel")
         groups: dict[Any, list[TrialCall]] = {}
         for sample in self.chosen(8):
@@ -178,12 +179,10 @@ class ToolTrials:
             groups.setdefault(batch_key(self.tool, resolved), []).extend([sample] * 2)
         if not groups:
             return Finding("SKIP", "no call succeeded")
-        kernel = self.tool._batch  # noqa: SLF001 its failures are hidden from everyone else
         raised: list[str] = []
 
         def noted(*given: Any) -> Sequence[Any]:
             try:
-                assert kernel is not None
                 return list(kernel(*given))
             except Exception as error:
                 raised.append(f"the batched kernel raises {type(error).__name__}: {error}")

@@ -221,6 +221,11 @@ class Tool:
         return self._batch is not None
 
     @property
+    def batch_kernel(self) -> Callable[..., Sequence[Any]] | None:
+        """The kernel for several calls at once, as `batch` was given it; None where there is none."""
+        return self._batch
+
+    @property
     def python(self) -> str | None:
         """The interpreter whose packages it needs, run as a process of its own; None for this one."""
         return self._options.python

@@ -107,13 +107,22 @@ def test_a_study_is_trained_counted_and_drawn(
     recipe: Any, registry: Any, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "study"
-    changes = {"sft.data": [str(samples)], "grpo.temperature": 1.0, "evaluation.decodings": ["trained", "greedy"]}
+    changes = {
+        "sft.data": [str(samples)],
+        "grpo.temperature": 1.0,
+        "evaluation.decodings": ["trained", "greedy"],
+        "processes": 2,
+        "perception.threads": 2,
+    }
     begin_study(folder, recipe.with_overrides(changes))
     for seed in (0, 1):
         run_seed(folder, seed, (4,), registry)
     capsys.readouterr()
     run_seed(folder, 0, (4,), registry)
     assert "..." not in capsys.readouterr().err  # nothing was left to do
+
+    trained = load_recipe(folder / "seed-1" / "main" / "recipe.yaml")
+    assert (trained.processes, trained.perception.threads) == (1, None)  # a core each
 
     study = write_study(folder)
     assert study.seeds == (0, 1)

@@ -109,7 +109,8 @@ def run_seed(folder: Path, seed: int, curve: Iterable[int], registry: Registry) 
         StudyError: The folder holds no study, or a run of another recipe.
         SelectionError: What the recipe asks for cannot be had.
     """
-    recipe = study_recipe(folder).with_overrides({"seed": seed, "processes": 1})
+    one_core = {"processes": 1, "perception.threads": None}  # others are for the seeds beside it
+    recipe = study_recipe(folder).with_overrides({"seed": seed, **one_core})
     home = folder / f"seed-{seed}"
     for variation in [*table_variations(recipe), *map(curve_variation, curve)]:
         _train(home, variation, recipe, registry)
