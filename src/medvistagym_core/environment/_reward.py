@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from medvistagym_core.environment._reward_terms import REWARD_TERMS, EpisodeOutcome, RewardTerm
-from medvistagym_core.tools import closest_match
+from medvistagym_core.tools import closest_match, first_line
 
 REWARD_PRESETS: Final[Mapping[str, Mapping[str, float]]] = {
     "paper": {"correct": 0.8, "format": 0.2, "repetition": 0.2, "calls": 0.0},
@@ -135,7 +135,7 @@ class Reward:
                 if not math.isfinite(value):
                     failed[name], value = f"gave {value}", 0.0
             except Exception as error:  # noqa: BLE001 - a plugin's term must not end a run
-                failed[name], value = f"{type(error).__name__}: {str(error)[:200]}", 0.0
+                failed[name], value = f"{type(error).__name__}: {first_line(error)}", 0.0
             values[name] = value
             total += weight * value
         return RewardBreakdown(total, values, failed)

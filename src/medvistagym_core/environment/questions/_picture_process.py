@@ -31,6 +31,7 @@ from medvistagym_core.execution import (
 )
 from medvistagym_core.imaging import MAX_DECODED_BYTES, Image, Reader
 from medvistagym_core.plugins import PluginWarning
+from medvistagym_core.tools import first_line
 
 MAX_SECONDS: Final = 120.0
 """For a picture: a series of thousands of files takes half of it."""
@@ -154,7 +155,7 @@ class _Decoder:
         except MemoryError:
             return [], f"{label}: it takes more than {MAX_BYTES >> 30} GiB to read"
         except Exception as error:  # noqa: BLE001 - of a decoder
-            return [], f"{label}: it cannot be read ({type(error).__name__}: {str(error)[:200]})"
+            return [], f"{label}: it cannot be read ({type(error).__name__}: {first_line(error)})"
 
 
 @lru_cache(16)
