@@ -44,6 +44,19 @@ def shade(image: Image) -> Image:
 {HOOK}'''
 
 
+NESTED = """
+import datetime
+from pydantic import BaseModel, Field
+
+class Point(BaseModel, extra="forbid"):
+    x: float = Field(ge=0, le=1000)
+    label: Literal["a", "b"] | None = None
+
+class Shape(BaseModel):
+    points: list[Point] = Field(min_length=2, max_length=4)
+"""
+
+
 def good(
     body: str = "    return image",
     *,
@@ -324,6 +337,23 @@ def test_an_authors_own_pictures_are_tried_first(plugin: Write, tmp_path: Path) 
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(SubjectError, match="broken"):
         check_plugin(path, images=[tmp_path / "broken.png"])
+
+
+def test_a_tool_may_take_anything_that_pydantic_knows(plugin: Write) -> None:
+    text = good(
+        head=NESTED,
+        parameters="image: Image, shape: Shape, weights: Annotated[dict[str, float], Field(min_length=1)], "
+        "pair: tuple[float, str], boxes: Annotated[list[Box], Field(min_length=1)], "
+        "marks: dict[Annotated[str, Field(pattern='^[a-z]{1,3}$')], int], day: datetime.date | None = None, "
+        "wait: datetime.timedelta | None = None, numbers: set[int] | None = None, free: dict | None = None",
+        described="".join(
+            f"        {name}: What is told of the picture beside it.\n"
+            for name in ("shape", "weights", "pair", "boxes", "marks", "day", "wait", "numbers", "free")
+        ),
+        body="    assert shape.points and weights and pair and boxes\n    return image",
+    )
+    report = check_plugin(plugin(text))
+    assert (failed(report), report.exit_code) == (set(), 0)
 
 
 def test_a_batched_kernel_gets_images_that_agree_in_shape_and_type(plugin: Write) -> None:

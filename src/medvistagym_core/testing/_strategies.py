@@ -95,8 +95,57 @@ def _values(schema: Any) -> SearchStrategy[Any]:
             return st.lists(st.integers(0, BOX_GRID_SIZE), min_size=2, max_size=2, unique=True).map(sorted)
 
         return st.tuples(ends(), ends()).map(lambda pair: [pair[0][0], pair[1][0], pair[0][1], pair[1][1]])
-    drawn: SearchStrategy[Any] = from_schema(schema)
+    branches = alternatives(schema)
+    if len(branches) > 1:
+        return st.one_of([_values(branch) for branch in branches])
+    (branch,) = branches
+    if branch.get("type") == "object" and "enum" not in branch:
+        return _fitting(branch, _objects(branch))
+    if branch.get("type") == "array" and "enum" not in branch:
+        return _fitting(branch, _lists(branch))
+    drawn: SearchStrategy[Any] = from_schema(dict(branch))
     return drawn
+
+
+def _objects(schema: Mapping[str, Any]) -> SearchStrategy[Any]:
+    """Objects: from_schema cannot draw them with every version of Hypothesis that it accepts."""
+    from hypothesis import strategies as st
+
+    properties = schema.get("properties", {})
+    required = schema.get("required", ())
+    known = st.fixed_dictionaries(
+        {name: _values(properties.get(name, {})) for name in required},
+        optional={name: _values(part) for name, part in properties.items() if name not in required},
+    )
+    entries = [({**schema.get("propertyNames", {}), "pattern": pattern}, part)
+               for pattern, part in schema.get("patternProperties", {}).items()]  # fmt: skip
+    others = schema.get("additionalProperties", not properties and not entries)
+    if others is not False:
+        entries.append((schema.get("propertyNames", {}), {} if others is True else others))
+    least = max(0, schema.get("minProperties", 0) - len(required)) if len(entries) == 1 else 0
+    parts = [
+        st.dictionaries(_values({**names, "type": "string"}), _values(part), min_size=least, max_size=least + 3)
+        for names, part in entries
+    ]
+    return st.tuples(*parts, known).map(lambda drawn: {name: value for part in drawn for name, value in part.items()})
+
+
+def _lists(schema: Mapping[str, Any]) -> SearchStrategy[Any]:
+    from hypothesis import strategies as st
+
+    first = schema.get("prefixItems", [])
+    least = max(0, schema.get("minItems", 0) - len(first))
+    most = schema.get("maxItems", len(first) + least + 5) - len(first)
+    items = schema.get("items", {})
+    rest = st.lists(_values({} if items is True else items), min_size=least, max_size=most) if most > 0 else st.just([])
+    return st.tuples(st.tuples(*map(_values, first)), rest).map(lambda drawn: [*drawn[0], *drawn[1]])
+
+
+def _fitting(schema: Mapping[str, Any], drawn: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    """Those that fit all that a schema says, of things such as `uniqueItems` that drawing leaves to chance."""
+    from jsonschema import Draft202012Validator
+
+    return drawn.filter(Draft202012Validator(schema).is_valid)
 
 
 def with_images(spec: ToolSpec, arguments: Mapping[str, Any], several: int = 2) -> dict[str, Any]:
@@ -147,8 +196,9 @@ def _corrupt(schema: Any) -> Iterator[tuple[Any, tuple[str, ...]]]:
         yield "no_such_choice", tuple(str(choice) for choice in choices)
         return
     kind = next(iter(stated_types(branch)), "") if len(stated_types(branch)) == 1 else ""
+    written = str(branch.get("format", "")).partition("-")[0]  # of a date the error says that it must be one
     for value in _WRONG.get(kind, ()):
-        yield value, (kind, *_WORDS.get(kind, ()))
+        yield value, (kind, *_WORDS.get(kind, ()), *filter(None, [written]))
     for key, below in (("minimum", 1), ("exclusiveMinimum", 0), ("maximum", -1), ("exclusiveMaximum", 0)):
         bound = branch.get(key)
         if isinstance(bound, int | float) and not isinstance(bound, bool):
