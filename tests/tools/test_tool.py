@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
 
@@ -310,8 +311,11 @@ def told(validate, arguments):
 
 
 def make(source):
-    scope = {"tool": tool, "Image": Image}
+    scope = {"tool": tool, "Image": Image, "Callable": Callable, "Field": Field}
     exec(source, scope)
+
+
+F = '@tool\ndef t({}):\n    """T.\n\n    Args:\n        f: F.\n    """'
 
 
 @pytest.mark.parametrize(
@@ -326,6 +330,14 @@ def make(source):
         ('@tool\nclass F:\n    """F."""', "method run"),
         ('@tool\ndef f(x: "Missing"):\n    """F."""', "cannot be resolved"),
         ('@tool\ndef f(x: object):\n    """F.\n\n    Args:\n        x: X.\n    """\n@tool\ndef g(x: type(lambda: 0)):\n    """G.\n\n    Args:\n        x: X.\n    """', "JSON form"),  # noqa: E501
+        (F.format("f: Callable[[int], int]"), "type without JSON form: .*Callable"),
+        (F.format("f: tuple[Image, Image]"), "f of the tool t holds images in another way than as Image or list"),
+        (F.format("f: dict[str, Image] | None = None"), "f of the tool t holds images in another way"),
+        (F.format("f: int = Field(3, ge=2)"), "write f: Annotated\\[..., Field\\(...\\)\\] = DEFAULT"),
+        (F.format("f: int").replace("def", "async def"), "define it with def"),
+        (F.format("f: int").replace("@tool", "@tool(timeout_s='5')"), "above 0, or None for no limit, not '5'"),
+        (F.format("f: int").replace("@tool", "@tool(timeout_s=-1)"), "above 0, or None for no limit, not -1"),
+        (F.format("f: int").replace("@tool", "@tool(modalities='CT')"), "must be a list, such as \\['CT'\\]"),
     ],
 )  # fmt: skip
 def test_definition_errors_say_what_to_mend(source, said):

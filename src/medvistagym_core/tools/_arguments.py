@@ -13,12 +13,19 @@ from medvistagym_core.imaging import Box, Image
 from medvistagym_core.tools._argument_repair import repair_arguments
 from medvistagym_core.tools._errors import ToolError, from_validation_error
 from medvistagym_core.tools._json_schema import SchemaTooLargeError, inline_references, map_subschemas
-from medvistagym_core.tools._signature import ToolDefinitionError, is_image_list, strip_annotated, without_none
+from medvistagym_core.tools._signature import (
+    ToolDefinitionError,
+    is_image_list,
+    mentions_image,
+    strip_annotated,
+    without_none,
+)
 
 if TYPE_CHECKING:
     import inspect
 
     from pydantic import BaseModel, ValidationError
+    from pydantic.errors import PydanticUserError
 
 
 class Arguments(Protocol):
@@ -123,6 +130,16 @@ class SignatureArguments:
             annotation = without_none(p.annotation)
             if strip_annotated(annotation) is Image or is_image_list(annotation):
                 images.append(p.name)
+            elif mentions_image(annotation):
+                raise ToolDefinitionError(
+                    f"the argument {p.name} of the tool {name} holds images in another way than as Image or list[Image]; "
+                    f"give it one of these types, which may be followed by | None"
+                )
+            if _is_field(p.default):
+                raise ToolDefinitionError(
+                    f"the argument {p.name} of the tool {name} has a Field for its default; "
+                    f"write {p.name}: Annotated[..., Field(...)] = DEFAULT"
+                )
             declared = [m.description for m in getattr(p.annotation, "__metadata__", ()) if _is_field(m)]
             description = descriptions.get(p.name) or next(filter(None, declared), None)
             if not description:
@@ -158,14 +175,22 @@ class SignatureArguments:
                 warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
                 return pydantic.create_model(f"{self._name}_arguments", __config__=config, **fields)
         except pydantic.errors.PydanticSchemaGenerationError as error:
-            raise ToolDefinitionError(
-                f"the tool {self._name} has an argument of a type without JSON form: {error.message.splitlines()[0]}"
-            ) from None
+            raise self._without_json_form(error) from None
 
     @cached_property
     def schema(self) -> dict[str, Any]:
         """The model's JSON Schema, without titles and null defaults."""
-        return normalize_schema(self.model.model_json_schema())
+        import pydantic
+
+        try:
+            return normalize_schema(self.model.model_json_schema())
+        except pydantic.errors.PydanticInvalidForJsonSchema as error:
+            raise self._without_json_form(error) from None
+
+    def _without_json_form(self, error: PydanticUserError) -> ToolDefinitionError:
+        return ToolDefinitionError(
+            f"the tool {self._name} has an argument of a type without JSON form: {error.message.splitlines()[0]}"
+        )
 
     @cached_property
     def _validate_json(self) -> Callable[[str | bytes], BaseModel]:

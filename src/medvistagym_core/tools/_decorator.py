@@ -84,6 +84,14 @@ def _make_tool(
         raise ToolDefinitionError(
             f"the tool name {name!r} is not one: use a lower-case letter, then letters, digits or _, 64 at most"
         )
+    if inspect.iscoroutinefunction(body):
+        raise ToolDefinitionError(f"the tool {name} is async def, which is not awaited; define it with def")
+    if timeout_s is not None and not (type(timeout_s) in (int, float) and timeout_s > 0):
+        raise ToolDefinitionError(
+            f"timeout_s of the tool {name} must be a number of seconds above 0, or None for no limit, not {timeout_s!r}"
+        )
+    if isinstance(modalities, str):
+        raise ToolDefinitionError(f"modalities of the tool {name} must be a list, such as [{modalities!r}]")
     description, parameters = parse_docstring(name, [body.__doc__, function.__doc__])
     signature = validated_signature(name, body, skip_self=is_class)
     options = ToolOptions(

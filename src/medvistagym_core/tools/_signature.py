@@ -80,6 +80,11 @@ def is_image_list(annotation: Any) -> bool:
     return get_origin(bare) is list and strip_annotated(get_args(bare)[0]) is Image
 
 
+def mentions_image(annotation: Any) -> bool:
+    """Whether an annotation is `Image`, or is made of it at any depth."""
+    return annotation is Image or any(map(mentions_image, get_args(annotation)))
+
+
 def result_kinds(annotation: Any) -> tuple[Literal["image", "text", "data"], ...]:
     """What a return annotation says a result may hold."""
     kinds: set[str] = set()
