@@ -121,6 +121,10 @@ def test_its_tool_and_its_reader(run: Run, picture: Path, tmp_path: Path) -> Non
 def test_its_writer(run: Run, picture: Path, tmp_path: Path) -> None:
     run("tools", "call", "orient", picture, "--turn", "half", "--out", tmp_path / "part.pgm")
     assert (tmp_path / "part.pgm").read_text().startswith("P2\n")
+    coloured = tmp_path / "coloured.png"
+    PIL.Image.new("RGB", (8, 8)).save(coloured)
+    refused = run("tools", "call", "orient", coloured, "--turn", "half", "--out", tmp_path / "coloured.pgm", code=1)
+    assert refused.err == "medvistagym: coloured.pgm: a PGM file holds one grey frame\n"
     assert "[225, 200], upper left" in run("tools", "call", "brightest", "part.pgm").out
     assert not list(tmp_path.glob(".part-*"))
 

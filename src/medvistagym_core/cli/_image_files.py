@@ -255,7 +255,8 @@ def write_images(registry: Registry, images: Sequence[Image], path: Path) -> lis
         try:
             write_image(image, target, registry.writers)
         except ValueError as error:
-            raise CommandError(f"{target.name}: {error}") from error
+            sentence = str(error) if target.name in str(error) else f"{target.name}: {error}"
+            raise CommandError(sentence) from error
         except OSError:
             raise
         except Exception as error:  # a plugin's fault
