@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -115,6 +116,29 @@ def call(run: Run, tools_file: Path) -> Run:
 
 
 # -- what is printed
+
+
+def test_what_a_tool_prints_is_not_what_the_command_prints(run: Run, tmp_path: Path, picture: Path) -> None:
+    (tmp_path / "talks.py").write_text(TALKS, "utf-8")
+    said = run("tools", "call", "talks", picture, "--tools-from", tmp_path / "talks.py", "--json")
+    assert said.json["text"] == "done"
+    assert "loading weights" in said.err
+
+
+TALKS = """
+from medvistagym_core import Image, tool
+
+
+@tool
+def talks(image: Image) -> str:
+    \"\"\"Say something.
+
+    Args:
+        image: Any.
+    \"\"\"
+    print("loading weights")
+    return "done"
+"""
 
 HOSTILE = """
 from medvistagym_core import Image, tool
@@ -341,6 +365,24 @@ def test_the_first_party_tools_run_on_a_real_dicom(run: Run, scan: Path, tmp_pat
     corner = run("tools", "call", "zoom", "--image", scan, "--box", "0,0,500,500", "--out", seen)
     assert corner.code == 0, corner.err
     assert run("tools", "call", "measure", "--image", scan, "--box", "250,250,750,750", "--json").json["data"]
+
+
+def test_a_picture_is_read_by_its_content_whatever_its_name(run: Run, picture: Path, tmp_path: Path) -> None:
+    misnamed = picture.rename(tmp_path / "picture.dcm")
+    said = run("tools", "call", "measure", "--image", misnamed, "--box", "0,0,1000,1000")
+    assert (said.code, "max 255" in said.out) == (0, True), said
+
+
+def test_what_is_no_file_is_refused_without_waiting_for_it(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for name, sentence in {
+        "pipe.png": "it is neither a file nor a folder",
+        "loop.png": "it cannot be found: Too many levels of symbolic links",
+        "a" * 300 + ".png": "it cannot be found: File name too long",
+    }.items():
+        said = run("tools", "call", "measure", "--image", tmp_path / name, "--box", "0,0,9,9")
+        assert (said.code != 0, sentence in said.err, "--debug" in said.err) == (True, True, False), said.err
 
 
 def test_a_file_that_only_claims_to_be_dicom_is_not_blamed_on_a_missing_plugin(run: Run, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import sys
 import textwrap
 import traceback
 from collections.abc import Sequence
@@ -165,6 +166,7 @@ def _call(options: argparse.Namespace) -> int:
     with (
         contextlib.closing(executor),
         elapsed_time(f"running {tool.name}"),
+        contextlib.redirect_stdout(sys.stderr),  # what a tool prints is not what this command prints
     ):
         ((result,),) = executor.run([(ImageStore(images), [ToolCall(name=tool.name, arguments=arguments)])])
     if result.error is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +17,7 @@ _VOLUMES: Final = {
 }  # fmt: skip
 
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+_UNREAD: Final = "no loaded plugin can read it, and it is not a picture either; is it the right file?"
 
 Region = tuple[int, int, int, int]
 
@@ -42,8 +44,14 @@ def read_images(registry: Registry, path: Path, region: Region | None = None) ->
     """
     from medvistagym_core.imaging import read_raster
 
-    if not path.exists():
-        raise NoReaderError(f"{path}: there is no such file")
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoReaderError(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as error:  # a name that is too long, a link to itself, a folder that is closed
+        raise NoReaderError(f"{path}: it cannot be found: {getattr(error, 'strerror', None) or error}") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ImageFileError(f"{path}: it is neither a file nor a folder; write what it gives to a file")
     try:
         for reader in registry.readers:
             images = reader(path)
@@ -55,6 +63,8 @@ def read_images(registry: Registry, path: Path, region: Region | None = None) ->
     try:
         return read_raster(path, region=region)
     except ValueError as error:
+        if path.suffix.lower() in _DICOM:
+            raise ImageFileError(f"{path.name}: {_UNREAD}") from error
         raise _name_file(path, error) from error
 
 
@@ -91,17 +101,14 @@ def _hint_of_pictures(path: Path) -> str:
 
 
 def _refuse_unread(registry: Registry, path: Path) -> None:
-    """Refuse what no loaded plugin reads and what is no picture either."""
+    """Refuse what is no picture by its kind: a volume or DICOM without a plugin, and a folder."""
     kind = None if path.is_dir() else volume_kind(path)
     if kind is not None:
         raise NoReaderError(f"{path}: {missing_plugin(kind)}")
     if (path.is_dir() or _is_dicom(path)) and not registry.readers:
         raise NoReaderError(f"{path}: {missing_plugin('DICOM')}{_hint_of_pictures(path)}")
-    if path.is_dir() or path.suffix.lower() in _DICOM:
-        raise ImageFileError(
-            f"{path.name}: no loaded plugin can read it, and it is not a picture either; is it the right file?"
-            f"{_hint_of_pictures(path)}"
-        )
+    if path.is_dir():
+        raise ImageFileError(f"{path.name}: {_UNREAD}{_hint_of_pictures(path)}")
 
 
 def _is_dicom(path: Path) -> bool:
