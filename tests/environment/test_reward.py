@@ -6,7 +6,7 @@ import pytest
 
 from medvistagym_core.environment import REWARD_PRESETS, EpisodeOutcome, Reward, RewardBreakdown
 from medvistagym_core.environment.grading import Grade
-from medvistagym_core.plugins import Registry
+from medvistagym_core.plugins import PluginWarning, Registry
 from medvistagym_core.protocol import TextProtocol
 from medvistagym_core.tools import ToolCall, ToolError, ToolResult
 
@@ -148,7 +148,9 @@ def test_plugin_terms():
         (lambda o: float("nan"), "nan"),
         (lambda o: "much", "ValueError"),
     ):
-        score = Reward("r", {"right": 1.0, "bad": 1.0}, {"right": lambda o: 1.0, "bad": bad})(outcome(RIGHT))
+        reward = Reward("r", {"right": 1.0, "bad": 1.0}, {"right": lambda o: 1.0, "bad": bad})
+        with pytest.warns(PluginWarning, match=f"the reward term bad failed and counts 0: .*{why}"):
+            score = reward(outcome(RIGHT))
         assert score == RewardBreakdown(1.0, {"right": 1.0, "bad": 0.0}, score.failed)
         assert why in score.failed["bad"]
 

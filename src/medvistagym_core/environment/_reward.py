@@ -2,7 +2,7 @@
 
 A `RewardTerm` is a function of an `EpisodeOutcome` (the turns, the results and the grade; never the right answer
 itself). A `Reward` is a weighted sum of terms, each logged apart. Terms may come from plugins by name (the hook
-`medvistagym_rewards`); a term that fails counts nothing and says so in `RewardBreakdown.failed`.
+`medvistagym_rewards`); a term that fails counts nothing and is warned of.
 
 Presets:
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Final
 
@@ -125,7 +126,10 @@ class Reward:
         return bool(self.weights.get("uninformed"))
 
     def __call__(self, outcome: EpisodeOutcome) -> RewardBreakdown:
-        """The score of an episode. A term that raises, or gives no finite number, counts 0 and is named in `failed`."""
+        """The score of an episode.
+
+        A term that raises, or gives no finite number, counts 0 and is named in `failed` and in a `PluginWarning`.
+        """
         values: dict[str, float] = {}
         failed: dict[str, str] = {}
         total = 0.0
@@ -138,4 +142,12 @@ class Reward:
                 failed[name], value = f"{type(error).__name__}: {first_line(error)}", 0.0
             values[name] = value
             total += weight * value
+        for name, reason in failed.items():
+            _warn_of_failure(name, reason)
         return RewardBreakdown(total, values, failed)
+
+
+def _warn_of_failure(name: str, reason: str) -> None:
+    from medvistagym_core.plugins import PluginWarning
+
+    warnings.warn(f"the reward term {name} failed and counts 0: {reason}", PluginWarning, stacklevel=3)
