@@ -143,6 +143,7 @@ KEPT = {
     "an enumeration": (lambda: {"colour": Colour.RED, "n": enum.IntEnum("N", "A").A}, '{"colour": "red", "n": 1}'),
     "numbers that are none": (lambda: {"a": math.nan, "b": math.inf}, '{"a": null, "b": null}'),
     "numpy's numbers": (lambda: {"a": np.float32(1.5), "b": np.arange(2)}, '{"a": 1.5, "b": [0, 1]}'),
+    "a number of numpy's": (lambda: np.arange(8, dtype=np.uint8).max(), "7"),
     "a model": (Model, '{"mean": null}'),
     "a bare number that is none": (lambda: math.nan, "nan"),
     "a long text": (lambda: "x" * 2_000_000, None),

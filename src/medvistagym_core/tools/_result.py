@@ -129,6 +129,8 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
             texts.append(str.__str__(part))
         elif isinstance(part, bool | int | float):
             data["value"] = part
+        elif getattr(part, "ndim", None) == 0 and hasattr(part, "item"):  # a number of NumPy's or torch's
+            data["value"] = part.item()
         elif isinstance(part, dict) or hasattr(part, "model_dump"):
             data.update(_json_data(tool, part))
         else:
