@@ -56,7 +56,7 @@ VALUES = bytes(240)
 NOISE = np.random.default_rng(0).bytes(240)
 BROKEN: dict[str, tuple[bytes, str]] = {
     "short.nii": (nifti() + VALUES[:-1], "it ends before all values that its header promises"),
-    "cut.nii.gz": (gzip.compress(nifti() + NOISE)[:-60], "damaged"),
+    "cut.nii.gz": (gzip.compress(nifti() + NOISE)[:-60], r"it is damaged \(it is cut off\)"),
     "flipped.nii.gz": (gzip.compress(nifti() + VALUES)[:-8] + b"\xff" * 8, "damaged|no pixels"),
     "empty.nii": (b"", "NIfTI"),
     "header.nii": (nifti()[:200], "NIfTI"),

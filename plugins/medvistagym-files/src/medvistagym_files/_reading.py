@@ -68,6 +68,8 @@ def read_volumes(path: Path, kind: Kind, *, unit: str | None = None) -> list[Ima
         raise
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error
+    except EOFError as error:  # of a header that is compressed together with its values
+        raise ValueError(f"{path.name}: it is damaged (it is cut off)") from error
     except Exception as error:
         message = " ".join(str(error).split())[:160]
         raise ValueError(
