@@ -311,6 +311,11 @@ def test_readers_that_return_nonsense_or_exit_are_named_and_the_next_is_asked(tm
     ("argv", "said"),
     [
         (["eval", "--task", "scoutvqa", "--policy", "bad"], "the policy bad cannot be made: KeyError"),
+        (
+            ["eval", "--task", "scoutvqa", "--policy", "none"],
+            "the policy none gave NoneType, which has no name, sampling, act",
+        ),
+        (["tasks", "show", "bad_task"], "KeyError: 'lost'"),
         (["eval", "--task", "scoutvqa", "--policy", "random", "--executor", "bad"], "the executor bad cannot be made"),
         (["tools", "show", "zoom", "--format", "bad"], "the dialect bad fails: KeyError"),
         (["eval", "--task", "scoutvqa", "--policy", "random", "--action-format", "bid"], "did you mean bad?"),
@@ -320,7 +325,12 @@ def test_what_fails_when_it_is_used_is_one_sentence(tmp_path: Path, argv: list[s
     (tmp_path / "bad_plugin.py").write_text(
         "from medvistagym_core import hookimpl\nfrom medvistagym_core.protocol import TextProtocol\n"
         "def bad(*given, **named): raise KeyError('no')\n"
-        "@hookimpl\ndef medvistagym_policies(): return {'bad': bad}\n"
+        "class Task:\n"
+        "    name, description, families, splits, tools, abstention = 'bad_task', 'Bad.', ('a',), ('test',), (), 'unclear'\n"
+        "    def case(self, split, index, seed=0): return {}['lost']\n"
+        "    def vocabulary(self): return ()\n"
+        "@hookimpl\ndef medvistagym_tasks(): return [Task()]\n"
+        "@hookimpl\ndef medvistagym_policies(): return {'bad': bad, 'none': lambda *given, **named: None}\n"
         "@hookimpl\ndef medvistagym_executors(): return {'bad': bad}\n"
         "@hookimpl\ndef medvistagym_dialects(): return {'bad': bad}\n"
         "@hookimpl\ndef medvistagym_action_formats(): return {'bad': TextProtocol()}\n"

@@ -43,11 +43,12 @@ def format_error(error: BaseException) -> str:
         return ": ".join(filter(None, (error.title, *first_fault(error))))
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    if isinstance(error, KeyError) and error.args:
+    is_bare_key = type(error) is KeyError and " " not in str(error.args[0] if error.args else "")
+    if isinstance(error, KeyError) and error.args and not is_bare_key:
         text = str(error.args[0])
     else:
         text = str(error)
     text = " ".join(text.split())
-    plain = isinstance(error, UsageError | CommandError | ValueError | OSError | LookupError)
+    plain = not is_bare_key and isinstance(error, UsageError | CommandError | ValueError | OSError | LookupError)
     own = type(error).__module__.startswith("medvistagym_")
     return text if text and (plain or own) else f"{type(error).__name__}: {text}" if text else type(error).__name__

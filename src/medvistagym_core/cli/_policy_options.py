@@ -208,7 +208,11 @@ def _make_named_policy(
         answers = (task.abstention,) if task.abstention else ("unclear",)
         return RandomPolicy(toolbox, answers, protocol=config.protocol, seed=seed)
     if name in registry.policies:
-        return registry.policies[name](task, toolbox, config, seed=seed)
+        policy = registry.policies[name](task, toolbox, config, seed=seed)
+        missing = [member for member in ("name", "sampling", "act") if not hasattr(policy, member)]
+        if missing:
+            raise ValueError(f"the policy {name} gave {type(policy).__name__}, which has no {', '.join(missing)}")
+        return policy
     names = ["expert", *(["demonstration"] if hasattr(options, "skill") else []), "random", *sorted(registry.policies)]
     suggestion = closest_match(name, names)
     advice = f"did you mean {suggestion}?" if suggestion else f"choose one of {', '.join(names)}"
