@@ -207,6 +207,42 @@ def test_the_example_of_every_tool_is_a_call_that_is_valid():
         assert example_command(tool.spec).startswith(f"medvistagym tools call {tool.name}")
 
 
+OUTLINE = '''
+from pydantic import BaseModel
+
+from medvistagym_core import Image, tool
+
+
+class Point(BaseModel):
+    x: int
+    label: str
+
+
+@tool
+def outline(image: Image, points: list[Point], pair: tuple[int, str], weights: dict[str, float]) -> str:
+    """Say what is outlined.
+
+    Args:
+        image: The image.
+        points: The corners.
+        pair: A number and a word.
+        weights: A weight for each word.
+    """
+    return f"{points[0].x} {pair[0]} {list(weights)}"
+'''
+
+
+def test_the_example_of_a_tool_that_takes_objects_can_be_run(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("outline.py").write_text(OUTLINE, "utf-8")
+    PIL.Image.new("L", (8, 8)).save("scan.png")
+    said = run("tools", "show", "outline", "--tools-from", "outline.py")
+    assert "weights (--weights; required; a JSON object)" in said.out
+    (example,) = (line for line in said.out.splitlines() if line.strip().startswith("medvistagym "))
+    done = run(*shlex.split(example.replace("scan.dcm", "scan.png"))[1:], "--tools-from", "outline.py")
+    assert (done.code, done.out) == (0, "40 40 ['NAME']\n"), done.err
+
+
 # -- completion
 
 

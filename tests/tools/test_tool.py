@@ -354,3 +354,16 @@ def test_a_tool_survives_pickling_with_its_identity():
 def test_result_is_ok_unless_it_has_an_error():
     assert ToolResult(text="x").ok
     assert not ToolResult(error=ToolError("timeout", "late")).ok
+
+
+def test_an_argument_may_be_called_self():
+    @tool
+    def echo(self: int) -> str:
+        """Echo.
+
+        Args:
+            self: A number.
+        """
+        return str(self)
+
+    assert echo.run({"self": 3}).text == "3"

@@ -74,10 +74,16 @@ def _example(schema: Any) -> Any:
         return True
     if kind == "array":
         return _list(branch)
+    if kind == "object":
+        parts, others = branch.get("properties", {}), branch.get("additionalProperties")
+        known = {name: _example(parts.get(name)) for name in branch.get("required", ())}
+        return known or ({"NAME": _example(others)} if isinstance(others, Mapping) else {})
     return "TEXT"
 
 
 def _list(schema: Mapping[str, Any]) -> list[Any]:
+    if schema.get("prefixItems"):
+        return [_example(item) for item in schema["prefixItems"]]
     items = schema.get("items", {})
     length = max(int(schema.get("minItems", 1)), 1)
     values = [_example(items) for _ in range(length)]
@@ -102,7 +108,7 @@ def _number(schema: Mapping[str, Any], *, whole: bool) -> int | float:
 
 
 def _flag_text(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list) and not any(isinstance(one, dict) for one in value):
         if any(isinstance(one, list) for one in value):
             return " ".join(",".join(map(str, one)) for one in value)
         return ",".join(map(str, value))
@@ -131,6 +137,7 @@ def _bounds(branch: Mapping[str, Any]) -> list[str]:
         "boolean": "true or false",
         "string": "text",
         "array": "a list",
+        "object": "a JSON object",
     }
     bounds = words.get(kinds[0], "") if kinds else ""
     if kinds and kinds[0] in ("integer", "number"):

@@ -280,7 +280,7 @@ class Tool:
 
     # -- running
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:  # an argument may be called `self`
         if self._instances is None:
             return self._function(*args, **kwargs)
         instance, lock = self._instance()
