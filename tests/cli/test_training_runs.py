@@ -117,6 +117,27 @@ def test_two_trainings_with_episodes_are_compared_as_both(run: Run, published: P
     assert "4 questions of both" in run("compare", str(published), "again", "--no-reference")[0]
 
 
+def test_trainings_that_were_asked_other_questions_are_compared_without_them(run: Run, published: Path) -> None:
+    shutil.copytree(published, "other")
+    for file in Path("other/trajectories").glob("*.jsonl"):
+        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        lines = [{**line, "id": f"seed-1-{line['id']}", "case": f"seed-1-{line['case']}"} for line in lines]
+        file.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    out, error = run("compare", str(published), "other", "--no-reference")
+    assert "SFT + GRPO, greedy" in out
+    assert error == "the two runs have no question in common; none is compared\n"
+    found = json.loads(run("compare", str(published), "other", "--no-reference", "--json")[0])
+    assert found["trainings"]["runs"] == ["finished", "other"]
+    assert found["questions"] == []
+    assert "no question in common" in run("eval", "compare", str(published), "other", code=2)[1]
+    first = next(Path("finished/trajectories").glob("*.jsonl"))
+    for folder in ("finished", "other"):  # the same questions under one more name
+        for ending in (".jsonl", ".lock.json"):
+            shutil.copy(first.with_suffix(ending), Path(folder, "trajectories", f"again{ending}"))
+    found = json.loads(run("compare", str(published), "other", "--no-reference", "--json")[0])
+    assert [each["first"] for each in found["questions"]] == ["again"]
+
+
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_curves_are_drawn_over_each_other(run: Run, ending: str) -> None:
     for name, rate in (("a", 0.1), ("b", 0.2), ("shipped", 0.15)):

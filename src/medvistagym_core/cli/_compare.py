@@ -54,11 +54,11 @@ def _compare(options: argparse.Namespace) -> int:
     tables = _compare_trainings(options) if trainings else None
     questions: list[RunComparison] | None = None
     if pair and (not trainings or all((run / "trajectories").is_dir() for run in options.runs)):
-        questions = compare_questions(options, "compare", *options.runs)
+        questions = compare_questions(options, "compare", *options.runs, may_differ=trainings)
     if options.json:
         rows = None if questions is None else [dataclasses.asdict(each) for each in questions]
         print_json(tables if not pair else rows if tables is None else {"trainings": tables, "questions": rows})
-    elif questions is not None:
+    elif questions:
         if trainings:
             print_text("")
         _print_questions(options, questions)

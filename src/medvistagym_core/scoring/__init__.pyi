@@ -32,6 +32,7 @@ from ._recorded import scorable as scorable
 from ._reliance import ReplacedAnswer as ReplacedAnswer
 from ._reliance import measure_reliance as measure_reliance
 from ._run import IMAGE_CONDITIONS as IMAGE_CONDITIONS
+from ._run import NothingInCommonError as NothingInCommonError
 from ._run import QuestionChange as QuestionChange
 from ._run import RunComparison as RunComparison
 from ._run import RunFile as RunFile

@@ -22,6 +22,10 @@ IMAGE_CONDITIONS: Final = {"blank": "blank images", "shuffled": "shuffled images
 """What a report calls a condition, by the facet "images" of its episodes."""
 
 
+class NothingInCommonError(ValueError):
+    """Two runs that were asked no question that both answered; the sentence says so."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RunFile:
     """A trajectory file of a run.
@@ -254,6 +258,8 @@ def compare_runs(
 ) -> list[RunComparison]:
     """Compare two runs question by question; conditions of one name are compared, or the only ones of a task.
 
+    Those without a question in common are left out.
+
     Args:
         first: A run folder or trajectory file.
         second: The run that it is compared with.
@@ -262,7 +268,8 @@ def compare_runs(
         judge_calls: How many calls of the judge may be under way at once.
 
     Raises:
-        ValueError: They have no task and condition in common, or no question; or `evaluate_run` cannot score one.
+        NothingInCommonError: They have no task and condition in common, or no question.
+        ValueError: `evaluate_run` cannot score one.
     """
     a, b = (evaluate_run(path, [protocol], judge=judge, judge_calls=judge_calls) for path in (first, second))
     pairs = []
@@ -275,10 +282,18 @@ def compare_runs(
         conditions = [
             sorted({f"{r.task} {r.split} ({r.condition})" for r in (s.report for s in run)}) for run in (a, b)
         ]
-        raise ValueError(
+        raise NothingInCommonError(
             f"the two runs have no task and condition in common: {', '.join(conditions[0])}; and {', '.join(conditions[1])}"
         )
-    return [_compare(one, other) for one, other in pairs]
+    compared = [_compare(one, other) for one, other in pairs if _scores(one).keys() & _scores(other).keys()]
+    if not compared:
+        raise NothingInCommonError("the two runs have no question in common")
+    return compared
+
+
+def _scores(condition: ScoredCondition) -> Mapping[str, float]:
+    (scores,) = condition.scores.values()
+    return scores
 
 
 def _compare(one: ScoredCondition, other: ScoredCondition) -> RunComparison:
