@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,17 @@ def test_trainings_that_were_asked_other_questions_are_compared_without_them(run
             shutil.copy(first.with_suffix(ending), Path(folder, "trajectories", f"again{ending}"))
     found = json.loads(run("compare", str(published), "other", "--no-reference", "--json")[0])
     assert [each["first"] for each in found["questions"]] == ["again"]
+
+
+def test_validations_are_drawn_as_they_were_measured(run: Run) -> None:
+    folder = train("a", 0.1)
+    lines = [{"phase": "grpo-validation", "step": 50 * k, "accuracy": k % 2} for k in range(6)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run("compare", "a", "--no-reference", "--curves", "curves.svg")
+    (drawn,) = re.findall(
+        r'<path d="(M[^"]*)" clip-path="[^"]*" style="[^"]*stroke: #1f77b4', Path("curves.svg").read_text()
+    )
+    assert len({line.split()[2] for line in drawn.splitlines()}) == 2
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])

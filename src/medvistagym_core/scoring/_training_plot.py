@@ -19,6 +19,8 @@ _MAX_AXES: Final = 12
 def plot_trainings(runs: Sequence[TrainingRun], references: Sequence[TrainingRun], path: Path) -> None:
     """Draw the metrics of each phase: a line a run, references dashed and in grey, each a mean over five steps.
 
+    What is measured less often, such as validations, is drawn as it was measured.
+
     Args:
         runs: The runs.
         references: Curves to hold them against.
@@ -61,7 +63,11 @@ def plot_trainings(runs: Sequence[TrainingRun], references: Sequence[TrainingRun
 
 def _draw(axes: Any, run: TrainingRun, phase: str, metric: str, **style: Any) -> None:
     steps, values = run.curves.get((phase, metric), ((), ()))
-    smooth = [
-        sum(window) / len(window) for at in range(len(values)) if (window := values[max(0, at - _WINDOW + 1) : at + 1])
-    ]
+    smooth = []
+    for at, step in enumerate(steps):
+        begin = max(0, at - _WINDOW + 1)
+        window = [
+            value for when, value in zip(steps[begin:], values[begin : at + 1], strict=False) if when > step - _WINDOW
+        ]
+        smooth.append(sum(window) / len(window))
     axes.plot(steps, smooth, label=run.name, **style)  # drawn where it is empty too, so that colours stay those of runs
