@@ -150,6 +150,27 @@ def test_validations_are_drawn_as_they_were_measured(run: Run) -> None:
     assert len({line.split()[2] for line in drawn.splitlines()}) == 2
 
 
+@pytest.mark.parametrize("name", ["results.json", "phases/grpo.json"])
+@pytest.mark.parametrize("text", ['{"rows": [', "{}", "[]"])
+def test_a_damaged_file_of_a_training_is_named(run: Run, name: str, text: str) -> None:
+    (train("a", 0.1) / name).write_text(text)
+    error = run("compare", "a", "--no-reference", code=2)[1]
+    assert f"{Path('a', name)} is damaged (" in error
+    assert "restore it, or leave the run out" in error
+
+
+def test_metrics_that_are_no_numbers_are_left_out(run: Run) -> None:
+    folder = train("a", 0.1)
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(
+            b'\n{"phase": "grpo", "step": NaN, "loss": 5}\n{"phase": "grpo", "step": 40, "loss": Infinity}\n\x9d\n'
+        )
+    found = json.loads(run("compare", "a", "--no-reference", "--json")[0])
+    values = {(row["of"], row["what"]): row["values"]["a"] for row in found["rows"]}
+    assert values["grpo", "steps"] == 40
+    assert values["grpo", "loss"] == pytest.approx(0.385)
+
+
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_curves_are_drawn_over_each_other(run: Run, ending: str) -> None:
     for name, rate in (("a", 0.1), ("b", 0.2), ("shipped", 0.15)):

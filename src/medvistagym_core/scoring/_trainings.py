@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
+from medvistagym_core.tools import first_fault
 from medvistagym_core.trajectories import OVERALL, ResultRow, Results
 
 _LAST_SHARE: Final = 0.1
@@ -62,35 +67,56 @@ def is_training(folder: str | Path) -> bool:
 
 
 def read_training(folder: str | Path, name: str | None = None) -> TrainingRun:
-    """Read a run folder; a line of metrics that an interrupt cut short is left out.
+    """Read a run folder; a line of metrics that an interrupt cut short is left out, and a value that is no finite number.
 
     Args:
         folder: The run folder.
         name: What it is called; its path when None.
 
     Raises:
-        ValueError: It holds no metrics, or files that are none.
+        ValueError: It holds no metrics, or a file that is damaged.
     """
     folder = Path(folder)
     if not is_training(folder):
         raise ValueError(f"{folder} is no run folder of a training: it holds no metrics.jsonl")
     recipe = folder / "recipe.yaml"
     named = re.search(r"(?m)^name:\s*(\S+)\s*$", recipe.read_text("utf-8")) if recipe.is_file() else None
-    results = folder / "results.json"
-    rows = Results.load(results).rows if results.is_file() else ()
+    rows: tuple[ResultRow, ...] = ()
+    if (results := folder / "results.json").is_file():
+        with _named(results):
+            rows = Results.load(results).rows
     files = sorted((folder / "phases").glob("*.json"), key=lambda file: (file.stat().st_mtime_ns, file.name))
     return TrainingRun(
         name=name or str(folder),
         recipe=named[1].strip("'\"") if named else None,
         rows=tuple(row for row in rows if row.family == OVERALL),
         curves=_read_curves(folder / "metrics.jsonl"),
-        seconds={file.stem: float(json.loads(file.read_text("utf-8"))["seconds"]) for file in files},
+        seconds={file.stem: _read_seconds(file) for file in files},
     )
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Name the file that is damaged."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError) as error:
+        fault = str(error)
+        if isinstance(error, ValidationError):
+            fault = ": ".join(filter(None, first_fault(error)))
+        elif isinstance(error, KeyError):
+            fault = f"it holds no {fault}"
+        raise ValueError(f"{file} is damaged ({fault}); restore it, or leave the run out") from error
+
+
+def _read_seconds(file: Path) -> float:
+    with _named(file):
+        return float(json.loads(file.read_text("utf-8"))["seconds"])
 
 
 def _read_curves(path: Path) -> dict[tuple[str, str], tuple[tuple[int, ...], tuple[float, ...]]]:
     points: dict[tuple[str, str], dict[int, float]] = {}
-    for text in path.read_text("utf-8").splitlines():
+    for text in path.read_text("utf-8", "replace").splitlines():
         try:
             line = json.loads(text)
         except ValueError:
@@ -104,7 +130,7 @@ def _read_curves(path: Path) -> dict[tuple[str, str], tuple[tuple[int, ...], tup
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def training_table(runs: Sequence[TrainingRun]) -> list[dict[str, Any]]:
