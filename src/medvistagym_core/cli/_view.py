@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from medvistagym_core.cli._console import print_json, print_stderr, print_text
 from medvistagym_core.cli._errors import CommandError, UsageError
@@ -20,6 +20,8 @@ __all__ = ["configure"]
 _EXAMPLE = """\
 medvistagym view runs/first
 medvistagym view runs/first --export first.html --outcome wrong"""
+_CHOICE: Final = ("episodes", "seed", "task", "family", "outcome", "tool", "error")
+"""Options that choose the episodes of an exported page."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_page_options(parser)
     export = parser.add_argument_group("one file, without a server")
     export.add_argument("--export", metavar="FILE.html", type=Path, help="write one self-contained page and stop")
-    export.add_argument(
-        "--episodes", metavar="N", type=int, default=200, help="episodes in it, drawn evenly (default: 200)"
-    )
-    export.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the drawing (default: 0)")
+    export.add_argument("--episodes", metavar="N", type=int, help="episodes in it, drawn evenly (default: 200)")
+    export.add_argument("--seed", metavar="N", type=int, help="seed of the drawing (default: 0)")
     export.add_argument("--task", metavar="NAME", help="only episodes of this task")
     export.add_argument("--family", metavar="NAME", help="only episodes of this family")
     export.add_argument(
@@ -47,20 +47,39 @@ def _view(options: argparse.Namespace) -> int:
     from medvistagym_core.trajectories.viewer import EpisodeIndex
 
     check_port(options)
-    if options.episodes < 1:
+    given = [name for name in _CHOICE if getattr(options, name) is not None]
+    if given and options.export is None:
+        raise UsageError(
+            f"--{given[0]} chooses episodes for --export FILE.html; a page that is served has filters itself"
+        )
+    if options.episodes is not None and options.episodes < 1:
         raise UsageError(f"--episodes must be at least 1, not {options.episodes}")
-    path = options.run_path
-    if path.is_file():
-        with path.open("rb") as file:
-            if file.read(1) not in (b"", b"{"):
-                raise UsageError(
-                    f"{path} is no trajectory file: its lines do not begin with {{; `medvistagym play` shows images"
-                )
+    _check_file(options.run_path)
     try:
         run = EpisodeIndex(options.run_path)
     except ValueError as error:
         raise UsageError(str(error)) from error
     return _serve(run, options) if options.export is None else _export(run, options)
+
+
+def _check_file(path: Path) -> None:
+    """Refuse a file of something else; where a lock lies beside it, its own lines may be damaged."""
+    from medvistagym_core.trajectories import parse_line, read_line
+
+    if not path.is_file() or path.with_suffix(".lock.json").is_file():
+        return
+    with path.open("rb") as file:
+        if file.read(1) not in (b"", b"{"):
+            raise UsageError(
+                f"{path} is no trajectory file: its lines do not begin with {{; `medvistagym play` shows images"
+            )
+        file.seek(0)
+        line, _ = read_line(file)
+    try:
+        if line:
+            parse_line(line)
+    except ValueError as error:
+        raise UsageError(f"{path} is no trajectory file ({error}); name one, or the folder of its run") from error
 
 
 def _export(run: EpisodeIndex, options: argparse.Namespace) -> int:
@@ -74,8 +93,8 @@ def _export(run: EpisodeIndex, options: argparse.Namespace) -> int:
     run.poll()
     for problem in run.problems:
         print_stderr(f"medvistagym: left out: {problem}")
-    names = ("episodes", "seed", "task", "family", "outcome", "tool", "error")
-    numbers = parse_episode_filter(run, EpisodeFilter(**{name: getattr(options, name) for name in names}))
+    given = {name: value for name in _CHOICE if (value := getattr(options, name)) is not None}
+    numbers = parse_episode_filter(run, EpisodeFilter(**given))
     try:
         size = export(run, file, numbers)
     except OSError as error:

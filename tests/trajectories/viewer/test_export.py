@@ -99,6 +99,8 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(write, tmp_path, ca
 
 def test_the_command_says_what_is_wrong(write, tmp_path, capsys):
     folder = str(write([WINDOW]))
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text('{"phase": "grpo", "step": 1}\n')
     for wrong, why in (
         ([str(tmp_path / "nowhere")], "no such file or folder"),
         ([folder, "--export", str(tmp_path / "page.txt")], ".html"),
@@ -106,6 +108,9 @@ def test_the_command_says_what_is_wrong(write, tmp_path, capsys):
         ([folder, "--episodes", "0", "--export", str(tmp_path / "page.html")], "at least 1"),
         ([folder, "--port", "99999"], "65535"),
         ([folder, "--outcome", "good"], "invalid choice"),
+        ([folder, "--outcome", "wrong"], "--outcome chooses episodes for --export"),
+        ([folder, "--seed", "0"], "--seed chooses episodes for --export"),
+        ([str(metrics), "--export", str(tmp_path / "page.html")], "metrics.jsonl is no trajectory file ("),
     ):
         assert cli.main(["view", *wrong]) == 2
         assert why in capsys.readouterr().err
