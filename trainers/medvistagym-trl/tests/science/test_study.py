@@ -45,6 +45,39 @@ def test_a_folder_keeps_to_one_recipe(recipe: Any, tmp_path: Path) -> None:
         plot_tool_use(tmp_path, tmp_path / "tools.png")
 
 
+def test_a_study_without_the_trained_policy_is_counted_and_not_drawn(
+    recipe: Any, toolbox: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin_study(tmp_path, recipe)
+    run = tmp_path / "seed-0" / "main"
+    begin_study(run, recipe)
+    (run / "toolbox.lock.json").write_text(toolbox.lock().model_dump_json())
+    (run / "results.json").write_text("{}")
+    (run / "metrics.jsonl").write_text('{"phase": "grpo", "step": 1, "accuracy": 1.0}\n{"phase": "grpo", "st')
+    (tmp_path / "seed-0 (old)" / "main").mkdir(parents=True)
+    (tmp_path / "seed-0 (old)" / "main" / "results.json").write_text("{}")
+    assert main(["report", "--run", str(tmp_path)]) == 2
+    out, error = capsys.readouterr()
+    assert "seed 0; 0 questions of the" in out
+    assert error == "no finished training of the study has played SFT + GRPO, so no policies are drawn\n"
+    assert main(["report", "--run", str(run)]) == 2
+    assert "is the run of one training; name the folder of a study" in capsys.readouterr().err
+
+
+def test_the_use_of_tools_is_drawn_of_a_training_that_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps({"phase": "grpo", "step": step, "shade/accuracy": 0.5, "tool/shade": 1}) for step in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, lines[0][:20]]))
+    drawn = tmp_path / "new" / "tools.png"
+    assert main(["tools", "--run", str(tmp_path), "--out", str(drawn)]) == 0
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    assert main(["tools", "--run", str(tmp_path), "--out", str(tmp_path / "tools.doc")]) == 2
+    assert "drawn as .svg or .png, not as 'tools.doc'" in capsys.readouterr().err
+    assert main(["tools", "--run", str(tmp_path), "--out", str(tmp_path / "metrics.jsonl" / "a.png")]) == 1
+    assert "metrics.jsonl" in capsys.readouterr().err
+
+
 @pytest.mark.slow  # it imports torch
 def test_the_command_runs_beside_distributions_with_broken_metadata(tmp_path: Path) -> None:
     info = tmp_path / "broken-1.0.dist-info"

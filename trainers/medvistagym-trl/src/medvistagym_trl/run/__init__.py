@@ -5,7 +5,7 @@ May use every other room; `python -m medvistagym_trl.run FOLDER` is the second p
 
 from medvistagym_trl.run._baseline_process import BaselineProcess
 from medvistagym_trl.run._callbacks import GrpoLogCallback, RunLogCallback
-from medvistagym_trl.run._folder import RunFolder, RunFolderError, write_text_atomically
+from medvistagym_trl.run._folder import RunFolder, RunFolderError, read_metrics, write_text_atomically
 from medvistagym_trl.run._launch_plan import read_rates
 from medvistagym_trl.run._load import load_trained_policy
 from medvistagym_trl.run._memory import MemoryEstimate, estimate_memory
@@ -34,6 +34,7 @@ __all__ = [
     "load_trained_policy",
     "plan_run",
     "plot_results",
+    "read_metrics",
     "read_rates",
     "validation_notes",
     "write_text_atomically",

@@ -179,14 +179,7 @@ class RunFolder:
 
     def metrics(self) -> list[dict[str, Any]]:
         """All metrics logged so far; a line cut short by an interrupt is left out."""
-        path = self.path / "metrics.jsonl"
-        lines = []
-        for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return lines
+        return read_metrics(self.path)
 
     def _forget_unfinished_steps(self) -> None:
         """Take steps out of `metrics.jsonl` that an interrupted phase will take again, so that each stands there once."""
@@ -268,6 +261,22 @@ class RunFolder:
         if not is_reference(folder):  # a checkpoint of this run holds its template and pixel budget itself
             model = model.model_copy(update={"chat_template": None, "max_pixels": None, "min_pixels": None})
         return load_model(folder, schemas, model, recipe.episode.action_format, train=train, seed=recipe.seed)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """All metrics logged in a run folder; a line cut short by an interrupt is left out.
+
+    Args:
+        folder: The run folder.
+    """
+    path = folder / "metrics.jsonl"
+    lines = []
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return lines
 
 
 def _stage(phase: str) -> str:

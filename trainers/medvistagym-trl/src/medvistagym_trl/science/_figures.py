@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from medvistagym_core.scoring import new_figure, save_figure
+from medvistagym_core.scoring import PLOT_FORMATS, new_figure, save_figure
 from medvistagym_trl._figures import smooth
+from medvistagym_trl.run import read_metrics
 from medvistagym_trl.science._report import FINAL, StudyReport
 from medvistagym_trl.science._statistics import PooledAccuracy, families_of
 from medvistagym_trl.science._study import StudyError
@@ -30,9 +30,12 @@ def plot_policies(study: StudyReport, path: Path) -> None:
     """
     import matplotlib as mpl
 
+    played = study.policies.get((FINAL, study.decodings[0]))
+    if played is None:
+        raise StudyError(f"no finished training of the study has played {FINAL}, so no policies are drawn")
     with mpl.rc_context({"font.size": 13}):
         titles = [title for title in study.titles if study.share(title) is not None]
-        families = families_of([study.policies[FINAL, study.decodings[0]]])
+        families = families_of([played])
         figure = new_figure(9, 0.46 * (len(titles) + len(families)) + 2.4)
         top, bottom = figure.subplots(2, 1, height_ratios=[len(titles), len(families) + 1], sharex=True)
         _bars(top, {title: _some(study.share(title)) for title in titles}, strong=FINAL)
@@ -87,20 +90,20 @@ def plot_tool_use(runs: Path | Sequence[Path], path: Path, *, phase: str = "grpo
 
     Args:
         runs: The run folder, or those of a policy that was trained on, in order: their steps follow each other.
-        path: PNG to write.
+        path: File to write, `.svg` or `.png`; its folder is made.
         phase: The stage.
 
     Raises:
-        StudyError: A run has no such steps.
+        StudyError: Another ending, or a run has no such steps.
     """
     import matplotlib as mpl
 
+    if path.suffix.lower() not in PLOT_FORMATS:
+        raise StudyError(f"the use of tools is drawn as {' or '.join(PLOT_FORMATS)}, not as {path.name!r}")
     steps: dict[int, Any] = {}
     for run in [runs] if isinstance(runs, Path) else runs:
-        file = run / "metrics.jsonl"
-        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.is_file() else []
         first = max(steps, default=0)
-        more = {first + int(line["step"]): line for line in lines if line["phase"] == phase}
+        more = {first + int(line["step"]): line for line in read_metrics(run) if line["phase"] == phase}
         if not more:
             raise StudyError(f"{run} has no steps of {phase} in its metrics.jsonl")
         steps |= more
@@ -111,6 +114,7 @@ def plot_tool_use(runs: Path | Sequence[Path], path: Path, *, phase: str = "grpo
         top.set(ylim=(0, 102), ylabel="right answers, %", title="by family, sampled while learning")
         _curves(bottom, steps, lambda name: name.removeprefix("tool/") if name.startswith("tool/") else None, 1)
         bottom.set(ylim=(0, None), xlabel=f"step of {phase}", ylabel="calls a question", title="by tool")
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path, _DPI)
 
 

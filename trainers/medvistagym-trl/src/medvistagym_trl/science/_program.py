@@ -66,15 +66,21 @@ def main(arguments: list[str] | None = None) -> int:
     except (SelectionError, RecipeError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    except OSError as error:
+        if options.command == "seed":  # of a training, which a sentence does not explain
+            raise
+        sys.stderr.write(f"{error.filename}: {error.strerror}\n" if error.filename else f"{error}\n")
+        return 1
     return 0
 
 
 def _report(folder: Path) -> None:
     study = write_study(folder)
+    sys.stdout.write(format_study(study))
+    sys.stdout.flush()
     plot_policies(study, folder / "policies.png")
     if len([point for point in study.curve if point.trajectories]) > 1:
         plot_trajectory_counts(study, folder / "trajectory-counts.png")
-    sys.stdout.write(format_study(study))
 
 
 def _changes(texts: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from medvistagym_core.trajectories import OVERALL
 from medvistagym_trl._recipe import Recipe
-from medvistagym_trl.run import RunFolder, validation_notes, write_text_atomically
+from medvistagym_trl.run import RunFolder, read_metrics, validation_notes, write_text_atomically
 from medvistagym_trl.science._controls import control_titles
 from medvistagym_trl.science._statistics import (
     AccuracyDifference,
@@ -121,7 +121,7 @@ def read_study(folder: Path) -> StudyReport:
         f"Seed {seed}, {note}"
         for seed in seeds
         for run in [folder / f"seed-{seed}" / MAIN.name]
-        for note in validation_notes(RunFolder.read_recipe(run), _metrics(run))
+        for note in validation_notes(RunFolder.read_recipe(run), read_metrics(run))
     ]
     return StudyReport(
         recipe, tuple(seeds), tuple(labels), policies, _read_curve(folder, seeds, labels[0]), tuple(notes)
@@ -161,12 +161,8 @@ def _read_curve(folder: Path, seeds: list[int], label: str) -> tuple[CurvePoint,
 
 def _trajectories(run: Path) -> float:
     """How many trajectories the SFT of a run learnt from; 0 where it learnt from none that were recorded."""
-    lines = reversed(_metrics(run))
+    lines = reversed(read_metrics(run))
     return float(next((line["trajectories"] for line in lines if line["phase"] == "sft-data"), 0))
-
-
-def _metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
 
 
 def format_study(study: StudyReport) -> str:

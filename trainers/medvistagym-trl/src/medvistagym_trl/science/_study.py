@@ -62,13 +62,16 @@ def study_recipe(folder: Path) -> Recipe:
     """
     if not (folder / RECIPE).is_file():
         raise StudyError(f"{folder} holds no study: there is no {RECIPE} in it; `make science` makes one")
+    if (folder / "toolbox.lock.json").is_file():
+        raise StudyError(f"{folder} is the run of one training; name the folder of a study, which holds seed-0/main")
     return load_recipe(folder / RECIPE)
 
 
 def study_seeds(folder: Path) -> list[int]:
     """The seeds whose main run is finished."""
     done = folder.glob(f"seed-*/{MAIN.name}/results.json")
-    return sorted(int(path.parent.parent.name.removeprefix("seed-")) for path in done)
+    names = [path.parent.parent.name.removeprefix("seed-") for path in done]
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def run_seeds(folder: Path, seeds: Sequence[int], curve: Sequence[int], *, jobs: int) -> None:
