@@ -255,6 +255,10 @@ def test_pictures_go_where_their_task_or_a_person_says_that_they_may(
 def test_what_is_no_finished_training_or_names_this_machine_is_said(run: Run, published: Path) -> None:
     Path("empty").mkdir()
     assert "no run folder of a training" in run("publish", "empty", "--dry-run", code=2)[1]
+    Path("empty/recipe.yaml").write_text("name: toy\n")  # the folder of a study
+    assert "it holds no toolbox.lock.json" in run("publish", "empty", "--dry-run", code=2)[1]
+    out, _ = run("publish", str(published), "--to", "for you", "--without-pictures")
+    assert "hf upload NAME 'for you'" in out
     assert (
         "no weights of dpo; there are those of grpo, sft"
         in run("publish", str(published), "--dry-run", "--checkpoint", "dpo", code=2)[1]
@@ -268,4 +272,6 @@ def test_what_is_no_finished_training_or_names_this_machine_is_said(run: Run, pu
         assert (f"names a folder of this machine, {path}" in out) is (path is not None)
         assert ("names a folder" in out) is (path is not None)
     (published / "README.md").unlink()
-    assert "has no model card yet" in run("publish", str(published), "--dry-run", code=2)[1]
+    published.rename("finished at last")
+    error = run("publish", "finished at last", "--dry-run", code=2)[1]
+    assert "has no model card yet; finish the run: medvistagym train --run 'finished at last' --resume" in error

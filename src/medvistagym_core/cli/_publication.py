@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -99,10 +100,12 @@ def plan_publication(
     Raises:
         ValueError: It is no run folder, it has no card yet, or no such checkpoint.
     """
-    if not (run / "recipe.yaml").is_file():
-        raise ValueError(f"{run} is no run folder of a training: it holds no recipe.yaml")
+    for name in ("recipe.yaml", "toolbox.lock.json"):  # a study's folder holds a recipe, too
+        if not (run / name).is_file():
+            raise ValueError(f"{run} is no run folder of a training: it holds no {name}")
     if not (run / CARD).is_file():
-        raise ValueError(f"{run} has no model card yet; finish the run: medvistagym train --run {run} --resume")
+        again = shlex.join(["medvistagym", "train", "--run", str(run), "--resume"])
+        raise ValueError(f"{run} has no model card yet; finish the run: {again}")
     files = [_file("card", run / CARD, CARD)]
     weights, notes = _weights(run, checkpoint)
     files += weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -83,7 +84,8 @@ def _print(publication: Publication, folder: Path | None) -> None:
     if folder is None:
         print_text("Nothing was uploaded or written.")
     else:
-        print_text(f"All of it is in {folder}; nothing was uploaded. For the Hub: hf upload NAME {folder}")
+        upload = f"hf upload NAME {shlex.quote(str(folder))}"
+        print_text(f"All of it is in {folder}; nothing was uploaded. For the Hub: {upload}")
 
 
 def _copy(publication: Publication, folder: Path) -> None:

@@ -112,6 +112,9 @@ def test_a_run_goes_on_after_an_interrupt(
 def test_a_run_that_goes_on_takes_no_new_settings(registry: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a resumed run keeps its own recipe"):
         TrlTrainer().train(registry, run=tmp_path, resume=True, changes={"seed": 1})
+    (tmp_path / "recipe.yaml").write_text("name: a study's\n")
+    with pytest.raises(ValueError, match=r"is no run folder: it holds no toolbox.lock.json"):
+        TrlTrainer().train(registry, run=tmp_path, resume=True)
 
 
 @pytest.mark.slow

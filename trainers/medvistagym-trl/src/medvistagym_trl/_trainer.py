@@ -325,8 +325,9 @@ def _choose(
         return _resolve(recipe, changes, tools, model, quick)
     if recipe is not None or changes or tools is not None or model is not None or quick:
         raise RecipeError("a resumed run keeps its own recipe, tools and model: give --run and --resume alone")
-    if not (run / "recipe.yaml").is_file():
-        raise RecipeError(f"{run} is no run folder: it holds no recipe.yaml")
+    for name in ("recipe.yaml", "toolbox.lock.json"):  # a study's folder holds a recipe, too
+        if not (run / name).is_file():
+            raise RecipeError(f"{run} is no run folder: it holds no {name}")
     return load_recipe(run / "recipe.yaml")
 
 
