@@ -17,20 +17,22 @@ _MOST_LEVEL: Final = 5
 
 
 def plot_results(results: Results, metrics: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw a run: accuracy of every policy and decoding, and what reinforcement learning changed step by step.
+    """Draw a run: accuracy of every policy and decoding, and what reinforcement learning, if any, changed step by step.
 
     Args:
         results: The table.
         metrics: Lines of `metrics.jsonl`.
-        path: PNG to write.
+        path: File to write, `.png` or `.svg`.
     """
-    figure = new_figure(12, 7.5)
-    top, bottom = figure.subplots(2, 2)
-    _bars(top[0], results)
-    _families(top[1], results)
     steps = {int(line["step"]): line for line in metrics if line.get("phase") == "grpo" and "step" in line}
-    _curves(bottom[0], steps, "accuracy", "Accuracy while learning (GRPO, sampled)")
-    _curves(bottom[1], steps, "calls", "Calls a question while learning (GRPO)")
+    lines = 2 if steps else 1
+    figure = new_figure(12, 3.75 * lines)
+    axes = figure.subplots(lines, 2, squeeze=False)
+    _bars(axes[0][0], results)
+    _families(axes[0][1], results)
+    if steps:
+        _curves(axes[1][0], steps, "accuracy", "Accuracy while learning (GRPO, sampled)")
+        _curves(axes[1][1], steps, "calls", "Calls a question while learning (GRPO)")
     save_figure(figure, path, dpi=110)
 
 
@@ -85,11 +87,10 @@ def _scale_accuracy(axes: Any, names: Sequence[str]) -> None:
 
 
 def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], what: str, title: str) -> None:
-    order = sorted(steps)
     names = sorted({key for line in steps.values() for key in line if key.endswith(f"/{what}")})
     for name in names:
-        values = [float(steps[step].get(name, "nan")) for step in order]
-        axes.plot(order, smooth(values), label=name.removesuffix(f"/{what}"))
+        order = [step for step in sorted(steps) if name in steps[step]]  # a step may have no question of a family
+        axes.plot(order, smooth([float(steps[step][name]) for step in order]), label=name.removesuffix(f"/{what}"))
     axes.set(xlabel="step", ylabel=what, title=title)
     if names:
         axes.legend(fontsize=8)

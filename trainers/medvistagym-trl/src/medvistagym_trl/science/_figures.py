@@ -119,13 +119,13 @@ def plot_tool_use(runs: Path | Sequence[Path], path: Path, *, phase: str = "grpo
 
 
 def _curves(axes: Any, steps: Mapping[int, Mapping[str, Any]], label: Any, factor: float) -> None:
-    order = sorted(steps)
     names = sorted({name for line in steps.values() for name in line if label(name)})
     for name in names:
-        values = [factor * float(steps[step].get(name, 0.0)) for step in order]
-        axes.plot(order, smooth(values), label=label(name), linewidth=2)
+        order = [step for step in sorted(steps) if name in steps[step]]  # a step may have no question of a family
+        axes.plot(order, smooth([factor * float(steps[step][name]) for step in order]), label=label(name), linewidth=2)
     axes.grid(alpha=0.3)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    if names:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
 
 
 def _bars(axes: Any, shares: Mapping[str, PooledAccuracy], *, strong: str | None) -> None:
