@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,6 +39,26 @@ def test_measure_equals_numpy(box: Box) -> None:
     assert data["sd"] == pytest.approx(region.std(), abs=1e-9)
     assert (data["min"], data["max"]) == (region.min(), region.max())
     assert (data["width_mm"], data["height_mm"]) == (0.25 * (x1 - x0), 0.5 * (y1 - y0))
+
+
+def test_measure_is_the_same_with_any_number_of_threads() -> None:
+    program = (
+        "import numpy as np; from medvistagym_core.imaging import Box, Image; from medvistagym_dicom import measure; "
+        "pixels = np.random.default_rng(0).normal(0, 600, (300, 400)); "
+        "print(measure.run({'image': Image(pixels=pixels, unit='HU'), 'box': Box(0, 0, 1000, 1000)}).data)"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(said) == 1
 
 
 def test_measure_says_it_in_a_line() -> None:

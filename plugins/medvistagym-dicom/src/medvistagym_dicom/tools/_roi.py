@@ -77,9 +77,10 @@ def _moments(values: np.ndarray, shape_name: str) -> dict[str, Any]:
     values /= scale
     mean = float(values.mean())
     values -= mean
+    squares = np.square(values, out=values).sum()  # not np.vdot, whose last digits depend on the number of threads
     return {
         "mean": mean * scale,
-        "sd": float(np.sqrt(np.vdot(values, values) / values.size)) * scale,
+        "sd": float(np.sqrt(squares / values.size)) * scale,
         "min": low,
         "max": high,
         "ignored": total - values.size,
