@@ -238,6 +238,38 @@ def test_a_publication_is_listed_and_written_as_it_would_be_uploaded(run: Run, p
     assert "away is there already" in run("publish", str(published), "--to", "away", "--without-pictures", code=2)[1]
 
 
+@pytest.mark.parametrize(
+    ("evaluated", "taken"),
+    [
+        (("no_tools",), "no_tools"),
+        (("no_tools", "untrained"), "untrained"),
+        (("no_tools", "sft"), "self_sampling_10"),
+        (("sft", "grpo", "grpo-without-zoom"), "grpo"),
+        ((), "grpo"),
+    ],
+)
+def test_the_weights_are_of_the_policy_that_the_card_ends_with(
+    run: Run, published: Path, evaluated: tuple[str, ...], taken: str
+) -> None:
+    for phase in ("no_tools", "untrained", "self_sampling_2", "self_sampling_10"):
+        (published / "checkpoints" / phase).mkdir()
+        (published / "checkpoints" / phase / "config.json").write_text(json.dumps({"phase": phase}))
+    (published / "evaluation").mkdir()
+    for name in evaluated:
+        (published / "evaluation" / f"{name}-greedy.json").write_text("[]")
+    out, _ = run("publish", str(published), "--to", "away", "--without-pictures")
+    assert json.loads(Path("away/config.json").read_text()) == {"phase": taken}
+    assert f"the weights are those of the phase {taken}" in out
+
+
+def test_other_weights_than_those_of_the_card_are_published_only_by_name(run: Run, published: Path) -> None:
+    (published / "evaluation").mkdir()
+    (published / "evaluation" / "no_tools-greedy.json").write_text("[]")
+    command = ("publish", str(published), "--dry-run", "--without-pictures")
+    assert "no weights of no_tools; there are those of grpo, sft (--checkpoint)" in run(*command, code=2)[1]
+    assert "the weights are those of the phase sft" in run(*command, "--checkpoint", "sft")[0]
+
+
 def test_pictures_go_where_their_task_or_a_person_says_that_they_may(
     run: Run, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

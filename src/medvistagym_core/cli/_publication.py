@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -24,7 +25,13 @@ SHAREABLE: Final = frozenset(
 """Licences under which anyone may hand pictures on."""
 _RECORDS: Final = ("recipe.yaml", "toolbox.lock.json", "metrics.jsonl")
 _SCORES: Final = ("results.json", "results.txt", "results.png", "scores.json", "scores.md")
-_FINAL: Final = ("grpo_tail", "grpo", "sft")
+_PHASES: Final = {
+    "grpo": ("grpo_tail", "grpo"),
+    "sft": ("self_sampling_*", "sft"),
+    "untrained": ("untrained",),
+    "no_tools": ("no_tools",),
+}
+"""Which phases leave the policy of a row, the last one first; the rows of a table in reverse order."""
 _WEIGHTS: Final = ("config.json", "adapter_config.json")
 _PICTURES: Final = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".dcm", ".nii", ".gz", ".nrrd"}
@@ -94,7 +101,7 @@ def plan_publication(
     Args:
         run: The run folder.
         registry: Knows the tasks, and what they say of their licences.
-        checkpoint: Which one; that of the last phase when None.
+        checkpoint: Which one; that of the policy which the table ends with when None.
         with_pictures: Whether pictures of trajectories go with them.
 
     Raises:
@@ -160,12 +167,13 @@ def _weights(run: Path, checkpoint: str | None) -> tuple[list[PublishedFile], li
         if not path.name.startswith(".") and not path.name.endswith("_steps") and path.is_dir()
     }
     own = [name for name, path in there.items() if any((path / name).is_file() for name in _WEIGHTS)]
-    order = [*_FINAL[:2], *sorted((name for name in own if name.startswith("sft")), reverse=True)]
-    name = checkpoint or next((name for name in order if name in own), None)
-    if name is None:
+    if checkpoint is None and not own:
         return [], ["no checkpoint of this run holds weights of its own, so none are published"]
+    name = checkpoint or _reported(run, own)
     if name not in own:
-        raise ValueError(f"{run} has no weights of {name}; there are those of {', '.join(own) or 'none'}")
+        raise ValueError(
+            f"{run} has no weights of {name}; there are those of {', '.join(own) or 'none'} (--checkpoint)"
+        )
     files = [path for path in sorted(there[name].rglob("*")) if path.is_file() and not path.name.startswith(".")]
     taken = [
         _file("weights", path, str(path.relative_to(there[name])))
@@ -173,6 +181,17 @@ def _weights(run: Path, checkpoint: str | None) -> tuple[list[PublishedFile], li
         if path.name not in (CARD, *_RECORDS)
     ]
     return taken, [f"the weights are those of the phase {name}"]
+
+
+def _reported(run: Path, own: Sequence[str]) -> str:
+    """The phase whose policy the table ends with, as the card does; the last phase where there is no table."""
+    evaluated = [policy for policy in _PHASES if any((run / "evaluation").glob(f"{policy}-*.json"))]
+    for policy in evaluated[:1] or _PHASES:
+        for pattern in _PHASES[policy]:
+            found = sorted(fnmatch.filter(own, pattern), key=lambda name: (len(name), name))
+            if found:
+                return found[-1]
+    return evaluated[0] if evaluated else "grpo"
 
 
 def _picture_tasks(records: Sequence[Path], there: set[str], registry: Registry) -> tuple[PictureTask, ...]:

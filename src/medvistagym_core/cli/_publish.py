@@ -34,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--to", metavar="FOLDER", type=Path, help="copy it into a new folder, for you to look at and to upload"
     )
     parser.add_argument(
-        "--checkpoint", metavar="PHASE", help="publish the weights of this phase (default: those of the last one)"
+        "--checkpoint",
+        metavar="PHASE",
+        help="publish the weights of this phase (default: of the policy that its table ends with)",
     )
     pictures = parser.add_mutually_exclusive_group()
     pictures.add_argument("--without-pictures", action="store_true", help="leave the pictures of trajectories out")

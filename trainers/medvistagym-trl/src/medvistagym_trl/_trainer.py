@@ -255,7 +255,7 @@ class TrlTrainer:
 
         Args:
             registry: What is installed.
-            path: A run folder (its final policy), or a checkpoint in one, or any supported checkpoint.
+            path: A run folder (the policy that its table ends with), or a checkpoint in one, or any supported checkpoint.
             task: The task to play.
             toolbox: The tools it is given, which need not be those it was trained with.
             temperature: Of sampling; 0 is greedy; None is the temperature it was trained with, or 1.
@@ -264,6 +264,9 @@ class TrlTrainer:
         Returns:
             The policy, and how its episodes are played.
         """
+        from medvistagym_trl._recipe import policy_checkpoint
+
+        policy_checkpoint(Path(path))  # refused before torch is loaded
         configure_libraries()
         from medvistagym_trl.run import load_trained_policy
 

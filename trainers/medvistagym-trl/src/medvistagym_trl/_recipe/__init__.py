@@ -12,6 +12,7 @@ from medvistagym_trl._recipe._conversation_format import (
 from medvistagym_trl._recipe._errors import RecipeError
 from medvistagym_trl._recipe._load import dump_recipe, load_recipe, recipe_names
 from medvistagym_trl._recipe._model_section import TOWERS, LoraRecipe, ModelRecipe, Tower
+from medvistagym_trl._recipe._phases import phase_of, policy_checkpoint, reported_phase, supervised_phases
 from medvistagym_trl._recipe._recipe import ComparisonRecipe, EpisodeRecipe, EvaluationRecipe, Recipe, TrlRecipe
 from medvistagym_trl._recipe._training_sections import (
     DataFilter,
@@ -52,8 +53,12 @@ __all__ = [
     "dump_recipe",
     "engine_is_shared",
     "load_recipe",
+    "phase_of",
+    "policy_checkpoint",
     "read_conversation_format",
     "recipe_names",
+    "reported_phase",
     "rows_of_rank",
+    "supervised_phases",
     "write_conversation_format",
 ]

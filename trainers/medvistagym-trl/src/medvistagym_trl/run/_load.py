@@ -8,10 +8,9 @@ from typing import Any
 from medvistagym_core.environment import EpisodeConfig, Task
 from medvistagym_core.plugins import Registry
 from medvistagym_core.tools import Toolbox
-from medvistagym_trl._recipe import ConversationFormat, Recipe, load_recipe, read_conversation_format
-from medvistagym_trl.model import UnsupportedModelError, load_model, to_device
+from medvistagym_trl._recipe import ConversationFormat, Recipe, load_recipe, policy_checkpoint, read_conversation_format
+from medvistagym_trl.model import load_model, to_device
 from medvistagym_trl.rollout import make_episode_config
-from medvistagym_trl.run._setup import final_phase
 from medvistagym_trl.stages import SamplingPolicy
 
 
@@ -30,15 +29,12 @@ def load_trained_policy(
         seed: Of sampling.
 
     Raises:
-        UnsupportedModelError: There is no such policy, or its run has not finished.
+        UnsupportedModelError: There is no such policy.
+        RecipeError: Its run has not finished.
     """
     run = next((folder for folder in (path, *path.resolve().parents[:2]) if (folder / "recipe.yaml").is_file()), None)
     recipe = None if run is None else load_recipe(run / "recipe.yaml")
-    folder = path
-    if recipe is not None and path == run:
-        folder = path / "checkpoints" / final_phase(recipe)
-        if not folder.is_dir():
-            raise UnsupportedModelError(f"the run in {path} has no trained policy yet; finish it with --resume")
+    folder = policy_checkpoint(path)
     recipe = recipe or _recipe_for(path)
     schemas = list(toolbox.schemas("huggingface"))
     model = to_device(load_model(folder, schemas, action_format=recipe.episode.action_format))

@@ -18,7 +18,7 @@ from medvistagym_core.plugins import Registry
 from medvistagym_core.scoring import EvaluationReport, format_markdown, format_report
 from medvistagym_core.trajectories import ResultRow, Results, format_table
 from medvistagym_trl._ranks import on_first_rank, wait_for_ranks
-from medvistagym_trl._recipe import read_conversation_format
+from medvistagym_trl._recipe import phase_of, read_conversation_format, supervised_phases
 from medvistagym_trl.model import LoadedModel, extend_vocabulary, referenced
 from medvistagym_trl.rollout import sample_corpus
 from medvistagym_trl.run._folder import RunFolder, write_text_atomically
@@ -26,7 +26,7 @@ from medvistagym_trl.run._model_card import model_card
 from medvistagym_trl.run._plot import plot_results
 from medvistagym_trl.run._reinforcement import run_grpo, run_grpo_tail
 from medvistagym_trl.run._scores import score_evaluation
-from medvistagym_trl.run._setup import final_phase, make_setup, supervised_phases
+from medvistagym_trl.run._setup import make_setup
 from medvistagym_trl.run._supervised import (
     explores,
     run_exploration,
@@ -160,7 +160,7 @@ class TrainingPipeline:
     def run_beside(self) -> None:
         """Run the side stages in a second process, each as soon as the first one has done what it begins with."""
         for name, stage in self.side_stages.items():
-            needed = self._checkpoint_of("sft") if name == "evaluation-sft" else "perception"
+            needed = phase_of(self.recipe, "sft") if name == "evaluation-sft" else "perception"
             while not self.run_folder.done(needed):
                 time.sleep(_POLL_SECONDS)
             self._run_stage(name, stage)
@@ -268,7 +268,7 @@ class TrainingPipeline:
                 path = self._rows_file(evaluation)
                 if (evaluation.phase, evaluation.without) != (phase, without) or path.exists():
                     continue
-                model = model or self.setup.load(self._checkpoint_of(phase))
+                model = model or self.setup.load(phase_of(self.recipe, phase))
                 name, keep = self._name(evaluation), self._trajectories_file(evaluation)
                 rows = evaluate(
                     context,
@@ -335,11 +335,6 @@ class TrainingPipeline:
         report.save(folder / "scores.json")
         write_text_atomically(folder / "scores.md", format_markdown(report))
         return report
-
-    def _checkpoint_of(self, policy: str) -> str:
-        if policy == "grpo":
-            return final_phase(self.recipe)
-        return supervised_phases(self.recipe)[-1] if policy == "sft" else policy
 
     def _on_perception_step(self, metrics: dict[str, float]) -> None:
         self.run_folder.log("perception", metrics)

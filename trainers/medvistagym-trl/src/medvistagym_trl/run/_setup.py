@@ -142,13 +142,3 @@ def conversation_tokens(context: RolloutContext, recipe: Recipe, processor: Any)
     budget = measure_tokens(context, processor)
     evaluated = budget.completion(recipe.episode.max_calls, recipe.evaluation.max_tokens)
     return budget.prompt + max(completion_tokens(context, recipe, processor), evaluated)
-
-
-def supervised_phases(recipe: Recipe) -> list[str]:
-    """The supervised stages of the policy itself, in order; the last leaves the policy that GRPO begins with."""
-    return ["sft", *(f"self_sampling_{number}" for number in range(1, recipe.sft.self_sampling.rounds + 1))]
-
-
-def final_phase(recipe: Recipe) -> str:
-    """The stage that leaves the trained policy."""
-    return "grpo_tail" if recipe.grpo.tail.steps else "grpo"
