@@ -24,9 +24,10 @@ class CommandError(Exception):
 
 def is_usage(error: BaseException) -> bool:
     """Return whether the person who typed the command can mend it by typing another."""
+    from medvistagym_core.environment import MissingDataError
     from medvistagym_core.plugins import SelectionError
 
-    return isinstance(error, UsageError | SelectionError)
+    return isinstance(error, UsageError | SelectionError | MissingDataError)
 
 
 def format_error(error: BaseException) -> str:

@@ -296,3 +296,15 @@ def test_the_embedded_run_is_that_of_exploration_unless_another_recipe_or_task_i
 ) -> None:
     assert main(["train", "--dry-run", *options]) == 0
     assert capsys.readouterr().out.startswith(f"recipe {recipe} on ")
+
+
+def test_data_that_are_not_here_are_missed_before_torch_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("medvistagym_vqa", reason="needs the benchmarks of medvistagym-vqa")
+    monkeypatch.setenv("MEDVISTAGYM_DATA", str(tmp_path))
+    monkeypatch.setattr("medvistagym_trl._trainer.configure_libraries", lambda: pytest.fail("torch comes next"))
+    assert main(["train", "--task", "vqa_rad", "--set", "sft.steps=0", "--dry-run"]) == 2
+    error = capsys.readouterr().err
+    assert "VQA-RAD is not on this machine" in error
+    assert "--debug" not in error

@@ -338,7 +338,7 @@ def _check(
     recipe: Recipe, registry: Registry, *, quick: bool = False, processes: int | None = None
 ) -> tuple[Recipe, Task]:
     """The recipe with its toolbox named, and its task; what can be refused without torch is refused."""
-    from medvistagym_core.environment import make_task
+    from medvistagym_core.environment import HasSize, make_task
     from medvistagym_trl._recipe import check_batches, check_recipe, check_rollouts
     from medvistagym_trl.rollout import find_trajectory_files, mix_tasks, parse_reward, tools_called
 
@@ -355,6 +355,9 @@ def _check(
     parse_reward(recipe.episode, registry.rewards)
     check_recipe(recipe, tasks)
     find_trajectory_files(recipe.sft.data)
+    for each in tasks:
+        if isinstance(each, HasSize):  # whose data may not be there
+            each.size("train")
     if processes is not None:
         check_batches(recipe, ranks=processes)
         check_rollouts(recipe, ranks=processes)
