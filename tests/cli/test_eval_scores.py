@@ -222,6 +222,17 @@ def test_a_plot_without_matplotlib_is_refused_before_anything_is_played(
     assert not Path("kept").exists()
 
 
+@pytest.mark.parametrize("file", ["recipe.yaml", "metrics.jsonl"])
+def test_the_scores_of_a_training_are_not_written_over(run: Run, file: str) -> None:
+    Path("trained").mkdir()
+    Path("trained", file).write_text("")
+    Path("trained/scores.json").write_text("its own")
+    _, err = run(*PLAY, "--run", "trained", code=2)
+    assert "trained is the folder of a training, whose own scores would be lost: name another folder with --run" in err
+    assert Path("trained/scores.json").read_text() == "its own"
+    assert not Path("trained/trajectories").exists()
+
+
 def test_an_argument_is_told_to_one_task_of_several(run: Run) -> None:
     _, err = run(
         *("eval", "--policy", "bright", "--tools", "none", "--task", "mine.jsonl,other.jsonl"),

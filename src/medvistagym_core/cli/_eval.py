@@ -122,6 +122,10 @@ def _check_outputs(options: argparse.Namespace) -> None:
         raise UsageError(f"{options.out}: the folder {options.out.parent} does not exist")
     if options.out is not None and options.out.exists() and options.out.suffix != ".json":
         raise UsageError(f"{options.out} is there already, and is no .json file; name another, so that it is not lost")
+    if options.run is not None and any((options.run / name).is_file() for name in ("recipe.yaml", "metrics.jsonl")):
+        raise UsageError(
+            f"{options.run} is the folder of a training, whose own scores would be lost: name another folder with --run"
+        )
     if options.samples < 1:
         raise UsageError(f"--samples must be at least 1, not {options.samples}")
     check_report_options(options)
