@@ -83,7 +83,7 @@ def _check_file(path: Path) -> None:
 
 
 def _export(run: EpisodeIndex, options: argparse.Namespace) -> int:
-    from medvistagym_core.trajectories.viewer import EpisodeFilter, export, parse_episode_filter
+    from medvistagym_core.trajectories.viewer import EpisodeFilter, export, missing_name, parse_episode_filter
 
     file: Path = options.export
     if file.suffix.lower() not in (".html", ".htm"):
@@ -91,10 +91,13 @@ def _export(run: EpisodeIndex, options: argparse.Namespace) -> int:
     if not file.parent.is_dir():
         raise UsageError(f"{file}: the folder {file.parent} does not exist")
     run.poll()
-    for problem in run.problems:
+    for problem in (*run.problems, *run.charts()["problems"]):
         print_stderr(f"medvistagym: left out: {problem}")
     given = {name: value for name in _CHOICE if (value := getattr(options, name)) is not None}
-    numbers = parse_episode_filter(run, EpisodeFilter(**given))
+    choice = EpisodeFilter(**given)
+    if missing := missing_name(run, choice):
+        raise UsageError(missing)
+    numbers = parse_episode_filter(run, choice)
     try:
         size = export(run, file, numbers)
     except OSError as error:

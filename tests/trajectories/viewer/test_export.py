@@ -86,6 +86,30 @@ def test_the_command_exports_a_page(write, tmp_path, capsys):
     assert said == {"file": str(out), "episodes": 1, "of": 2, "bytes": out.stat().st_size}
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "said"),
+    [
+        ("--tool", "windw", "no episode has the tool 'windw'; did you mean window?"),
+        ("--error", "malformed", "no episode has the error 'malformed'; did you mean malformed_call?"),
+        ("--family", "xyz", "no episode has the family 'xyz'; there are: "),
+        ("--task", "quadrant", "no episode has the task 'quadrant'; did you mean quadrants?"),
+    ],
+)
+def test_a_name_that_no_episode_has_is_refused(write, tmp_path, capsys, option, name, said):
+    folder = write([WINDOW], [CROP], [MALFORMED])
+    assert cli.main(["view", str(folder), "--export", str(tmp_path / "page.html"), option, name]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_damaged_results_are_told_of_an_exported_page(write, tmp_path, capsys):
+    folder = write([WINDOW])
+    (folder / "results.json").write_text("{")
+    assert cli.main(["view", str(folder), "--export", str(tmp_path / "page.html")]) == 0
+    assert "left out: results.json: its results cannot be read (" in capsys.readouterr().err
+    assert "its results cannot be read" in (tmp_path / "page.html").read_text()
+
+
 def test_a_page_that_cannot_be_written_leaves_nothing_behind(write, tmp_path, capsys, monkeypatch):
     def full(self, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

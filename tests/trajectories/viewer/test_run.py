@@ -124,7 +124,7 @@ def test_only_regular_files_are_opened(write):
     (folder / "zero.jsonl").symlink_to("/dev/zero")
     run = read(folder)
     assert run.files == ["test.jsonl"]
-    assert run.charts() == {"curves": [], "results": []}
+    assert run.charts() == {"curves": [], "results": [], "problems": []}
 
 
 def test_a_line_longer_than_any_record_is_left_out(write, monkeypatch):
@@ -165,6 +165,17 @@ def test_what_the_training_logged_and_reached_is_found(write):
         "window/accuracy": [(k, 0.5) for k in range(3)],
     }
     assert figures["results"][0]["rows"][0]["correct"] == 3
+
+
+@pytest.mark.parametrize("text", ['{"rows": [', "{}", "[]"])
+def test_damaged_results_are_named(write, text):
+    folder = write([WINDOW])
+    (folder / "below").mkdir()
+    (folder / "below" / "results.json").write_text(text)
+    figures = read(folder).charts()
+    assert figures["results"] == []
+    (problem,) = figures["problems"]
+    assert problem.startswith("below/results.json: its results cannot be read (")
 
 
 def test_steps_that_a_resumed_training_logged_again_count_once_and_in_order(write):

@@ -13,8 +13,9 @@ from typing import Final
 from pydantic_core import to_json
 
 from medvistagym_core.storage import write_atomically
+from medvistagym_core.tools import closest_match
 from medvistagym_core.trajectories.viewer._assets import ICON, SCRIPTS, STYLES, asset, document
-from medvistagym_core.trajectories.viewer._index import COLUMNS, OUTCOMES, EpisodeIndex
+from medvistagym_core.trajectories.viewer._index import COLUMNS, OUTCOMES, EpisodeIndex, Row
 
 EPISODES: Final = 200
 _COLUMN: Final = {name: position for position, name in enumerate(COLUMNS)}
@@ -56,6 +57,22 @@ def parse_episode_filter(run: EpisodeIndex, choice: EpisodeFilter) -> list[int]:
     return fit
 
 
+def missing_name(run: EpisodeIndex, choice: EpisodeFilter) -> str | None:
+    """A sentence about the first name in a choice that no episode has, and what there is; None where each is there.
+
+    Args:
+        run: The episodes of a run.
+        choice: Which of them to take.
+    """
+    for name in ("task", "family", "tool", "error"):
+        wanted, there = getattr(choice, name), sorted({text for row in run.rows for text in _texts(run, row, name)})
+        if wanted is not None and wanted not in there:
+            near = closest_match(wanted, there)
+            guess = f"did you mean {near}?" if near else f"there are: {', '.join(there) or 'none'}"
+            return f"no episode has the {name} {wanted!r}; {guess}"
+    return None
+
+
 def export(run: EpisodeIndex, path: str | Path, numbers: Sequence[int]) -> int:
     """Write the page of a run with some of its episodes; the figures are those of the whole run.
 
@@ -92,20 +109,21 @@ def export(run: EpisodeIndex, path: str | Path, numbers: Sequence[int]) -> int:
     return len(page)
 
 
-def _fits(run: EpisodeIndex, row: list[object], choice: EpisodeFilter) -> bool:
-    def text(name: str) -> str:
-        value = row[_COLUMN[name]]
-        return run.strings[value] if isinstance(value, int) else ""
-
-    tools, errors = row[_COLUMN["tools"]], row[_COLUMN["errors"]]
+def _fits(run: EpisodeIndex, row: Row, choice: EpisodeFilter) -> bool:
     outcome = row[_COLUMN["outcome"]]
-    return (
-        choice.task in (None, text("task"))
-        and choice.family in (None, text("family"))
-        and (choice.outcome is None or (isinstance(outcome, int) and choice.outcome == OUTCOMES[outcome]))
-        and (choice.tool is None or (isinstance(tools, list) and choice.tool in [run.strings[n] for n in tools]))
-        and (choice.error is None or (isinstance(errors, list) and choice.error in [run.strings[n] for n, _ in errors]))
+    names = ((name, getattr(choice, name)) for name in ("task", "family", "tool", "error"))
+    return (choice.outcome is None or choice.outcome == OUTCOMES[outcome]) and all(
+        wanted is None or wanted in _texts(run, row, name) for name, wanted in names
     )
+
+
+def _texts(run: EpisodeIndex, row: Row, name: str) -> list[str]:
+    """The task or family of an episode, or the tools that it called, or the codes of its errors."""
+    if name in ("task", "family"):
+        return [run.strings[row[_COLUMN[name]]]]
+    if name == "tool":
+        return [run.strings[tool] for tool in row[_COLUMN["tools"]]]
+    return [run.strings[code] for code, _ in row[_COLUMN["errors"]]]
 
 
 def _block(name: str, text: str) -> str:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -16,6 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
+from pydantic import ValidationError
+
+from medvistagym_core.tools import first_fault
 from medvistagym_core.trajectories import Results, Trajectory, open_regular, parse_line, read_line, read_lines
 from medvistagym_core.trajectories.viewer._lineage import box_annotations, source_handle
 
@@ -293,13 +295,19 @@ class EpisodeIndex:
 
         Returns:
             `curves`, from every `metrics.jsonl`: its `name` and `series`, (step, value) in order by phase and name; `results`,
-            from every `results.json`: its `name` and document.
+            from every `results.json`: its `name` and document; `problems`, a sentence for each of these that is damaged.
         """
-        results = []
+        results, problems = [], []
         for path in self._beside("results.json"):
-            with contextlib.suppress(ValueError, OSError, RecursionError):
-                results.append({"name": self._short(path), **Results.load(path).model_dump(mode="json")})
-        return {"curves": self._curves(), "results": results}
+            name = self._short(path)
+            try:
+                results.append({"name": name, **Results.load(path).model_dump(mode="json")})
+            except (ValueError, OSError, RecursionError) as error:
+                fault = (
+                    ": ".join(filter(None, first_fault(error))) if isinstance(error, ValidationError) else str(error)
+                )
+                problems.append(f"{name}: its results cannot be read ({fault})")
+        return {"curves": self._curves(), "results": results, "problems": problems}
 
     def _curves(self) -> list[dict[str, Any]]:
         found = []

@@ -57,7 +57,7 @@ async function figures() {
     const answer = await fetch("figures");
     if (answer.ok) data.figures = await answer.json();
   }
-  return data.figures || { curves: [], results: [] };
+  return data.figures || { curves: [], results: [], problems: [] };
 }
 
 function pictureAddress(file, sha) {

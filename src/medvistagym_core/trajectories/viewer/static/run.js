@@ -12,13 +12,14 @@ const isGraded = (row) => text(row, "expected") !== ""; // of the others nobody 
 async function drawRun() {
   const rows = runRows();
   const logged = await figures();
+  const problems = [...data.problems, ...logged.problems];
   const narrowed = rows.length < data.rows.length;
   fill($("run"),
     el("p", { class: "quiet small scope" },
       narrowed ? `Over the ${number(rows.length)} of ${number(data.rows.length)} episodes that fit the filters. ` : `Over all ${number(data.rows.length)} episodes of ${data.name}. `,
       narrowed ? el("button", { click: () => { clearFilters(); } }, "Clear filters") : null),
     policyPicks(),
-    data.problems.length ? el("details", { class: "fault" }, el("summary", null, `${data.problems.length} lines could not be read`), data.problems.map((p) => el("p", null, said(p)))) : null,
+    problems.length ? el("details", { class: "fault" }, el("summary", null, `${problems.length} lines or files could not be read`), problems.map((p) => el("p", null, said(p)))) : null,
     rows.length ? tiles(rows) : el("p", { class: "empty" }, data.rows.length ? "No episode fits the filters." : "No episode yet."),
     logged.results.map(resultsTable),
     el("div", { class: "charts" }, curves(logged.curves, rows), rows.length ? [toolUse(rows), callLengths(rows), errorKinds(rows), confusion(rows), accuracyTable(rows, "family", "Accuracy by family"), accuracyTable(rows, "policy", "Accuracy by policy"), accuracyTable(rows, "task", "Accuracy by task"), fileTable(rows)] : null));
