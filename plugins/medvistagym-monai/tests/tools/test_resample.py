@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -45,6 +48,27 @@ def test_slices_become_as_dense_as_pixels(scan: Scan) -> None:
     kept, _ = resample(image, spacing_mm=0.5)
     assert kept.pixels.shape == (12, 150, 200)
     assert kept.spacing == pytest.approx((4.0, 0.5, 0.5))
+
+
+def test_slices_are_the_same_with_any_number_of_threads() -> None:
+    program = (
+        "import hashlib; import numpy as np; from medvistagym_core.imaging import Image; "
+        "from medvistagym_monai import resample; pixels = np.random.default_rng(0).normal(0, 600, (20, 119, 144)); "
+        "image = Image(pixels=pixels.astype(np.float32), spacing=(4.0, 1.0, 1.0), modality='CT'); "
+        "print([hashlib.sha256(resample(image, spacing_mm=1.0, slice_mm=mm)[0].pixels).hexdigest() for mm in (2.0, 9.0)])"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(said) == 1
 
 
 def test_masks_stay_masks_and_greys_stay_greys(scan: Scan) -> None:

@@ -105,8 +105,11 @@ def _resample_slices(volume: Image, count: int) -> Image:
     if volume.holds_labels:
         resampled = pixels[_nearest_index(n, count)]
     else:
-        flat = _slice_weights(n, count) @ pixels.reshape(n, -1).astype(np.float32)
-        resampled = flat.reshape(count, *pixels.shape[1:])
+        resampled = np.zeros((count, *pixels.shape[1:]), np.float32)
+        # slice by slice: the last digits of a matrix product depend on the number of threads
+        for new, weights in zip(resampled, _slice_weights(n, count), strict=True):
+            for k in np.flatnonzero(weights):
+                new += weights[k] * pixels[k].astype(np.float32, copy=False)
         if pixels.dtype == np.uint8:
             resampled = np.rint(resampled).astype(np.uint8)
     displayed = n // 2 if volume.frame is None else volume.frame
