@@ -142,8 +142,9 @@ def refine_transform(
         best = correlation, transform
         down, right = np.gradient(warped)
         columns = [right, down, *([right * -y + down * x] if rotate else []), warped, np.ones_like(warped)]
-        matrix = np.stack([column[inside] for column in columns], 1).astype(np.float64)
-        solution, *_ = np.linalg.lstsq(matrix.T @ matrix, matrix.T @ fixed[inside].astype(np.float64), rcond=1e-10)
+        fields = np.stack([column[inside] for column in (*columns, fixed)]).astype(np.float64)
+        products = np.einsum("in,jn->ij", fields, fields)  # not @, whose last digits depend on the number of threads
+        solution, *_ = np.linalg.lstsq(products[:-1, :-1], products[:-1, -1], rcond=1e-10)
         contrast = solution[-2]
         if abs(contrast) < 1e-6:
             break
@@ -216,8 +217,8 @@ def _warp(plane: np.ndarray, transform: np.ndarray, shape: tuple[int, ...]) -> A
 
 def _ncc(a: np.ndarray, b: np.ndarray) -> float:
     """Normalised cross-correlation, -1 to 1."""
-    import numpy as np
-
     a, b = a - a.mean(), b - b.mean()
-    power = float(np.sqrt(np.vdot(a, a) * np.vdot(b, b)))
-    return float(np.vdot(a, b)) / power if power > 0 else -1.0
+    # not np.vdot, whose last digits depend on the number of threads
+    aa, bb, ab = (float((p * q).sum()) for p, q in ((a, a), (b, b), (a, b)))
+    power = math.sqrt(aa * bb)
+    return ab / power if power > 0 else -1.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -92,3 +95,29 @@ def test_regions_of_very_different_size_are_refused_along_either_side(refusal: R
         other = Image(pixels=np.zeros((400, 400), np.float32), unit="HU", spacing=(1.0, 1.0))
         assert "very different size" in refusal(difference, image=narrow, other=other, register="none")
         assert "very different size" in refusal(difference, image=other, other=narrow, register="none")
+
+
+def test_images_are_brought_together_the_same_with_any_number_of_threads() -> None:
+    program = """
+import numpy as np
+from medvistagym_core.imaging import Image
+from medvistagym_kornia import difference
+for seed in range(3):
+    rng, (y, x) = np.random.default_rng(seed), np.mgrid[:407, :513]
+    waves = (rng.normal() * np.sin(x * rng.uniform(0.02, 0.1) + y * rng.uniform(-0.1, 0.1)) for _ in range(9))
+    pixels = sum(waves).astype(np.float32) * 100
+    other = np.roll(pixels, (3, -2), (0, 1)) + rng.normal(0, 5, pixels.shape).astype(np.float32)
+    print(difference(Image(pixels=pixels, unit="HU"), Image(pixels=other, unit="HU"), register="shift")[2])
+"""
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(said) == 1
