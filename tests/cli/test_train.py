@@ -183,6 +183,22 @@ def test_a_bare_resume_takes_the_newest_run(train: Train, tmp_path: Path) -> Non
     assert asked(folder)["resume"] is True
 
 
+def test_a_bare_resume_takes_no_newer_study_or_evaluation(train: Train, tmp_path: Path) -> None:
+    for age, (name, file) in enumerate(
+        (
+            ("old", "toolbox.lock.json"),
+            ("run", "toolbox.lock.json"),
+            ("science", "recipe.yaml"),
+            ("eval", "scores.json"),
+        )
+    ):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / file).write_text("{}")
+        os.utime(tmp_path / "runs" / name, (age, age))
+    assert train("--resume") == 0
+    assert asked(tmp_path / "runs" / "run")["resume"] is True
+
+
 def test_a_run_in_use_is_not_overwritten(train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--run", "one") == 0
     before = asked(tmp_path / "one")

@@ -350,7 +350,7 @@ def _folder(chosen: Path | None, *, resume: bool) -> Path:
             return chosen
     if resume:
         if chosen is None:
-            runs = sorted((folder for folder in RUNS.glob("*") if folder.is_dir()), key=lambda f: f.stat().st_mtime)
+            runs = sorted((folder for folder in RUNS.glob("*") if folder.is_dir()), key=_as_run)
             if not runs:
                 raise UsageError(f"there is no run to resume in {RUNS}/; name one with --run")
             print_stderr(f"resuming {runs[-1]}")
@@ -365,3 +365,8 @@ def _folder(chosen: Path | None, *, resume: bool) -> Path:
     elif chosen.is_dir() and any(chosen.iterdir()):
         raise UsageError(f"{chosen} holds a run already: add --resume to go on with it, or name another folder")
     return chosen
+
+
+def _as_run(folder: Path) -> tuple[bool, float]:
+    """The order in which folders are taken for the run to go on with, last first: studies and evaluations hold no lock."""
+    return (folder / "toolbox.lock.json").is_file(), folder.stat().st_mtime
