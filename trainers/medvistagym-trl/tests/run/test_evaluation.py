@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,17 @@ def test_a_run_gives_its_table_under_several_protocols_and_without_each_tool(
     for stage in stages.values():
         stage()
     assert pipeline.report().rows == results.rows
+
+
+def test_wall_times_stand_in_the_order_of_the_stages(pipeline: Any) -> None:
+    folder = pipeline.run_folder
+    for age, phase in enumerate(("evaluation-sft", "grpo", "other", "perception", "sft")):  # as a copy may be written
+        with folder.phase(phase):
+            pass
+        os.utime(folder.path / "phases" / f"{phase}.json", (age, age))
+    assert pipeline.report().notes[-1] == "Wall seconds: perception 0, sft 0, grpo 0, evaluation-sft 0, other 0."
+    card = (folder.path / "README.md").read_text("utf-8")
+    assert "Stages: perception 0 s, sft 0 s, grpo 0 s, other 0 s." in card
 
 
 def test_protocols_are_named_as_on_the_command_line(recipe: Any) -> None:

@@ -296,16 +296,14 @@ class TrainingPipeline:
             file = self._rows_file(evaluation)
             if file.is_file():
                 rows += [ResultRow.model_validate(row) for row in json.loads(file.read_text("utf-8"))]
-        scores = self._score()
+        scores, seconds = self._score(), self._seconds
         notes = [
             f"Recipe {recipe.name}; the policy was trained and is mainly judged at temperature {recipe.grpo.temperature:g}.",
             "The training reward uses the generator's knowledge of which call is informative."
             if self.setup.context.config.reward.uses_privileged_information
             else "The training reward uses the answer alone, not which call is informative.",
             *validation_notes(recipe, self.run_folder.metrics()),
-            "Wall seconds: "
-            + ", ".join(f"{phase} {seconds:.0f}" for phase, seconds in self.run_folder.seconds.items())
-            + ".",
+            "Wall seconds: " + ", ".join(f"{phase} {wall:.0f}" for phase, wall in seconds.items()) + ".",
         ]
         results = Results(
             task=recipe.task, split=recipe.evaluation.split, seed=recipe.seed, rows=tuple(rows), notes=tuple(notes)
@@ -315,11 +313,16 @@ class TrainingPipeline:
         tables = [format_table(results.rows), *([] if scores is None else [format_report(scores)])]
         text = "\n\n".join([*tables, "\n".join(results.notes)])
         write_text_atomically(self.run_folder.path / "results.txt", f"{text}\n")
-        card = model_card(
-            recipe, self.run_folder.toolbox, results, self.run_folder.metrics(), self.run_folder.seconds, scores
-        )
+        card = model_card(recipe, self.run_folder.toolbox, results, self.run_folder.metrics(), seconds, scores)
         write_text_atomically(self.run_folder.path / "README.md", card)
         return results
+
+    @property
+    def _seconds(self) -> dict[str, float]:
+        """Wall time of each finished stage, in the order of the stages; the times of files are others once a run is copied."""
+        stages = ["perception", *self.main_stages, *self.side_stages]
+        seconds = self.run_folder.seconds
+        return {name: seconds[name] for name in (*stages, *seconds) if name in seconds}
 
     def _score(self) -> EvaluationReport | None:
         """What the stored answers are worth under the recipe's protocols, into `scores.json`; None where it names none."""
