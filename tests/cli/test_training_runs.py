@@ -284,6 +284,20 @@ def test_pictures_go_where_their_task_or_a_person_says_that_they_may(
     assert "whose licence is PhysioNet-1.5.0" in run("publish", str(published), "--dry-run", code=1)[1]
 
 
+def test_pictures_that_no_record_names_are_left_out(run: Run, published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medvistagym_core.environment.questions import QuestionTask
+
+    monkeypatch.setattr(QuestionTask, "provenance", lambda self, split: Provenance("mine", 4, "0", licence="CC-BY-4.0"))
+    images = published / "trajectories" / "images"
+    left = images / f"{'0' * 64}.png"  # as a validation leaves them, whose records the next one replaced
+    shutil.copy(next(images.glob("*.png")), left)
+    out, _ = run("publish", str(published), "--to", "away")
+    assert "4 of mine: CC-BY-4.0" in out
+    assert "note: pictures that no record names are left out: 1" in out
+    assert len([*Path("away/trajectories/images").glob("*.png")]) == 4
+    assert not (Path("away/trajectories/images") / left.name).exists()
+
+
 def test_what_is_no_finished_training_or_names_this_machine_is_said(run: Run, published: Path) -> None:
     Path("empty").mkdir()
     assert "no run folder of a training" in run("publish", "empty", "--dry-run", code=2)[1]

@@ -126,8 +126,11 @@ def plan_publication(
     tasks: tuple[PictureTask, ...] = ()
     pictures = [path for path in played if path.suffix.lower() in _PICTURES]
     if with_pictures and pictures:
-        files += [_file("picture", path, str(path.relative_to(run))) for path in pictures]
-        tasks = _picture_tasks(texts, {path.stem for path in pictures}, registry)
+        tasks, named = _picture_tasks(texts, {path.stem for path in pictures}, registry)
+        recorded = [path for path in pictures if path.stem in named]
+        files += [_file("picture", path, str(path.relative_to(run))) for path in recorded]
+        if left := len(pictures) - len(recorded):
+            notes.append(f"pictures that no record names are left out: {left}")
     stray = [
         each.path for each in files
         if each.kind != "picture" and Path(each.path).suffix.lower() in _PICTURES and each.path not in _DRAWN
@@ -194,8 +197,10 @@ def _reported(run: Path, own: Sequence[str]) -> str:
     return evaluated[0] if evaluated else "grpo"
 
 
-def _picture_tasks(records: Sequence[Path], there: set[str], registry: Registry) -> tuple[PictureTask, ...]:
-    """Tasks whose pictures are there, each picture counted once; a picture that no record names is of no task."""
+def _picture_tasks(
+    records: Sequence[Path], there: set[str], registry: Registry
+) -> tuple[tuple[PictureTask, ...], set[str]]:
+    """Tasks whose pictures are there, each picture counted once, and the pictures that records name."""
     from medvistagym_core.rollouts import recorded_task
     from medvistagym_core.trajectories import TrajectoryReader
 
@@ -208,13 +213,12 @@ def _picture_tasks(records: Sequence[Path], there: set[str], registry: Registry)
             pictures.setdefault(trajectory.task, set()).update(of_record)
             if trajectory.task not in licences:
                 licences[trajectory.task] = _licence(find, trajectory)
-    named = set[str]().union(*pictures.values())
     tasks = []
     for name, of_task in sorted(pictures.items()):
         licence, problem = licences[name]
         if of_task:
             tasks.append(PictureTask(name, licence, len(of_task), problem))
-    return (*tasks, *([PictureTask("no record", "", len(there - named))] if there - named else []))
+    return tuple(tasks), set[str]().union(*pictures.values())
 
 
 def _licence(find: Callable[[Trajectory], Task], trajectory: Trajectory) -> tuple[str, str]:
