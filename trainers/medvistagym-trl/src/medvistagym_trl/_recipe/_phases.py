@@ -19,7 +19,12 @@ def supervised_phases(recipe: Recipe) -> list[str]:
 
 
 def phase_of(recipe: Recipe, policy: str) -> str:
-    """The stage that leaves a policy of the table."""
+    """The stage that leaves a policy of the table.
+
+    Args:
+        recipe: The recipe.
+        policy: As `evaluation.policies` names it.
+    """
     if policy == "grpo":
         return "grpo_tail" if recipe.grpo.tail.steps else "grpo"
     return supervised_phases(recipe)[-1] if policy == "sft" else policy
