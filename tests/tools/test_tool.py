@@ -310,8 +310,13 @@ def told(validate, arguments):
         return str(error)
 
 
+class Study(BaseModel):
+    name: str
+    images: list[Image]
+
+
 def make(source):
-    scope = {"tool": tool, "Image": Image, "Callable": Callable, "Field": Field}
+    scope = {"tool": tool, "Image": Image, "Callable": Callable, "Field": Field, "Study": Study}
     exec(source, scope)
 
 
@@ -333,6 +338,8 @@ F = '@tool\ndef t({}):\n    """T.\n\n    Args:\n        f: F.\n    """'
         (F.format("f: Callable[[int], int]"), "type without JSON form: .*Callable"),
         (F.format("f: tuple[Image, Image]"), "f of the tool t holds images in another way than as Image or list"),
         (F.format("f: dict[str, Image] | None = None"), "f of the tool t holds images in another way"),
+        (F.format("f: Study"), "f of the tool t holds images in another way"),
+        ('@tool\nclass F:\n    """F."""\n    def run(): pass', "run of the tool f needs self as its first argument"),
         (F.format("f: int = Field(3, ge=2)"), "write f: Annotated\\[..., Field\\(...\\)\\] = DEFAULT"),
         (F.format("f: int").replace("def", "async def"), "define it with def"),
         (F.format("f: int").replace("@tool", "@tool(timeout_s='5')"), "above 0, or None for no limit, not '5'"),
@@ -354,6 +361,20 @@ def test_a_tool_survives_pickling_with_its_identity():
 def test_result_is_ok_unless_it_has_an_error():
     assert ToolResult(text="x").ok
     assert not ToolResult(error=ToolError("timeout", "late")).ok
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_the_method_run_may_need_no_instance(kind):
+    def run(number: int) -> str:
+        return str(number)
+
+    def run_of_class(cls: type, number: int) -> str:
+        return str(number)
+
+    method = kind(run if kind is staticmethod else run_of_class)
+    tell = tool(type("Tell", (), {"run": method, "__doc__": "Tell.\n\nArgs:\n    number: Any."}))
+    assert list(tell.spec.parameters["properties"]) == ["number"]
+    assert tell.run({"number": 3}).text == "3"
 
 
 def test_an_argument_may_be_called_self():

@@ -174,7 +174,7 @@ class SignatureArguments:
             with warnings.catch_warnings():  # an argument may well be called `copy`: the model is read by field only
                 warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
                 return pydantic.create_model(f"{self._name}_arguments", __config__=config, **fields)
-        except pydantic.errors.PydanticSchemaGenerationError as error:
+        except pydantic.errors.PydanticUserError as error:
             raise self._without_json_form(error) from None
 
     @cached_property

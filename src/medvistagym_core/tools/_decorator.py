@@ -73,12 +73,14 @@ def _make_tool(
 ) -> Tool:
     is_class = inspect.isclass(function)
     body = function
+    takes_self = False
     if is_class:
         body = getattr(function, "run", None)  # type: ignore[assignment]
         if not callable(body):
             raise ToolDefinitionError(
                 f"the tool class {function.__name__} needs a method run(self, ...) that does the work"
             )
+        takes_self = not isinstance(inspect.getattr_static(function, "run"), (staticmethod, classmethod))
     name = name or _to_snake_case(function.__name__)
     if not TOOL_NAME_PATTERN.match(name):
         raise ToolDefinitionError(
@@ -93,7 +95,7 @@ def _make_tool(
     if isinstance(modalities, str):
         raise ToolDefinitionError(f"modalities of the tool {name} must be a list, such as [{modalities!r}]")
     description, parameters = parse_docstring(name, [body.__doc__, function.__doc__])
-    signature = validated_signature(name, body, skip_self=is_class)
+    signature = validated_signature(name, body, skip_self=takes_self)
     options = ToolOptions(
         name=name,
         description=description,

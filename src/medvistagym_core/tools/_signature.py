@@ -9,7 +9,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 from medvistagym_core.imaging import Image
 
@@ -47,6 +47,8 @@ def validated_signature(name: str, body: Callable[..., Any], *, skip_self: bool)
         signature = inspect.signature(body, eval_str=True)
     except NameError as error:
         raise ToolDefinitionError(f"the tool {name} has an annotation that cannot be resolved: {error}") from None
+    if skip_self and not signature.parameters:
+        raise ToolDefinitionError(f"the method run of the tool {name} needs self as its first argument")
     parameters = list(signature.parameters.values())[skip_self:]
     for p in parameters:
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD, p.POSITIONAL_ONLY):
@@ -80,9 +82,24 @@ def is_image_list(annotation: Any) -> bool:
     return get_origin(bare) is list and strip_annotated(get_args(bare)[0]) is Image
 
 
-def mentions_image(annotation: Any) -> bool:
-    """Whether an annotation is `Image`, or is made of it at any depth."""
-    return annotation is Image or any(map(mentions_image, get_args(annotation)))
+def mentions_image(annotation: Any, within: tuple[Any, ...] = ()) -> bool:
+    """Whether an annotation is `Image`, or is made of it at any depth, as the type of a model's field too."""
+    if annotation is Image or any(annotation is outer for outer in within):
+        return annotation is Image
+    parts = (*get_args(annotation), *_field_types(annotation))
+    return any(mentions_image(part, (*within, annotation)) for part in parts)
+
+
+def _field_types(annotation: Any) -> list[Any]:
+    """The types of the fields of a pydantic model, a dataclass or the like; none where they cannot be told."""
+    if not isinstance(annotation, type):
+        return []
+    if hasattr(annotation, "model_fields"):
+        return [field.annotation for field in annotation.model_fields.values()]
+    try:
+        return list(get_type_hints(annotation).values())
+    except (AttributeError, NameError, TypeError):
+        return []
 
 
 def result_kinds(annotation: Any) -> tuple[Literal["image", "text", "data"], ...]:
