@@ -42,6 +42,17 @@ def repeat(
         loud: Whether to shout.
     """
     return repr([above, steps, start, points, loud])
+
+
+@tool
+def count(first: Image, others: list[Image]) -> str:
+    """Count images.
+
+    Args:
+        first: An image.
+        others: Images.
+    """
+    return str(1 + len(others))
 '''
 Call = Callable[..., tuple[int, str, str]]
 
@@ -73,6 +84,27 @@ def test_a_negative_number_is_a_value_however_it_is_written(call: Call, text: st
 
 def test_lists_may_begin_with_a_negative_number(call: Call) -> None:
     assert call("--steps", "-1e1,2,-3")[1] == f"{[None, [-10.0, 2.0, -3.0], None, None, False]!r}\n"
+
+
+def test_the_flag_of_a_list_may_be_given_again(call: Call) -> None:
+    assert call("--steps", "1", "2", "--steps=3,4")[1] == f"{[None, [1.0, 2.0, 3.0, 4.0], None, None, False]!r}\n"
+    corners = ["--points", "0,10", "--points", "900,0", "--points", "[[5, 5]]"]
+    assert call(*corners)[1] == f"{[None, None, None, [[0, 10], [900, 0], [5, 5]], False]!r}\n"
+    code, _, err = call("--start", "1,2", "--start", "3,4")
+    assert code == 2
+    assert "repeat: start should have at most 2 items" in err
+    assert "steps.0 must be a valid number" in call("--steps", "x", "--steps", "1")[2]
+
+
+def test_the_flag_of_an_image_may_be_given_again(
+    call: Call, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    picture = str(tmp_path / "-3.png")
+    argv = ["tools", "call", "count", "--tools-from", str(tmp_path / "my_tools.py"), "--first", picture]
+    assert main([*argv, "--others", picture, picture, "--others", picture]) == 0
+    assert capsys.readouterr().out == "4\n"
+    assert main([*argv, "--first", picture, "--others", picture]) == 2
+    assert "first of count is one image, and its files hold 2" in capsys.readouterr().err
 
 
 def test_what_is_no_number_is_an_option_still(call: Call) -> None:

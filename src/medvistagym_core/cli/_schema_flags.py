@@ -8,6 +8,7 @@ validator, so that a person reads the same sentence as a policy.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -56,6 +57,7 @@ def add_flags(parser: argparse.ArgumentParser, spec: ToolSpec) -> None:
             flags[name],
             *aliases,
             dest=_destination(name),
+            action="append" if _types(schema) == ["array"] else "store",
             default=argparse.SUPPRESS,
             metavar=_metavar(schema),
             help=_help(schema, required=name in required),
@@ -73,7 +75,7 @@ def add_image_flags(parser: argparse.ArgumentParser, spec: ToolSpec, names: Sequ
         if name not in RESERVED:
             group.add_argument(
                 flags[name], dest=image_destination(name), metavar="FILE", nargs="+" if schema.get("type") == "array" else 1,
-                type=Path, default=[], help=schema.get("description", "").replace("%", "%%"),
+                action="extend", type=Path, default=[], help=schema.get("description", "").replace("%", "%%"),
             )  # fmt: skip
 
 
@@ -113,10 +115,18 @@ def usage(spec: ToolSpec) -> str:
 def given_arguments(options: argparse.Namespace, spec: ToolSpec) -> dict[str, Any]:
     """Return the JSON values of the flags that were given, by argument name."""
     return {
-        name: parse_value(text, schema)
+        name: _join([parse_value(text, schema) for text in given])
+        if isinstance(given, list)
+        else parse_value(given, schema)
         for name, schema in _arguments(spec).items()
-        if (text := getattr(options, _destination(name), None)) is not None
+        if (given := getattr(options, _destination(name), None)) is not None
     }
+
+
+def _join(values: list[Any]) -> Any:
+    """The lists that a flag was given, one after another, as one; else the value that is no list."""
+    stray = [value for value in values if not isinstance(value, list)]
+    return stray[0] if stray else list(itertools.chain.from_iterable(values))
 
 
 def parse_value(text: str, schema: Any) -> Any:
