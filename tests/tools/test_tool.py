@@ -316,7 +316,15 @@ class Study(BaseModel):
 
 
 def make(source):
-    scope = {"tool": tool, "Image": Image, "Callable": Callable, "Field": Field, "Study": Study}
+    scope = {
+        "tool": tool,
+        "Image": Image,
+        "Box": Box,
+        "Annotated": Annotated,
+        "Callable": Callable,
+        "Field": Field,
+        "Study": Study,
+    }
     exec(source, scope)
 
 
@@ -338,6 +346,15 @@ F = '@tool\ndef t({}):\n    """T.\n\n    Args:\n        f: F.\n    """'
         (F.format("f: Callable[[int], int]"), "type without JSON form: .*Callable"),
         (F.format("f: tuple[Image, Image]"), "f of the tool t holds images in another way than as Image or list"),
         (F.format("f: dict[str, Image] | None = None"), "f of the tool t holds images in another way"),
+        (F.format("f: int = 'seven'"), "default of the argument f of the tool t .* valid integer, and it is 'seven'"),
+        (F.format("f: Annotated[int, Field(ge=1)] = 0"), "greater than or equal to 1, and it is 0"),
+        (F.format("f: list[int] = ['a']"), "default of the argument f"),
+        (F.format("f: Box = (0, 0, 0, 9)"), "a box is"),
+        (F.format("f: float = float('inf')"), "a finite number, and it is inf"),
+        (F.format("f: Annotated[list[Image], Field(min_length=1)] = []"), "at least 1 item"),
+        (F.format("f: dict[str, int] = {'a': 'b'}"), "default of the argument f"),
+        (F.format("f: Annotated[int, Field(min_length=1)]"), "f of the tool t has the bound min_length, which does not fit"),
+        (F.format("f: Annotated[list[Image], Field(ge=1)]"), "f of the tool t has the bound ge, which does not fit"),
         (F.format("f: Study"), "f of the tool t holds images in another way"),
         ('@tool\nclass F:\n    """F."""\n    def run(): pass', "run of the tool f needs self as its first argument"),
         (F.format("f: int = Field(3, ge=2)"), "write f: Annotated\\[..., Field\\(...\\)\\] = DEFAULT"),
@@ -361,6 +378,35 @@ def test_a_tool_survives_pickling_with_its_identity():
 def test_result_is_ok_unless_it_has_an_error():
     assert ToolResult(text="x").ok
     assert not ToolResult(error=ToolError("timeout", "late")).ok
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "f: int = None", "f: float = 3", "f: Annotated[list[int], Field(max_length=2)] = (1, 2)", "f: list[Image] = []",
+        "f: Box = Box(0, 0, 9, 9)", "f: dict[str, float] = {'a': 1}", "f: set[int] = {1}",
+        "f: Annotated[str, Field(pattern='^a')] = 'ab'", "f: Annotated[int, Field(multiple_of=2)] = 4",
+    ],
+)  # fmt: skip
+def test_a_default_may_be_whatever_a_call_may_say(argument):
+    make(F.format(argument))
+
+
+def test_a_list_of_images_may_be_bounded():
+    @tool
+    def compare(images: Annotated[list[Image], Field(min_length=2)] | None = None) -> str:
+        """Compare images.
+
+        Args:
+            images: Two or more.
+        """
+        return "alike"
+
+    assert compare.spec.parameters["properties"]["images"]["minItems"] == 2
+    with pytest.raises(ToolError, match="images should have at least 2 items"):
+        compare.validate({"images": [0]})
+    assert compare.validate({"images": [0, 1]}) == {"images": [0, 1]}
+    assert compare.validate({}) == {"images": None}
 
 
 @pytest.mark.parametrize("kind", [staticmethod, classmethod])

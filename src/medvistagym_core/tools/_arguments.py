@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol,
 
 from medvistagym_core.imaging import Box, Image
 from medvistagym_core.tools._argument_repair import repair_arguments
+from medvistagym_core.tools._defaults import stray_bound, surely_fits
 from medvistagym_core.tools._errors import ToolError, from_validation_error
 from medvistagym_core.tools._json_schema import SchemaTooLargeError, inline_references, map_subschemas
 from medvistagym_core.tools._signature import (
@@ -135,6 +136,11 @@ class SignatureArguments:
                     f"the argument {p.name} of the tool {name} holds images in another way than as Image or list[Image]; "
                     f"give it one of these types, which may be followed by | None"
                 )
+            if bound := stray_bound(_of_handles(annotation, int)):
+                raise ToolDefinitionError(
+                    f"the argument {p.name} of the tool {name} has the bound {bound}, which does not fit its type; "
+                    f"numbers have ge, gt, le and lt, lists and text min_length and max_length"
+                )
             if _is_field(p.default):
                 raise ToolDefinitionError(
                     f"the argument {p.name} of the tool {name} has a Field for its default; "
@@ -153,20 +159,45 @@ class SignatureArguments:
                 f"the docstring of the tool {name} describes {', '.join(stray)}, which it does not take"
             )
         self.images = tuple(images)
-        if not all(name in images or _is_plain(annotation) for name, (annotation, _, _) in self._fields.items()):
+        if not all(_is_plain(_of_handles(annotation, int)) for annotation, _, _ in self._fields.values()):
             _ = self.schema  # only pydantic can tell whether the type has a JSON form
+        for argument, (annotation, default, _) in self._fields.items():
+            if default is ... or default is None or surely_fits(_of_handles(annotation, int), default):
+                continue
+            if self._fault_of_default(argument, default, json=False) and (
+                fault := self._fault_of_default(argument, default, json=True)
+            ):
+                raise ToolDefinitionError(
+                    f"the default of the argument {argument} of the tool {name} is no value that it takes: {fault}, "
+                    f"and it is {default!r:.200}"
+                )
+
+    def _fault_of_default(self, argument: str, default: Any, *, json: bool) -> str:
+        """What the argument finds wrong in its default, as it is or written as JSON; empty where it is taken."""
+        import pydantic_core
+
+        validator = self.model.__pydantic_validator__
+        try:
+            if json:
+                validator.validate_json(pydantic_core.to_json({argument: default}, inf_nan_mode="constants"))
+            else:
+                validator.validate_python({argument: default})
+        except pydantic_core.ValidationError as error:  # that others are missing, too
+            said = [fault["msg"] for fault in error.errors(include_url=False) if fault["loc"][0] == argument]
+            return said[0][0].lower() + said[0][1:] if said else ""
+        except pydantic_core.PydanticSerializationError:
+            return ""  # an object of Python's, which no schema shows
+        return ""
 
     @cached_property
     def model(self) -> type[BaseModel]:
         """The strict pydantic model of the arguments, which forbids what it does not know."""
         import pydantic
 
-        handle = Annotated[int, pydantic.Field(ge=0)]
         fields: dict[str, Any] = {}
         for name, (annotation, default, description) in self._fields.items():
-            if name in self.images:
-                annotation = list[handle] if is_image_list(annotation) else handle
-            fields[name] = (annotation, pydantic.Field(default, description=description))
+            handles = _of_handles(annotation, Annotated[int, pydantic.Field(ge=0)])
+            fields[name] = (handles, pydantic.Field(default, description=description))
         config = pydantic.ConfigDict(
             extra="forbid", strict=True, frozen=True, allow_inf_nan=False, arbitrary_types_allowed=False
         )
@@ -264,6 +295,16 @@ def _is_field(mark: Any) -> bool:
     """Whether it is a `pydantic.Field(...)`; without pydantic there are none."""
     fields = sys.modules.get("pydantic.fields")
     return fields is not None and isinstance(mark, fields.FieldInfo)
+
+
+def _of_handles(annotation: Any, handle: Any) -> Any:
+    """The annotation with `handle` in place of `Image`; a list of images keeps the bounds of its length."""
+    if strip_annotated(annotation) is Image:
+        return handle
+    if not is_image_list(annotation):
+        return annotation
+    marks = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+    return Annotated[(list[handle], *marks)] if marks else list[handle]
 
 
 def _is_plain(annotation: Any) -> bool:
