@@ -316,6 +316,18 @@ def test_readers_that_return_nonsense_or_exit_are_named_and_the_next_is_asked(tm
             "the policy none gave NoneType, which has no name, sampling, act",
         ),
         (["tasks", "show", "bad_task"], "KeyError: 'lost'"),
+        (
+            ["tasks", "show", "dict_task"],
+            "the task dict_task gave dict for case 0 of test; it must give an environment.Case",
+        ),
+        (
+            ["eval", "--task", "dict_task", "--policy", "random", "--cases", "1"],
+            "dict_task gave dict for case 0 of test",
+        ),
+        (
+            ["eval", "--task", "long_task", "--policy", "random"],
+            "long_task gave 'ten' for the size of test; it must give a number",
+        ),
         (["eval", "--task", "scoutvqa", "--policy", "random", "--executor", "bad"], "the executor bad cannot be made"),
         (["tools", "show", "zoom", "--format", "bad"], "the dialect bad fails: KeyError"),
         (["eval", "--task", "scoutvqa", "--policy", "random", "--action-format", "bid"], "did you mean bad?"),
@@ -329,7 +341,9 @@ def test_what_fails_when_it_is_used_is_one_sentence(tmp_path: Path, argv: list[s
         "    name, description, families, splits, tools, abstention = 'bad_task', 'Bad.', ('a',), ('test',), (), 'unclear'\n"
         "    def case(self, split, index, seed=0): return {}['lost']\n"
         "    def vocabulary(self): return ()\n"
-        "@hookimpl\ndef medvistagym_tasks(): return [Task()]\n"
+        "class DictTask(Task):\n    name = 'dict_task'\n    def case(self, split, index, seed=0): return {}\n"
+        "class LongTask(Task):\n    name = 'long_task'\n    def size(self, split): return 'ten'\n"
+        "@hookimpl\ndef medvistagym_tasks(): return [Task(), DictTask(), LongTask()]\n"
         "@hookimpl\ndef medvistagym_policies(): return {'bad': bad, 'none': lambda *given, **named: None}\n"
         "@hookimpl\ndef medvistagym_executors(): return {'bad': bad}\n"
         "@hookimpl\ndef medvistagym_dialects(): return {'bad': bad}\n"

@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _export(options: argparse.Namespace) -> int:
     from medvistagym_core.cli._export_packages import PACKAGES, module_name
     from medvistagym_core.cli._exported_task import ExportedTask
-    from medvistagym_core.environment import HasSize
+    from medvistagym_core.environment import count_cases
     from medvistagym_core.plugins import write_folder
 
     registry = load_registry(options)
@@ -61,7 +61,11 @@ def _export(options: argparse.Namespace) -> int:
         raise UsageError(f"{out} is there already; nothing was written")
     if not out.parent.is_dir():
         raise UsageError(f"{out}: the folder {out.parent} does not exist")
-    size = task.size(split) if isinstance(task, HasSize) else _ENDLESS
+    try:
+        count = count_cases(task, split)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    size = _ENDLESS if count is None else count
     tools = ",".join(f"{name}={toolbox[name].id}" for name in toolbox)
     arguments = _arguments(task, task_arguments(options, reference, [reference]))
     schemas = toolbox.schemas("huggingface")

@@ -145,15 +145,15 @@ def case_range(task: Task, split: str, cases: int | None, default: int | None, f
     Raises:
         UsageError: A number is out of range.
     """
-    from medvistagym_core.environment import HasSize
+    from medvistagym_core.environment import count_cases
 
     if cases is not None and cases < 1:
         raise UsageError(f"--cases must be at least 1, not {cases}")
     if first < 0:
         raise UsageError(f"--first must be at least 0, not {first}")
-    if not isinstance(task, HasSize):
+    size = count_cases(task, split)
+    if size is None:
         return range(first, first + (cases or default or 512))
-    size = task.size(split)
     if first >= size:
         raise UsageError(f"--first {first}: {task.name} has {size} cases in {split}, 0 to {size - 1}")
     wanted = cases if cases is not None else default if default is not None else size

@@ -147,13 +147,14 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from medvistagym_core.environment import HasSize
+    from medvistagym_core.environment import count_cases
 
     (task,) = find_tasks(options, load_registry(options), name=options.name)
     arguments = _arguments(task)
     try:
         split = choose_split(task, options.split, task.splits[0])
         case = _case(task, split, options.index, options.seed)
+        size = count_cases(task, split)
     except (UsageError, ValueError) as error:
         hint = _arguments_hint(arguments) if options.task_file is None else ""  # a table's fault is no argument's
         raise UsageError(f"{error}{hint}") from error
@@ -163,7 +164,6 @@ def _show(options: argparse.Namespace) -> int:
         files = [options.out / f"image-{handle}.png" for handle in range(len(case.images))]
         for image, file in zip(case.images, files, strict=True):
             image.save(file)
-    size = task.size(split) if isinstance(task, HasSize) else None
     images = [
         {"handle": handle, "height": image.shape[0], "width": image.shape[1], "unit": image.unit}
         | ({"file": str(files[handle])} if files else {})
@@ -231,11 +231,13 @@ def _arguments_hint(arguments: list[dict[str, Any]]) -> str:
 
 
 def _case(task: Task, split: str, index: int, seed: int) -> Case:
+    from medvistagym_core.environment import deal_case
+
     if split not in task.splits:
         raise UsageError(f"{task.name} has no split {split!r}; its splits are {', '.join(task.splits)}")
     if index < 0:
         raise UsageError(f"--index counts from 0, not {index}")
-    return task.case(split, index, seed)
+    return deal_case(task, split, index, seed)
 
 
 def _audit(options: argparse.Namespace) -> int:

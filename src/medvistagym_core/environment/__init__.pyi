@@ -11,6 +11,7 @@ from ._capabilities import HasSize as HasSize
 from ._capabilities import PerceptionItem as PerceptionItem
 from ._capabilities import Provenance as Provenance
 from ._capabilities import ToolScript as ToolScript
+from ._capabilities import count_cases as count_cases
 from ._capabilities import informative_call_check as informative_call_check
 from ._capabilities import required_tool as required_tool
 from ._config import EpisodeConfig as EpisodeConfig
@@ -33,6 +34,7 @@ from ._task import Answer as Answer
 from ._task import Case as Case
 from ._task import MissingDataError as MissingDataError
 from ._task import Task as Task
+from ._task import deal_case as deal_case
 from .questions import QuestionTask as QuestionTask
 from .questions import TableArguments as TableArguments
 from .questions import looks_like_table as looks_like_table

@@ -6,6 +6,7 @@ Each capability is a `Protocol` of its own, found with `isinstance`; a task impl
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
@@ -138,6 +139,30 @@ def informative_call_check(task: Task, case: Case) -> Callable[[Sequence[ToolCal
     if not judge.needs_call(case):
         return lambda calls: True
     return lambda calls: any(judge.informative(case, call) for call in calls)
+
+
+def count_cases(task: Task, split: str) -> int | None:
+    """How many cases a split of a task has; None for a task that has no last one.
+
+    Args:
+        task: The task.
+        split: One of its splits.
+
+    Raises:
+        ValueError: There is no such split, or what the task gives is no number of cases.
+    """
+    if not isinstance(task, HasSize):
+        return None
+    size: object = task.size(split)
+    try:
+        count = operator.index(size)  # type: ignore[arg-type]
+    except TypeError:
+        count = -1
+    if count < 0:
+        raise ValueError(
+            f"the task {task.name} gave {size!r:.60} for the size of {split}; it must give a number of cases"
+        )
+    return count
 
 
 def required_tool(task: Task, case: Case) -> str | None:

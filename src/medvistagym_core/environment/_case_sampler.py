@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import gymnasium
 
-from medvistagym_core.environment._capabilities import HasSize
+from medvistagym_core.environment._capabilities import count_cases
 from medvistagym_core.environment._config import EpisodeConfig
 from medvistagym_core.environment._episode import Episode
 from medvistagym_core.environment._task import Task
@@ -36,7 +36,8 @@ class _CaseSampler:
             raise ValueError(f"cases is at least 1, not {cases}")
         self.task, self.toolbox, self.settings = task, toolbox, settings
         self.split, self.seed = split, seed
-        size = task.size(split) if isinstance(task, HasSize) else cases or _CASES_WITHOUT_END
+        count = count_cases(task, split)
+        size = count if count is not None else cases or _CASES_WITHOUT_END
         self.cases = size if cases is None else min(cases, size)
 
     def make_episode(self, drawn: int, options: dict[str, Any] | None = None) -> Episode:

@@ -27,7 +27,7 @@ from medvistagym_core.environment._ready_results import ReadyResults
 from medvistagym_core.environment._reward import RewardBreakdown
 from medvistagym_core.environment._reward_terms import EpisodeOutcome
 from medvistagym_core.environment._step import Step, read_turn
-from medvistagym_core.environment._task import Case, Task
+from medvistagym_core.environment._task import Case, Task, deal_case
 from medvistagym_core.environment.grading import Grade
 from medvistagym_core.execution import CallRequest, Executor, ImageStore
 from medvistagym_core.imaging import RenderedImage
@@ -131,7 +131,7 @@ class Episode:
         Raises:
             ValueError: There is no such case.
         """
-        case = task.case(split, index, seed)
+        case = deal_case(task, split, index, seed)
         return cls(
             case,
             toolbox,

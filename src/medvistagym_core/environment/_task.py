@@ -118,3 +118,23 @@ class Task(Protocol):
     def vocabulary(self) -> tuple[str, ...]:
         """Words and numbers that a purpose-built tokenizer should hold whole."""
         ...
+
+
+def deal_case(task: Task, split: str, index: int, seed: int = 0) -> Case:
+    """The case that a task gives at a place, which may be a plugin's: what it gives is looked at.
+
+    Args:
+        task: The task.
+        split: One of its splits.
+        index: Position in the split, from 0.
+        seed: Seed of the cases.
+
+    Raises:
+        ValueError: There is no such case, or what the task gives is none.
+    """
+    case: object = task.case(split, index, seed)
+    if not isinstance(case, Case):
+        raise ValueError(
+            f"the task {task.name} gave {type(case).__name__} for case {index} of {split}; it must give an environment.Case"
+        )
+    return case

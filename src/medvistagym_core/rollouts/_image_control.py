@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Final, Literal, get_args
 
-from medvistagym_core.environment import Case, HasSize, Task
+from medvistagym_core.environment import Case, Task, count_cases, deal_case
 from medvistagym_core.imaging import Image
 
 ImageControl = Literal["blank", "shuffled", "none"]
@@ -63,10 +63,11 @@ def find_other_case(task: Task, case: Case, seed: int, suits: Callable[[Case], b
         seed: Seed of the cases.
         suits: Whether a case will do.
     """
-    size = task.size(case.split) if isinstance(task, HasSize) else _WITHOUT_END
+    count = count_cases(task, case.split)
+    size = _WITHOUT_END if count is None else count
     for step in range(1, min(size, _MAX_CANDIDATES + 1)):
         try:
-            other = task.case(case.split, (case.index + step) % size, seed)
+            other = deal_case(task, case.split, (case.index + step) % size, seed)
         except ValueError:
             continue
         if suits(other):

@@ -18,7 +18,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medvistagym_core.environment import Case, Task, make_task
+from medvistagym_core.environment import Case, Task, deal_case, make_task
 from medvistagym_core.execution import Executor, ImageStore
 from medvistagym_core.imaging import RenderedImage
 from medvistagym_core.plugins import Registry, SelectionError
@@ -249,7 +249,7 @@ def locked_toolbox(lock: ToolboxLock, registry: Registry) -> Toolbox:
 def _reload_case(trajectory: Trajectory, task: Task) -> ReplayedEpisode:
     """The case dealt again, and compared."""
     try:
-        case = task.case(trajectory.split, trajectory.index, trajectory.seed)
+        case = deal_case(task, trajectory.split, trajectory.index, trajectory.seed)
         control = trajectory.facets.get("images")
         if control in IMAGE_CONTROLS:
             case = image_control(control, task, seed=trajectory.seed)(case)

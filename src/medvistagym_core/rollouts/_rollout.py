@@ -22,6 +22,7 @@ from medvistagym_core.environment import (
     Episode,
     EpisodeConfig,
     Task,
+    deal_case,
     episode_id,
     informative_call_check,
     required_tool,
@@ -169,7 +170,7 @@ class _Cases:
                 yield from [_PlayedBefore()] * self.samples
                 continue
             try:
-                case = self.task.case(self.split, index, self.seed)
+                case = deal_case(self.task, self.split, index, self.seed)
                 informed, tool = informative_call_check(self.task, case), required_tool(self.task, case)
                 case = case if self.change_case is None else self.change_case(case)
             except ValueError as error:  # such as a broken picture: the other cases can be played
