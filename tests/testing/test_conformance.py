@@ -307,6 +307,22 @@ def test_a_file_without_hooks_is_checked_for_its_tools(plugin: Write, tmp_path: 
     assert "it takes none of the sample pictures; 2-D uint8: shade: no, thank you." in str(refusing)
 
 
+def test_files_beside_a_plugin_shadow_no_module_of_python(
+    plugin: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("array", "queue", "random", "sched"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not me')\n")
+    (tmp_path / "beside.py").write_text("LEVEL = 3\n")
+    path = plugin(f"import sched\nfrom beside import LEVEL\n{GOOD}")
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nname = "shady"\n[project.entry-points.medvistagym]\nshady = "shady_plugin"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    for target in (path, tmp_path):
+        report = check_plugin(target, examples=1)
+        assert report.exit_code == 0, str(report)
+
+
 MAMMOGRAM = good(
     '    if image.modality != "MG":\n        raise ValueError("only mammograms")\n    return image', decorator="@tool{}"
 )

@@ -285,7 +285,7 @@ def _in_other_process(tool: Any, trial: Any, request: dict[str, Any]) -> dict[st
     }  # fmt: skip
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     done = subprocess.run(
-        [sys.executable, "-c", CODE, "worker"],
+        [sys.executable, "-P", "-c", CODE, "worker"],
         input=json.dumps(order),
         capture_output=True,
         text=True,

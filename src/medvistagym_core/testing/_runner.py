@@ -238,7 +238,7 @@ class _InspectorProcess:
     def __init__(self, what: str, request: dict[str, Any]) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 closed by __exit__
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", CODE, what],
+            [sys.executable, "-X", "faulthandler", "-P", "-c", CODE, what],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,7 +39,10 @@ class PluginUnderTest(BaseModel):
     distribution: str = Field(default="", description="Distribution it comes from; empty for a file.")
     version: str = Field(default="0", description="Version of the distribution.")
     value: str = Field(description="The module, or `module:object`, as in an entry point.")
-    paths: tuple[str, ...] = Field(default=(), description="Folders to import from before all others.")
+    paths: tuple[str, ...] = Field(
+        default=(),
+        description="Folders to import from: a file's behind all others, a project's before all but the standard library.",
+    )
     file: str = Field(default="", description="The Python file that the module is; empty for a module found by name.")
 
     def load(self) -> LoadedPlugin:
@@ -45,9 +50,8 @@ class PluginUnderTest(BaseModel):
 
         A file without hooks offers the tools that it defines, as with `--tools-from`.
         """
-        import sys
-
-        sys.path[:0] = [path for path in self.paths if path not in sys.path]
+        place = len(sys.path) if self.file else _behind_standard_library()
+        sys.path[place:place] = [path for path in self.paths if path not in sys.path]
         point = _FilePoint(self) if self.file else importlib.metadata.EntryPoint(self.name, self.value, GROUP)
         report = PluginReport(
             name=self.name, distribution=self.distribution or self.name, version=self.version, state="loaded"
@@ -58,6 +62,13 @@ class PluginUnderTest(BaseModel):
             names = tuple(tool.name for tool in tools)
             return LoadedPlugin(dataclasses.replace(offer.report, tools=names), {**offer.contributions, "tools": tools})
         return offer
+
+
+def _behind_standard_library() -> int:
+    """The place in `sys.path` where a folder shadows no module of Python's, such as by an `array.py` of its own."""
+    home = Path(sysconfig.get_path("stdlib"))
+    own = [place for place, path in enumerate(sys.path) if Path(path) in (home, home / "lib-dynload")]
+    return max(own, default=-1) + 1
 
 
 class _FilePoint:
