@@ -330,6 +330,11 @@ def test_readers_that_return_nonsense_or_exit_are_named_and_the_next_is_asked(tm
         ),
         (["eval", "--task", "scoutvqa", "--policy", "random", "--executor", "bad"], "the executor bad cannot be made"),
         (["tools", "show", "zoom", "--format", "bad"], "the dialect bad fails: KeyError"),
+        (["tools", "show", "zoom", "--format", "none"], "the dialect none gave NoneType; it must give a dict or text"),
+        (
+            ["tools", "show", "zoom", "--format", "sets"],
+            "the dialect sets fails: TypeError: Object of type set is not JSON",
+        ),
         (["eval", "--task", "scoutvqa", "--policy", "random", "--action-format", "bid"], "did you mean bad?"),
     ],
 )
@@ -346,7 +351,8 @@ def test_what_fails_when_it_is_used_is_one_sentence(tmp_path: Path, argv: list[s
         "@hookimpl\ndef medvistagym_tasks(): return [Task(), DictTask(), LongTask()]\n"
         "@hookimpl\ndef medvistagym_policies(): return {'bad': bad, 'none': lambda *given, **named: None}\n"
         "@hookimpl\ndef medvistagym_executors(): return {'bad': bad}\n"
-        "@hookimpl\ndef medvistagym_dialects(): return {'bad': bad}\n"
+        "@hookimpl\ndef medvistagym_dialects():\n"
+        "    return {'bad': bad, 'none': lambda spec: None, 'sets': lambda spec: {'name': {spec.name}}}\n"
         "@hookimpl\ndef medvistagym_action_formats(): return {'bad': TextProtocol()}\n"
     )
     info = tmp_path / "bad-1.0.dist-info"

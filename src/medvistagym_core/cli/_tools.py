@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +113,16 @@ def _show(options: argparse.Namespace) -> int:
     if options.format is not None:
         try:
             documents = [render_tool_schema(spec, options.format, registry.dialects) for spec in specs]
+            json.dumps(documents)
         except ValueError as error:
             raise UsageError(f"--format: {error}") from error
         except Exception as error:  # a plugin's fault
             raise CommandError(f"the dialect {options.format} fails: {type(error).__name__}: {error}") from error
+        for one in documents:
+            if not isinstance(one, dict | str):
+                raise CommandError(
+                    f"the dialect {options.format} gave {type(one).__name__}; it must give a dict or text"
+                )
     else:
         documents = [spec.model_dump(mode="json") for spec in specs]
     if all(isinstance(one, str) for one in documents):
