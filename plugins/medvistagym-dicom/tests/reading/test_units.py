@@ -234,5 +234,14 @@ def test_values_that_are_scaled_by_no_number_are_refused(
         read_one(scaled_by(write, slope, intercept))
 
 
+@pytest.mark.parametrize(
+    ("slope", "intercept", "said"),
+    [(b"9e99", b"-9.5", "by 9e\\+99 and -9.5"), (b"0.75", b"9e77", "by 0.75 and 9e\\+77")],
+)
+def test_a_rescaling_to_infinity_is_refused(slope: bytes, intercept: bytes, said: str, write: Write) -> None:
+    with pytest.raises(DicomError, match=f"its rescaling {said} makes infinite values"):
+        read_one(scaled_by(write, slope, intercept))
+
+
 def test_a_rescaling_that_is_empty_is_none(write: Write) -> None:
     assert np.array_equal(read_one(scaled_by(write, b"    ", b"    ")).pixels, RAMP)

@@ -74,6 +74,8 @@ def apply_modality_lut(
         rescales, unit = [Rescale(fraction)] * len(frames), _fraction_unit(dataset)
     if unit == "raw" and stored.dtype.str == "|u1" and set(rescales) == {Rescale()}:
         unit = "grey"
+    for rescale in set(rescales):
+        _check_reach(dataset, stored, rescale)
     values, padding = _rescale_frames(stored, rescales, stored_padding_range(dataset, pixel_format))
     return PhysicalValues(values, unit, padding, display)
 
@@ -92,6 +94,25 @@ def _check_number(dataset: DicomDataset, keyword: str) -> None:
     """Refuse what values are scaled by if it is there and is no number: without it they would be wrong, and not said to be."""
     if dataset.is_no_number(keyword):
         raise DicomError("corrupt", f"{dataset.source.name}: its {keyword} is not a number")
+
+
+def _check_reach(dataset: DicomDataset, stored: np.ndarray, rescale: Rescale) -> None:
+    """Refuse a rescaling that makes infinities of stored numbers."""
+    import numpy as np
+
+    def is_beyond(stored_value: float) -> bool:
+        value = abs(rescale.slope) * stored_value + abs(rescale.intercept)
+        return value > float(np.finfo(np.float32).max)
+
+    is_float = stored.dtype.kind == "f"
+    if rescale[:2] == (1.0, 0.0) or not (is_float or is_beyond(2.0 ** (8 * stored.dtype.itemsize))):
+        return
+    for frame in stored:
+        if is_beyond(float(np.abs(frame.astype(np.float64)).max(initial=0.0, where=np.isfinite(frame)))):
+            raise DicomError(
+                "corrupt",
+                f"{dataset.source.name}: its rescaling by {rescale.slope:g} and {rescale.intercept:g} makes infinite values",
+            )
 
 
 def _rescale(dataset: DicomDataset, frame: int) -> Rescale:
