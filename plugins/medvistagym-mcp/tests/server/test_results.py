@@ -106,6 +106,7 @@ def test_of_very_many_images_the_first_are_shown_and_the_others_named() -> None:
     assert size(result) <= 1_000_000
     assert len(blocks(result)) == 32
     assert said(result)[-1] == "images 32 to 2999: not shown here, for want of room."
+    assert said(answered(*[small] * 33))[-1] == "image 32: not shown here, for want of room."
 
 
 def test_data_that_are_too_large_are_left_out_with_a_note() -> None:

@@ -73,7 +73,8 @@ def to_call_result(result: ToolResult, store: ImageStore, limits: SessionLimits)
         content.append(_block(store[handle], handle, picture))
         left -= _BLOCK_BYTES + len(picture.data) * 4 // 3
     if others:
-        content.append(types.TextContent(text=f"images {others[0]} to {others[-1]}: not shown here, for want of room."))
+        named = f"image {others[0]}" if len(others) == 1 else f"images {others[0]} to {others[-1]}"
+        content.append(types.TextContent(text=f"{named}: not shown here, for want of room."))
     content += [types.TextContent(text=text) for text in texts]
     if not content:
         content.append(types.TextContent(text="The tool returned nothing."))
