@@ -105,6 +105,25 @@ def test_bad_arguments_are_explained_in_one_sentence(arguments, said):
     assert "\n" not in caught.value.message
 
 
+def test_what_is_wrong_within_an_argument_is_said_of_its_part():
+    class Point(BaseModel, extra="forbid"):
+        x: int
+
+    @tool
+    def move(points: list[Point]) -> str:
+        """Move.
+
+        Args:
+            points: Where.
+        """
+        return "moved"
+
+    for sent, said in (({}, "move: points.0.x is missing."), ({"x": 1, "y": 2}, "move: points.0.y does not exist.")):
+        with pytest.raises(ToolError) as raised:
+            move.validate({"points": [sent]})
+        assert raised.value.message == said
+
+
 def test_valid_arguments_come_back_with_defaults():
     assert shade.validate({"image": 2, "box": [0, 0, 10, 10]}) == {
         "image": 2, "preset": None, "width": 400.0, "box": Box(0, 0, 10, 10), "steps": None,

@@ -147,6 +147,9 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
     first = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     location = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
     kind, given = first["type"], first.get("input")
+    quoted = location[:_MAX_WORD] if location.isprintable() else ascii(location[:_MAX_WORD])
+    if kind in ("missing", "extra_forbidden") and len(first["loc"]) > 1:
+        return f"{tool}: {quoted} {'is missing' if kind == 'missing' else 'does not exist'}."
     if kind == "missing":
         absent = [str(fault["loc"][0]) for fault in faults if fault["type"] == "missing" and len(fault["loc"]) == 1]
         hints = dict.fromkeys(_hint(name, strip_annotated(names[name].annotation), ()) for name in absent)
@@ -159,7 +162,6 @@ def _validation_message(tool: str, model: type[BaseModel], error: ValidationErro
             if suggestion
             else f"; it takes {fields}, and nothing else."
         )
-        quoted = location[:_MAX_WORD] if location.isprintable() else ascii(location[:_MAX_WORD])
         return f"{tool} has no argument {quoted}{guess}"
     argument = str(first["loc"][0]) if first["loc"] else ""
     annotation = strip_annotated(names[argument].annotation) if argument in names else None
