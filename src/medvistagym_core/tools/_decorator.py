@@ -41,7 +41,8 @@ def tool(function: Callable[..., Any] | type | None = None, /, **options: Any) -
         function: Its parameters carry type annotations and are described in a Google docstring. An `Image` (or
             `list[Image]`) parameter is named by handle; `Box` is a rectangle on the 0-1000 grid; anything else is what
             pydantic knows, with constraints through `Annotated[..., Field(...)]`. It returns an `Image`, text, a number, a
-            dict, a pydantic model, or a sequence of those; numbers and dicts become `data`, and the text where there is none.
+            dict, a pydantic model, or a sequence of those; numbers and dicts become `data`, and the text where there is none;
+            those of a sequence that share a name become the list `values` in it.
         **options: `name` (that of the function unless given); `deterministic` (equal arguments give equal results, which are
             kept); `timeout_s`, seconds after which a call is given up; `modalities` it is meant for; `light` (it takes well
             under a millisecond and never waits, so it may run in the calling thread, without a time limit); `concurrent`

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from medvistagym_core.imaging import Image
@@ -121,27 +122,28 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
         raise ToolError("tool_failed", f"{tool} returned {len(parts)} things; {MAX_PARTS} at most.")
     images: list[Image] = []
     texts: list[str] = []
-    data: dict[str, Any] = {}
+    data: list[Any] = []  # dicts and numbers
     for part in parts:
         if isinstance(part, Image):
             images.append(check_image(tool, part))
         elif isinstance(part, str):
             texts.append(str.__str__(part))
         elif isinstance(part, bool | int | float):
-            data["value"] = part
+            data.append(part)
         elif getattr(part, "ndim", None) == 0 and hasattr(part, "item"):  # a number of NumPy's or torch's
-            data["value"] = part.item()
+            data.append(part.item())
         elif isinstance(part, dict) or hasattr(part, "model_dump"):
-            data.update(_json_data(tool, part))
+            data.append(_json_data(tool, part))
         else:
             raise ToolError(
                 "tool_failed",
                 f"{tool} returned {type(part).__name__}; a tool returns an Image, text, number or dict, or a list.",
             )
-    whole = len(parts) > 1 or "value" in data  # numbers, or parts that may hold too much together
-    facts = (_json_data(tool, data) if whole else data) if data else None
+    joined = _join_data(data)
+    whole = len(parts) > 1 or "value" in joined  # numbers, or parts that may hold too much together
+    facts = (_json_data(tool, joined) if whole else joined) if joined else None
     if facts and not texts:
-        texts.append(_number(data["value"]) if facts.keys() == {"value"} else json.dumps(facts))
+        texts.append(_number(joined["value"]) if facts.keys() == {"value"} else json.dumps(facts))
     return ToolResult(tuple(images), _cut("\n".join(texts)), facts, seconds=seconds)
 
 
@@ -200,6 +202,17 @@ def _check_result(tool: str, result: ToolResult, seconds: float) -> ToolResult:
     images = tuple(check_image(tool, image) for image in result.images)
     data = None if result.data is None else _json_data(tool, result.data)
     return ToolResult(images, _cut(result.text), data, seconds=seconds)
+
+
+def _join_data(parts: Sequence[Any]) -> dict[str, Any]:
+    """Dicts and numbers as one dict, a number under `value`; all in their order under `values` where two share a name."""
+    joined: dict[str, Any] = {}
+    for part in parts:
+        named = part if isinstance(part, dict) else {"value": part}
+        if joined.keys() & named.keys():
+            return {"values": list(parts)}
+        joined |= named
+    return joined
 
 
 def _json_data(tool: str, data: Any) -> dict[str, Any]:
