@@ -342,7 +342,12 @@ def test_tools_from_must_define_tools(run: Run, tmp_path: Path) -> None:
     empty.write_text("x = 1\n", "utf-8")
     broken = tmp_path / "broken.py"
     broken.write_text("import no_such_module_anywhere\n", "utf-8")
-    for file, said in [(empty, "defines no tool"), (broken, "no_such_module_anywhere"), (tmp_path, "Python file")]:
+    for file, said in [
+        (empty, "defines no tool"),
+        (broken, "no_such_module_anywhere"),
+        (tmp_path, "Python file"),
+        (tmp_path / "no.py", "there is no such file"),
+    ]:
         answer = run("tools", "list", "--tools-from", file)
         assert answer.code == 2
         assert said in answer.err

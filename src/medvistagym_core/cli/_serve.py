@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["configure"]
 
 TOKEN_VARIABLE: Final = "MEDVISTAGYM_SERVE_TOKEN"
+_HOST: Final = "127.0.0.1"
+_PORT: Final = 8765
 _EXAMPLE: Final = """\
 medvistagym serve --image scan.dcm
 medvistagym serve --tools 'window,zoom' --root studies
@@ -63,8 +65,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def _add_http_options(parser: argparse.ArgumentParser) -> None:
     web = parser.add_argument_group("HTTP (without --http: stdin and stdout)")
     web.add_argument("--http", action="store_true", help="serve over streamable HTTP")
-    web.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    web.add_argument("--port", type=int, default=8765, help="port to listen on; 0: any (default: 8765)")
+    web.add_argument("--host", help=f"address to listen on (default: {_HOST})")
+    web.add_argument("--port", type=int, help=f"port to listen on; 0: any (default: {_PORT})")
     web.add_argument(
         "--token-file",
         metavar="FILE",
@@ -136,6 +138,8 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _over_stdio(server: Any, options: argparse.Namespace, limits: Any) -> None:
     for flag, given in (
+        ("--host", options.host),
+        ("--port", options.port is not None),
         ("--token-file", options.token_file),
         ("--no-token", options.no_token),
         ("--allow-host", options.allow_host),
@@ -149,7 +153,7 @@ def _over_stdio(server: Any, options: argparse.Namespace, limits: Any) -> None:
 
 def _over_http(server: Any, options: argparse.Namespace, limits: Any) -> None:
     try:
-        listener = server.bind_socket(options.host, options.port)
+        listener = server.bind_socket(options.host or _HOST, _PORT if options.port is None else options.port)
     except ValueError as error:
         raise UsageError(str(error)) from error
     with contextlib.closing(listener):

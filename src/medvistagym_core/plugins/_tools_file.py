@@ -51,8 +51,10 @@ def import_file(file: Path) -> ModuleType:
     """The module that a Python file is, under a name of its own, so that files of one name do not take each other's place.
 
     Raises:
-        ToolsFileError: It is no Python file.
+        ToolsFileError: It is no Python file, or there is none.
     """
+    if not file.exists():
+        raise ToolsFileError(f"{file}: there is no such file")
     digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]
     name = f"medvistagym_tools_from_{re.sub(r'[^0-9A-Za-z_]', '_', file.stem)}_{digest}"
     spec = importlib.util.spec_from_file_location(name, file) if file.suffix == ".py" and file.is_file() else None

@@ -313,6 +313,8 @@ def test_http_refuses_strangers_and_ended_sessions(address: str) -> None:
         (["--http", "--no-token", "--token-file", "x"], "exclude each other"),
         (["--http", "--port", "0", "--token-file", "nowhere"], "nowhere: No such file"),
         (["--no-token"], "goes with --http"),
+        (["--port", "0"], "--port goes with --http"),
+        (["--host", "127.0.0.1"], "--host goes with --http"),
         (["--side", "0"], "side must be above 0"),
         (["--http", "--port", "0", "--tools", "nothing_like_it"], "no tool matches"),
         (["--http", "--port", "0", "--root", "nowhere"], "nowhere is not a folder"),
