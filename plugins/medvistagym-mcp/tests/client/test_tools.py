@@ -132,6 +132,25 @@ def test_a_selection_leaves_tools_out_and_gives_names() -> None:
         mcp_tools([lab(tools=("wrok",))])
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (
+            {"rename": {"wrok": "labour"}},
+            "rename names 'wrok', and the MCP server lab has no such tool; did you mean 'work'",
+        ),
+        ({"images": {"pictur": "base64"}}, "images names 'pictur', .* no such argument; did you mean 'picture'"),
+        (
+            {"images": {"work.picture": "base64"}},
+            "images names 'work.picture', and the MCP server lab has no such argument",
+        ),
+    ],
+)
+def test_a_setting_for_what_the_server_does_not_have_is_refused(setting: dict[str, Any], said: str) -> None:
+    with pytest.raises(McpServerError, match=said):
+        mcp_tools([lab(**setting)])
+
+
 # -- what a server can do wrong
 
 

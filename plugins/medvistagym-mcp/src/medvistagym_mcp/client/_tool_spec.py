@@ -11,7 +11,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.tools import TOOL_NAME_PATTERN, SchemaTooLargeError, ToolSpec, inline_references, references
+from medvistagym_core.tools import (
+    TOOL_NAME_PATTERN,
+    SchemaTooLargeError,
+    ToolSpec,
+    closest_match,
+    inline_references,
+    references,
+)
 from medvistagym_mcp.client._config import ImageEncoding, McpServerConfig, McpServerError
 
 if TYPE_CHECKING:
@@ -65,6 +72,30 @@ def select_tools(server: McpServerConfig, names: Iterable[str]) -> list[str]:
             [name for name in selected if name not in matching] if pattern.startswith("!") else [*selected, *matching]
         )
     return [name for name in names if name in selected]
+
+
+def check_settings(server: McpServerConfig, arguments: Mapping[str, Iterable[str]]) -> None:
+    """Refuse a setting for a tool, or for an image argument, that the server does not have.
+
+    Args:
+        server: The server.
+        arguments: The names of the arguments of each of its tools.
+
+    Raises:
+        McpServerError: There is one.
+    """
+    places = {f"{tool}.{argument}" for tool, names in arguments.items() for argument in names}
+    for setting, given, known in (
+        ("rename", server.rename, set(arguments)),
+        ("images", server.images, places.union(*arguments.values())),
+    ):
+        for name in sorted(given.keys() - known):
+            near = closest_match(name, sorted(known))
+            guess = f"; did you mean {near!r:.80}?" if near else ""
+            what = "tool" if setting == "rename" else "argument"
+            raise McpServerError(
+                f"{setting} names {name!r:.80}, and the MCP server {server.name} has no such {what}{guess}"
+            )
 
 
 def to_identifiers(server: McpServerConfig, names: Iterable[str]) -> dict[str, str]:

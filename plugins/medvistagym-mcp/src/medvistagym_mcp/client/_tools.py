@@ -18,7 +18,7 @@ from medvistagym_core.tools import Tool, ToolResult
 from medvistagym_mcp.client._config import ImageEncoding, McpServerConfig, McpServerError
 from medvistagym_mcp.client._connection import ServerUnreachableError, connection_to
 from medvistagym_mcp.client._results import to_tool_result
-from medvistagym_mcp.client._tool_spec import select_tools, to_identifiers, to_tool_spec
+from medvistagym_mcp.client._tool_spec import check_settings, select_tools, to_identifiers, to_tool_spec
 from medvistagym_mcp.client._validation import JsonSchemaValidator
 
 _MARGIN: Final = 0.95
@@ -43,10 +43,13 @@ def _tools(server: McpServerConfig) -> list[Tool]:
         raise McpServerError(f"the MCP server {server.name} {error}") from None
     names = select_tools(server, [tool.name for tool in offered])
     local = to_identifiers(server, names)
+    properties = {tool.name: tool.input_schema.get("properties") for tool in offered}
+    arguments = {name: list(named) if isinstance(named, dict) else [] for name, named in properties.items()}
     tools = []
     for tool in offered:
         if tool.name in local:
             imported = to_tool_spec(server, tool, local[tool.name])
+            arguments[tool.name] = list(imported.names.values())
             call = RemoteToolCall(
                 server,
                 tool.name,
@@ -56,6 +59,7 @@ def _tools(server: McpServerConfig) -> list[Tool]:
                 retryable=_is_retryable(tool.annotations),
             )
             tools.append(Tool.from_schema(imported.spec, call, JsonSchemaValidator(imported.schema, imported.names)))
+    check_settings(server, arguments)
     return tools
 
 
