@@ -142,6 +142,7 @@ def test_a_tool_still_is_its_function():
         (2.5, 0, "2.5", {"value": 2.5}),
         ({"mean": 3}, 0, '{"mean": 3}', {"mean": 3}),
         ([image(), "two", image()], 2, "two", None),
+        ({"name": "Größe 肺"}, 0, '{"name": "Größe 肺"}', {"name": "Größe 肺"}),
         ([1, 2.5], 0, '{"values": [1, 2.5]}', {"values": [1, 2.5]}),
         (({"mean": 3}, 2), 0, '{"mean": 3, "value": 2}', {"mean": 3, "value": 2}),
         ([{"mean": 3}, "seen", {"mean": 4}], 0, "seen", {"values": [{"mean": 3}, {"mean": 4}]}),

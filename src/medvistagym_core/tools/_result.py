@@ -143,7 +143,7 @@ def coerce_result(tool: str, value: Any, seconds: float) -> ToolResult:
     whole = len(parts) > 1 or "value" in joined  # numbers, or parts that may hold too much together
     facts = (_json_data(tool, joined) if whole else joined) if joined else None
     if facts and not texts:
-        texts.append(_number(joined["value"]) if facts.keys() == {"value"} else json.dumps(facts))
+        texts.append(_number(joined["value"]) if facts.keys() == {"value"} else json.dumps(facts, ensure_ascii=False))
     return ToolResult(tuple(images), _cut("\n".join(texts)), facts, seconds=seconds)
 
 
