@@ -30,6 +30,7 @@ def repeat(
     start: Point | None = None,
     points: Annotated[list[Point], Field(min_length=3, max_length=5)] | None = None,
     loud: bool = False,
+    marks: list[dict[str, int]] | None = None,
 ) -> str:
     """Say what was given.
 
@@ -40,8 +41,9 @@ def repeat(
         start: A point.
         points: Corners.
         loud: Whether to shout.
+        marks: Objects.
     """
-    return repr([above, steps, start, points, loud])
+    return repr([above, steps, start, points, loud]) if marks is None else repr(marks)
 
 
 @tool
@@ -90,6 +92,7 @@ def test_the_flag_of_a_list_may_be_given_again(call: Call) -> None:
     assert call("--steps", "1", "2", "--steps=3,4")[1] == f"{[None, [1.0, 2.0, 3.0, 4.0], None, None, False]!r}\n"
     corners = ["--points", "0,10", "--points", "900,0", "--points", "[[5, 5]]"]
     assert call(*corners)[1] == f"{[None, None, None, [[0, 10], [900, 0], [5, 5]], False]!r}\n"
+    assert call("--marks", '{"x": 1, "y": 2}', "--marks", '{"x": 3}')[1] == "[{'x': 1, 'y': 2}, {'x': 3}]\n"
     code, _, err = call("--start", "1,2", "--start", "3,4")
     assert code == 2
     assert "repeat: start should have at most 2 items" in err

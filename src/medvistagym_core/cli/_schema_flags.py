@@ -159,6 +159,8 @@ def parse_value(text: str, schema: Any) -> Any:
 def _list(text: str, items: Any) -> Any:
     if text.lstrip().startswith("["):
         return _json(text)
+    if text.lstrip().startswith("{") and "object" in _types(items):
+        return _json(f"[{text}]")
     lists = "array" in _types(items)  # with commas within each of them, and blanks or semicolons between
     parts = re.split(r"[\s;]+", re.sub(r"\s*,\s*", ",", text.strip(" ;"))) if lists else _parts(text, items)
     return [parse_value(part.strip(), items) for part in parts]
