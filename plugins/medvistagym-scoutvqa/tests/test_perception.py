@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import collections
 import json
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
 
-from medvistagym_core import Box, ImageStore, LocalExecutor, ToolCall
+from medvistagym_core import Box, Image, ImageStore, LocalExecutor, ToolCall
 from medvistagym_scoutvqa import CHAIN, SCOUTVQA, ScoutVQA
 from medvistagym_scoutvqa._demonstrations import informative_call, plausible_call
 from medvistagym_scoutvqa._perception import PERCEPTION_QUESTIONS
-from medvistagym_scoutvqa._scenes import ANSWERS, QUESTIONS, TISSUE_CENTERS_HU
+from medvistagym_scoutvqa._scenes import (
+    ANSWERS,
+    QUESTIONS,
+    TISSUE_CENTERS_HU,
+    SceneGroundTruth,
+    SliceVariety,
+    render_scene,
+)
 from medvistagym_scoutvqa._script_runner import build_toolbox
 from medvistagym_scoutvqa._tool_calls import tool_image, tool_text
 
@@ -161,3 +169,32 @@ def test_a_faint_plate_is_where_its_box_says_on_the_scout_and_on_a_windowed_over
         assert tissue in TISSUE_CENTERS_HU
     assert min(len(each) for each in greys.values()) > 10
     assert max(greys[False]) <= 1
+
+
+def test_faint_plates_of_items_lie_on_slices_that_differ_more_than_those_of_cases() -> None:
+    """What is air in a case, black on the scout, may be nearly as bright as a faint plate of lung in an item."""
+
+    def brightest_air(images: Iterable[Image]) -> float:
+        dark = [np.percentile(image.pixels, 1) for image in images if image.modality in ("CT", "MR", "NM")]
+        return float(np.percentile(dark, 95))
+
+    shown = [item.image for item in CHAIN_ITEMS if item.image is not None and item.image.shape == (256, 256)]
+    scouts = [image for image in shown if image.window.width > 1000]
+    cases = [CHAIN.case("train", index).images[0] for index in range(100)]
+    assert brightest_air(cases) < -840
+    assert brightest_air(scouts) > -720
+
+
+def test_a_shift_moves_the_slice_and_not_what_is_put_into_it() -> None:
+    def draw(shift: float) -> tuple[np.ndarray, SceneGroundTruth]:
+        variety = SliceVariety(48, (1, 1), (shift, shift))
+        image, truth = render_scene("chain", "train", np.random.default_rng(5), variety=variety)
+        return image.pixels.astype(int), truth
+
+    (before, truth), (after, same) = draw(0), draw(60)
+    assert truth == same
+    (y0, x0, y1, x1) = (round(edge) for edge in truth.inserts[0])
+    moved = after - before
+    assert not moved[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].any()
+    moved[y0 - 4 : y1 + 4, x0 - 4 : x1 + 4] = 60
+    assert set(np.unique(moved)) <= {59, 60, 61}

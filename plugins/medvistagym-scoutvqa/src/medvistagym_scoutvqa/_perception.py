@@ -100,22 +100,22 @@ def _faint_plate_item(image: Image, truth: SceneGroundTruth, rng: np.random.Gene
     center_hu = TISSUE_CENTERS_HU[truth.tissue or "lung"]
     rectangle = truth.inserts[0]
     kind = rng.random()
-    if kind < 0.42:
-        if rng.random() < 0.3:
+    if kind < 0.40:
+        if rng.random() < 0.25:
             image = tool_image(window_call(center_hu, int(rng.choice(NARROW_WIDTHS_HU))), image)
-        if kind < 0.06:
+        if kind < 0.04:
             return PerceptionItem(image, WHERE_PLATE, truth.quadrant, ((to_box(rectangle), truth.quadrant),))
         regions = ((to_box(rectangle), truth.tissue or ABSTENTION),)
         return PerceptionItem(image, BOX_PLATE, _box_text(nearest_box(truth.target, ZOOM_SIZE)), regions)
     box = _draw_zoom_box(truth, rng, near=rng.random() < 0.8)
     piece = tool_image(box_call("zoom", box), image)
-    if kind < 0.8:
-        on_piece = _place_on_piece(box, rectangle) if kind >= 0.75 else None
+    if kind < 0.85:
+        on_piece = _place_on_piece(box, rectangle) if kind >= 0.82 else None
         image_shown, place = (image, to_box(rectangle)) if on_piece is None else (piece, on_piece)
-        if 0.7 <= kind < 0.75:
+        if 0.77 <= kind < 0.82:
             return PerceptionItem(tool_image(_draw_tissue_window(rng), image), WINDOW_PLATE, _window_text(center_hu))
         like = ((place, truth.tissue or ABSTENTION),)
-        if kind < 0.54:
+        if kind < 0.5:
             return PerceptionItem(image_shown, WHICH_PLATE, like[0][1], like)
         return PerceptionItem(image_shown, WINDOW_PLATE, _window_text(center_hu), like)
     # Either step alone shows no bars: so a policy reads what it sees on its way.

@@ -26,7 +26,7 @@ from medvistagym_scoutvqa._inserts import (
     rectangle_coverage,
     snap_to_level,
 )
-from medvistagym_scoutvqa._studies import CANVAS_SIDE, MAX_HU, MIN_HU, draw_crop
+from medvistagym_scoutvqa._studies import CANVAS_SIDE, CROPS_PER_STUDY, MAX_HU, MIN_HU, draw_crop
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +65,27 @@ ANSWERS: Final = {
 
 
 @dataclasses.dataclass(frozen=True)
+class SliceVariety:
+    """How far the real slices under the inserts differ from each other.
+
+    Attributes:
+        crops: Crops of each study.
+        factors: Range of the factor on their HU.
+        shifts_hu: Range of what is added to their HU.
+    """
+
+    crops: int
+    factors: tuple[float, float]
+    shifts_hu: tuple[float, float]
+
+
+CASE_SLICES: Final = SliceVariety(CROPS_PER_STUDY, (0.9, 1.05), (-30, 30))
+"""Of the cases, and of most perception items."""
+WIDE_SLICES: Final = SliceVariety(4096, (0.7, 1.2), (-200, 200))
+"""Of perception items about faint plates: any tissue of a slice may come to lie near a plate's grey level."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SceneGroundTruth:
     """What the generator knows of a scene. Rectangles are `(y0, x0, y1, x1)` in canvas pixels.
 
@@ -88,7 +109,11 @@ class SceneGroundTruth:
 
 
 def render_scene(
-    family: str, split: str, rng: np.random.Generator, answer: str | None = None
+    family: str,
+    split: str,
+    rng: np.random.Generator,
+    answer: str | None = None,
+    variety: SliceVariety = CASE_SLICES,
 ) -> tuple[Image, SceneGroundTruth]:
     """A canvas, `(256, 256)` int16 in HU, and the truth about it.
 
@@ -97,14 +122,15 @@ def render_scene(
         split: A key of `STUDIES`.
         rng: Where everything is drawn from.
         answer: The answer to build instead of the one drawn; all else stays as it was.
+        variety: Of the real slices.
     """
     import numpy as np
 
-    crop = draw_crop(split, rng)
+    crop = draw_crop(split, rng, variety.crops)
     canvas = np.rot90(crop.pixels, int(rng.integers(4)))
     if rng.integers(2):
         canvas = canvas[:, ::-1]
-    canvas = canvas * np.float32(rng.uniform(0.9, 1.05)) + np.float32(rng.uniform(-30, 30))
+    canvas = canvas * np.float32(rng.uniform(*variety.factors)) + np.float32(rng.uniform(*variety.shifts_hu))
     np.clip(canvas, MIN_HU, MAX_HU, out=canvas)
     overlay, truth = _SCENE_BUILDERS[family](family, canvas, rng, answer)
     image = Image(

@@ -20,6 +20,7 @@ MIN_HU: Final = -1024
 MAX_HU: Final = 3071
 """Canvas values have 12 bits."""
 CROPS_PER_STUDY: Final = 48
+"""Crops that the cases of a split are built on."""
 _MAX_CROP_TRIES: Final = 20
 _MIN_CROP_STD: Final = 60  # HU; a piece with less shows next to nothing
 
@@ -72,10 +73,16 @@ def study_path(name: str) -> Path:
     return Path(str(path))
 
 
-def draw_crop(split: str, rng: np.random.Generator) -> Crop:
-    """One of the split's crops, drawn with `rng`; every study is as likely as any other."""
+def draw_crop(split: str, rng: np.random.Generator, crops: int = CROPS_PER_STUDY) -> Crop:
+    """One of the split's crops, drawn with `rng`; every study is as likely as any other.
+
+    Args:
+        split: A key of `STUDIES`.
+        rng: Where it is drawn from.
+        crops: How many crops there are of each study.
+    """
     names = STUDIES[split]
-    return _make_crop(names[int(rng.integers(len(names)))], int(rng.integers(CROPS_PER_STUDY)))
+    return _make_crop(names[int(rng.integers(len(names)))], int(rng.integers(crops)))
 
 
 @functools.lru_cache(maxsize=16)  # all studies: 12 MiB
