@@ -4,6 +4,7 @@ import pickle
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import make_dataclass
 from typing import Annotated, Literal
 
 import numpy as np
@@ -350,6 +351,25 @@ def make(source):
         "Study": Study,
     }
     exec(source, scope)
+
+
+def test_a_type_that_many_fields_are_of_is_looked_into_once() -> None:
+    """From the outermost of these types 2 ** 40 ways lead to the image."""
+    kind: type = Image
+    for _ in range(40):
+        kind = make_dataclass("Pair", [("left", kind), ("right", kind)])
+
+    def look(pair: object) -> str:
+        """Look.
+
+        Args:
+            pair: Two of a kind.
+        """
+        return str(pair)
+
+    look.__annotations__["pair"] = kind
+    with pytest.raises(ToolDefinitionError, match="pair of the tool look holds images in another way"):
+        tool(look)
 
 
 F = '@tool\ndef t({}):\n    """T.\n\n    Args:\n        f: F.\n    """'

@@ -5,11 +5,23 @@ The signature is read once, when `@tool` is applied; what an author must mend is
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import types
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from medvistagym_core.imaging import Image
 
@@ -82,23 +94,29 @@ def is_image_list(annotation: Any) -> bool:
     return get_origin(bare) is list and strip_annotated(get_args(bare)[0]) is Image
 
 
-def mentions_image(annotation: Any, within: tuple[Any, ...] = ()) -> bool:
+def mentions_image(annotation: Any) -> bool:
     """Whether an annotation is `Image`, or is made of it at any depth, as the type of a model's field too."""
-    if annotation is Image or any(annotation is outer for outer in within):
-        return annotation is Image
-    parts = (*get_args(annotation), *_field_types(annotation))
-    return any(mentions_image(part, (*within, annotation)) for part in parts)
+    left, looked_into = [annotation], set[type]()
+    while left:
+        part = left.pop()
+        if part is Image:
+            return True
+        left += get_args(part)
+        if isinstance(part, type) and part not in looked_into:
+            looked_into.add(part)
+            left += _field_types(part)
+    return False
 
 
-def _field_types(annotation: Any) -> list[Any]:
-    """The types of the fields of a pydantic model, a dataclass or the like; none where they cannot be told."""
-    if not isinstance(annotation, type):
+def _field_types(kind: type) -> list[Any]:
+    """The types of the fields of a pydantic model, a dataclass, a `TypedDict` or a `NamedTuple`; none of other classes."""
+    if hasattr(kind, "model_fields"):
+        return [field.annotation for field in kind.model_fields.values()]
+    if not (dataclasses.is_dataclass(kind) or is_typeddict(kind) or hasattr(kind, "_fields")):
         return []
-    if hasattr(annotation, "model_fields"):
-        return [field.annotation for field in annotation.model_fields.values()]
     try:
-        return list(get_type_hints(annotation).values())
-    except (AttributeError, NameError, TypeError):
+        return list(get_type_hints(kind).values())
+    except (AttributeError, NameError, TypeError):  # of types that only their author can tell
         return []
 
 
