@@ -155,5 +155,5 @@ HOSTILE = {
 def test_a_megabyte_of_the_worst_text_costs_no_more_than_reading_it(kind: str) -> None:
     began = time.process_time()
     turn = TextProtocol().parse(HOSTILE[kind])
-    assert time.process_time() - began < 2  # some 30 ms; whatever grows with the square takes minutes
+    assert time.process_time() - began < 20  # some 30 ms; whatever grows with the square takes minutes
     assert turn.error is not None or turn.calls

@@ -292,18 +292,22 @@ def test_one_refused_request_costs_the_others_nothing(fake, task, toolbox):
 
 
 def test_a_slow_answer_is_not_waited_for(fake, task, toolbox):
+    over = threading.Event()
+
     def slow(body):
-        time.sleep(2)
+        over.wait(60)
         return ANSWER
 
     fake.script = [slow]
-    began = time.monotonic()
-    (t,) = play(fake, task, toolbox, timeout_s=0.2)
-    assert t.outcome.ended == "answered"
-    assert time.monotonic() - began < 2
-    fake.last = slow
-    with pytest.raises(EndpointError, match=r"no answer within 0.1 s \(given up after one try\)"):
-        endpoint(fake, timeout_s=0.1, retries=0).complete({})
+    try:
+        (t,) = play(fake, task, toolbox, timeout_s=1)
+        assert t.outcome.ended == "answered"
+        assert len(fake.bodies) == 2
+        fake.last = slow
+        with pytest.raises(EndpointError, match=r"no answer within 0.1 s \(given up after one try\)"):
+            endpoint(fake, timeout_s=0.1, retries=0).complete({})
+    finally:
+        over.set()
 
 
 def test_retry_after_is_heeded_by_everybody(fake):
@@ -324,7 +328,7 @@ def test_retry_after_is_heeded_by_everybody(fake):
 def test_a_retry_after_that_says_nothing_of_use_is_no_obstacle(fake, value):
     fake.headers, fake.script = {"Retry-After": value}, [429, 503]
     assert endpoint(fake).complete({})["content"] == ANSWER["content"]
-    assert fake.times[-1] - fake.times[0] < 2
+    assert fake.times[-1] - fake.times[0] < 20
 
 
 def test_concurrency_and_rate_are_limited(fake, task, toolbox):
@@ -567,23 +571,26 @@ def test_tokens_a_minute_are_limited_over_time(fake, task, toolbox):
     assert len(fake.times) == 5
 
 
-def test_tokens_of_requests_under_way_together_are_earned_before_the_next():
+@pytest.fixture
+def stopped_clock(monkeypatch):
+    monkeypatch.setattr("time.monotonic", lambda: 1000.0)
+
+
+def test_tokens_of_requests_under_way_together_are_earned_before_the_next(stopped_clock):
     pace = RateLimiter(8, tokens_per_minute=600)
     assert pace.reserve() == 0
-    began = time.monotonic()
     for _ in range(3):
-        pace.charge_tokens(10, began)
-    assert pace.reserve() == pytest.approx(3, abs=0.05)
-    pace.charge_tokens(10, began - 100)  # time that has passed since counts
-    assert pace.reserve() == pytest.approx(4, abs=0.05)
+        pace.charge_tokens(10, 1000)
+    assert pace.reserve() == pytest.approx(3)
+    pace.charge_tokens(10, 900)  # time that has passed since counts
+    assert pace.reserve() == pytest.approx(4)
 
 
-def test_a_pace_is_even():
+def test_a_pace_is_even(stopped_clock):
     pace = RateLimiter(1, 600)
-    waits = [pace.reserve() for _ in range(3)]
-    assert waits == pytest.approx([0, 0.1, 0.2], abs=0.02)
+    assert [pace.reserve() for _ in range(3)] == pytest.approx([0, 0.1, 0.2])
     pace.pause_for(5)
-    assert pace.reserve() == pytest.approx(5, abs=0.1)
+    assert pace.reserve() == pytest.approx(5)
 
 
 def test_sample_from_the_command_line(fake, task, toolbox, tmp_path, monkeypatch, capsys):
@@ -599,11 +606,11 @@ def test_sample_from_the_command_line(fake, task, toolbox, tmp_path, monkeypatch
     assert main(command) == 2
     assert "--endpoint-model" in capsys.readouterr().err
     command += ["--endpoint-model", "tiny"]
-    fake.script = [CALL] * 4
+    fake.last = lambda body: ANSWER if any(m["role"] == "tool" for m in body["messages"]) else CALL
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["played"] == 4
-    (t, *_) = TrajectoryReader(tmp_path / "trajectories.jsonl")
-    assert (t.policy.name, t.weights["calls"], t.terms["calls"]) == ("tiny", 0.1, -1.0)
+    for t in TrajectoryReader(tmp_path / "trajectories.jsonl"):
+        assert (t.policy.name, t.weights["calls"], t.terms["calls"]) == ("tiny", 0.1, -1.0)
     fake.last = 401
     assert main([*command[:-5], *command[-5:], "--cases", "6"]) == 1
     assert "the same command goes on with it" in capsys.readouterr().err

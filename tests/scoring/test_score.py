@@ -204,7 +204,7 @@ def test_long_responses_take_time_in_proportion(unit):
     items += [item(response, "5", "open", "mmmu"), choice(response, benchmark="mmmu")]
     start = time.process_time()
     score(items, list(PROTOCOLS), judge=lambda prompt: "<judge>1</judge>")
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 60  # some 100 ms; whatever grows with the square takes many minutes
 
 
 def test_a_judge_may_be_asked_at_once_and_the_rows_keep_their_order():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -99,9 +98,7 @@ def test_a_file_cut_off_anywhere_is_refused(name: str, path: Files, tmp_path: Pa
 def test_too_many_pixels_are_refused_before_they_are_allocated(write: Write, tmp_path: Path) -> None:
     huge = write(np.zeros((4, 4), np.uint16), Rows=65535, Columns=65535, NumberOfFrames=1000)
     tracemalloc.start()
-    started = time.perf_counter()
     error = refused(huge)
-    assert time.perf_counter() - started < 5
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
     assert error.reason == "too_large"

