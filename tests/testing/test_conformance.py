@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ FIRST_PARTY = sorted(
     if "medvistagym" in tomllib.loads(path.read_text())["project"].get("entry-points", {})
 )
 Write = Callable[[str], Path]
+Bundle = Callable[[Mapping[str, str]], Path]
 HEAD = """
 from typing import Annotated, Literal
 from medvistagym_core import Box, Image, Window, hookimpl, tool
@@ -256,8 +257,31 @@ def plugin(tmp_path: Path) -> Write:
     return write
 
 
-def failed(report: ConformanceReport) -> set[str]:
-    return {outcome.check for outcome in report.outcomes if outcome.status in ("FAIL", "ERROR")}
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    def write(sources: Mapping[str, str]) -> Path:
+        """A plugin of several modules, each with a tool `shade`, which gets the module's name."""
+        package = tmp_path / "shady"
+        package.mkdir()
+        for name, source in sources.items():
+            (package / f"{name}.py").write_text(source.replace("shade", name))
+        (package / "__init__.py").write_text(
+            f"from medvistagym_core import hookimpl\nfrom shady import {', '.join(sources)}\n\n@hookimpl\n"
+            "def medvistagym_tools():\n"
+            f"    return [tool for module in ({', '.join(sources)},) for tool in module.medvistagym_tools()]\n"
+        )
+        (tmp_path / "pyproject.toml").write_text(
+            '[project]\nname = "shady"\n[project.entry-points.medvistagym]\nshady = "shady"\n'
+        )
+        return tmp_path
+
+    return write
+
+
+def failed(report: ConformanceReport, tool: str | None = None) -> set[str]:
+    """The checks that failed, of all or of one tool."""
+    of = [outcome for outcome in report.outcomes if tool in (None, outcome.tool)]
+    return {outcome.check for outcome in of if outcome.status in ("FAIL", "ERROR")}
 
 
 def test_there_is_a_bad_plugin_for_every_check() -> None:
@@ -295,12 +319,15 @@ BARE = good().replace(HOOK, "")
 
 
 def test_a_file_without_hooks_is_checked_for_its_tools(plugin: Write, tmp_path: Path) -> None:
-    path = plugin(BARE).rename(tmp_path / "my-tools.py")
+    raising = (
+        BARE.replace(HEAD, "")
+        .replace("shade", "other")
+        .replace("    return image\n", "    raise RuntimeError('never')\n")
+    )
+    path = plugin(BARE + raising).rename(tmp_path / "my-tools.py")
     report = check_plugin(path, examples=1)
-    assert report.exit_code == 0, str(report)
-    assert report.tools == ("shade",)
-    path.write_text(BARE.replace("    return image\n", "    raise RuntimeError('never')\n"))
-    assert failed(check_plugin(path, examples=1)) == {"valid-calls"}
+    assert set(report.tools) == {"shade", "other"}
+    assert (failed(report, "shade"), failed(report, "other")) == (set(), {"valid-calls"}), str(report)
     path.write_text(BARE.replace("    return image\n", "    raise ValueError('no, thank you')\n"))
     refusing = check_plugin(path, examples=1)
     assert refusing.exit_code == 3
@@ -337,17 +364,16 @@ def test_a_tool_that_declines_all_but_its_own_kind_is_tried_on_that(plugin: Writ
     assert declared.exit_code == 0, str(declared)
 
 
-def test_an_authors_own_pictures_are_tried_first(plugin: Write, tmp_path: Path) -> None:
+def test_an_authors_own_pictures_are_tried_first(plugin: Write, bundle: Bundle, tmp_path: Path) -> None:
     import numpy as np
     import PIL.Image
 
     PIL.Image.fromarray(np.full((77, 5), 9, np.uint8)).save(tmp_path / "strip.png")
     source = good('    if image.shape != (77, 5):\n        raise ValueError("only strips")\n    return image')
+    both = bundle({"strip": source, "other": source.replace("(77, 5)", "(78, 5)")})
+    report = check_plugin(both, examples=1, images=[tmp_path / "strip.png"])
+    assert (failed(report, "strip"), failed(report, "other")) == (set(), {"valid-calls"}), str(report)
     path = plugin(source)
-    assert check_plugin(path, examples=1).exit_code == 3
-    assert check_plugin(path, examples=1, images=[tmp_path / "strip.png"]).exit_code == 0
-    path.write_text(source.replace("(77, 5)", "(78, 5)"))
-    assert failed(check_plugin(path, examples=1, images=[tmp_path / "strip.png"])) == {"valid-calls"}
     with pytest.raises(SubjectError, match="no such file"):
         check_plugin(path, images=[tmp_path / "missing.png"])
     (tmp_path / "broken.png").write_bytes(b"no picture")
@@ -385,37 +411,68 @@ def stacked(calls):
     assert [o.status for o in report.outcomes if o.check == "batch-equals-loop"] == ["PASS"], str(report)
 
 
-@pytest.mark.parametrize("broken", BAD)
+@pytest.mark.parametrize("broken", [rule.id for rule in RULES if rule.id in BAD and rule.scope == "plugin"])
 def test_a_bad_plugin_fails_exactly_the_check_that_it_breaks(plugin: Write, broken: str) -> None:
     report = check_plugin(plugin(BAD[broken]), examples=3)
     assert failed(report) == {broken}, str(report)
-    (outcome,) = (o for o in report.outcomes if o.status == "FAIL")
-    rule = next(rule for rule in RULES if rule.id == broken)
-    assert outcome.blocks == (rule.severity == "blocks")
-    assert report.exit_code == (1 if outcome.blocks else 0)
+    judge(report, broken)
+    assert report.exit_code == (1 if severity(broken) == "blocks" else 0)
+
+
+def test_a_bad_tool_fails_exactly_the_check_that_it_breaks(bundle: Bundle) -> None:
+    broken = {rule.id.replace("-", "_"): rule.id for rule in RULES if rule.id in BAD and rule.scope == "tool"}
+    report = check_plugin(bundle({name: BAD[rule] for name, rule in broken.items()}), examples=3)
+    assert {name: failed(report, name) for name in broken} == {name: {rule} for name, rule in broken.items()}, str(
+        report
+    )
+    for rule in broken.values():
+        judge(report, rule)
+    assert report.exit_code == 1
+
+
+def severity(rule: str) -> str:
+    return next(one.severity for one in RULES if one.id == rule)
+
+
+def judge(report: ConformanceReport, rule: str) -> None:
+    """The one failure of a rule says what was seen and how to mend it."""
+    (outcome,) = (o for o in report.outcomes if o.status == "FAIL" and o.check == rule)
+    assert outcome.blocks == (severity(rule) == "blocks")
     assert outcome.detail
     assert outcome.remedy.endswith(".")
 
 
 LETHAL = {
-    "ends the process": ("    import os\n    os._exit(5)", "exit code 5"),
+    "ends_the_process": ("    import os\n    os._exit(5)", "exit code 5"),
     "crashes": ("    import ctypes\n    ctypes.string_at(0)", "Segmentation fault"),
     "hangs": ("    import time\n    time.sleep(60)", "hung for more than 2.5 s"),
 }
 
 
-@pytest.mark.parametrize("how", LETHAL)
-def test_a_tool_that_takes_its_process_along_is_found_and_the_others_are_checked(plugin: Write, how: str) -> None:
-    body, said = LETHAL[how]
-    second = GOOD.replace("shade", "other").replace(HEAD, "").replace("[other]", "[shade, other]")
-    source = good(body, decorator="@tool(timeout_s=0.5)").replace(HOOK, "") + second
-    report = check_plugin(plugin(source), examples=1)
+def test_a_tool_that_takes_its_process_along_is_found_and_the_others_are_checked(bundle: Bundle) -> None:
+    sources = {name: good(body, decorator="@tool(timeout_s=0.5)") for name, (body, _) in LETHAL.items()}
+    report = check_plugin(bundle({**sources, "harmless": GOOD}), examples=1)
     found = {(o.tool, o.check): o for o in report.outcomes}
-    assert failed(report) == {"valid-calls"}
-    assert said in found["shade", "valid-calls"].detail
-    assert "on 2-D uint8" in found["shade", "valid-calls"].detail
-    assert found["shade", "pickles"].status == "SKIP"
-    assert found["other", "pickles"].status == "PASS"
+    for name, (_, said) in LETHAL.items():
+        assert failed(report, name) == {"valid-calls"}
+        assert said in found[name, "valid-calls"].detail
+        assert "on 2-D uint8" in found[name, "valid-calls"].detail
+        assert found[name, "pickles"].status == "SKIP"
+    assert failed(report, "harmless") == set()
+    assert found["harmless", "pickles"].status == "PASS"
+
+
+def test_a_tool_that_ends_the_other_process_alone_is_found_and_the_next_is_made_again(bundle: Bundle) -> None:
+    """The calls are made again in a process whose hash seed is given; the inspector's own is not."""
+    ending = good(
+        "    import os\n    if os.environ.get('PYTHONHASHSEED') in ('1', '2'):\n        os._exit(7)\n    return image"
+    )
+    report = check_plugin(bundle({"ending": ending, "harmless": GOOD}), examples=1)
+    assert failed(report, "ending") == {"deterministic", "pickles"}
+    assert "the other process ended" in next(
+        o.detail for o in report.outcomes if o.check == "pickles" and o.tool == "ending"
+    )
+    assert failed(report, "harmless") == set()
 
 
 def test_pictures_that_are_refused_with_a_sentence_are_no_failure(plugin: Write) -> None:
@@ -425,10 +482,11 @@ def test_pictures_that_are_refused_with_a_sentence_are_no_failure(plugin: Write)
     assert report.exit_code == 0, str(report)
 
 
-def test_an_image_turned_by_an_angle_may_reach_beyond_its_source_with_its_corners_only(plugin: Write) -> None:
+def test_an_image_turned_by_an_angle_may_reach_beyond_its_source_with_its_corners_only(bundle: Bundle) -> None:
     tilted = "    h, w = image.shape\n    return image.replace(to_source=(0.8, -0.6, {}, 0.6, 0.8, 0.2 * h - 0.3 * w))"
-    assert check_plugin(plugin(good(tilted.format("0.2 * w + 0.3 * h"))), examples=1).exit_code == 0
-    assert failed(check_plugin(plugin(good(tilted.format("1.2 * w + 0.3 * h"))), examples=1)) == {"lineage-inside"}
+    within, beyond = (good(tilted.format(x)) for x in ("0.2 * w + 0.3 * h", "1.2 * w + 0.3 * h"))
+    report = check_plugin(bundle({"within": within, "beyond": beyond}), examples=1)
+    assert (failed(report, "within"), failed(report, "beyond")) == (set(), {"lineage-inside"}), str(report)
 
 
 @pytest.mark.slow

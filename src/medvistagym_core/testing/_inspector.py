@@ -1,31 +1,28 @@
 """The processes in which a plugin is inspected, seen from inside.
 
-`python -c CODE importing|tools|worker` reads one request as JSON from
-stdin and writes one event a line to stdout, which the plugin cannot reach: its own stdout is stderr.
+`python -c CODE importing|tools` reads one request as JSON from stdin and writes one event a line to stdout, which the plugin
+cannot reach: its own stdout is stderr.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import functools
 import importlib.util
 import json
 import os
-import pickle
-import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.plugins import LoadedPlugin, contribution_name, discover
-from medvistagym_core.testing._finding import PASS, Check, Finding
+from medvistagym_core.testing._finding import Check, Finding
 from medvistagym_core.testing._processor_speed import measure_slowness
+from medvistagym_core.testing._repeat_process import ANSWER_S, RepeatProcess, read_author_pictures
 from medvistagym_core.testing._rules import HEAVY, IMPORT_LIMIT_S, RULES, SCOPES
 from medvistagym_core.testing._target import PluginUnderTest
 
@@ -39,7 +36,6 @@ CODE: Final = (
     "from medvistagym_core.plugins import tolerate_broken_metadata; tolerate_broken_metadata(); "
     "from medvistagym_core.testing._inspector import main; main()"
 )
-_WORKER_S: Final = 120.0
 
 
 def main() -> None:
@@ -55,7 +51,7 @@ def main() -> None:
         def tell(**event: Any) -> None:
             print(json.dumps(event), file=events, flush=True)
 
-        {"importing": _inspect_import, "tools": _tools, "worker": _worker}[sys.argv[1]](request, tell)
+        {"importing": _inspect_import, "tools": _tools}[sys.argv[1]](request, tell)
 
 
 EmitEvent = Callable[..., None]
@@ -111,15 +107,17 @@ def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
     if missing:
         tell(missing=missing)
         return
+    os.environ.setdefault("HYPOTHESIS_NO_PLUGINS", "1")  # such as those for pytest and trio, which take half a second
     subject = PluginUnderTest.model_validate(request["subject"])
     offer = subject.load()
     if not request["done"]:
         tell(rivals=_name_conflicts(subject, offer))
     try:
-        author_pictures = _read_author_pictures(request, offer)
+        author_pictures = read_author_pictures(request["images"], offer)
     except (ValueError, OSError) as error:
         tell(unreadable=str(error))
         return
+    elsewhere = RepeatProcess(subject, request["images"])
     done = [tuple(one) for one in request["done"]]
     for scope, kind in SCOPES.items():
         for name, thing in _name_contributions(offer.contributions.get(kind, ())):
@@ -127,7 +125,7 @@ def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
                 continue
             tell(subject=[scope, name])
             if scope == "tool":
-                checks = _ToolChecks(thing, request, tell, author_pictures).by_rule()
+                checks = _ToolChecks(thing, request, tell, author_pictures, elsewhere).by_rule()
             else:
                 checks = _contract_check(scope, kind, name, thing, offer, tell)
             for rule in RULES:
@@ -143,17 +141,6 @@ def _name_contributions(contributions: Any) -> list[tuple[str, Any]]:
     if isinstance(contributions, Mapping):
         return [(str(name), contribution) for name, contribution in contributions.items()]
     return [(contribution_name(contribution), contribution) for contribution in contributions]
-
-
-def _read_author_pictures(request: dict[str, Any], offer: LoadedPlugin) -> dict[str, Image]:
-    """The pictures that the author gave, read by the plugin's own readers first."""
-    if not request.get("images"):
-        return {}
-    from medvistagym_core.plugins import Registry
-    from medvistagym_core.testing._sample_images import read_pictures
-
-    readers = [*offer.contributions.get("readers", ()), *Registry.discover().readers]
-    return read_pictures([Path(file) for file in request["images"]], readers)
 
 
 def _contract_check(
@@ -188,12 +175,19 @@ class _ToolChecks:
         request: What was asked: examples and the time limit.
         tell: Writes an event.
         author_pictures: The pictures that the author gave, by name.
+        elsewhere: Makes calls again.
     """
 
     def __init__(
-        self, tool: Any, request: dict[str, Any], tell: EmitEvent, author_pictures: Mapping[str, Image]
+        self,
+        tool: Any,
+        request: dict[str, Any],
+        tell: EmitEvent,
+        author_pictures: Mapping[str, Image],
+        elsewhere: RepeatProcess,
     ) -> None:
-        self._tool, self._request, self._tell, self._author_pictures = tool, request, tell, author_pictures
+        self._tool, self._request, self._tell = tool, request, tell
+        self._author_pictures, self._other_process = author_pictures, elsewhere
 
     def by_rule(self) -> dict[str, Check]:
         """The checks by the rule that each decides."""
@@ -214,7 +208,7 @@ class _ToolChecks:
             "lineage-inside": lambda: self._trials.judge_faults("lineage"),
             "deterministic": self._deterministic,
             "batch-equals-loop": lambda: self._trials.batch_equals_loop(),
-            "pickles": lambda: Finding(*self._elsewhere["pickles"]),
+            "pickles": lambda: self._elsewhere["pickles"],
         }
         return alone | {rule: functools.partial(self._after_schema, check) for rule, check in after_schema.items()}
 
@@ -239,10 +233,10 @@ class _ToolChecks:
         )  # fmt: skip
 
     @functools.cached_property
-    def _elsewhere(self) -> dict[str, Any]:
+    def _elsewhere(self) -> dict[str, Finding]:
         """The findings of another process."""
-        self._tell_progress("the same calls in another process", _WORKER_S)
-        return _in_other_process(self._tool, self._trials, self._request)
+        self._tell_progress("the same calls in another process", ANSWER_S)
+        return self._other_process.repeat(self._tool, self._trials.chosen())
 
     def _tell_progress(self, at: str, limit_s: float) -> None:
         self._tell(at=at, limit_s=limit_s)
@@ -269,81 +263,4 @@ class _ToolChecks:
         if not self._trials.samples:
             return Finding("SKIP", "no call succeeded")
         here = self._trials.repeated()
-        return here if here.status != "PASS" else Finding(*self._elsewhere["repeats"])
-
-
-def _in_other_process(tool: Any, trial: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """The findings of another interpreter with another hash seed."""
-    samples = trial.chosen()
-    try:
-        packed = base64.b64encode(pickle.dumps(tool)).decode()
-    except Exception as error:  # noqa: BLE001 whatever stops it from being pickled
-        packed, reason = "", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    order = {
-        "subject": request["subject"], "tool": tool.name, "packed": packed, "images": request.get("images", []),
-        "samples": [[sample.picture, sample.arguments, sample.digest] for sample in samples],
-    }  # fmt: skip
-    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", CODE, "worker"],
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        timeout=_WORKER_S,
-        env={**os.environ, "PYTHONHASHSEED": seed},
-        check=False,
-    )
-    results: dict[str, Any] = {}
-    for line in done.stdout.splitlines():
-        results.update(json.loads(line))
-    lost = ["FAIL", f"the other process ended with exit code {done.returncode}"]
-    results = {"repeats": lost, "pickles": lost, **results}
-    if not packed:
-        results["pickles"] = ["FAIL", f"it cannot be pickled: {reason}"]
-    return results
-
-
-def _worker(request: dict[str, Any], tell: EmitEvent) -> None:
-    from medvistagym_core.testing._call_checks import TrialCall
-    from medvistagym_core.testing._sample_images import sample_pictures
-
-    samples = [TrialCall(*one) for one in request["samples"]]
-    offer = PluginUnderTest.model_validate(request["subject"]).load()
-    tools = {tool.name: tool for tool in offer.contributions.get("tools", ())}
-    tool = tools[request["tool"]]
-    pictures = sample_pictures(tool.spec.modalities, _read_author_pictures(request, offer))
-    try:
-        tell(repeats=_repeats(tool, samples, pictures))
-    except Exception as error:  # noqa: BLE001
-        tell(repeats=["FAIL", f"in another process it raises {type(error).__name__}: {error}"])
-    try:
-        if request["packed"]:
-            tell(pickles=_check_unpacked(base64.b64decode(request["packed"]), tool.id, samples, pictures))
-    except Exception as error:  # noqa: BLE001
-        message = " ".join(str(error).split())[:200]
-        tell(pickles=["FAIL", f"in another process it cannot be unpickled: {type(error).__name__}: {message}"])
-
-
-def _repeats(tool: Any, samples: Any, pictures: Any) -> list[str]:
-    from medvistagym_core.testing._call_checks import digest, run
-
-    for sample in samples:
-        if digest(run(tool, sample, pictures)) != sample.digest:
-            return [
-                "FAIL",
-                f"{json.dumps(sample.arguments)} on {sample.picture} gives something else in another process",
-            ]
-    return list(PASS)
-
-
-def _check_unpacked(packed: bytes, name: str, samples: Any, pictures: Any) -> list[str]:
-    from medvistagym_core.testing._call_checks import run
-
-    tool = pickle.loads(packed)
-    if tool.id != name:
-        return ["FAIL", f"it comes back from pickling as {tool.id} instead of {name}"]
-    for sample in samples[:1]:
-        result = run(tool, sample, pictures)
-        if result.error is not None:
-            return ["FAIL", f"it does not work after pickling: {result.error.message}"]
-    return list(PASS)
+        return here if here.status != "PASS" else self._elsewhere["repeats"]
