@@ -166,19 +166,22 @@ def test_a_plan_needs_no_weights_and_tells_what_an_episode_takes(
         assert word in plan.text
 
 
-@pytest.fixture
-def large_checkpoint(make_checkpoint: Any, tmp_path: Path) -> Path:
-    """The folder of a checkpoint with the sizes of Qwen3-VL-8B, a tiny one's tokenizer, and no weights."""
-    folder = tmp_path / "8b"
+@pytest.fixture(scope="module")
+def large_checkpoint(make_checkpoint: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a checkpoint of 8B parameters in few and wide layers, with a tiny one's tokenizer, and no weights.
+
+    One folder for all tests: what is counted of its layers is kept.
+    """
+    folder = tmp_path_factory.mktemp("large") / "8b"
     shutil.copytree(make_checkpoint("qwen3_vl", "qwen3_vl"), folder)
     (folder / "model.safetensors").unlink()
     config = json.loads((folder / "config.json").read_text("utf-8"))
     config["text_config"] |= {
-        "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 36, "num_attention_heads": 32,
+        "hidden_size": 6144, "intermediate_size": 24576, "num_hidden_layers": 12, "num_attention_heads": 48,
         "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 151936, "max_position_embeddings": 262144,
     }  # fmt: skip
-    config["vision_config"] |= {"hidden_size": 1152, "depth": 27, "num_heads": 16, "intermediate_size": 4304}
-    config["vision_config"]["out_hidden_size"] = 4096
+    config["vision_config"] |= {"hidden_size": 1152, "depth": 9, "num_heads": 16, "intermediate_size": 4304}
+    config["vision_config"]["out_hidden_size"] = 6144
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     return folder
 
