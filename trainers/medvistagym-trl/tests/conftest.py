@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import gc
 import importlib.util
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +30,14 @@ WORDS = ("dark", "bright")
 collect_ignore = (
     [] if importlib.util.find_spec("vllm") else ["real_vllm"]
 )  # they have an environment of their own: make test-vllm
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen_imports() -> Iterator[None]:
+    """Leaves what was imported out of garbage collections: Accelerate has one made at the end of each training."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @tool
@@ -111,13 +122,23 @@ def toolbox() -> Toolbox:
     return Toolbox({"mirror": mirror, "shade": shade})
 
 
+@pytest.fixture(scope="session")
+def make_registry() -> Callable[[ToyTask], Registry]:
+    """Makes a registry of the tools and a task."""
+
+    def make(task: ToyTask) -> Registry:
+        registry = Registry()
+        registry.add_tool(shade)
+        registry.add_tool(mirror)
+        registry.add_task(task)
+        return registry
+
+    return make
+
+
 @pytest.fixture
-def registry(task: ToyTask) -> Registry:
-    registry = Registry()
-    registry.add_tool(shade)
-    registry.add_tool(mirror)
-    registry.add_task(task)
-    return registry
+def registry(make_registry: Callable[[ToyTask], Registry], task: ToyTask) -> Registry:
+    return make_registry(task)
 
 
 def toy_recipe() -> Any:
@@ -150,11 +171,13 @@ def context(recipe: Any, task: ToyTask, toolbox: Toolbox) -> Any:
     return make_rollout_context(recipe, task, toolbox, Registry())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model(recipe: Any, context: Any) -> Any:
+    """Makes the untrained model: it is built once, and copied."""
     from medvistagym_trl.stages import build_untrained_model
 
-    return lambda: build_untrained_model(recipe.model, context, 0)
+    built = functools.cache(lambda: build_untrained_model(recipe.model, context, 0))
+    return lambda: copy.deepcopy(built())
 
 
 @pytest.fixture

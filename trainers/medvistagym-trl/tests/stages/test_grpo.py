@@ -11,7 +11,7 @@ import torch
 from transformers import TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
+from medvistagym_trl.stages import BatchedToolGRPOTrainer, train_grpo
 from medvistagym_trl.stages._equal_groups import differs_in_group, drop_equal_groups, rows_to_learn
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -41,6 +41,7 @@ class Scripted(BatchedToolGRPOTrainer):
         return [self.processing_class.tokenizer(turn)["input_ids"] for turn in turns], None
 
     def _generate(self, prompts: Any) -> Any:
+        self.generation_config.max_new_tokens = 2  # none of them is kept
         self.made = super()._generate(prompts)
         return self.made
 
@@ -50,10 +51,10 @@ class Scripted(BatchedToolGRPOTrainer):
 
 
 @pytest.fixture(scope="module")
-def trained(context: Any, recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def trained(make_model: Any, context: Any, recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     seen: list[Any] = []
     settings = recipe.with_overrides({"grpo.completions": 16})
-    model = build_untrained_model(recipe.model, context, 0)
+    model = make_model()
     folder = tmp_path_factory.mktemp("grpo")
     trainer = train_grpo(
         model,
@@ -173,7 +174,7 @@ def test_the_cases_of_a_group_are_dealt_once(context: Any, task: Any, monkeypatc
 
 @pytest.mark.parametrize("group", [4, 6])
 def test_groups_without_a_difference_in_reward_can_be_dropped(
-    group: int, context: Any, recipe: Any, tmp_path: Path
+    group: int, make_model: Any, context: Any, recipe: Any, tmp_path: Path
 ) -> None:
     """Of six equal rewards of 0.9 the mean is another number, so that their advantages are not 0."""
     settings = recipe.with_overrides(
@@ -185,7 +186,7 @@ def test_groups_without_a_difference_in_reward_can_be_dropped(
             "grpo.completions": 2 * group,
         }
     )
-    model = build_untrained_model(recipe.model, context, 0)
+    model = make_model()
 
     class OneGroupAlike(Scripted):
         def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
@@ -217,12 +218,12 @@ def test_groups_without_a_difference_in_reward_can_be_dropped(
 
 @pytest.mark.parametrize("way", ["drop", "skip"])
 def test_what_is_learnt_without_dropped_rows_is_what_is_learnt_with_them(
-    way: str, context: Any, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, make_model: Any, context: Any, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = recipe.with_overrides({"grpo.zero_variance": way, "grpo.parts": 2, "grpo.warmup_steps": 0})
 
     def train(folder: str) -> dict[str, torch.Tensor]:
-        model = build_untrained_model(recipe.model, context, 0)
+        model = make_model()
 
         class OneGroupAlike(Scripted):
             def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
@@ -242,7 +243,7 @@ def test_what_is_learnt_without_dropped_rows_is_what_is_learnt_with_them(
         settings = settings.with_overrides({"grpo.zero_variance": "keep"})
     monkeypatch.setattr("medvistagym_trl.stages._grpo.take_rows", lambda output, rows: output)
     whole = train("whole")
-    before = dict(build_untrained_model(recipe.model, context, 0).model.named_parameters())
+    before = dict(make_model().model.named_parameters())
     assert any(not torch.equal(short[name], before[name]) for name in short)
     for name, weight in whole.items():
         torch.testing.assert_close(short[name], weight, rtol=0, atol=1e-5)
@@ -250,7 +251,7 @@ def test_what_is_learnt_without_dropped_rows_is_what_is_learnt_with_them(
 
 @pytest.mark.parametrize("loss", ["dapo", "cispo", "vespo"])
 def test_what_is_skipped_counts_in_the_mean_of_the_loss_as_if_it_had_been_computed(
-    loss: str, context: Any, recipe: Any, tmp_path: Path
+    loss: str, make_model: Any, context: Any, recipe: Any, tmp_path: Path
 ) -> None:
     class OneGroupAlike(Scripted):
         def _write_turns(self, prompt_ids: Any, *args: Any, **kwargs: Any) -> Any:
@@ -267,7 +268,7 @@ def test_what_is_skipped_counts_in_the_mean_of_the_loss_as_if_it_had_been_comput
 
     def train(way: str) -> tuple[Any, float, dict[str, torch.Tensor]]:
         changes = {"grpo.zero_variance": way, "grpo.steps": 1, "grpo.parts": 2, "trl.grpo.loss_type": loss}
-        gradients, model = Gradients(), build_untrained_model(recipe.model, context, 0)
+        gradients, model = Gradients(), make_model()
         trainer: Any = train_grpo(
             model, context, recipe.with_overrides({**changes, "trl.grpo.max_grad_norm": 0.0}), cases=range(2), completion=64,
             folder=tmp_path / way, record=collect([]), callbacks=[gradients], trainer_class=OneGroupAlike,
@@ -293,7 +294,7 @@ def test_what_is_skipped_counts_in_the_mean_of_the_loss_as_if_it_had_been_comput
 
 
 def test_equal_results_of_a_step_are_rendered_once(
-    context: Any, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_model: Any, context: Any, recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[Any] = []
     turns = {"mirror": TURNS[1], "shade": TURNS[0]}
@@ -312,7 +313,7 @@ def test_equal_results_of_a_step_are_rendered_once(
         "_get_tool_suffix_ids",
         lambda self, messages: rendered.append(messages[0]["name"]) or render(self, messages),
     )
-    model = build_untrained_model(recipe.model, context, 0)
+    model = make_model()
     episodes: list[Any] = []
     trainer: Any = train_grpo(
         model, context, recipe.with_overrides({"grpo.steps": 1, "grpo.parity.logprobs_every": 0}), cases=[0, 4],
