@@ -14,7 +14,7 @@ from medvistagym_core.plugins import Registry
 from medvistagym_trl._recipe import RecipeError, check_recipe, check_rollouts, load_recipe
 from medvistagym_trl.model import load_model
 from medvistagym_trl.rollout import make_rollout_context
-from medvistagym_trl.stages import BatchedToolGRPOTrainer, build_untrained_model, train_grpo
+from medvistagym_trl.stages import BatchedToolGRPOTrainer, train_grpo
 from medvistagym_trl.stages._generation_parts import cut_turn
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -53,21 +53,28 @@ class Scripted(BatchedToolGRPOTrainer):
 
 @pytest.mark.parametrize("family", [None, "internvl"])
 def test_parts_are_written_as_the_whole_is(
-    recipe: Any, context: Any, task: Any, toolbox: Any, make_checkpoint: Any, tmp_path: Path, family: str | None
+    recipe: Any,
+    context: Any,
+    task: Any,
+    toolbox: Any,
+    make_model: Any,
+    make_checkpoint: Any,
+    tmp_path: Path,
+    family: str | None,
 ) -> None:
     found = []
-    for parts in (1, 4):
+    for parts in (1, 2):
         changes = {
             "grpo.steps": 1,
-            "grpo.completions": 8,
-            "grpo.group": 4,
-            "grpo.parts": 4,
+            "grpo.completions": 4,
+            "grpo.group": 2,
+            "grpo.parts": 2,
             "grpo.generation_parts": parts,
             "trl.grpo.generation_kwargs": {"do_sample": False},
         }
         if family is None:
             settings, here = recipe.with_overrides(changes), context
-            model = build_untrained_model(recipe.model, context, 0)
+            model = make_model()
         else:
             path = make_checkpoint(family, family)
             checkpoint = {"task": "toy", "model.path": str(path), "grpo.max_completion": 1024, **changes}
@@ -79,7 +86,7 @@ def test_parts_are_written_as_the_whole_is(
             record=lambda episodes: {}, trainer_class=Scripted,
         )  # fmt: skip
         found.append(trainer.would)
-        assert max(trainer.rows) == 8 // parts
+        assert max(trainer.rows) == 4 // parts
     assert len(found[0]) > 1
     assert found[0] == found[1]
 

@@ -70,8 +70,9 @@ class Setting:
                 "model.path": str(self.path),
                 "episode.action_format": action_format,
                 "grpo.steps": 1,
-                "grpo.completions": 8,
-                "grpo.parts": 4,
+                "grpo.completions": 4,
+                "grpo.group": 4,
+                "grpo.parts": 2,
                 "grpo.max_completion": 1024,
             }
         )

@@ -81,7 +81,7 @@ def test_both_pictures_of_a_result_are_labelled(model: Any, context: Any, task: 
 
 def test_training_lowers_the_loss(model: Any, context: Any, task: Any, recipe: Any) -> None:
     lines: list[dict[str, float]] = []
-    warm = recipe.perception.model_copy(update={"steps": 50, "batch": 16})
+    warm = recipe.perception.model_copy(update={"steps": 50, "batch": 4})
     train_perception(model, context, task, warm, log=lines.append)
     assert [line["step"] for line in lines] == [25, 50]
     assert lines[1]["loss"] < 0.9 * lines[0]["loss"]
