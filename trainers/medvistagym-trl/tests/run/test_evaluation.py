@@ -24,6 +24,7 @@ def pipeline(recipe: Any, task: Any, toolbox: Any, registry: Any, model: Any, tm
         "evaluation.ablate": True,
         "evaluation.protocols": ["strict", "llava-med"],
         "evaluation.decodings": ["trained", "greedy"],
+        "evaluation.max_tokens": 8,
         "comparison.policies": [],
     }
     folder = RunFolder.begin(tmp_path / "run", recipe.with_overrides(changes), toolbox)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,17 +26,39 @@ CHANGES = {
     "grpo.steps": 0,
     "comparison.policies": [],
     "evaluation.policies": [],
+    "evaluation.batch": 24,
+    "evaluation.max_tokens": 8,
 }
 
 
-def test_sft_learns_from_so_many_of_the_episodes_that_exploration_kept(
-    recipe: Any, registry: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+class Explored(NamedTuple):
+    """A finished run that explored.
+
+    Attributes:
+        recipe: The file of its recipe.
+        run: Its folder.
+        said: What it printed of its progress.
+    """
+
+    recipe: Path
+    run: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def explored(recipe: Any, make_registry: Any, task: Any, tmp_path_factory: pytest.TempPathFactory) -> Explored:
     from medvistagym_trl._recipe import dump_recipe
 
-    file, run = tmp_path / "toy.yaml", tmp_path / "run"
+    folder, said = tmp_path_factory.mktemp("explored"), io.StringIO()
+    file, run = folder / "toy.yaml", folder / "run"
     file.write_text(dump_recipe(recipe), encoding="utf-8")
-    TrlTrainer().train(registry, run=run, recipe=file, changes=CHANGES)
+    with contextlib.redirect_stderr(said):
+        TrlTrainer().train(make_registry(task), run=run, recipe=file, changes=CHANGES)
+    return Explored(file, run, said.getvalue())
+
+
+def test_sft_learns_from_so_many_of_the_episodes_that_exploration_kept(explored: Explored) -> None:
+    run = explored.run
     episodes = list(TrajectoryReader(run / "trajectories" / "exploration.jsonl"))
     assert len(episodes) == 24
     assert {episode.policy.name for episode in episodes} == {"exploring sampler"}
@@ -44,34 +68,31 @@ def test_sft_learns_from_so_many_of_the_episodes_that_exploration_kept(
     assert (lines["exploration"]["played"], lines["exploration"]["kept"]) == (24, 24)
     assert lines["sft-data"]["trajectories"] == 5
     assert (run / "phases" / "sft.json").is_file()
-    assert "over the limit of 5" in capsys.readouterr().err
+    assert "over the limit of 5" in explored.said
 
 
 def test_episodes_are_counted_as_they_are_played(
-    recipe: Any, registry: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    explored: Explored, make_registry: Any, task: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A split of four cases: the other two of the six that are asked for are among them."""
-    from medvistagym_core.environment import make_task
-    from medvistagym_trl._recipe import dump_recipe
 
-    monkeypatch.setattr(type(make_task(registry, "toy", {})), "size", lambda self, split: 4, raising=False)
-    file, run = tmp_path / "toy.yaml", tmp_path / "run"
-    file.write_text(dump_recipe(recipe), encoding="utf-8")
-    TrlTrainer().train(registry, run=run, recipe=file, changes=CHANGES)
+    class SmallTask(type(task)):  # type: ignore[misc]
+        def size(self, split: str) -> int:
+            return 4
+
+    run = tmp_path / "run"
+    TrlTrainer().train(make_registry(SmallTask()), run=run, recipe=explored.recipe, changes=CHANGES)
     lines = {line["phase"]: line for line in map(json.loads, (run / "metrics.jsonl").open())}
     assert (lines["exploration"]["played"], lines["exploration"]["kept"]) == (16, 16)
     assert "exploration: 16 of 16 episodes on 4 cases are kept" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_two_runs_explore_alike_and_end_with_the_same_weights(recipe: Any, registry: Any, tmp_path: Path) -> None:
-    from medvistagym_trl._recipe import dump_recipe
-
-    file = tmp_path / "toy.yaml"
-    file.write_text(dump_recipe(recipe), encoding="utf-8")
-    runs = [tmp_path / name for name in ("one", "two")]
-    for run in runs:
-        TrlTrainer().train(registry, run=run, recipe=file, changes=CHANGES)
+def test_two_runs_explore_alike_and_end_with_the_same_weights(
+    explored: Explored, registry: Any, tmp_path: Path
+) -> None:
+    runs = [explored.run, tmp_path / "two"]
+    TrlTrainer().train(registry, run=runs[1], recipe=explored.recipe, changes=CHANGES)
     one, two = (
         [
             [turn.text for turn in episode.turns]
@@ -91,16 +112,13 @@ def test_a_model_that_was_not_warmed_up_cannot_explore(changes: dict[str, Any], 
         check_recipe(recipe.with_overrides({"sft.source": "exploration", **changes}), [task])
 
 
-def test_a_tiny_model_given_by_its_folder_is_warmed_up_further(recipe: Any, registry: Any, tmp_path: Path) -> None:
+def test_a_tiny_model_given_by_its_folder_is_warmed_up_further(
+    explored: Explored, registry: Any, tmp_path: Path
+) -> None:
     """Then it explores, and is trained, as one that the run built."""
-    from medvistagym_trl._recipe import dump_recipe
-
-    file, first, second = tmp_path / "toy.yaml", tmp_path / "first", tmp_path / "second"
-    file.write_text(dump_recipe(recipe), encoding="utf-8")
-    none = {**CHANGES, "sft.steps": 0}
-    TrlTrainer().train(registry, run=first, recipe=file, changes=none)
-    given = first / "checkpoints" / "perception"
-    TrlTrainer().train(registry, run=second, recipe=file, changes={**CHANGES, "perception.further": True}, model=given)
+    given, second = explored.run / "checkpoints" / "perception", tmp_path / "second"
+    changes = {**CHANGES, "perception.further": True}
+    TrlTrainer().train(registry, run=second, recipe=explored.recipe, changes=changes, model=given)
     lines = [json.loads(line) for line in (second / "metrics.jsonl").open()]
     assert [line["step"] for line in lines if line["phase"] == "perception"] == [3]
     assert any(line["phase"] == "exploration" for line in lines)

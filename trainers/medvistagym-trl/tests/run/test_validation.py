@@ -145,6 +145,8 @@ def test_a_run_whose_rl_gains_nothing_ends_with_its_sft_and_says_so(
         "grpo.validation": {"every": 1, "n": 4, "start": True, "decoding": "both"},
         "comparison.policies": [],
         "evaluation.decodings": ["trained", "greedy"],
+        "evaluation.max_tokens": 8,
+        "grpo.max_turn_tokens": 8,
     }
     results = TrlTrainer().train(registry, run=run, recipe=file, changes=changes)
     sft, grpo = ((run / "checkpoints" / name / "model.safetensors").read_bytes() for name in ("sft", "grpo"))
