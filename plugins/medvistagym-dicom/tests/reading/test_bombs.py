@@ -59,8 +59,9 @@ def encapsulated(*fragments: bytes) -> bytes:
 def deflated(before: bytes, filling: bytes, count: int, behind: bytes = b"") -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = filling * (MIB // len(filling))
-    parts = [packer.compress(before), *(packer.compress(block) for _ in range(count // len(block)))]
-    return meta(DEFLATED) + b"".join([*parts, packer.compress(behind), packer.flush()])
+    head = packer.compress(before) + packer.flush(zlib.Z_FULL_FLUSH)
+    packed = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)  # which says the same wherever it stands
+    return meta(DEFLATED) + head + packed * (count // len(block)) + packer.compress(behind) + packer.flush()
 
 
 def jpeg_2000(width: int, height: int, tile: int = 0, layers: int = 1, precinct: int = 15, levels: int = 5) -> bytes:

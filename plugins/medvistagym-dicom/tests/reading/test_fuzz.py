@@ -71,7 +71,7 @@ def check(seeds: Path, first: int, count: int, out: Path, design: str = "bytes")
     # The limit is far above what is needed; a single file that hangs is ended by the worker itself.
     ran = subprocess.run(
         [sys.executable, str(WORKER), str(seeds), str(first), str(count), str(out), design],
-        capture_output=True, text=True, timeout=60 + count / 10, check=False,
+        capture_output=True, text=True, timeout=120 + count / 10, check=False,
     )  # fmt: skip
     last = (out / "progress").read_text() if (out / "progress").exists() else "before the first mutation"
     assert ran.returncode == 0, f"the reader crashed or hung at {last}: {ran.stderr[-2000:]}"
@@ -89,21 +89,21 @@ def check(seeds: Path, first: int, count: int, out: Path, design: str = "bytes")
 
 
 def test_mutated_files_give_an_image_or_a_sentence(seeds: Path, tmp_path: Path) -> None:
-    check(seeds, 0, 3_000, tmp_path)
+    check(seeds, 0, 1_000, tmp_path)
 
 
 @pytest.mark.slow
 def test_many_more_mutated_files_do_too(seeds: Path, tmp_path: Path) -> None:
-    check(seeds, 3_000, 8_000, tmp_path)
+    check(seeds, 1_000, 10_000, tmp_path)
 
 
 def test_data_sets_that_say_something_else_give_an_image_or_a_sentence(seeds: Path, tmp_path: Path) -> None:
-    check(seeds, 0, 1_000, tmp_path, "elements")
+    check(seeds, 0, 330, tmp_path, "elements")
 
 
 @pytest.mark.attack
 def test_many_more_data_sets_do_too(seeds: Path, tmp_path: Path) -> None:
-    check(seeds, 1_000, 4_000, tmp_path, "elements")
+    check(seeds, 330, 4_670, tmp_path, "elements")
 
 
 @pytest.mark.attack
