@@ -307,6 +307,36 @@ def test_readers_that_return_nonsense_or_exit_are_named_and_the_next_is_asked(tm
         assert said in done.stderr
 
 
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fails when it is used, for Python to import from."""
+    folder = tmp_path_factory.mktemp("bad")
+    (folder / "bad_plugin.py").write_text(
+        "from medvistagym_core import hookimpl\nfrom medvistagym_core.protocol import TextProtocol\n"
+        "def bad(*given, **named): raise KeyError('no')\n"
+        "class Task:\n"
+        "    name, description, families, splits, tools, abstention = 'bad_task', 'Bad.', ('a',), ('test',), (), 'unclear'\n"
+        "    def case(self, split, index, seed=0): return {}['lost']\n"
+        "    def vocabulary(self): return ()\n"
+        "class DictTask(Task):\n    name = 'dict_task'\n    def case(self, split, index, seed=0): return {}\n"
+        "class LongTask(Task):\n    name = 'long_task'\n    def size(self, split): return 'ten'\n"
+        "@hookimpl\ndef medvistagym_tasks(): return [Task(), DictTask(), LongTask()]\n"
+        "@hookimpl\ndef medvistagym_policies(): return {'bad': bad, 'none': lambda *given, **named: None}\n"
+        "@hookimpl\ndef medvistagym_executors(): return {'bad': bad}\n"
+        "@hookimpl\ndef medvistagym_dialects():\n"
+        "    return {'bad': bad, 'none': lambda spec: None, 'sets': lambda spec: {'name': {spec.name}}}\n"
+        "@hookimpl\ndef medvistagym_action_formats(): return {'bad': TextProtocol()}\n"
+    )
+    info = folder / "bad-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[medvistagym]\nbad = bad_plugin\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield
+    del sys.modules["bad_plugin"]
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -338,28 +368,10 @@ def test_readers_that_return_nonsense_or_exit_are_named_and_the_next_is_asked(tm
         (["eval", "--task", "scoutvqa", "--policy", "random", "--action-format", "bid"], "did you mean bad?"),
     ],
 )
-def test_what_fails_when_it_is_used_is_one_sentence(tmp_path: Path, argv: list[str], said: str) -> None:
-    (tmp_path / "bad_plugin.py").write_text(
-        "from medvistagym_core import hookimpl\nfrom medvistagym_core.protocol import TextProtocol\n"
-        "def bad(*given, **named): raise KeyError('no')\n"
-        "class Task:\n"
-        "    name, description, families, splits, tools, abstention = 'bad_task', 'Bad.', ('a',), ('test',), (), 'unclear'\n"
-        "    def case(self, split, index, seed=0): return {}['lost']\n"
-        "    def vocabulary(self): return ()\n"
-        "class DictTask(Task):\n    name = 'dict_task'\n    def case(self, split, index, seed=0): return {}\n"
-        "class LongTask(Task):\n    name = 'long_task'\n    def size(self, split): return 'ten'\n"
-        "@hookimpl\ndef medvistagym_tasks(): return [Task(), DictTask(), LongTask()]\n"
-        "@hookimpl\ndef medvistagym_policies(): return {'bad': bad, 'none': lambda *given, **named: None}\n"
-        "@hookimpl\ndef medvistagym_executors(): return {'bad': bad}\n"
-        "@hookimpl\ndef medvistagym_dialects():\n"
-        "    return {'bad': bad, 'none': lambda spec: None, 'sets': lambda spec: {'name': {spec.name}}}\n"
-        "@hookimpl\ndef medvistagym_action_formats(): return {'bad': TextProtocol()}\n"
-    )
-    info = tmp_path / "bad-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[medvistagym]\nbad = bad_plugin\n")
-    done = cli(tmp_path, *argv)
-    assert done.returncode in (1, 2)
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_fails_when_it_is_used_is_one_sentence(
+    bad: None, argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) in (1, 2)
+    told = capsys.readouterr().err
+    assert said in told
+    assert "Traceback" not in told
