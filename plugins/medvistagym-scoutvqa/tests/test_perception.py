@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import json
 from collections.abc import Iterable
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from medvistagym_core import Box, Image, ImageStore, LocalExecutor, ToolCall
+from medvistagym_core.environment import PerceptionItem
 from medvistagym_scoutvqa import CHAIN, SCOUTVQA, ScoutVQA
 from medvistagym_scoutvqa._demonstrations import informative_call, plausible_call
 from medvistagym_scoutvqa._perception import PERCEPTION_QUESTIONS
@@ -24,8 +26,15 @@ from medvistagym_scoutvqa._scenes import (
 from medvistagym_scoutvqa._script_runner import build_toolbox
 from medvistagym_scoutvqa._tool_calls import tool_image, tool_text
 
-ITEMS = [SCOUTVQA.look("train", index) for index in range(320)]
-CHAIN_ITEMS = [CHAIN.look("train", index) for index in range(200)]
+
+@functools.cache
+def all_items() -> list[PerceptionItem]:
+    return [SCOUTVQA.look("train", index) for index in range(320)]
+
+
+@functools.cache
+def all_chain_items() -> list[PerceptionItem]:
+    return [CHAIN.look("train", index) for index in range(200)]
 
 
 def test_an_item_shows_what_a_call_shows() -> None:
@@ -44,7 +53,7 @@ def test_an_item_shows_what_a_call_shows() -> None:
 def test_a_measurement_is_asked_about_as_the_tool_words_it() -> None:
     case = SCOUTVQA.case("train", 2)
     text = tool_text(informative_call(case.truth), case.images[0])
-    items = [item for item in ITEMS if item.image is None]
+    items = [item for item in all_items() if item.image is None]
     assert items
     for item in items:
         assert item.question.startswith(QUESTIONS["measure"] + " mean ")
@@ -52,11 +61,11 @@ def test_a_measurement_is_asked_about_as_the_tool_words_it() -> None:
 
 
 def test_every_kind_of_item_comes_up() -> None:
-    questions = collections.Counter(item.question for item in ITEMS)
+    questions = collections.Counter(item.question for item in all_items())
     assert {QUESTIONS["window"], QUESTIONS["zoom"], QUESTIONS["direct"]} < set(questions)
     assert set(PERCEPTION_QUESTIONS) - {"Which tissue is the plate?", "Window of the plate?"} < set(questions)
     for question in (QUESTIONS["window"], QUESTIONS["zoom"]):
-        unclear = [item.answer == "unclear" for item in ITEMS if item.question == question]
+        unclear = [item.answer == "unclear" for item in all_items() if item.question == question]
         assert 0 < np.mean(unclear) < 0.4
 
 
@@ -73,7 +82,7 @@ def test_regions_lie_in_the_picture_and_say_the_answer(task: ScoutVQA) -> None:
 
 
 def test_a_box_is_answered_as_a_call_writes_it() -> None:
-    answers = [item.answer for item in ITEMS if item.question.startswith("Box of")]
+    answers = [item.answer for item in all_items() if item.question.startswith("Box of")]
     assert answers
     for answer in answers:
         corners = json.loads(answer)
@@ -82,7 +91,7 @@ def test_a_box_is_answered_as_a_call_writes_it() -> None:
 
 
 def test_a_window_is_answered_as_a_call_writes_it() -> None:
-    items = [item for item in ITEMS if item.question == "Window of the nodules?"]
+    items = [item for item in all_items() if item.question == "Window of the nodules?"]
     assert any(item.regions for item in items)
     assert not all(item.regions for item in items)
     for item in items:
@@ -100,7 +109,9 @@ def test_a_window_is_answered_as_a_call_writes_it() -> None:
 
 
 def test_the_bars_are_where_the_region_says() -> None:
-    items = [item for item in ITEMS if item.question == QUESTIONS["zoom"] and item.answer in ("horizontal", "vertical")]
+    items = [
+        item for item in all_items() if item.question == QUESTIONS["zoom"] and item.answer in ("horizontal", "vertical")
+    ]
     assert items
     for item in items:
         ((box, word),) = item.regions
@@ -112,7 +123,7 @@ def test_the_bars_are_where_the_region_says() -> None:
 
 
 def test_the_dense_nodule_is_where_the_region_says() -> None:
-    items = [item for item in ITEMS if item.question == QUESTIONS["window"] and item.regions]
+    items = [item for item in all_items() if item.question == QUESTIONS["window"] and item.regions]
     for item in items:
         ((box, word),) = item.regions
         x, y = (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
@@ -124,7 +135,7 @@ def test_what_is_asked_for_a_tools_arguments_is_answered_by_arguments_that_it_ta
     from medvistagym_core.environment import HasArgumentQuestions
 
     assert isinstance(SCOUTVQA, HasArgumentQuestions)
-    answers = [json.loads(item.answer) for item in ITEMS if item.question in SCOUTVQA.argument_questions(name)]
+    answers = [json.loads(item.answer) for item in all_items() if item.question in SCOUTVQA.argument_questions(name)]
     assert len(answers) > 5
     tool = build_toolbox()[name]
     for answer in answers:
@@ -134,15 +145,18 @@ def test_what_is_asked_for_a_tools_arguments_is_answered_by_arguments_that_it_ta
 
 def test_on_the_way_of_a_chain_no_bars_are_read() -> None:
     """Of a plate that was zoomed in on or windowed alone the answer is unclear; with both steps it is mostly told."""
-    read = [item for item in CHAIN_ITEMS if item.question == QUESTIONS["chain"]]
+    read = [item for item in all_chain_items() if item.question == QUESTIONS["chain"]]
     assert {item.answer for item in read} == {*ANSWERS["chain"], "unclear"}
     assert 0.2 < np.mean([item.answer == "unclear" for item in read]) < 0.6
-    windows = [item for item in CHAIN_ITEMS if item.question == "Window of the plate?"]
+    windows = [item for item in all_chain_items() if item.question == "Window of the plate?"]
     assert {json.loads(item.answer)["center"] for item in windows} == set(TISSUE_CENTERS_HU.values())
 
 
 def test_each_task_aims_at_what_it_shows() -> None:
-    cases = ((SCOUTVQA, ITEMS, ("nodules", "plate", "marker")), (CHAIN, CHAIN_ITEMS, ("plate", "plate", "plate")))
+    cases = (
+        (SCOUTVQA, all_items(), ("nodules", "plate", "marker")),
+        (CHAIN, all_chain_items(), ("plate", "plate", "plate")),
+    )
     for task, items, aims in cases:
         questions = [task.argument_questions(tool) for tool in task.tools]
         assert [question.split()[-1].rstrip("?") for (question,) in questions] == list(aims)
@@ -153,7 +167,7 @@ def test_each_task_aims_at_what_it_shows() -> None:
 
 def test_a_faint_plate_is_where_its_box_says_on_the_scout_and_on_a_windowed_overview() -> None:
     greys: dict[bool, list[float]] = {True: [], False: []}
-    for item in (item for item in CHAIN_ITEMS if item.question == "Box of the plate?"):
+    for item in (item for item in all_chain_items() if item.question == "Box of the plate?"):
         x0, y0, x1, y1 = json.loads(item.answer)
         ((box, tissue),) = item.regions
         assert x0 <= (box.x0 + box.x1) / 2 <= x1
@@ -178,7 +192,7 @@ def test_faint_plates_of_items_lie_on_slices_that_differ_more_than_those_of_case
         dark = [np.percentile(image.pixels, 1) for image in images if image.modality in ("CT", "MR", "NM")]
         return float(np.percentile(dark, 95))
 
-    shown = [item.image for item in CHAIN_ITEMS if item.image is not None and item.image.shape == (256, 256)]
+    shown = [item.image for item in all_chain_items() if item.image is not None and item.image.shape == (256, 256)]
     scouts = [image for image in shown if image.window.width > 1000]
     cases = [CHAIN.case("train", index).images[0] for index in range(100)]
     assert brightest_air(cases) < -840

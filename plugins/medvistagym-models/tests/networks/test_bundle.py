@@ -15,7 +15,6 @@ from medvistagym_models import ModelError, read_models
 from medvistagym_models.checking import check_model
 
 torch = pytest.importorskip("torch", reason="MONAI runs networks of torch")
-nets = pytest.importorskip("monai.networks.nets", reason="a MONAI bundle is run by MONAI")
 Models = Callable[[str], dict[str, Tool]]
 Make = Callable[..., Any]
 ENTRY = """[outline]
@@ -54,8 +53,13 @@ CONFIG = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def nets() -> Any:
+    return pytest.importorskip("monai.networks.nets", reason="a MONAI bundle is run by MONAI")
+
+
 @pytest.fixture
-def bundle(tmp_path: Path) -> Path:
+def bundle(tmp_path: Path, nets: Any) -> Path:
     """The folder of a bundle in the layout of MONAI's model zoo."""
     folder = tmp_path / "bundle"
     for name in ("configs", "models"):
@@ -129,7 +133,7 @@ def test_a_bundle_that_resamples_gives_what_its_workflow_gives_of_a_file(
         assert np.mean((result.images[0].pixels > 0) != theirs.T) <= 0.001
 
 
-def test_the_lock_and_a_wrong_file_of_a_bundle(bundle: Path, models: Models, refused: Make) -> None:
+def test_the_lock_and_a_wrong_file_of_a_bundle(bundle: Path, nets: Any, models: Models, refused: Make) -> None:
     def lock() -> object:
         registry = Registry()
         registry.add_tool(models(ENTRY)["outline"], "models")
