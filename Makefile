@@ -42,8 +42,9 @@ train: $(INSTALLED)
 science: $(INSTALLED)
 	$(BIN)/python -m medvistagym_trl.science run $(ARGS)
 
-# Worker processes share the cores, so each gets one thread; the tests of a file share what they set up.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# Worker processes share the cores, so each gets one thread; the tests of a file share what they set up. What is compiled is
+# kept, whatever the environment says of it: hundreds of processes import the same files.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow and not attack" $(ARGS)
 

@@ -64,6 +64,7 @@ class Place:
             "XDG_CACHE_HOME": str(self.cache),
             "LOADS": str(self.loads),
             "MEDVISTAGYM_CACHE": "",
+            "PYTHONDONTWRITEBYTECODE": "1",  # Python itself would not see a change within a second that keeps a file's size
         }
 
     def write(self, name: str, summary: str = "Show it", more: str = "", tools: str | None = None) -> Path:
