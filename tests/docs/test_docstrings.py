@@ -24,13 +24,21 @@ class Documented(NamedTuple):
     text: str
 
 
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """A piece of code and the statements in it, at any depth, without their expressions."""
+    yield node
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, block, ()):
+            yield from statements(inner)
+
+
 @functools.cache
 def sources() -> tuple[list[Documented], list[ast.ClassDef]]:
     """What has a docstring in the sources of every distribution, and all their classes."""
     documented, classes = [], []
     for path in (*ROOT.glob("src/**/*.py"), *ROOT.glob("[pnt]*/*/src/**/*.py")):
         module = ast.parse(path.read_text("utf-8"))
-        for node in ast.walk(module):
+        for node in statements(module):
             if isinstance(node, ast.ClassDef):
                 classes.append(node)
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):

@@ -100,7 +100,7 @@ def test_an_onnx_file_finds_text_as_its_own_plain_loop_does(tmp_path: Path, mode
 
     network = Path(str(distribution("rapidocr").locate_file("rapidocr"))) / "models" / "PP-OCRv6_det_small.onnx"
     (tmp_path / "text.onnx").symlink_to(network)
-    settings = 'labels = {0 = "text"}\nactivation = "none"\ninput = {size = [320, 480], mean = 0.5, std = 0.5}'
+    settings = 'labels = {0 = "text"}\nactivation = "none"\ninput = {size = [192, 288], mean = 0.5, std = 0.5}'
     text = ENTRY.replace("net.pt", "text.onnx").format("semantic-segmentation", settings)
     canvas = PIL.Image.new("L", (480, 320), 20)
     PIL.ImageDraw.Draw(canvas).text((60, 40), "LEFT KIDNEY", 255, PIL.ImageFont.load_default(32))
