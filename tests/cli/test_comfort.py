@@ -149,7 +149,7 @@ def test_images_are_listed_before_one_must_be_chosen(run, ct, tmp_path):
 # -- pipes
 
 
-def test_a_result_goes_through_a_pipe_with_its_values(ct, tmp_path):
+def test_a_result_goes_through_a_pipe_with_its_values(run, ct, tmp_path):
     program = [sys.executable, "-m", "medvistagym_core.cli"]
     denoise = [*program, "tools", "call", "denoise", str(ct), "--out", "-"]
     zoom = [*program, "tools", "call", "zoom", "-", "--box", "0,0,1000,500", "--out", str(tmp_path / "half.nrrd")]
@@ -157,10 +157,7 @@ def test_a_result_goes_through_a_pipe_with_its_values(ct, tmp_path):
     assert first.stdout[:2] in (b"II", b"MM")
     assert b"written to stdout" not in first.stdout
     subprocess.run(zoom, input=first.stdout, capture_output=True, check=True)
-    listed = subprocess.run(
-        [*program, "images", "list", str(tmp_path / "half.nrrd"), "--json"], capture_output=True, check=True
-    )
-    (row,) = json.loads(listed.stdout)
+    (row,) = json.loads(run("images", "list", tmp_path / "half.nrrd", "--json").out)
     assert (row["unit"], row["modality"]) == ("HU", "CT")
 
 
