@@ -14,7 +14,6 @@ import pytest
 from medvistagym_core.imaging import Image, SegmentationPrompt, Segmenter
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("monai")
 
 Load = Callable[[object], Segmenter]
 
@@ -61,10 +60,14 @@ def changed(config: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
     return new
 
 
+@pytest.fixture(scope="module", autouse=True)
+def monai() -> None:
+    pytest.importorskip("monai")
+
+
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     """A function that writes a bundle: a real network of MONAI, with weights by which a voxel's own value decides."""
-    pytest.importorskip("monai")
     from monai.networks import nets
 
     def written(metadata: Any = METADATA, config: Any = CONFIG, weights: Any = None) -> Path:
