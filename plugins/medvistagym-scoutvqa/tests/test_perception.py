@@ -201,7 +201,7 @@ def test_faint_plates_of_items_lie_on_slices_that_differ_more_than_those_of_case
 
 def test_every_second_item_about_faint_plates_has_the_intensities_of_cases() -> None:
     grey_air: dict[int, list[bool]] = {0: [], 1: []}
-    for index, item in enumerate(CHAIN_ITEMS):
+    for index, item in enumerate(all_chain_items()):
         image = item.image
         if image is not None and image.shape == (256, 256) and image.modality in ("CT", "MR", "NM"):
             grey_air[index % 2].append(bool(np.percentile(image.pixels, 1) > -800))
