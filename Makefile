@@ -19,7 +19,7 @@ CONSTRAINTS := $(CURDIR)/constraints.txt
 
 export HF_HUB_OFFLINE := 1
 
-.PHONY: install train science test test-slow test-vllm attack lint format bench docs site dist wheels clean
+.PHONY: install train science test test-e2e test-slow test-vllm attack lint format bench docs site dist wheels clean
 
 install: $(INSTALLED)
 
@@ -46,7 +46,11 @@ science: $(INSTALLED)
 # kept, whatever the environment says of it: hundreds of processes import the same files.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 test: $(INSTALLED)
-	$(PYTEST) -m "not slow and not attack" $(ARGS)
+	$(PYTEST) -m "not slow and not e2e and not attack" $(ARGS)
+
+# What goes from end to end: real browsers, servers and clusters, installed packages, trainings. `.ci/run` runs it with `make test`.
+test-e2e: $(INSTALLED)
+	$(PYTEST) -m "e2e and not slow and not attack" $(ARGS)
 
 # What takes more than ten seconds each: whole trainings, clusters of three nodes, every notebook.
 test-slow: $(INSTALLED)

@@ -195,6 +195,7 @@ def test_calls_of_a_vector_run_together(task, toolbox, executor):
     vector.close()
 
 
+@pytest.mark.e2e
 def test_many_episodes_leave_nothing_behind(task, toolbox, executor):
     vector = MedVistaVectorEnv(task, toolbox, 20, SETTINGS, executor=executor)
     policy = RandomPolicy(toolbox)
@@ -222,6 +223,7 @@ def footprint():
 
 
 @NEEDS_PROC
+@pytest.mark.e2e
 def test_two_thousand_episodes_leak_nothing(task, toolbox):
     cases = [task.case("train", index) for index in range(10)]
     task.case = lambda split, index, seed: cases[index]

@@ -14,6 +14,8 @@ from medvistagym_core.play import PlayServer, PlaySession, find_sources
 from medvistagym_core.tools import Toolbox, tool
 from medvistagym_core.trajectories import TrajectoryReader
 
+pytestmark = pytest.mark.e2e
+
 CONTROL_ENTER = "\ue009\ue007"
 DOWN, END, BACKSPACE = "\ue015", "\ue010", "\ue003"
 EVIL = '<img src=x onerror="document.title=1">'

@@ -225,6 +225,7 @@ def test_a_finder_that_fails_hides_nothing(site: Site, monkeypatch: pytest.Monke
     assert any("out of order" in fault for fault in environment.faults)
 
 
+@pytest.mark.e2e
 def test_every_command_lives_in_such_an_environment(tmp_path: Path) -> None:
     site = Site(tmp_path)
     (tmp_path / "probe_plugin.py").write_text(MODULE)

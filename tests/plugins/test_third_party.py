@@ -261,6 +261,7 @@ def cli(site: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
 
 
+@pytest.mark.e2e
 def test_a_broken_one_of_each_kind_is_reported_by_name_and_harms_nothing(broken: Path, picture: Path) -> None:
     listed = cli(broken, "plugins", "list", "--json")
     assert listed.returncode == 0, listed.stderr

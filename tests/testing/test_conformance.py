@@ -449,6 +449,7 @@ LETHAL = {
 }
 
 
+@pytest.mark.e2e
 def test_a_tool_that_takes_its_process_along_is_found_and_the_others_are_checked(bundle: Bundle) -> None:
     sources = {name: good(body, decorator="@tool(timeout_s=0.5)") for name, (body, _) in LETHAL.items()}
     report = check_plugin(bundle({**sources, "harmless": GOOD}), examples=1)
@@ -561,6 +562,7 @@ def test_what_is_wrong_with_an_installed_plugin_is_said(tmp_path: Path, monkeypa
     assert locate_plugin("one-owner").value == "a"
 
 
+@pytest.mark.e2e
 def test_one_line_makes_test_cases(plugin: Write, tmp_path: Path) -> None:
     plugin(BAD["lineage-inside"])
     (tmp_path / "test_it.py").write_text(

@@ -2,11 +2,14 @@
 
 import json
 
+import pytest
 from browsing import ENTER, ESCAPE, RIGHT, found, press, text, until
 
 from medvistagym_core.rollouts import FullResolutionReplayer
 
 from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW, forget_expected, read
+
+pytestmark = pytest.mark.e2e
 
 
 def test_an_episode_is_shown_with_its_boxes_windows_reward_and_times(browser, show, write):

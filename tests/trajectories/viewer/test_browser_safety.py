@@ -13,6 +13,8 @@ from medvistagym_core.trajectories.viewer import export
 
 from .plays import CROP, WINDOW, read
 
+pytestmark = pytest.mark.e2e
+
 PAYLOADS = (
     "<script>window.ran=1</script>", "<img src=x onerror=window.ran=2>", "</script><script>window.ran=3</script>",
     "<svg onload=window.ran=4>", "javascript:window.ran=5", "<!--<script>window.ran=6", "\u202eright to left",

@@ -10,6 +10,8 @@ from medvistagym_core.trajectories.viewer import EpisodeIndex, ViewerServer
 
 from .plays import CROP, CROP_OF_CROP, OUTSIDE, WINDOW
 
+pytestmark = pytest.mark.e2e
+
 
 def test_images_are_loaded_as_they_scroll_in(browser, show, write):
     show(write([CROP] * 5, *[[]] * 60))

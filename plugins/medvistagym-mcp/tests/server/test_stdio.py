@@ -14,6 +14,8 @@ from typing import IO, Any
 
 import pytest
 
+pytestmark = pytest.mark.e2e
+
 INITIALIZE = {
     "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "1"},
 }  # fmt: skip

@@ -25,6 +25,8 @@ from medvistagym_ray.cluster import RayTarget
 from medvistagym_ray.rollouts import EpisodeWorkers, EpisodeWorkersLostError
 from medvistagym_ray.workers import pool_status
 
+pytestmark = pytest.mark.e2e
+
 KILLS = int(os.environ.get("MEDVISTAGYM_RAY_KILLS", "3"))
 CASES = 40
 

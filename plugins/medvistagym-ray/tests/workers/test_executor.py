@@ -22,6 +22,8 @@ from medvistagym_core.tools import Tool, Toolbox, ToolCall, ToolError, ToolResul
 from medvistagym_ray.cluster import ObjectStoreFullError, PlacementError, WorkersStoppedError
 from medvistagym_ray.workers import pool_status, stop_pool
 
+pytestmark = pytest.mark.e2e
+
 KILLS = int(os.environ.get("MEDVISTAGYM_RAY_KILLS", "3"))
 """How often something is killed in each of the tests that kill at random moments."""
 

@@ -10,6 +10,7 @@ import pytest
 from medvistagym_trl.run import BaselineProcess, RunFolder
 
 
+@pytest.mark.e2e
 def test_one_that_cannot_begin_ends_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with BaselineProcess(tmp_path) as process:
         process.wait()

@@ -134,6 +134,7 @@ def test_of_two_decodings_the_one_that_gains_less_decides_and_then_the_other() -
     assert kept == [0, 4, 8]
 
 
+@pytest.mark.e2e
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 def test_a_run_whose_rl_gains_nothing_ends_with_its_sft_and_says_so(
     recipe: Any, registry: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]

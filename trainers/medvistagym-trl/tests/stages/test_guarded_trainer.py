@@ -115,6 +115,7 @@ def test_a_checkpoint_that_a_killed_run_left_half_written_is_not_gone_on_from(
     assert [folder.name for folder in whole_checkpoints(tmp_path)] == ["checkpoint-3"]
 
 
+@pytest.mark.e2e
 def test_a_training_gone_on_with_ends_with_the_same_weights(
     make_model: Any, collator: ConversationCollator, recipe: Any, tmp_path: Path
 ) -> None:
