@@ -56,9 +56,9 @@ class RepeatProcess:
             calls: Some of it that succeeded, with what they gave.
         """
         try:
-            packed, unpickled = pickle.dumps(tool), None
+            packed, unpicklable = pickle.dumps(tool), None
         except Exception as error:  # noqa: BLE001 whatever stops it from being pickled
-            packed, unpickled = b"", Finding("FAIL", f"it cannot be pickled: {_describe(error)}")
+            packed, unpicklable = b"", Finding("FAIL", f"it cannot be pickled: {_describe(error)}")
         request = _Request(self._subject, self._images, tool.name, packed, tuple(calls))
         if self._process is None or not self._process.alive:
             seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
@@ -67,7 +67,7 @@ class RepeatProcess:
             findings: dict[str, Finding] = self._process.ask(request, ANSWER_S)
         except ChildEndedError as error:
             findings = dict.fromkeys(("repeats", "pickles"), Finding("FAIL", f"the other process {error}"))
-        return findings if unpickled is None else {**findings, "pickles": unpickled}
+        return findings if unpicklable is None else {**findings, "pickles": unpicklable}
 
 
 def read_author_pictures(files: Sequence[str], offer: LoadedPlugin) -> dict[str, Image]:
