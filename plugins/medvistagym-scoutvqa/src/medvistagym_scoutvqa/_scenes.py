@@ -63,9 +63,6 @@ ANSWERS: Final = {
     "chain": BAR_PATTERNS,
 }
 
-_GRAIN_SIDE: Final = 8
-"""Canvas pixels of the area within which a difference counts as grain: two pixels of the scout."""
-
 
 @dataclasses.dataclass(frozen=True)
 class SliceVariety:
@@ -75,21 +72,17 @@ class SliceVariety:
         crops: Crops of each study.
         factors: Range of the factor on their HU.
         shifts_hu: Range of what is added to their HU.
-        grain: The slice's own fine detail and noise are divided or multiplied by up to this, 1 or more.
     """
 
     crops: int
     factors: tuple[float, float]
     shifts_hu: tuple[float, float]
-    grain: float = 1.0
 
 
 CASE_SLICES: Final = SliceVariety(CROPS_PER_STUDY, (0.9, 1.05), (-30, 30))
 """Of the cases, and of most perception items."""
-WIDE_SLICES: Final = SliceVariety(4096, (0.7, 1.2), (-200, 200), grain=3)
+WIDE_SLICES: Final = SliceVariety(4096, (0.7, 1.2), (-200, 200))
 """Of perception items about faint plates: any tissue of a slice may come to lie near a plate's grey level."""
-GRAINY_SLICES: Final = SliceVariety(4096, (0.9, 1.05), (-30, 30), grain=3)
-"""Of other such items: the tissues have the HU that they have in cases, and the noise of other scanners."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +130,6 @@ def render_scene(
     canvas = np.rot90(crop.pixels, int(rng.integers(4)))
     if rng.integers(2):
         canvas = canvas[:, ::-1]
-    if variety.grain > 1:
-        canvas = _scale_grain(canvas.astype(np.float32), variety.grain ** rng.uniform(-1, 1))
     canvas = canvas * np.float32(rng.uniform(*variety.factors)) + np.float32(rng.uniform(*variety.shifts_hu))
     np.clip(canvas, MIN_HU, MAX_HU, out=canvas)
     overlay, truth = _SCENE_BUILDERS[family](family, canvas, rng, answer)
@@ -151,16 +142,6 @@ def render_scene(
         overlay=overlay,
     )
     return image, truth
-
-
-def _scale_grain(canvas: np.ndarray, factor: float) -> np.ndarray:
-    """A canvas whose differences from the means of `_GRAIN_SIDE` square areas, joined smoothly, are multiplied by a factor."""
-    import numpy as np
-    import PIL.Image
-
-    smooth = PIL.Image.fromarray(canvas).reduce(_GRAIN_SIDE).resize(canvas.shape[::-1], PIL.Image.Resampling.BILINEAR)
-    coarse = np.asarray(smooth)
-    return coarse + np.float32(factor) * (canvas - coarse)
 
 
 def _draw_answer(family: str, rng: np.random.Generator, answer: str | None) -> str:

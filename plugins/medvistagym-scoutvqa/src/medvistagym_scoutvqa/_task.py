@@ -136,13 +136,12 @@ class ScoutVQA:
             FileNotFoundError: The studies are not on this machine.
         """
         from medvistagym_scoutvqa._perception import FAMILY_SCHEDULE, make_perception_item
-        from medvistagym_scoutvqa._scenes import CASE_SLICES, GRAINY_SLICES, WIDE_SLICES, render_scene
+        from medvistagym_scoutvqa._scenes import CASE_SLICES, WIDE_SLICES, render_scene
 
         schedule = tuple(family for family in FAMILY_SCHEDULE if family in self.families) or self.families
         rng = self._rng(split, index, seed, "look")
         family = schedule[index % len(schedule)]
-        variety = (WIDE_SLICES, GRAINY_SLICES)[index % 2] if family == "chain" else CASE_SLICES
-        image, truth = render_scene(family, split, rng, variety=variety)
+        image, truth = render_scene(family, split, rng, variety=WIDE_SLICES if family == "chain" else CASE_SLICES)
         return make_perception_item(image, truth, rng)
 
     def argument_questions(self, tool: str) -> tuple[str, ...]:
