@@ -101,6 +101,8 @@ def test_images_go_with_their_rows() -> None:
         "mm_token_type_ids": [[0], [1], [2], [3]],
     }
     first, second = cut_turn([[1], [2], [3], [4]], images, fields, 2)
+    assert (first.prompt_ids, second.prompt_ids) == ([[1], [2]], [[3], [4]])
+    assert (first.images, second.images) == (images[:2], images[2:])
     assert first.fields["pixel_values"].flatten().tolist() == [0, 1, 2, 3]
     assert first.fields["image_grid_thw"].tolist() == [[1, 2, 2]]
     assert first.fields["mm_token_type_ids"] == [[0], [1]]
