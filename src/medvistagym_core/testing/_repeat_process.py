@@ -66,7 +66,10 @@ class RepeatProcess:
         try:
             findings: dict[str, Finding] = self._process.ask(request, ANSWER_S)
         except ChildEndedError as error:
-            findings = dict.fromkeys(("repeats", "pickles"), Finding("FAIL", f"the other process {error}"))
+            remedy = (
+                "Find what differs there: the hash seed, and whatever was set up in the first process before the call."
+            )
+            findings = dict.fromkeys(("repeats", "pickles"), Finding("FAIL", f"the other process {error}", remedy))
         return findings if unpicklable is None else {**findings, "pickles": unpicklable}
 
 
