@@ -48,7 +48,8 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(B
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow and not e2e and not attack" $(ARGS)
 
-# What goes from end to end: real browsers, servers and clusters, installed packages, trainings. `.ci/run` runs it with `make test`.
+# What goes from end to end and does not fit into ten minutes with the rest: browsers, servers, clusters, whole commands, trainings.
+# `.ci/run` runs it, too. What takes more than ten seconds is left to test-slow.
 test-e2e: $(INSTALLED)
 	$(PYTEST) -m "e2e and not slow and not attack" $(ARGS)
 

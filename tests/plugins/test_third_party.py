@@ -335,7 +335,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         yield
-    del sys.modules["bad_plugin"]
+    sys.modules.pop("bad_plugin", None)
 
 
 @pytest.mark.parametrize(
@@ -370,9 +370,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     ],
 )
 def test_what_fails_when_it_is_used_is_one_sentence(
-    bad: None, argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    bad: None, argv: list[str], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(argv) in (1, 2)
-    told = capsys.readouterr().err
+    told = capfd.readouterr().err
     assert said in told
     assert "Traceback" not in told

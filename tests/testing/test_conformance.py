@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from medvistagym_core.cli import main
-from medvistagym_core.testing import RULES, ConformanceReport, SubjectError, check_plugin, conformance
+from medvistagym_core.testing import RULES, ConformanceReport, SubjectError, _repeat_process, check_plugin, conformance
+from medvistagym_core.testing._call_checks import TrialCall
 from medvistagym_core.testing._target import locate_plugin
 
 ROOT = Path(__file__).parents[2]
@@ -279,9 +280,15 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 def failed(report: ConformanceReport, tool: str | None = None) -> set[str]:
-    """The checks that failed, of all or of one tool."""
+    """The checks that failed, of all or of one tool, which was checked."""
     of = [outcome for outcome in report.outcomes if tool in (None, outcome.tool)]
+    assert any(outcome.status == "PASS" for outcome in of) or tool is None, f"{tool} passed nothing: {report}"
     return {outcome.check for outcome in of if outcome.status in ("FAIL", "ERROR")}
+
+
+def passed(report: ConformanceReport, tool: str) -> set[str]:
+    """The checks that a tool passed."""
+    return {outcome.check for outcome in report.outcomes if outcome.tool == tool and outcome.status == "PASS"}
 
 
 def test_there_is_a_bad_plugin_for_every_check() -> None:
@@ -328,6 +335,8 @@ def test_a_file_without_hooks_is_checked_for_its_tools(plugin: Write, tmp_path: 
     report = check_plugin(path, examples=1)
     assert set(report.tools) == {"shade", "other"}
     assert (failed(report, "shade"), failed(report, "other")) == (set(), {"valid-calls"}), str(report)
+    assert "valid-calls" in passed(report, "shade")
+    assert failed(report) == {"valid-calls"}
     path.write_text(BARE.replace("    return image\n", "    raise ValueError('no, thank you')\n"))
     refusing = check_plugin(path, examples=1)
     assert refusing.exit_code == 3
@@ -373,7 +382,10 @@ def test_an_authors_own_pictures_are_tried_first(plugin: Write, bundle: Bundle, 
     both = bundle({"strip": source, "other": source.replace("(77, 5)", "(78, 5)")})
     report = check_plugin(both, examples=1, images=[tmp_path / "strip.png"])
     assert (failed(report, "strip"), failed(report, "other")) == (set(), {"valid-calls"}), str(report)
+    assert passed(report, "strip") >= {"valid-calls", "deterministic", "pickles"}
+    assert failed(report) == {"valid-calls"}
     path = plugin(source)
+    assert check_plugin(path, examples=1).exit_code == 3
     with pytest.raises(SubjectError, match="no such file"):
         check_plugin(path, images=[tmp_path / "missing.png"])
     (tmp_path / "broken.png").write_bytes(b"no picture")
@@ -422,9 +434,9 @@ def test_a_bad_plugin_fails_exactly_the_check_that_it_breaks(plugin: Write, brok
 def test_a_bad_tool_fails_exactly_the_check_that_it_breaks(bundle: Bundle) -> None:
     broken = {rule.id.replace("-", "_"): rule.id for rule in RULES if rule.id in BAD and rule.scope == "tool"}
     report = check_plugin(bundle({name: BAD[rule] for name, rule in broken.items()}), examples=3)
-    assert {name: failed(report, name) for name in broken} == {name: {rule} for name, rule in broken.items()}, str(
-        report
-    )
+    found = {name: failed(report, name) for name in broken}
+    assert found == {name: {rule} for name, rule in broken.items()}, str(report)
+    assert failed(report) == set(broken.values())  # nothing of the plugin itself
     for rule in broken.values():
         judge(report, rule)
     assert report.exit_code == 1
@@ -460,20 +472,46 @@ def test_a_tool_that_takes_its_process_along_is_found_and_the_others_are_checked
         assert "on 2-D uint8" in found[name, "valid-calls"].detail
         assert found[name, "pickles"].status == "SKIP"
     assert failed(report, "harmless") == set()
+    assert failed(report) == {"valid-calls"}
     assert found["harmless", "pickles"].status == "PASS"
 
 
-def test_a_tool_that_ends_the_other_process_alone_is_found_and_the_next_is_made_again(bundle: Bundle) -> None:
-    """The calls are made again in a process whose hash seed is given; the inspector's own is not."""
-    ending = good(
-        "    import os\n    if os.environ.get('PYTHONHASHSEED') in ('1', '2'):\n        os._exit(7)\n    return image"
-    )
+OTHER_PROCESS = "    import os\n    if os.environ.get('PYTHONHASHSEED'):\n        {}\n    return image"
+
+
+@pytest.fixture
+def random_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that makes the calls again is given a hash seed; the first is given none here."""
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+
+
+@pytest.mark.usefixtures("random_hashes")
+def test_a_tool_that_ends_the_other_process_alone_is_found(bundle: Bundle) -> None:
+    ending = good(OTHER_PROCESS.format("os._exit(7)"))
     report = check_plugin(bundle({"ending": ending, "harmless": GOOD}), examples=1)
-    assert failed(report, "ending") == {"deterministic", "pickles"}
-    assert "the other process ended" in next(
-        o.detail for o in report.outcomes if o.check == "pickles" and o.tool == "ending"
-    )
-    assert failed(report, "harmless") == set()
+    assert failed(report) == failed(report, "ending") == {"deterministic", "pickles"}
+    assert "the other process ended with exit code 7" in str(report)
+    assert passed(report, "harmless") >= {"deterministic", "pickles"}
+
+
+def test_calls_that_only_take_long_in_the_other_process_are_no_failure(
+    plugin: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(_repeat_process, "ANSWER_S", 2.0)
+    subject = locate_plugin(plugin(good(OTHER_PROCESS.format("__import__('time').sleep(30)"))))
+    (tool,) = subject.load().contributions["tools"]
+    call = TrialCall("2-D uint8", {"image": 0}, "")
+    found = _repeat_process.repeat_elsewhere(subject, (), tool, [call])
+    assert {name: finding.status for name, finding in found.items()} == {"repeats": "ERROR", "pickles": "ERROR"}
+    assert "took over 2 s in another process" in found["repeats"].detail
+
+
+def test_what_one_tool_leaves_behind_for_the_next_is_found(bundle: Bundle) -> None:
+    first = good("    import sys\n    sys.left_behind = True\n    return image")
+    second = good("    import sys\n    return str(hasattr(sys, 'left_behind'))", returns="str")
+    report = check_plugin(bundle({"first": first, "second": second}), examples=1)
+    assert failed(report) == failed(report, "second") == {"deterministic"}, str(report)
 
 
 def test_pictures_that_are_refused_with_a_sentence_are_no_failure(plugin: Write) -> None:
@@ -488,6 +526,8 @@ def test_an_image_turned_by_an_angle_may_reach_beyond_its_source_with_its_corner
     within, beyond = (good(tilted.format(x)) for x in ("0.2 * w + 0.3 * h", "1.2 * w + 0.3 * h"))
     report = check_plugin(bundle({"within": within, "beyond": beyond}), examples=1)
     assert (failed(report, "within"), failed(report, "beyond")) == (set(), {"lineage-inside"}), str(report)
+    assert "lineage-inside" in passed(report, "within")
+    assert failed(report) == {"lineage-inside"}
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from medvistagym_core.plugins import LoadedPlugin, contribution_name, discover
 from medvistagym_core.testing._finding import Check, Finding
 from medvistagym_core.testing._processor_speed import measure_slowness
-from medvistagym_core.testing._repeat_process import ANSWER_S, RepeatProcess, read_author_pictures
+from medvistagym_core.testing._repeat_process import ANSWER_S, read_author_pictures, repeat_elsewhere
 from medvistagym_core.testing._rules import HEAVY, IMPORT_LIMIT_S, RULES, SCOPES
 from medvistagym_core.testing._target import PluginUnderTest
 
@@ -117,7 +117,6 @@ def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
     except (ValueError, OSError) as error:
         tell(unreadable=str(error))
         return
-    elsewhere = RepeatProcess(subject, request["images"])
     done = [tuple(one) for one in request["done"]]
     for scope, kind in SCOPES.items():
         for name, thing in _name_contributions(offer.contributions.get(kind, ())):
@@ -125,7 +124,7 @@ def _tools(request: dict[str, Any], tell: EmitEvent) -> None:
                 continue
             tell(subject=[scope, name])
             if scope == "tool":
-                checks = _ToolChecks(thing, request, tell, author_pictures, elsewhere).by_rule()
+                checks = _ToolChecks(thing, subject, request, tell, author_pictures).by_rule()
             else:
                 checks = _contract_check(scope, kind, name, thing, offer, tell)
             for rule in RULES:
@@ -172,22 +171,22 @@ class _ToolChecks:
 
     Args:
         tool: The tool.
+        subject: The plugin that it is from.
         request: What was asked: examples and the time limit.
         tell: Writes an event.
         author_pictures: The pictures that the author gave, by name.
-        elsewhere: Makes calls again.
     """
 
     def __init__(
         self,
         tool: Any,
+        subject: PluginUnderTest,
         request: dict[str, Any],
         tell: EmitEvent,
         author_pictures: Mapping[str, Image],
-        elsewhere: RepeatProcess,
     ) -> None:
-        self._tool, self._request, self._tell = tool, request, tell
-        self._author_pictures, self._other_process = author_pictures, elsewhere
+        self._tool, self._subject, self._request, self._tell = tool, subject, request, tell
+        self._author_pictures = author_pictures
 
     def by_rule(self) -> dict[str, Check]:
         """The checks by the rule that each decides."""
@@ -236,7 +235,7 @@ class _ToolChecks:
     def _elsewhere(self) -> dict[str, Finding]:
         """The findings of another process."""
         self._tell_progress("the same calls in another process", ANSWER_S)
-        return self._other_process.repeat(self._tool, self._trials.chosen())
+        return repeat_elsewhere(self._subject, self._request["images"], self._tool, self._trials.chosen())
 
     def _tell_progress(self, at: str, limit_s: float) -> None:
         self._tell(at=at, limit_s=limit_s)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from medvistagym_core.execution import ChildEndedError, ChildProcess, answer_requests
+from medvistagym_core.execution import ChildProcess, answer_requests
 from medvistagym_core.plugins import LoadedPlugin
 from medvistagym_core.testing._finding import PASS, Finding
 from medvistagym_core.testing._target import PluginUnderTest
@@ -36,41 +36,52 @@ class _Request:
     calls: tuple[TrialCall, ...]
 
 
-class RepeatProcess:
-    """An interpreter that loads the plugin as well. It starts with the first request, and anew after one that ended it.
+def repeat_elsewhere(
+    subject: PluginUnderTest, images: Sequence[str], tool: Any, calls: Sequence[TrialCall]
+) -> dict[str, Finding]:
+    """Whether calls give the same in another process ("repeats"), and whether the tool works after pickling ("pickles").
+
+    The process is this tool's alone: nothing in it comes from the calls of other tools.
 
     Args:
         subject: The plugin.
         images: Files with the author's pictures.
+        tool: The tool.
+        calls: Some of it that succeeded, with what they gave.
     """
+    try:
+        packed, unpicklable = pickle.dumps(tool), None
+    except Exception as error:  # noqa: BLE001 whatever stops it from being pickled
+        packed, unpicklable = b"", Finding("FAIL", f"it cannot be pickled: {_describe(error)}")
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    process = ChildProcess(__name__, variables={"PYTHONHASHSEED": seed})
+    findings: dict[str, Finding]
+    try:
+        process.send(_Request(subject, tuple(images), tool.name, packed, tuple(calls)))
+        findings = process.receive(ANSWER_S)
+    except TimeoutError:
+        late = f"the same {len(calls)} calls and one more took over {ANSWER_S:g} s in another process"
+        findings = _of_both(
+            Finding("ERROR", late, "Let the tool take less on the kit's pictures, or give smaller ones.")
+        )
+    except (EOFError, OSError):
+        code = process.end()
+        fate = (
+            "was ended"
+            if code is None
+            else f"was ended by signal {-code}"
+            if code < 0
+            else f"ended with exit code {code}"
+        )
+        remedy = "Find what differs there: the hash seed, and whatever was set up in the first process before the call."
+        findings = _of_both(Finding("FAIL", f"the other process {fate}", remedy))
+    finally:
+        process.end(0)
+    return findings if unpicklable is None else {**findings, "pickles": unpicklable}
 
-    def __init__(self, subject: PluginUnderTest, images: Sequence[str]) -> None:
-        self._subject, self._images = subject, tuple(images)
-        self._process: ChildProcess | None = None
 
-    def repeat(self, tool: Any, calls: Sequence[TrialCall]) -> dict[str, Finding]:
-        """Whether the calls give the same there ("repeats"), and whether the tool works after pickling ("pickles").
-
-        Args:
-            tool: The tool.
-            calls: Some of it that succeeded, with what they gave.
-        """
-        try:
-            packed, unpicklable = pickle.dumps(tool), None
-        except Exception as error:  # noqa: BLE001 whatever stops it from being pickled
-            packed, unpicklable = b"", Finding("FAIL", f"it cannot be pickled: {_describe(error)}")
-        request = _Request(self._subject, self._images, tool.name, packed, tuple(calls))
-        if self._process is None or not self._process.alive:
-            seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-            self._process = ChildProcess(__name__, variables={"PYTHONHASHSEED": seed})
-        try:
-            findings: dict[str, Finding] = self._process.ask(request, ANSWER_S)
-        except ChildEndedError as error:
-            remedy = (
-                "Find what differs there: the hash seed, and whatever was set up in the first process before the call."
-            )
-            findings = dict.fromkeys(("repeats", "pickles"), Finding("FAIL", f"the other process {error}", remedy))
-        return findings if unpicklable is None else {**findings, "pickles": unpicklable}
+def _of_both(finding: Finding) -> dict[str, Finding]:
+    return dict.fromkeys(("repeats", "pickles"), finding)
 
 
 def read_author_pictures(files: Sequence[str], offer: LoadedPlugin) -> dict[str, Image]:
@@ -140,8 +151,10 @@ def _repeat_calls(request: _Request) -> Finding:
 def _try_unpacked(request: _Request) -> Finding:
     from medvistagym_core.testing._call_checks import run
 
+    if not request.packed:
+        return PASS  # whoever asked knows that it cannot be pickled
     own = _load(request.subject, request.images)[0][request.tool]
-    tool = pickle.loads(request.packed) if request.packed else own
+    tool = pickle.loads(request.packed)
     if tool.id != own.id:
         return Finding("FAIL", f"it comes back from pickling as {tool.id} instead of {own.id}")
     for call in request.calls[:1]:

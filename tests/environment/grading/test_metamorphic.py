@@ -46,7 +46,7 @@ def test_another_meaning_is_wrong_whichever_is_the_truth(meaning):
 
 
 def test_another_finding_is_wrong_in_every_form():
-    """As it is, and in one of the other forms in turn: each finding's other forms are those of another."""
+    """As it is, and in one of the other forms in turn: the form changes with each pair."""
     forms = [FORMS[name] for name in ("there is a", "boxed answer", "bold", "json")]
     pairs = [(s.text, other) for s in SENTENCES for other in s.others]
     assert len(pairs) > 1000

@@ -173,11 +173,19 @@ def context(recipe: Any, task: ToyTask, toolbox: Toolbox) -> Any:
 
 @pytest.fixture(scope="session")
 def make_model(recipe: Any, context: Any) -> Any:
-    """Makes the untrained model: it is built once, and copied."""
+    """Makes the untrained model: it is built once, and copied; torch is seeded as if it had been built."""
     from medvistagym_trl.stages import build_untrained_model
 
     built = functools.cache(lambda: build_untrained_model(recipe.model, context, 0))
-    return lambda: copy.deepcopy(built())
+
+    def make() -> Any:
+        import torch
+
+        model = copy.deepcopy(built())
+        torch.manual_seed(0)
+        return model
+
+    return make
 
 
 @pytest.fixture

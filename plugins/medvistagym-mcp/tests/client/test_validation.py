@@ -9,7 +9,7 @@ import pytest
 
 from medvistagym_mcp.client._validation import JsonSchemaValidator
 
-SECONDS = 20.0  # of processor time: some 100 ms are needed, and what is guarded against would take hours
+SECONDS = 20.0  # of processor time: some 100 ms are needed, and what is guarded against would take minutes or hours
 
 
 def validator(schema: dict[str, Any]) -> JsonSchemaValidator:
