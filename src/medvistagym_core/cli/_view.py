@@ -98,6 +98,9 @@ def _export(run: EpisodeIndex, options: argparse.Namespace) -> int:
     if missing := missing_name(run, choice):
         raise UsageError(missing)
     numbers = parse_episode_filter(run, choice)
+    if run.rows and not numbers:
+        asked = " and ".join(f"--{name} {value}" for name, value in given.items())
+        raise UsageError(f"no episode is left by {asked}; nothing was written")
     try:
         size = export(run, file, numbers)
     except OSError as error:

@@ -102,6 +102,16 @@ def test_a_name_that_no_episode_has_is_refused(write, tmp_path, capsys, option, 
     assert not (tmp_path / "page.html").exists()
 
 
+def test_names_that_no_episode_has_together_are_refused(write, tmp_path, capsys):
+    folder, out = write([WINDOW], [MALFORMED]), tmp_path / "page.html"
+    choice = ["--tool", "window", "--error", "malformed_call"]
+    assert cli.main(["view", str(folder), "--export", str(out), *choice]) == 2
+    assert (
+        "no episode is left by --tool window and --error malformed_call; nothing was written" in capsys.readouterr().err
+    )
+    assert not out.exists()
+
+
 def test_damaged_results_are_told_of_an_exported_page(write, tmp_path, capsys):
     folder = write([WINDOW])
     (folder / "results.json").write_text("{")
