@@ -74,14 +74,16 @@ def test_sft_learns_from_so_many_of_the_episodes_that_exploration_kept(explored:
 def test_episodes_are_counted_as_they_are_played(
     explored: Explored, make_registry: Any, task: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A split of four cases: the other two of the six that are asked for are among them."""
+    """A split of four cases: the other two of the six that are asked for are among them. None ends while it is unclear."""
 
     class SmallTask(type(task)):  # type: ignore[misc]
         def size(self, split: str) -> int:
             return 4
 
-    run = tmp_path / "run"
-    TrlTrainer().train(make_registry(SmallTask()), run=run, recipe=explored.recipe, changes=CHANGES)
+    run, changes = tmp_path / "run", {**CHANGES, "sft.exploration.while_unclear": True}
+    TrlTrainer().train(make_registry(SmallTask()), run=run, recipe=explored.recipe, changes=changes)
+    for episode in TrajectoryReader(run / "trajectories" / "exploration.jsonl"):
+        assert episode.calls == 2 or episode.outcome.answer not in (None, "unclear")
     lines = {line["phase"]: line for line in map(json.loads, (run / "metrics.jsonl").open())}
     assert (lines["exploration"]["played"], lines["exploration"]["kept"]) == (16, 16)
     assert "exploration: 16 of 16 episodes on 4 cases are kept" in capsys.readouterr().err
@@ -110,6 +112,18 @@ def test_a_model_that_was_not_warmed_up_cannot_explore(changes: dict[str, Any], 
 
     with pytest.raises(RecipeError, match=r"sft\.source: exploration needs a tiny model"):
         check_recipe(recipe.with_overrides({"sft.source": "exploration", **changes}), [task])
+
+
+def test_exploring_while_it_is_unclear_needs_a_task_that_may_abstain(recipe: Any, task: Any) -> None:
+    from medvistagym_trl._recipe import check_recipe
+
+    class CertainTask(type(task)):  # type: ignore[misc]
+        abstention = None
+
+    exploring = recipe.with_overrides({"sft.source": "exploration", "sft.exploration.while_unclear": True})
+    check_recipe(exploring, [task])
+    with pytest.raises(RecipeError, match="the task toy has no such answer: set it to false"):
+        check_recipe(exploring, [CertainTask()])
 
 
 def test_a_tiny_model_given_by_its_folder_is_warmed_up_further(

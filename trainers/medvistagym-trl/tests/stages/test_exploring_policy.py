@@ -36,6 +36,13 @@ class Reader:
         return f"<answer>{next((a for q, a in self.answers.items() if question.startswith(q)), 'unclear')}</answer>"
 
 
+class Unanswering(Reader):
+    """A model whose turns hold no answer."""
+
+    def _answer(self, question: str) -> str:
+        return "I see a square."
+
+
 class AimedTask:
     """The toy task, with a perception question about where to measure."""
 
@@ -49,8 +56,8 @@ class AimedTask:
         return ("Where is the square?",) if tool == "shade" else ()
 
 
-def play(context: Any, task: Any, reader: Reader, cases: int = 60) -> list[Any]:
-    policy = ExploringPolicy(reader, context, task, seed=0)  # type: ignore[arg-type]  # a reader is all that it needs
+def play(context: Any, task: Any, reader: Reader, cases: int = 60, **options: Any) -> list[Any]:
+    policy = ExploringPolicy(reader, context, task, seed=0, **options)  # type: ignore[arg-type]  # a reader is all it needs
     assert isinstance(policy, Policy)
     assert not isinstance(policy, OraclePolicy)
     return list(rollout(policy, task, context.toolbox, "train", range(cases), context.config))
@@ -126,6 +133,27 @@ def test_the_reader_is_asked_about_what_came_last(context: Any, task: Any) -> No
             assert episode.outcome.answer == ("bright" if measured else "dark")
     shapes = {tuple(block["type"] for block in blocks) for blocks in reader.asked}
     assert shapes == {("image", "text"), ("text",)}
+
+
+@pytest.mark.parametrize("said", ["unclear", "Unclear.", "no answer at all"])
+def test_an_episode_goes_on_for_as_long_as_the_model_cannot_tell(said: str, context: Any, task: Any) -> None:
+    reader = Unanswering({}) if said == "no answer at all" else Reader({"Is the square": said})
+    episodes = play(context, task, reader, cases=30, while_unclear=True)
+    assert {episode.calls for episode in episodes} == {context.config.limits.max_calls}
+    names = Counter(call.name for episode in episodes for turn in episode.turns for call in turn.calls)
+    assert set(names) == {"shade", "mirror"}
+
+
+def test_an_episode_ends_as_soon_as_the_model_can_tell(context: Any, task: Any) -> None:
+    at_once = play(context, task, Reader({"Is the square": "dark"}), while_unclear=True)
+    assert {(episode.calls, episode.outcome.answer) for episode in at_once} == {(0, "dark")}
+    after_measuring = play(context, task, Reader({"Is the square dark or bright? mean": "bright"}), while_unclear=True)
+    for episode in after_measuring:
+        *before, last = [turn.calls[0] for turn in episode.turns if turn.calls]
+        told = last.name == "shade" and last.error is None
+        assert episode.outcome.answer == ("bright" if told else "unclear")
+        assert not any(call.name == "shade" and call.error is None for call in before)
+    assert {episode.calls for episode in after_measuring} == {1, 2}
 
 
 def test_scales_are_spread_around_what_the_model_says() -> None:

@@ -182,6 +182,11 @@ def _check_source(recipe: Recipe, task: Task) -> None:
                 "the recipe: sft.source: exploration needs a tiny model that perception items have warmed up: it reads what "
                 "tools return; give trajectories with --sft-data instead (`medvistagym sample` makes them)"
             )
+        if sft.exploration.while_unclear and task.abstention is None:
+            raise RecipeError(
+                "the recipe: sft.exploration.while_unclear goes on while the model answers that it cannot tell, and the task "
+                f"{task.name} has no such answer: set it to false"
+            )
         return
     able = isinstance(task, HasDemonstrations if sft.source == "demonstrations" else HasExpert)
     if not able:

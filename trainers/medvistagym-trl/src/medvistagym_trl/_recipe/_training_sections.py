@@ -118,6 +118,11 @@ class ExplorationRecipe(Section):
         description="Aimed numbers that a tool's schema wants above 0, such as a width, are divided by this, kept or "
         "multiplied by it, each as often; 1 leaves them as the model says them.",
     )
+    while_unclear: bool = Field(
+        False,
+        description="An episode goes on, up to `episode.max_calls`, while the model answers what came last with the task's "
+        "abstention; otherwise how many calls it makes is drawn.",
+    )
 
 
 class SelfSamplingRecipe(Section):

@@ -97,7 +97,9 @@ def _explore(setup: RunSetup) -> None:
     with TrajectoryWriter(path, context.toolbox) as writer:
         for task in context.tasks:
             positions = _training_positions(context, task, EXPLORATION_CASES, rules.cases)
-            policy = ExploringPolicy(model, context, task, seed=recipe.seed, spread=rules.spread)
+            policy = ExploringPolicy(
+                model, context, task, seed=recipe.seed, spread=rules.spread, while_unclear=rules.while_unclear
+            )
             episodes = rollout(
                 policy,
                 task,

@@ -1,11 +1,12 @@
 """A policy that tries tools and reads what they return: where trajectories come from when nobody demonstrates.
 
-It does not know which tool a question needs: how many calls it makes, and of which tools, is drawn. A call is aimed at
-something that the model sees, whatever the question is, if the task has a perception question for that tool; its scales may be
-spread around what the model says. Half of the aimed calls go to the newest picture, the others to any; an aim that the episode
-had before is asked for again. Without such a question the arguments are drawn as well. Then the model, as it is after its
-warm-up, is asked the question, with what the last call returned in place of the opening picture. What it answers right is kept
-by whoever records the episodes (rejection sampling), lucky guesses and superfluous calls included.
+It does not know which tool a question needs: which tools it calls is drawn. How many calls it makes is drawn too, or it goes on
+for as long as the model cannot tell. A call is aimed at something that the model sees, whatever the question is, if the task
+has a perception question for that tool; its scales may be spread around what the model says. Half of the aimed calls go to the
+newest picture, the others to any; an aim that the episode had before is asked for again. Without such a question the arguments
+are drawn as well. Then the model, as it is after its warm-up, is asked the question, with what the last call returned in place
+of the opening picture. What it answers right is kept by whoever records the episodes (rejection sampling), lucky guesses and
+superfluous calls included.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from medvistagym_core.environment import HasArgumentQuestions, Observation, Task
+from medvistagym_core.environment.grading import answer_key
 from medvistagym_core.imaging import Image
 from medvistagym_core.protocol import Message
 from medvistagym_core.rollouts import sample_arguments
@@ -54,25 +56,37 @@ class ExploringPolicy:
         seed: Of the calls.
         spread: Aimed numbers that are above 0 by their schema, such as a width, are divided by it, kept or multiplied by it,
             each as often; 1 leaves them as the model says them.
+        while_unclear: An episode goes on while the model answers what came last with the task's abstention, as long as calls
+            are left; otherwise how many calls it makes is drawn.
     """
 
     name = "exploring sampler"
 
     def __init__(
-        self, model: SamplingPolicy, context: RolloutContext, task: Task, *, seed: int, spread: float = 1.0
+        self,
+        model: SamplingPolicy,
+        context: RolloutContext,
+        task: Task,
+        *,
+        seed: int,
+        spread: float = 1.0,
+        while_unclear: bool = False,
     ) -> None:
         self._model, self._context, self._task, self._seed, self._spread = model, context, task, seed, spread
+        self._while_unclear = while_unclear
         self.sampling: SamplingParams = {**model.sampling, "seed": seed}
 
     def act(self, observations: Sequence[Observation]) -> Sequence[str | Exception]:
-        """A call, or, once an episode has as many as were drawn for it, an answer."""
+        """A call or an answer: once an episode has as many calls as were drawn for it, or once the model can tell."""
         plans = [self._plan(observation) for observation in observations]
-        aims = {row: plan for row, plan in enumerate(plans) if not isinstance(plan, ToolCall)}
+        calling = [row for row, plan in enumerate(plans) if plan is not None]
+        turns = self._tell({row: observations[row] for row in calling}) if self._while_unclear else {}
+        plans = [None if row in turns else plan for row, plan in enumerate(plans)]
+        aims = {row: plan for row, plan in enumerate(plans) if not isinstance(plan, ToolCall) and row not in turns}
         looks = {
             row: dataclasses.replace(observations[row], messages=self._look(observations[row], aim))
             for row, aim in aims.items()
         }
-        turns: dict[int, str | Exception] = {}
         asked = list(aims)
         for _ in range(1 + _REPEATED_AIMS):
             turns |= zip(asked, self._model.act([looks[row] for row in asked]) if asked else (), strict=True)
@@ -82,13 +96,27 @@ class ExploringPolicy:
             for row, plan in enumerate(plans)
         ]
 
+    def _tell(self, observations: Mapping[int, Observation]) -> dict[int, str | Exception]:
+        """The answers of those episodes in which the model can tell from what came last."""
+        looks = [dataclasses.replace(each, messages=self._look(each, None)) for each in observations.values()]
+        turns = self._model.act(looks) if looks else ()
+        return {row: turn for row, turn in zip(observations, turns, strict=True) if not self._is_unclear(turn)}
+
+    def _is_unclear(self, turn: str | Exception) -> bool:
+        """Whether a turn is the task's way of saying that it cannot tell, or no answer."""
+        if isinstance(turn, Exception):
+            return False
+        answer, abstention = self._context.config.protocol.parse(turn).answer, self._task.abstention
+        return answer is None or (abstention is not None and answer_key(answer) == answer_key(abstention))
+
     def _plan(self, observation: Observation) -> ToolCall | _Aim | None:
         """A call with drawn arguments, one that is to be aimed, or None for an answer."""
         specs, memory = self._context.toolbox.specs, observation.policy_state
         if "calls" not in memory:
             rng = memory["rng"] = np.random.default_rng([self._seed, observation.seed])
             memory["aims"] = []
-            memory["calls"] = int(rng.integers(self._context.config.limits.max_calls + 1)) if specs else 0
+            most = self._context.config.limits.max_calls if specs else 0
+            memory["calls"] = most if self._while_unclear else int(rng.integers(most + 1))
         if observation.num_turns >= memory["calls"]:
             return None
         rng = memory["rng"]
