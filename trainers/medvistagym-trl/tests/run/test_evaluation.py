@@ -41,7 +41,7 @@ def test_a_run_gives_its_table_under_several_protocols_and_without_each_tool(
     stages = {name: stage for name, stage in pipeline.main_stages.items() if name.startswith("evaluation")}
     assert list(stages) == ["evaluation-grpo", "evaluation-grpo-without-mirror", "evaluation-grpo-without-shade"]
     stages |= pipeline.side_stages
-    assert list(stages)[3:] == ["evaluation-sft"]
+    assert list(stages)[3:] == ["evaluation-sft", "evaluation-grpo-greedy"]
     for stage in stages.values():
         stage()
     results = pipeline.report()
@@ -98,25 +98,28 @@ def test_a_protocol_that_there_is_not_is_refused(recipe: Any) -> None:
         recipe.with_overrides({"evaluation.protocols": ["strict", "strict"]})
 
 
-def test_the_second_process_evaluates_sft_once_the_first_has_trained_it(
+def test_the_second_process_evaluates_what_the_first_has_trained(
     pipeline: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, events = pipeline.run_folder, []
 
     def wait(seconds: float) -> None:
-        """The first process ends its SFT while the second waits for the third time."""
+        """The first process ends its SFT while the second waits for the third time, and its GRPO with the fifth."""
         events.append("wait")
-        if events.count("wait") == 3:
-            with folder.phase("sft"):
+        ended = {3: "sft", 5: "grpo"}.get(events.count("wait"))
+        if ended is not None:
+            with folder.phase(ended):
                 pass
 
-    def evaluate(phase: str) -> None:
-        events.append(f"evaluate {phase}")
+    def evaluate(phase: str, *, decoding: str = "all") -> None:
+        events.append(f"evaluate {phase}, {decoding}")
 
     monkeypatch.setattr(pipeline_module.time, "sleep", wait)
     monkeypatch.setattr(pipeline, "evaluation", evaluate)
     pipeline.run_beside()
-    assert events == ["wait"] * 3 + ["evaluate sft"]
+    assert events == ["wait"] * 3 + ["evaluate sft, all"] + ["wait"] * 2 + ["evaluate grpo, greedy"]
     assert folder.done("evaluation-sft")
+    assert folder.done("evaluation-grpo-greedy")
+    assert not folder.done("evaluation-grpo")
     pipeline.run_beside()
-    assert events[4:] == []
+    assert events[7:] == []

@@ -1,4 +1,4 @@
-"""The second process of a run: policies to compare with, and the evaluation of SFT's, while the first goes on.
+"""The second process of a run: policies to compare with, and what is evaluated of SFT's and GRPO's, while the first goes on.
 
 It saves time and nothing else: when it cannot do its work (a task that only the first process has, a crash), the first
 process does it afterwards.

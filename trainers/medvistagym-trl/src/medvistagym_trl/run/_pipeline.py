@@ -84,6 +84,11 @@ class _Evaluation:
         return f"{self.phase}{tool}-{self.decoding.replace(' ', '')}"
 
 
+def _name_grpo_stage(decoding: str) -> str:
+    """The stage that evaluates GRPO's policy under a decoding that is not the first."""
+    return f"evaluation-grpo-{decoding.replace(' ', '')}"
+
+
 class TrainingPipeline:
     """The stages of one run.
 
@@ -114,14 +119,17 @@ class TrainingPipeline:
         if recipe.grpo.tail.steps:
             stages["grpo_tail"] = partial(run_grpo_tail, setup, "grpo")
         if "grpo" in recipe.evaluation.policies:
-            stages["evaluation-grpo"] = partial(self.evaluation, "grpo")
+            stages["evaluation-grpo"] = partial(self.evaluation, "grpo", decoding=self._decodings[0][0])
         return stages | {
             f"evaluation-grpo-without-{tool}": partial(self.evaluation, "grpo", tool) for tool in self._left_out
         }
 
     @property
     def side_stages(self) -> dict[str, Callable[[], None]]:
-        """The stages that no main one waits for, in order: the policies to compare with, and the evaluation of SFT's."""
+        """The stages that no main one waits for, in order: the policies to compare with, and the evaluation of SFT's.
+
+        Last comes GRPO's under the decodings after the first, under which a main stage evaluates it.
+        """
         trained = {"no_tools": run_no_tools, "untrained": run_syntax_only_baseline}
         stages: dict[str, Callable[[], None]] = {}
         for name in self.recipe.comparison.policies:
@@ -130,6 +138,9 @@ class TrainingPipeline:
                 stages[f"evaluation-{name}"] = partial(self.evaluation, name)
         if "sft" in self.recipe.evaluation.policies:
             stages["evaluation-sft"] = partial(self.evaluation, "sft")
+        if "grpo" in self.recipe.evaluation.policies:
+            for decoding, _ in self._decodings[1:]:
+                stages[_name_grpo_stage(decoding)] = partial(self.evaluation, "grpo", decoding=decoding)
         return stages
 
     @property
@@ -159,8 +170,9 @@ class TrainingPipeline:
 
     def run_beside(self) -> None:
         """Run the side stages in a second process, each as soon as the first one has done what it begins with."""
+        trained = {"evaluation-sft": "sft", **{_name_grpo_stage(decoding): "grpo" for decoding, _ in self._decodings}}
         for name, stage in self.side_stages.items():
-            needed = phase_of(self.recipe, "sft") if name == "evaluation-sft" else "perception"
+            needed = phase_of(self.recipe, trained[name]) if name in trained else "perception"
             while not self.run_folder.done(needed):
                 time.sleep(_POLL_SECONDS)
             self._run_stage(name, stage)
@@ -234,10 +246,14 @@ class TrainingPipeline:
         return tuple(self.run_folder.toolbox) if evaluation.ablate and "grpo" in evaluation.policies else ()
 
     @property
+    def _decodings(self) -> list[tuple[str, float | None]]:
+        """Names and temperatures of the decodings that policies are evaluated under."""
+        return decoding_temperatures(self.recipe.evaluation, self.recipe.grpo.temperature)
+
+    @property
     def _evaluations(self) -> list[_Evaluation]:
         """All that the table may hold, in its order."""
-        recipe = self.recipe
-        decodings = decoding_temperatures(recipe.evaluation, recipe.grpo.temperature)
+        decodings = self._decodings
         return [
             *(_Evaluation(phase, decoding, temperature) for decoding, temperature in decodings for phase in NAMES),
             *(_Evaluation("grpo", *decodings[0], without=tool) for tool in self._left_out),
@@ -249,12 +265,13 @@ class TrainingPipeline:
         name = CALL_FORMAT_ONLY if taught else NAMES[evaluation.phase]
         return name if evaluation.without is None else f"{name}, without {evaluation.without}"
 
-    def evaluation(self, phase: str, without: str | None = None) -> None:
-        """The policy of a stage under every decoding; rows that are there already are kept. Every rank plays its share.
+    def evaluation(self, phase: str, without: str | None = None, *, decoding: str | None = None) -> None:
+        """The policy of a stage; rows that are there already are kept. Every rank plays its share.
 
         Args:
             phase: The stage.
             without: A tool that it is not given; under the first decoding alone.
+            decoding: The decoding, as rows call it; None for every one.
         """
         recipe, shared = self.recipe, self.setup.context
         if phase == "no_tools":
@@ -267,6 +284,8 @@ class TrainingPipeline:
             for evaluation in self._evaluations:
                 path = self._rows_file(evaluation)
                 if (evaluation.phase, evaluation.without) != (phase, without) or path.exists():
+                    continue
+                if decoding not in (None, evaluation.decoding):
                     continue
                 model = model or self.setup.load(phase_of(self.recipe, phase))
                 name, keep = self._name(evaluation), self._trajectories_file(evaluation)
