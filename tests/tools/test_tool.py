@@ -436,6 +436,22 @@ def test_a_default_may_be_whatever_a_call_may_say(argument):
     make(F.format(argument))
 
 
+def test_a_default_that_is_a_number_of_numpys_is_told():
+    @tool
+    def scale(factor: float = np.float32(0.5), steps: int = np.int64(3)) -> str:
+        """Scale.
+
+        Args:
+            factor: Any.
+            steps: Any.
+        """
+        return f"{factor} {steps}"
+
+    told = scale.spec.parameters["properties"]
+    assert (told["factor"]["default"], told["steps"]["default"]) == (0.5, 3)
+    assert scale.run({}).text == "0.5 3"
+
+
 def test_a_list_of_images_may_be_bounded():
     @tool
     def compare(images: Annotated[list[Image], Field(min_length=2)] | None = None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol,
 
 from medvistagym_core.imaging import Box, Image
 from medvistagym_core.tools._argument_repair import repair_arguments
-from medvistagym_core.tools._defaults import stray_bound, surely_fits
+from medvistagym_core.tools._defaults import stray_bound, surely_fits, to_python_value
 from medvistagym_core.tools._errors import ToolError, from_validation_error
 from medvistagym_core.tools._json_schema import SchemaTooLargeError, inline_references, map_subschemas
 from medvistagym_core.tools._signature import (
@@ -152,7 +152,11 @@ class SignatureArguments:
                 raise ToolDefinitionError(
                     f"the argument {p.name} of the tool {name} is not described: add it under Args: in the docstring"
                 )
-            self._fields[p.name] = (annotation, ... if p.default is p.empty else p.default, description)
+            self._fields[p.name] = (
+                annotation,
+                ... if p.default is p.empty else to_python_value(p.default),
+                description,
+            )
         stray = sorted(set(descriptions) - set(self._fields))
         if stray:
             raise ToolDefinitionError(

@@ -21,6 +21,11 @@ _BOUNDS: Final[dict[str, tuple[str, Callable[[Any, Any], bool]]]] = {
 _PLAIN: Final = (bool, int, float, str, list)
 
 
+def to_python_value(default: Any) -> Any:
+    """A number of NumPy's as one of Python's, which a schema can show; anything else as it is."""
+    return default.item() if getattr(default, "ndim", None) == 0 and hasattr(default, "item") else default
+
+
 def stray_bound(annotation: Any) -> str:
     """A bound that no value of a plain type could be held against, such as the length of a number; empty for none."""
     bare = strip_annotated(annotation)
