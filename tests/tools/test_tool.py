@@ -436,20 +436,23 @@ def test_a_default_may_be_whatever_a_call_may_say(argument):
     make(F.format(argument))
 
 
-def test_a_default_that_is_a_number_of_numpys_is_told():
+def test_defaults_of_numpy_are_told():
+    both = np.arange(2)
+
     @tool
-    def scale(factor: float = np.float32(0.5), steps: int = np.int64(3)) -> str:
+    def scale(factor: float = np.float32(0.5), steps: int = np.int64(3), ends: list[int] = both) -> str:
         """Scale.
 
         Args:
             factor: Any.
             steps: Any.
+            ends: Any.
         """
-        return f"{factor} {steps}"
+        return f"{factor} {steps} {ends}"
 
-    told = scale.spec.parameters["properties"]
-    assert (told["factor"]["default"], told["steps"]["default"]) == (0.5, 3)
-    assert scale.run({}).text == "0.5 3"
+    plain = {"factor": 0.5, "steps": 3, "ends": [0, 1]}
+    assert {name: told["default"] for name, told in scale.spec.parameters["properties"].items()} == plain
+    assert scale.validate({}) == plain
 
 
 def test_a_list_of_images_may_be_bounded():

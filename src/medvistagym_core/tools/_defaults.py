@@ -22,8 +22,8 @@ _PLAIN: Final = (bool, int, float, str, list)
 
 
 def to_python_value(default: Any) -> Any:
-    """A number of NumPy's as one of Python's, which a schema can show; anything else as it is."""
-    return default.item() if getattr(default, "ndim", None) == 0 and hasattr(default, "item") else default
+    """A number or array of NumPy's as numbers of Python's, which a schema can show; anything else as it is."""
+    return default.tolist() if hasattr(default, "ndim") and hasattr(default, "tolist") else default
 
 
 def stray_bound(annotation: Any) -> str:
