@@ -42,6 +42,9 @@ def test_a_run_gives_its_table_under_several_protocols_and_without_each_tool(
     assert list(stages) == ["evaluation-grpo", "evaluation-grpo-without-mirror", "evaluation-grpo-without-shade"]
     stages |= pipeline.side_stages
     assert list(stages)[3:] == ["evaluation-sft", "evaluation-grpo-greedy"]
+    stages["evaluation-grpo"]()
+    folder = pipeline.run_folder.path
+    assert [file.name for file in folder.glob("evaluation/*.json")] == ["grpo-T=0.5.json"]  # the other is for beside it
     for stage in stages.values():
         stage()
     results = pipeline.report()
@@ -51,7 +54,6 @@ def test_a_run_gives_its_table_under_several_protocols_and_without_each_tool(
         ("SFT + GRPO, without mirror", "T = 0.5"),
         ("SFT + GRPO, without shade", "T = 0.5"),
     ]
-    folder = pipeline.run_folder.path
     left_out = TrajectoryReader(folder / "trajectories" / "grpo-without-shade-T=0.5.jsonl").lock()
     assert [tool.name for tool in left_out.tools] == ["mirror"]
     report = EvaluationReport.load(folder / "scores.json")

@@ -283,9 +283,8 @@ class TrainingPipeline:
         try:
             for evaluation in self._evaluations:
                 path = self._rows_file(evaluation)
-                if (evaluation.phase, evaluation.without) != (phase, without) or path.exists():
-                    continue
-                if decoding not in (None, evaluation.decoding):
+                wanted = (evaluation.phase, evaluation.without) == (phase, without)
+                if not wanted or decoding not in (None, evaluation.decoding) or path.exists():
                     continue
                 model = model or self.setup.load(phase_of(self.recipe, phase))
                 name, keep = self._name(evaluation), self._trajectories_file(evaluation)
