@@ -144,6 +144,18 @@ def test_calls_are_chained_by_handle_and_copied(browser, play):
     assert text(browser, "#copied").startswith('<tool_call>{"name": "window"')
 
 
+def test_a_text_that_arrives_leaves_the_tab_in_use_alone(browser, play):
+    choose(browser, "crop")
+    pointer(browser, (0.5, 0.0), (1.0, 0.5))
+    tab = until(lambda: found(browser, ".tabs button")[2:])[0]
+    tab.click()
+    until(lambda: "500, 0, 1000, 500" in text(browser, "#copied"))
+    browser.execute_script("form.fields[1].write([0, 0, 500, 500])")
+    until(lambda: "0, 0, 500, 500" in text(browser, "#copied"))
+    assert browser.switch_to.active_element == tab
+    assert tab.get_attribute("aria-pressed") == "true"
+
+
 def test_a_wrong_call_says_what_a_policy_would_read(browser, play):
     choose(browser, "crop")
     browser.execute_script("form.fields[1].write([1, 2])")

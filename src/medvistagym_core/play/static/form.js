@@ -167,7 +167,7 @@ function buildForm() {
 }
 
 // The call as text to copy; asked for when the form has been still for a moment.
-const copied = { kind: "shell", texts: {}, timer: 0 };
+const copied = { kind: "shell", texts: {}, kinds: null, tabs: new Map(), timer: 0 };
 function copyCall() {
   clearTimeout(copied.timer);
   copied.timer = setTimeout(async () => {
@@ -179,20 +179,29 @@ function copyCall() {
   }, 250);
 }
 
+// The tabs stay where they are, so that a text that arrives takes neither a press nor the focus from them.
 function drawCopy() {
   const kinds = [["shell", "Shell"], ["python", "Python"], ["tool_call", "<tool_call>"]].filter(([kind]) => kind in copied.texts);
   if (!kinds.some(([kind]) => kind === copied.kind) && kinds.length) copied.kind = kinds[0][0];
-  const text = copied.texts[copied.kind] ?? "";
+  if (String(kinds) !== String(copied.kinds)) buildCopy(kinds);
+  for (const [kind, tab] of copied.tabs) tab.setAttribute("aria-pressed", String(kind === copied.kind));
+  $("copied").textContent = copied.texts[copied.kind] ?? "";
+  $("copy-text").textContent = "Copy";
+}
+
+function buildCopy(kinds) {
+  copied.kinds = kinds;
+  copied.tabs = new Map(kinds.map(([kind, label]) => [kind, el("button", { type: "button", click: () => { copied.kind = kind; drawCopy(); } }, label)]));
   const done = el("button", { type: "button", id: "copy-text", click: async () => {
     try {
-      await navigator.clipboard.writeText(text);
+      await navigator.clipboard.writeText($("copied").textContent);
       done.textContent = "Copied";
     } catch {
       getSelection().selectAllChildren($("copied"));
       done.textContent = "Press Ctrl+C";
     }
-  } }, "Copy");
+  } });
   fill($("copy"), el("h3", null, "This call as text"),
-    el("div", { class: "tabs", role: "group", "aria-label": "Kind of text" }, kinds.map(([kind, label]) => el("button", { type: "button", "aria-pressed": String(kind === copied.kind), click: () => { copied.kind = kind; drawCopy(); } }, label)), done),
-    el("pre", { id: "copied", tabindex: "0" }, text));
+    el("div", { class: "tabs", role: "group", "aria-label": "Kind of text" }, [...copied.tabs.values()], done),
+    el("pre", { id: "copied", tabindex: "0" }));
 }
