@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from browsing import found, press, text, until
+from browsing import click, found, press, text, until
 
 from medvistagym_core.cli._play import shell_script
 from medvistagym_core.execution import LocalExecutor
@@ -109,7 +109,7 @@ def choose(browser, name):
 
 
 def run(browser, turns):
-    found(browser, "#run")[0].click()
+    click(browser, "#run")
     until(lambda: browser.execute_script("return state.turns.length") == turns)
 
 
@@ -131,7 +131,7 @@ def test_calls_are_chained_by_handle_and_copied(browser, play):
     choose(browser, "crop")
     pointer(browser, (0.5, 0.0), (1.0, 0.5))
     run(browser, 1)
-    found(browser, "#chain")[0].click()
+    click(browser, "#chain")
     choose(browser, "window")
     browser.execute_script(
         "form.fields.find((f) => f.name === 'center').write(40); form.fields.find((f) => f.name === 'width').write(10)"
@@ -140,7 +140,7 @@ def test_calls_are_chained_by_handle_and_copied(browser, play):
     assert play.store.images[2].window == Window(40, 10)
     assert [play.steps[1].calls[0].arguments["image"], browser.execute_script("return lineage(2)")] == [1, [0, 1, 2]]
     until(lambda: "0-crop.npy" in browser.execute_script("return copied.texts.shell ?? ''"))
-    found(browser, ".tabs button")[2].click()
+    click(browser, ".tabs button", 2)
     assert text(browser, "#copied").startswith('<tool_call>{"name": "window"')
 
 
@@ -212,10 +212,10 @@ def test_it_is_worked_by_keys_alone(browser, play):
 
 def test_the_model_is_asked_and_its_turns_are_shown_as_text(browser, play):
     found(browser, "#question")[0].send_keys("Which quadrant is bright?")
-    found(browser, "#ask .main")[0].click()
+    click(browser, "#ask .main")
     until(lambda: browser.execute_script("return state.turns.length") == 1)
     assert "I look." in text(browser, "#log")
-    until(lambda: found(browser, "#step"))[0].click()
+    click(browser, "#step")
     until(lambda: browser.execute_script("return state.answered"))
     assert EVIL in text(browser, "#result .final")
     assert "MedVistaGym" in browser.title
@@ -227,9 +227,9 @@ def test_a_session_is_saved(browser, play, tmp_path):
     choose(browser, "crop")
     pointer(browser, (0.5, 0.0), (1.0, 0.5))
     run(browser, 1)
-    found(browser, "#save-open")[0].click()
+    click(browser, "#save-open")
     found(browser, "#save [name=question]")[0].send_keys("Where is it?")
-    found(browser, "#save .main")[0].click()
+    click(browser, "#save .main")
     until(lambda: "Saved to" in text(browser, "#status"))
     (file,) = (tmp_path / "out").glob("*.jsonl")
     (trajectory,) = TrajectoryReader(file)

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -45,11 +46,16 @@ def ready(browser: "Chrome") -> None:
 
 
 def until(condition: Callable[[], T], seconds: float = 30.0) -> T:
+    """What a condition gives once it is true; an element that the page has drawn anew meanwhile is looked for again."""
+    from selenium.common.exceptions import StaleElementReferenceException
+
     end = time.monotonic() + seconds
-    while not (value := condition()):
+    while True:
+        with suppress(StaleElementReferenceException):
+            if value := condition():
+                return value
         assert time.monotonic() < end, "it did not come in time"
         time.sleep(0.02)
-    return value
 
 
 def found(browser: "Chrome", selector: str) -> list["WebElement"]:
@@ -57,7 +63,19 @@ def found(browser: "Chrome", selector: str) -> list["WebElement"]:
 
 
 def text(browser: "Chrome", selector: str) -> str:
-    return until(lambda: found(browser, selector))[0].text
+    return until(lambda: [element.text for element in found(browser, selector)[:1]])[0]
+
+
+def click(browser: "Chrome", selector: str, place: int = 0) -> None:
+    """Click on one of the elements, by its place among them."""
+
+    def clicked() -> bool:
+        elements = found(browser, selector)[place:]
+        for element in elements[:1]:
+            element.click()
+        return bool(elements)
+
+    until(clicked)
 
 
 def press(browser: "Chrome", *keys: str) -> None:

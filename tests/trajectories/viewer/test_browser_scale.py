@@ -4,7 +4,7 @@ import os
 import time
 
 import pytest
-from browsing import found, until
+from browsing import click, found, until
 
 from medvistagym_core.trajectories.viewer import EpisodeIndex, ViewerServer
 
@@ -68,15 +68,15 @@ def test_it_fits_a_laptop_and_a_phone_in_dark_and_light(browser, show, write, th
             assert browser.execute_script("return document.querySelector('.notice').getBoundingClientRect().height > 0")
         assert found(browser, "#selects")[0].is_displayed() == (width >= 800)
         if width < 800:
-            found(browser, "#more")[0].click()
+            click(browser, "#more")
             assert found(browser, "#selects")[0].is_displayed()
-            found(browser, "#more")[0].click()
+            click(browser, "#more")
             assert not found(browser, "#episode")[0].is_displayed()
-            found(browser, ".row")[1].click()
+            click(browser, ".row", 1)
             until(
                 lambda: found(browser, "#episode")[0].is_displayed() and not found(browser, "aside")[0].is_displayed()
             )
-            until(lambda: found(browser, ".back"))[0].click()
+            click(browser, ".back")
             until(lambda: found(browser, "aside")[0].is_displayed())
         browser.execute_script("document.getElementById('theme').click()")
         assert (browser.execute_script(background) < 100) != dark
