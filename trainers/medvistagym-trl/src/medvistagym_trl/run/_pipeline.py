@@ -38,6 +38,7 @@ from medvistagym_trl.run._supervised import (
 from medvistagym_trl.run._validation import forget_best, validation_notes
 from medvistagym_trl.stages import (
     build_untrained_model,
+    decoding_label,
     decoding_temperatures,
     evaluate,
     measure_tokens,
@@ -315,8 +316,9 @@ class TrainingPipeline:
             if file.is_file():
                 rows += [ResultRow.model_validate(row) for row in json.loads(file.read_text("utf-8"))]
         scores, seconds = self._score(), self._seconds
+        first, trained = self._decodings[0][0], decoding_label(recipe.grpo.temperature)
         notes = [
-            f"Recipe {recipe.name}; the policy was trained and is mainly judged at temperature {recipe.grpo.temperature:g}.",
+            f"Recipe {recipe.name}; the policy was trained at {trained}; it is mainly judged by the rows of {first}.",
             "The training reward uses the generator's knowledge of which call is informative."
             if self.setup.context.config.reward.uses_privileged_information
             else "The training reward uses the answer alone, not which call is informative.",

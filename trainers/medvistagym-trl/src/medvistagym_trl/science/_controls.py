@@ -15,7 +15,7 @@ from medvistagym_core.trajectories import TrajectoryWriter
 from medvistagym_trl._recipe import Recipe
 from medvistagym_trl.rollout import RolloutContext, make_rollout_context
 from medvistagym_trl.run import RunFolder, load_trained_policy
-from medvistagym_trl.stages import decoding_label
+from medvistagym_trl.stages import decoding_temperatures
 
 if TYPE_CHECKING:
     from medvistagym_core.rollouts import Policy
@@ -36,7 +36,7 @@ def control_titles(run: Path) -> dict[str, str]:
 
 
 def play_controls(folder: RunFolder, task: Task, registry: Registry) -> None:
-    """Play the controls of a finished run at the temperature of training, each into a trajectory file of the run.
+    """Play the controls of a finished run under its first decoding, each into a trajectory file of the run.
 
     Those that are there already are kept.
 
@@ -46,8 +46,8 @@ def play_controls(folder: RunFolder, task: Task, registry: Registry) -> None:
         registry: What is installed.
     """
     recipe, toolbox = folder.recipe, folder.toolbox
-    temperature = recipe.grpo.temperature
-    label = decoding_label(temperature).replace(" ", "")
+    name, temperature = decoding_temperatures(recipe.evaluation, recipe.grpo.temperature)[0]
+    label = name.replace(" ", "")
     with _measured_context(recipe, task, toolbox, registry) as context:
         cases = context.count(task, recipe.evaluation.n)
     plays = {f"without-{name}": (folder.path, [other for other in toolbox if other != name]) for name in toolbox}
@@ -57,7 +57,9 @@ def play_controls(folder: RunFolder, task: Task, registry: Registry) -> None:
         path = folder.path / "trajectories" / f"control-{stem}-{label}.jsonl"
         if not _is_whole(path, cases):
             rest = registry.toolbox(names)
-            policy, _ = load_trained_policy(registry, checkpoint, task, rest, temperature=temperature, seed=recipe.seed)
+            policy, _ = load_trained_policy(
+                registry, checkpoint, task, rest, temperature=temperature or 0.0, seed=recipe.seed
+            )
             with _measured_context(recipe, task, rest, registry) as context:
                 _play(policy, recipe, context, cases, path)
     path = folder.path / "trajectories" / f"control-expert-{label}.jsonl"

@@ -16,7 +16,7 @@ from medvistagym_trl.stages._sampling_policy import SamplingPolicy
 
 
 def decoding_temperatures(recipe: EvaluationRecipe, trained: float) -> list[tuple[str, float | None]]:
-    """Names and temperatures of the decodings; None is greedy. The temperature of training comes first and once.
+    """Names and temperatures of the decodings, in the recipe's order and each once; None is greedy.
 
     Args:
         recipe: Which decodings are asked for.
