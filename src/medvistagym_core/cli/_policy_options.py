@@ -90,10 +90,7 @@ def add_policy_source(parser: argparse.ArgumentParser, policies: Sequence[str]) 
         "--seed", metavar="N", type=int, default=0, help="seed of the cases, which orders those of a table (default: 0)"
     )
     parser.add_argument(
-        "--temperature",
-        metavar="T",
-        type=float,
-        help="of a model's sampling; 0 is greedy (default: as its own table begins)",
+        "--temperature", metavar="T", type=float, help="of a model's sampling; 0 is greedy (default: as it was trained)"
     )
     parser.add_argument("--trainer", metavar="NAME", help="which trainer opens the model, where several are installed")
 

@@ -185,7 +185,9 @@ function drawCopy() {
   if (!kinds.some(([kind]) => kind === copied.kind) && kinds.length) copied.kind = kinds[0][0];
   if (String(kinds) !== String(copied.kinds)) buildCopy(kinds);
   for (const [kind, tab] of copied.tabs) tab.setAttribute("aria-pressed", String(kind === copied.kind));
-  $("copied").textContent = copied.texts[copied.kind] ?? "";
+  const text = copied.texts[copied.kind] ?? "";
+  if ($("copied").textContent === text) return;
+  $("copied").textContent = text;
   $("copy-text").textContent = "Copy";
 }
 
@@ -193,14 +195,16 @@ function buildCopy(kinds) {
   copied.kinds = kinds;
   copied.tabs = new Map(kinds.map(([kind, label]) => [kind, el("button", { type: "button", click: () => { copied.kind = kind; drawCopy(); } }, label)]));
   const done = el("button", { type: "button", id: "copy-text", click: async () => {
+    const text = $("copied").textContent;
+    let told = "Copied";
     try {
-      await navigator.clipboard.writeText($("copied").textContent);
-      done.textContent = "Copied";
+      await navigator.clipboard.writeText(text);
     } catch {
       getSelection().selectAllChildren($("copied"));
-      done.textContent = "Press Ctrl+C";
+      told = "Press Ctrl+C";
     }
-  } });
+    if ($("copied").textContent === text) done.textContent = told;
+  } }, "Copy");
   fill($("copy"), el("h3", null, "This call as text"),
     el("div", { class: "tabs", role: "group", "aria-label": "Kind of text" }, [...copied.tabs.values()], done),
     el("pre", { id: "copied", tabindex: "0" }));

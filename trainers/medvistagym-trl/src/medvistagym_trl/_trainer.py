@@ -258,7 +258,7 @@ class TrlTrainer:
             path: A run folder (the policy that its table ends with), or a checkpoint in one, or any supported checkpoint.
             task: The task to play.
             toolbox: The tools it is given, which need not be those it was trained with.
-            temperature: Of sampling; 0 is greedy; None is what its own table begins with, or 1.
+            temperature: Of sampling; 0 is greedy; None is the temperature it was trained with, or 1.
             seed: Of sampling.
 
         Returns:

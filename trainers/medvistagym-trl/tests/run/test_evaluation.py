@@ -10,8 +10,8 @@ import pytest
 
 from medvistagym_core.scoring import EvaluationReport, evaluate_run
 from medvistagym_core.trajectories import TrajectoryReader
-from medvistagym_trl._recipe import RecipeError, dump_recipe
-from medvistagym_trl.run import RunFolder, TrainingPipeline, load_trained_policy
+from medvistagym_trl._recipe import RecipeError
+from medvistagym_trl.run import RunFolder, TrainingPipeline
 from medvistagym_trl.run import _pipeline as pipeline_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -75,24 +75,16 @@ def test_a_run_gives_its_table_under_several_protocols_and_without_each_tool(
     assert pipeline.report().rows == results.rows
 
 
-def test_a_policy_that_is_judged_cooler_than_it_was_trained_is_played_so(
-    recipe: Any, task: Any, toolbox: Any, registry: Any, model: Any, tmp_path: Path
+def test_a_table_says_that_a_policy_is_judged_cooler_than_it_was_trained(
+    recipe: Any, task: Any, toolbox: Any, registry: Any, tmp_path: Path
 ) -> None:
     changes = {"grpo.temperature": 1.3, "evaluation.decodings": ["t1", "greedy"], "comparison.policies": []}
-    folder = RunFolder.begin(tmp_path / "run", recipe.with_overrides(changes), toolbox)
-    folder.save("grpo", model)
-    with folder.phase("grpo"):
-        pass
-    pipeline = TrainingPipeline(folder, task, registry)
+    pipeline = TrainingPipeline(
+        RunFolder.begin(tmp_path / "run", recipe.with_overrides(changes), toolbox), task, registry
+    )
     notes = pipeline.report().notes
     pipeline.close()
-    assert notes[0] == "Recipe toy; the policy was trained at T = 1.3; it is mainly judged by the rows of T = 1."
-    played = []
-    for changed in (changes, {"evaluation.decodings": ["greedy"]}):
-        (folder.path / "recipe.yaml").write_text(dump_recipe(recipe.with_overrides(changed)))
-        policy, _ = load_trained_policy(registry, folder.path, task, toolbox, temperature=None, seed=0)
-        played.append(policy.sampling["temperature"])
-    assert played == [1.0, 0.0]  # 0 is greedy
+    assert notes[0] == "Recipe toy; the policy was trained at T = 1.3; its main rows are those of T = 1."
 
 
 def test_wall_times_stand_in_the_order_of_the_stages(pipeline: Any) -> None:

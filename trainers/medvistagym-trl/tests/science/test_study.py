@@ -110,6 +110,29 @@ def test_a_word_that_cannot_be_read_is_refused_by_a_sentence(
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.parametrize(
+    ("decodings", "temperature"), [(["trained"], 1.3), (["t1", "trained"], 1.0), (["greedy"], 0.0)]
+)
+def test_controls_are_played_under_the_first_decoding(
+    decodings: list[str],
+    temperature: float,
+    recipe: Any,
+    registry: Any,
+    task: Any,
+    toolbox: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*arguments: Any, **options: Any) -> Any:
+        raise LookupError(options["temperature"])
+
+    monkeypatch.setattr("medvistagym_trl.science._controls.load_trained_policy", load)
+    changes = {"grpo.temperature": 1.3, "evaluation.decodings": decodings}
+    run: Any = SimpleNamespace(recipe=recipe.with_overrides(changes), toolbox=toolbox, path=tmp_path)
+    with pytest.raises(LookupError, match=f"^{temperature}$"):
+        play_controls(run, task, registry)
+
+
 def test_controls_of_a_split_with_few_cases_are_played_once(
     recipe: Any, registry: Any, task: Any, toolbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

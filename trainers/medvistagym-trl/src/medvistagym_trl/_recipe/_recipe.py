@@ -89,7 +89,8 @@ class EvaluationRecipe(Section):
     decodings: tuple[Literal["trained", "t1", "greedy"], ...] = Field(
         ("trained", "t1", "greedy"),
         min_length=1,
-        description="How turns are drawn: at the temperature of training, at 1, greedily.",
+        description="How turns are drawn: at the temperature of training, at 1, greedily. The policy is mainly judged by the "
+        "first.",
     )
     ablate: bool = Field(
         False,

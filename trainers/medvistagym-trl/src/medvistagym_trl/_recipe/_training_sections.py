@@ -283,9 +283,7 @@ class GrpoRecipe(Section):
     weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay.")
     schedule: Schedule = Field("linear", description="Learning rate over the steps.")
     warmup_steps: float = Field(5, ge=0, description="Steps of linear warm-up; below 1 a share of all steps.")
-    temperature: float = Field(
-        0.5, gt=0, description="Sampling temperature while training, and of the main evaluation."
-    )
+    temperature: float = Field(0.5, gt=0, description="Sampling temperature while training.")
     beta: float = Field(0.0, ge=0, description="Weight of the divergence from the policy that RL started from.")
     max_completion: int | None = Field(
         128,

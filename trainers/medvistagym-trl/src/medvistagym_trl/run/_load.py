@@ -11,7 +11,7 @@ from medvistagym_core.tools import Toolbox
 from medvistagym_trl._recipe import ConversationFormat, Recipe, load_recipe, policy_checkpoint, read_conversation_format
 from medvistagym_trl.model import load_model, to_device
 from medvistagym_trl.rollout import make_episode_config
-from medvistagym_trl.stages import SamplingPolicy, decoding_temperatures
+from medvistagym_trl.stages import SamplingPolicy
 
 
 def load_trained_policy(
@@ -25,7 +25,7 @@ def load_trained_policy(
         path: The folder.
         task: The task to play.
         toolbox: The tools.
-        temperature: Of sampling; 0 is greedy; None is what its own table begins with, or 1.
+        temperature: Of sampling; 0 is greedy; None is the temperature of training, or 1.
         seed: Of sampling.
 
     Raises:
@@ -39,7 +39,7 @@ def load_trained_policy(
     schemas = list(toolbox.schemas("huggingface"))
     model = to_device(load_model(folder, schemas, action_format=recipe.episode.action_format))
     if temperature is None:
-        temperature = 1.0 if run is None else decoding_temperatures(recipe.evaluation, recipe.grpo.temperature)[0][1]
+        temperature = 1.0 if run is None else recipe.grpo.temperature
     config = make_episode_config(recipe, task, toolbox, registry)
     policy = SamplingPolicy(
         model,

@@ -318,7 +318,7 @@ class TrainingPipeline:
         scores, seconds = self._score(), self._seconds
         first, trained = self._decodings[0][0], decoding_label(recipe.grpo.temperature)
         notes = [
-            f"Recipe {recipe.name}; the policy was trained at {trained}; it is mainly judged by the rows of {first}.",
+            f"Recipe {recipe.name}; the policy was trained at {trained}; its main rows are those of {first}.",
             "The training reward uses the generator's knowledge of which call is informative."
             if self.setup.context.config.reward.uses_privileged_information
             else "The training reward uses the answer alone, not which call is informative.",

@@ -31,7 +31,7 @@ FINAL: Final = MAIN.titles["grpo"]
 
 @dataclasses.dataclass(frozen=True)
 class CurvePoint:
-    """What SFT on so many trajectories reached, and GRPO after it, under the decoding of training.
+    """What SFT on so many trajectories reached, and GRPO after it, under the first decoding.
 
     Attributes:
         trajectories: Mean number of trajectories over the seeds.
@@ -51,7 +51,7 @@ class StudyReport:
     Attributes:
         recipe: The main recipe.
         seeds: The seeds whose main run is finished.
-        decodings: Labels, that of training first.
+        decodings: Labels, in the recipe's order.
         policies: Episodes by title of the policy and decoding.
         curve: Points of the curve over the number of trajectories, fewest first.
         notes: What the validations of each seed's main run kept, a sentence each.
@@ -75,7 +75,7 @@ class StudyReport:
         Args:
             title: Title of the policy.
             family: Kind of question; all of them unless given.
-            decoding: Label of the decoding; that of training when None.
+            decoding: Label of the decoding; the first when None.
 
         Raises:
             ValueError: It was played, but no question of the family.
