@@ -26,7 +26,6 @@ from medvistagym_trl.science import (
 )
 from medvistagym_trl.science._controls import play_controls
 from medvistagym_trl.science._program import main
-from medvistagym_trl.stages import decoding_label
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -133,13 +132,23 @@ def test_controls_are_played_under_the_first_decoding(
         play_controls(run, task, registry)
 
 
+@pytest.mark.parametrize(
+    ("decodings", "label"), [(["trained"], "T=1.3"), (["t1", "trained"], "T=1"), (["greedy"], "greedy")]
+)
 def test_controls_of_a_split_with_few_cases_are_played_once(
-    recipe: Any, registry: Any, task: Any, toolbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    decodings: list[str],
+    label: str,
+    recipe: Any,
+    registry: Any,
+    task: Any,
+    toolbox: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The evaluation asks for more cases than the split has."""
     monkeypatch.setattr(type(task), "size", lambda self, split: 3, raising=False)
-    few = recipe.with_overrides({"evaluation.n": 8, "comparison.policies": []})
-    label = decoding_label(few.grpo.temperature).replace(" ", "")
+    changes = {"grpo.temperature": 1.3, "evaluation.decodings": decodings}
+    few = recipe.with_overrides({"evaluation.n": 8, "comparison.policies": [], **changes})
     folder = tmp_path / "trajectories"
     folder.mkdir()
     stems = [*(f"without-{name}" for name in toolbox), "expert"]
