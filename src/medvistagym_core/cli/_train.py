@@ -323,6 +323,10 @@ def _recipe_overrides(options: argparse.Namespace) -> dict[str, Any]:
         try:
             changes[name] = json.loads(value)
         except ValueError:
+            if value.startswith(("[", "{")):
+                raise UsageError(
+                    f'--set {name}: {value!r} is no JSON; quote it as in --set \'evaluation.decodings=["t1", "greedy"]\''
+                ) from None
             changes[name] = value
     if options.task is not None or options.task_file is not None:
         changes["task"] = options.task_file or options.task

@@ -250,6 +250,7 @@ def test_a_recipe_file_that_is_none_is_refused_in_one_sentence(tmp_path: Path, t
         (["--recipe", "nothing"], "no recipe 'nothing'; shipped are chain"),
         (["papr"], "no recipe 'papr'; did you mean paper? shipped are chain"),
         (["--set", "grpo.stesp=1"], "did you mean grpo.steps?"),
+        (["--set", "evaluation.decodings=[t1]"], "--set evaluation.decodings: '[t1]' is no JSON; quote it as in --set"),
         (["--set", "grpo.steps=-1"], "grpo.steps: input should be greater than or equal to 0"),
         (["--set", 'devices="gpu"'], "'gpu' places nothing"),
         (["--executor", "proces"], "did you mean process?"),
