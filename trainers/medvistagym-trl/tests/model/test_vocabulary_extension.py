@@ -9,7 +9,14 @@ import torch
 
 from medvistagym_core import Box, Image, tool
 from medvistagym_core.tools import Toolbox
-from medvistagym_trl.model import apply_chat_template_batch, chat_message, extend_vocabulary, load_model, save_model
+from medvistagym_trl.model import (
+    apply_chat_template_batch,
+    chat_message,
+    extend_vocabulary,
+    load_model,
+    replace_prompt,
+    save_model,
+)
 
 QUESTION = "Which one is odd?"
 
@@ -82,3 +89,17 @@ def test_what_is_known_is_read_as_before_also_after_saving(model: Any, toolbox: 
     with torch.no_grad():
         after = again.model(**same).logits
     torch.testing.assert_close(after[..., : before.shape[-1] - 32], before[..., :-32])
+
+
+def test_another_prompt_is_one_token_that_begins_as_the_one_before(model: Any, context: Any) -> None:
+    before, read, other = context.config.prompt, model.tokenizer, "You answer questions, without any tool."
+    assert len(read(before)["input_ids"]) == 1
+    assert len(read(other)["input_ids"]) > 1
+    replace_prompt(model, other, before)
+    (token,) = read(other)["input_ids"]
+    weights = model.model.get_input_embeddings().weight
+    torch.testing.assert_close(weights[token], weights[read.convert_tokens_to_ids(before)])
+    size = len(read)
+    replace_prompt(model, other, before)
+    replace_prompt(model, "Another one.", "A prompt that the model spells out.")
+    assert len(read) == size

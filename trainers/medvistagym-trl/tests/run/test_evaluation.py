@@ -137,3 +137,19 @@ def test_the_second_process_evaluates_what_the_first_has_trained(
     assert not folder.done("evaluation-grpo")
     pipeline.run_beside()
     assert events[7:] == []
+
+
+def test_the_policy_without_tools_reads_its_prompt_as_the_others_read_theirs(
+    recipe: Any, task: Any, toolbox: Any, registry: Any, model: Any, tmp_path: Path
+) -> None:
+    """Spelt out it would be hundreds of tokens that the warm-up never showed, and each step four times as long."""
+    folder = RunFolder.begin(tmp_path / "run", recipe, toolbox)
+    pipeline = TrainingPipeline(folder, task, registry)
+    with folder.phase("perception"):
+        folder.save("perception", model)
+    pipeline.side_stages["no_tools"]()
+    contexts = {"no_tools": pipeline.setup.context_without_tools, "perception": pipeline.setup.context}
+    for phase, context in contexts.items():
+        assert len(pipeline.setup.load(phase).tokenizer(context.config.prompt)["input_ids"]) == 1
+    assert contexts["no_tools"].config.prompt != contexts["perception"].config.prompt
+    pipeline.close()

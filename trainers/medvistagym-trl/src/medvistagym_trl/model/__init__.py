@@ -50,7 +50,7 @@ from medvistagym_trl.model._processor import StillQwen3VLProcessor, ViewImagePro
 from medvistagym_trl.model._shared_features import share_features
 from medvistagym_trl.model._tiny_model import build_tiny_model
 from medvistagym_trl.model._tokenizer import SUPPRESSED_TOKENS, build_tokenizer, call_opening, suppressed_token_ids
-from medvistagym_trl.model._vocabulary_extension import extend_vocabulary
+from medvistagym_trl.model._vocabulary_extension import extend_vocabulary, replace_prompt
 
 __all__ = [
     "IGNORE_INDEX",
@@ -100,6 +100,7 @@ __all__ = [
     "read_equal_rows_once",
     "referenced",
     "register",
+    "replace_prompt",
     "save_model",
     "save_reference",
     "share_features",

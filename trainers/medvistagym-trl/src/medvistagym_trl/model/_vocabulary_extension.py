@@ -5,6 +5,8 @@ to read or write. So whole texts of what came later (a tool's schema, the stem o
 own. A new token begins with the mean weights of the older tokens of its kind: a new tool is then about as likely as an average
 tool where the policy is undecided, and reinforcement learning tries it, without any demonstration. The stem of its calls begins
 as those of tools that require the same arguments, where there are any: what has to be written after it is the same.
+
+A prompt that is no longer the one that the model was made for gets a token as well, which begins as the former prompt's.
 """
 
 from __future__ import annotations
@@ -48,6 +50,33 @@ def extend_vocabulary(
     for text, number in added.items():
         for kind in (_kind(text), *_kind_of_call(text, schemas)):
             kinds.setdefault(kind, []).append(number)
+    peers = {}
+    for text in new:
+        alike = (*_kind_of_call(text, schemas), _kind(text))
+        peers[text] = next((kinds[kind] for kind in alike if kind in kinds), list(added.values()))
+    _add_tokens(loaded, new, peers)
+    return list(new)
+
+
+def replace_prompt(loaded: LoadedModel, prompt: str, former: str) -> None:
+    """Let a model whose prompt is one token, as a tiny model's is, read another prompt as one token too; in place.
+
+    Spelt out, a prompt is hundreds of tokens, most of which such a model has never met. The token begins with the weights of the
+    former prompt's. A model that spells its prompt out, or has a token for the other one, is left as it is.
+
+    Args:
+        loaded: The model, with tied embeddings.
+        prompt: The prompt that it is to read.
+        former: The prompt that it was made for.
+    """
+    vocabulary: dict[str, int] = loaded.tokenizer.get_vocab()
+    if former in vocabulary and prompt not in vocabulary:
+        _add_tokens(loaded, {prompt: False}, {prompt: [vocabulary[former]]})
+
+
+def _add_tokens(loaded: LoadedModel, new: Mapping[str, bool], peers: Mapping[str, Sequence[int]]) -> None:
+    """Give a model tokens for texts (and whether each is one as a word of its own only), with the mean weights of its peers."""
+    tokenizer = loaded.tokenizer
     tokenizer.add_tokens([AddedToken(text, single_word=alone, normalized=False) for text, alone in new.items()])
     size = -(-len(tokenizer) // _ROUND) * _ROUND
     if size > loaded.model.get_input_embeddings().weight.shape[0]:
@@ -55,10 +84,7 @@ def extend_vocabulary(
     weights = loaded.model.get_input_embeddings().weight
     with torch.no_grad():
         for text in new:
-            alike = (*_kind_of_call(text, schemas), _kind(text))
-            peers = next((kinds[kind] for kind in alike if kind in kinds), list(added.values()))
-            weights[tokenizer.convert_tokens_to_ids(text)] = weights[peers].mean(0)
-    return list(new)
+            weights[tokenizer.convert_tokens_to_ids(text)] = weights[list(peers[text])].mean(0)
 
 
 def _kind_of_call(text: str, schemas: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from medvistagym_core.rollouts import rollout
 from medvistagym_core.trajectories import Trajectory, TrajectoryWriter
 from medvistagym_trl._ranks import on_first_rank
 from medvistagym_trl._recipe import Recipe, SftRecipe, ValidationRecipe
-from medvistagym_trl.model import LoadedModel, TokenCounter
+from medvistagym_trl.model import LoadedModel, TokenCounter, replace_prompt
 from medvistagym_trl.rollout import (
     ConversationSource,
     DemonstrationFactory,
@@ -272,6 +272,8 @@ def _train_on_demonstrations(
         setup.pass_on("perception", phase)
         return
     model = setup.load_to_train("perception")
+    if context.config.prompt and setup.context.config.prompt:  # without tools it is another one
+        replace_prompt(model, context.config.prompt, setup.context.config.prompt)
     saved = range(offset, offset + min(SAVED_DEMONSTRATIONS, steps * recipe.sft.batch))
     path: Path = setup.trajectories(f"lessons-{phase}.jsonl")
     teacher = f"lessons of {_LABELS[phase]}"
