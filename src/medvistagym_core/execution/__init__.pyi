@@ -2,6 +2,7 @@ from ._base import CallRequest as CallRequest
 from ._base import Executor as Executor
 from ._child_process import ChildEndedError as ChildEndedError
 from ._child_process import ChildProcess as ChildProcess
+from ._child_process import RequestChannel as RequestChannel
 from ._child_process import answer_requests as answer_requests
 from ._child_process import limit_memory as limit_memory
 from ._fork import register_fork_reset as register_fork_reset
@@ -21,4 +22,3 @@ from ._tool_reference import NotImportableToolError as NotImportableToolError
 from ._tool_reference import ToolReference as ToolReference
 from ._tool_reference import load_tool as load_tool
 from ._tool_reference import tool_references as tool_references
-from ._worker_main import die_with_parent as die_with_parent

@@ -35,7 +35,7 @@ class ChildProcess:
 
     Args:
         module: Name of the module. Its main part is given two file descriptors, of the connection and of the lifeline, and
-            hands them to `answer_requests` or to what does the same.
+            hands them to `answer_requests` or to a `RequestChannel`.
         arguments: Further arguments of its command line.
         python: Its interpreter, which must have this version of the core installed; the one of this process when None.
         output: Whether what it prints goes to where this process prints; it is thrown away otherwise.
@@ -202,6 +202,33 @@ def signal_name(code: int | None) -> str:
     return ""
 
 
+class RequestChannel:
+    """How a child process hears its parent, with which it ends.
+
+    Args:
+        arguments: The first two of the command line.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._connection, lifeline = Connection(int(arguments[0])), int(arguments[1])
+        die_with_parent(lifeline)
+        for descriptor in (self._connection.fileno(), lifeline):  # not for what a reader starts
+            os.set_inheritable(descriptor, False)
+
+    def answer_next(self, answer: Callable[[Any], Any], timeout_s: float | None = None) -> None:
+        """Answer the next request, if one comes in time.
+
+        Args:
+            answer: Gives the answer to a request.
+            timeout_s: How long to wait for one; without a limit when None.
+
+        Raises:
+            EOFError: The parent is gone, as ConnectionError.
+        """
+        if self._connection.poll(timeout_s):
+            send(self._connection, answer(receive(self._connection)))
+
+
 def answer_requests(answer: Callable[[Any], Any], arguments: Sequence[str]) -> None:
     """Answer requests until the parent is gone; what runs in a child process.
 
@@ -209,13 +236,10 @@ def answer_requests(answer: Callable[[Any], Any], arguments: Sequence[str]) -> N
         answer: Gives the answer to a request; it raises nothing.
         arguments: The first two of the command line.
     """
-    connection, lifeline = Connection(int(arguments[0])), int(arguments[1])
-    die_with_parent(lifeline)
-    for descriptor in (connection.fileno(), lifeline):  # not for what a reader starts
-        os.set_inheritable(descriptor, False)
+    channel = RequestChannel(arguments)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            send(connection, answer(receive(connection)))
+            channel.answer_next(answer)
 
 
 def limit_memory(more_bytes: int) -> None:

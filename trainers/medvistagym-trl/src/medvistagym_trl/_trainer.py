@@ -137,7 +137,7 @@ class TrlTrainer:
         try:
             pipeline.warm_up()
             second = resolved.processes > 1 and rank_count() == 1 and pipeline.has_side_stages_left
-            with BaselineProcess(run) if second else nullcontext() as beside:
+            with BaselineProcess(run, lambda: pipeline.second_waits) if second else nullcontext() as beside:
                 results = pipeline.run(beside)
         finally:
             pipeline.close()

@@ -1,25 +1,112 @@
-"""The second process of a run: whatever it is doing, it can be stopped, and one that cannot begin costs nothing."""
+"""The second process of a run: it can be stopped at any time, and asked to validate; one that cannot begin costs nothing."""
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from medvistagym_trl.run import BaselineProcess, RunFolder
+from medvistagym_core.environment import make_task
+from medvistagym_core.plugins import Registry
+from medvistagym_core.trajectories import TrajectoryReader
+from medvistagym_trl._recipe import load_recipe
+from medvistagym_trl.rollout import make_toolbox
+from medvistagym_trl.run import BaselineProcess, RunFolder, TrainingPipeline, answer_validation
+from medvistagym_trl.run._validation import validation_callbacks
+from medvistagym_trl.stages import build_untrained_model
+
+_BOTH = {
+    "grpo.validation": {"every": 1, "n": 8, "split": "test", "decoding": "both", "keep_best": False},
+    "evaluation.decodings": ["trained", "greedy"],
+    "evaluation.max_tokens": 8,
+    "comparison.policies": [],
+}
+"""Changes of a recipe: GRPO is validated in two decodings, and the policies to compare with are left out."""
+
+
+class StandIn:
+    """Answers as the second process would, in this one; `free` and `gone` say what it is found to be."""
+
+    def __init__(self, pipeline: TrainingPipeline, *, free: bool = True, gone: bool = False) -> None:
+        self._pipeline, self.is_free, self._gone = pipeline, free, gone
+        self.asked: list[Any] = []
+
+    def ask(self, request: Any) -> bool:
+        self.asked.append(request)
+        return not self._gone
+
+    def answer(self) -> Any:
+        return answer_validation(self._pipeline.setup, self.asked[-1])
+
+
+def validate(pipeline: TrainingPipeline, model: Any) -> dict[str, Any]:
+    """What a validation of GRPO leaves in the run folder: its metrics, and the episodes by file."""
+    setup, folder = pipeline.setup, pipeline.run_folder
+    (callback,) = validation_callbacks(setup, "grpo", model, setup.recipe.grpo.validation)
+    callback.on_step_end(None, SimpleNamespace(global_step=1), SimpleNamespace())  # type: ignore[arg-type]
+    assert not folder.checkpoint("grpo_validated").exists()
+    files = sorted(folder.path.glob("trajectories/validation-grpo*.jsonl"))
+    episodes = {file.name: [[turn.text for turn in each.turns] for each in TrajectoryReader(file)] for file in files}
+    return {"metrics": folder.metrics(), **episodes}
 
 
 @pytest.mark.e2e
 def test_one_that_cannot_begin_ends_by_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with BaselineProcess(tmp_path) as process:
+    with BaselineProcess(tmp_path, lambda: True) as process:
         process.wait()
     assert "no run folder: it holds no recipe.yaml" in capfd.readouterr().err
 
 
 def test_one_that_begins_is_ended_with_the_context(tmp_path: Path, recipe: Any, toolbox: Any) -> None:
     run = RunFolder.begin(tmp_path / "run", recipe, toolbox)
-    with BaselineProcess(run.path):
+    with BaselineProcess(run.path, lambda: True):
         pass
     run.close()
     assert not (run.path / "results.json").exists()
+
+
+@pytest.mark.parametrize(("state", "asked"), [({}, 1), ({"free": False}, 0), ({"gone": True}, 1)])
+def test_a_validation_is_the_same_whoever_plays_its_greedy_half(
+    recipe: Any, task: Any, toolbox: Any, registry: Any, model: Any, tmp_path: Path, state: Any, asked: int
+) -> None:
+    found = []
+    for name in ("alone", "shared"):
+        run = RunFolder.begin(tmp_path / name, recipe.with_overrides(_BOTH), toolbox)
+        pipeline = TrainingPipeline(run, task, registry)
+        if name == "shared":
+            second = StandIn(pipeline, **state)
+            pipeline.setup = dataclasses.replace(pipeline.setup, second=second)  # type: ignore[arg-type]
+        found.append(validate(pipeline, model))
+        pipeline.close()
+    assert found[0] == found[1]
+    assert [each.prefix for each in second.asked] == ["greedy/"] * asked
+    assert set(found[0]) == {"metrics", "validation-grpo.jsonl", "validation-grpo-greedy.jsonl"}
+
+
+@pytest.mark.e2e
+def test_the_second_process_plays_a_validation_while_it_waits_for_the_first(tmp_path: Path) -> None:
+    registry = Registry.discover()
+    recipe = load_recipe("scoutvqa-explored").with_overrides({**_BOTH, "model.layers": 1, "evaluation.n": 4})
+    toolbox = registry.toolbox(make_task(registry, "scoutvqa").tools)
+    recipe = recipe.with_overrides({"tools": list(toolbox)})
+    run = RunFolder.begin(tmp_path / "run", recipe, make_toolbox(recipe, registry))
+    pipeline = TrainingPipeline(run, make_task(registry, "scoutvqa"), registry)
+    model = build_untrained_model(recipe.model, pipeline.setup.context, 0)
+    alone = validate(pipeline, model)
+    (run.path / "metrics.jsonl").unlink()
+    for phase in ("perception", "sft"):
+        with run.phase(phase):
+            run.save(phase, model)
+    with BaselineProcess(run.path, lambda: pipeline.second_waits) as second:
+        deadline = time.monotonic() + 240
+        while not second.is_free:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        pipeline.setup = dataclasses.replace(pipeline.setup, second=second)
+        assert validate(pipeline, model) == alone
+        assert second.is_free
+    pipeline.close()

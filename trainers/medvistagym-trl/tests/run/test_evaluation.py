@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,6 @@ from medvistagym_core.scoring import EvaluationReport, evaluate_run
 from medvistagym_core.trajectories import TrajectoryReader
 from medvistagym_trl._recipe import RecipeError
 from medvistagym_trl.run import RunFolder, TrainingPipeline
-from medvistagym_trl.run import _pipeline as pipeline_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -117,7 +117,7 @@ def test_the_second_process_evaluates_what_the_first_has_trained(
 ) -> None:
     folder, events = pipeline.run_folder, []
 
-    def wait(seconds: float) -> None:
+    def answer_next(answer: Any, timeout_s: float) -> None:
         """The first process ends its SFT while the second waits for the third time, and its GRPO with the fifth."""
         events.append("wait")
         ended = {3: "sft", 5: "grpo"}.get(events.count("wait"))
@@ -128,14 +128,16 @@ def test_the_second_process_evaluates_what_the_first_has_trained(
     def evaluate(phase: str, *, decoding: str = "all") -> None:
         events.append(f"evaluate {phase}, {decoding}")
 
-    monkeypatch.setattr(pipeline_module.time, "sleep", wait)
     monkeypatch.setattr(pipeline, "evaluation", evaluate)
-    pipeline.run_beside()
+    first = SimpleNamespace(answer_next=answer_next)
+    assert pipeline.second_waits
+    pipeline.run_beside(first)
+    assert not pipeline.second_waits  # it has ended
     assert events == ["wait"] * 3 + ["evaluate sft, all"] + ["wait"] * 2 + ["evaluate grpo, greedy"]
     assert folder.done("evaluation-sft")
     assert folder.done("evaluation-grpo-greedy")
     assert not folder.done("evaluation-grpo")
-    pipeline.run_beside()
+    pipeline.run_beside(first)
     assert events[7:] == []
 
 

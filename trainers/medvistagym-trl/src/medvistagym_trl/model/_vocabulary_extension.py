@@ -61,8 +61,8 @@ def extend_vocabulary(
 def replace_prompt(loaded: LoadedModel, prompt: str, former: str) -> None:
     """Let a model whose prompt is one token, as a tiny model's is, read another prompt as one token too; in place.
 
-    Spelt out, a prompt is hundreds of tokens, most of which such a model has never met. The token begins with the weights of the
-    former prompt's. A model that spells its prompt out, or has a token for the other one, is left as it is.
+    Spelt out, a prompt is hundreds of tokens, most of which such a model has never met. The token begins with the weights
+    of the former prompt's. A model that spells its prompt out, or has a token for the other one, is left as it is.
 
     Args:
         loaded: The model, with tied embeddings.

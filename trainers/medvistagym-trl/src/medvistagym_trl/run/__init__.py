@@ -15,7 +15,7 @@ from medvistagym_trl.run._plan import plan_run
 from medvistagym_trl.run._plot import plot_results
 from medvistagym_trl.run._preflight import check_run
 from medvistagym_trl.run._trajectory_log import TrainingTrajectoryLog
-from medvistagym_trl.run._validation import ValidationCallback, validation_notes
+from medvistagym_trl.run._validation import ValidationCallback, answer_validation, validation_notes
 
 __all__ = [
     "BaselineProcess",
@@ -28,6 +28,7 @@ __all__ = [
     "TrainingPipeline",
     "TrainingTrajectoryLog",
     "ValidationCallback",
+    "answer_validation",
     "check_run",
     "episode_metrics",
     "estimate_memory",

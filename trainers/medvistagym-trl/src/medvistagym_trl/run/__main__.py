@@ -1,7 +1,6 @@
 """What a `BaselineProcess` runs: the stages of a run that its first process does not wait for.
 
-`python -m medvistagym_trl.run CONNECTION LIFELINE FOLDER`, as a `ChildProcess` of the core starts it; nothing is asked over the
-connection.
+`python -m medvistagym_trl.run CONNECTION LIFELINE FOLDER`, as a `ChildProcess` of the core starts it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import sys
 from pathlib import Path
 
 from medvistagym_core.environment import make_task
-from medvistagym_core.execution import die_with_parent
+from medvistagym_core.execution import RequestChannel
 from medvistagym_core.plugins import Registry
 from medvistagym_trl._libraries import configure_libraries
 from medvistagym_trl.rollout import make_toolbox, mix_tasks
@@ -20,7 +19,7 @@ from medvistagym_trl.run._pipeline import TrainingPipeline
 
 def main(arguments: list[str]) -> int:
     """Run the side stages of the folder named on the command line."""
-    die_with_parent(int(arguments[1]))
+    first = RequestChannel(arguments[:2])
     configure_libraries()
     folder = Path(arguments[2])
     recipe = RunFolder.read_recipe(folder)
@@ -28,7 +27,7 @@ def main(arguments: list[str]) -> int:
     run = RunFolder.resume(folder, make_toolbox(recipe, registry), beside=True)
     try:
         task = mix_tasks([make_task(registry, name, recipe.task_arguments) for name in recipe.tasks])
-        TrainingPipeline(run, task, registry, beside=True).run_beside()
+        TrainingPipeline(run, task, registry, beside=True).run_beside(first)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -35,7 +34,7 @@ from medvistagym_trl.run._supervised import (
     run_sft,
     run_syntax_only_baseline,
 )
-from medvistagym_trl.run._validation import forget_best, validation_notes
+from medvistagym_trl.run._validation import answer_validation, forget_best, validation_notes
 from medvistagym_trl.stages import (
     build_untrained_model,
     decoding_label,
@@ -47,6 +46,7 @@ from medvistagym_trl.stages import (
 )
 
 if TYPE_CHECKING:
+    from medvistagym_core.execution import RequestChannel
     from medvistagym_trl.run._baseline_process import BaselineProcess
 
 NAMES: Final = {
@@ -157,10 +157,11 @@ class TrainingPipeline:
         """Run every stage that is not done yet; the results.
 
         Args:
-            second: A second process that runs the side stages meanwhile, once the warm-up is done. What it has not done in the
-                end, for whatever reason, is done here.
+            second: A second process that runs the side stages meanwhile, once the warm-up is done, and plays one decoding of
+                validations while it waits. What it has not done in the end, for whatever reason, is done here.
         """
         self.warm_up()
+        self.setup = dataclasses.replace(self.setup, second=second)
         for name, stage in self.main_stages.items():
             self._run_stage(name, stage)
         if second is not None:
@@ -169,14 +170,27 @@ class TrainingPipeline:
             self._run_stage(name, stage)
         return on_first_rank(self.report)
 
-    def run_beside(self) -> None:
-        """Run the side stages in a second process, each as soon as the first one has done what it begins with."""
-        trained = {"evaluation-sft": "sft", **{_name_grpo_stage(decoding): "grpo" for decoding, _ in self._decodings}}
+    def run_beside(self, first: RequestChannel) -> None:
+        """Run the side stages in a second process, each as soon as the first one has done what it begins with.
+
+        Args:
+            first: Brings the validations that the first process wants to be played meanwhile.
+        """
         for name, stage in self.side_stages.items():
-            needed = phase_of(self.recipe, trained[name]) if name in trained else "perception"
-            while not self.run_folder.done(needed):
-                time.sleep(_POLL_SECONDS)
+            while not self.run_folder.done(self._stage_before(name)):
+                first.answer_next(partial(answer_validation, self.setup), _POLL_SECONDS)
             self._run_stage(name, stage)
+
+    @property
+    def second_waits(self) -> bool:
+        """Whether a second process has run all side stages that can be run before a further main one is done, and not all."""
+        left = next((name for name in self.side_stages if not self.run_folder.done(name)), None)
+        return left is not None and not self.run_folder.done(self._stage_before(left))
+
+    def _stage_before(self, name: str) -> str:
+        """The main stage that a side stage begins with."""
+        trained = {"evaluation-sft": "sft", **{_name_grpo_stage(decoding): "grpo" for decoding, _ in self._decodings}}
+        return phase_of(self.recipe, trained[name]) if name in trained else "perception"
 
     def close(self) -> None:
         """Close the executors, and let the folder go."""

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from medvistagym_core.environment import HasPerceptionItems, Task
 from medvistagym_core.plugins import Registry
@@ -17,6 +17,9 @@ from medvistagym_trl.model import LoadedModel, is_reference, referenced, to_devi
 from medvistagym_trl.rollout import RolloutContext, make_rollout_context
 from medvistagym_trl.run._folder import RunFolder
 from medvistagym_trl.stages import PerceptionCollator, SamplingEngine, engine_refusal, measure_tokens, vllm_mode
+
+if TYPE_CHECKING:
+    from medvistagym_trl.run._baseline_process import BaselineProcess
 
 SFT_CASES: Final = 5_000_000
 GRPO_CASES: Final = 7_000_000
@@ -40,6 +43,7 @@ class RunSetup:
         context_without_tools: The same without any tool.
         make_context: The same with another toolbox; close it.
         engine: The vLLM engine of the run, for GRPO and all that is played outside of it; None where transformers plays that.
+        second: The second process of the run; None where there is none, and in that one itself.
     """
 
     folder: RunFolder
@@ -48,6 +52,7 @@ class RunSetup:
     context_without_tools: RolloutContext
     make_context: Callable[[Toolbox], RolloutContext]
     engine: SamplingEngine | None = None
+    second: BaselineProcess | None = None
 
     @property
     def recipe(self) -> Recipe:

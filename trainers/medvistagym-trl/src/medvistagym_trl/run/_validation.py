@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -111,9 +112,13 @@ def validation_callbacks(
 
     def play() -> dict[str, float]:
         metrics: dict[str, float] = {}
-        for name in names:
-            prefix = "" if name == names[0] else f"{name}/"
-            for row in _play(setup, phase, model, recipe, temperatures[name], prefix):
+        requests = [
+            ValidationRequest(phase, recipe, temperatures[name], "" if name == names[0] else f"{name}/")
+            for name in names
+        ]
+        for request, rows in zip(requests, _play_all(setup, model, requests), strict=True):
+            prefix = request.prefix
+            for row in rows:
                 kind = prefix if row.family == OVERALL else f"{prefix}{row.family}/"
                 metrics[f"{kind}accuracy"] = row.accuracy
                 metrics[f"{kind}calls"] = row.calls_per_question
@@ -141,10 +146,48 @@ def validation_callbacks(
     return [ValidationCallback(recipe, play, keep, log, before)]
 
 
-def _play(
-    setup: RunSetup, phase: str, model: LoadedModel, recipe: ValidationRecipe, temperature: float | None, prefix: str
-) -> list[ResultRow]:
-    """Rows of the policy as it is, under one decoding; random numbers of the training are left as they are."""
+@dataclasses.dataclass(frozen=True)
+class ValidationRequest:
+    """A validation under one decoding.
+
+    Attributes:
+        phase: The stage that is validated.
+        recipe: Which cases are played.
+        temperature: Of sampling; None is greedy.
+        prefix: What the names of its metrics begin with.
+    """
+
+    phase: str
+    recipe: ValidationRecipe
+    temperature: float | None
+    prefix: str
+
+
+def answer_validation(setup: RunSetup, request: ValidationRequest) -> list[ResultRow]:
+    """Rows of the policy that the first process of a run has saved to be validated; what the second one answers."""
+    return _play(setup, setup.load_to_train(_validated(request.phase)), request)
+
+
+def _play_all(setup: RunSetup, model: LoadedModel, requests: Sequence[ValidationRequest]) -> list[list[ResultRow]]:
+    """Rows of the policy as it is, for each request; the second process plays the last of several where it is free.
+
+    Either process gives the same rows: a decoding is played by one of them, with weights that are saved as they are.
+    """
+    *own, last = requests
+    second = setup.second if own and setup.engine is None else None
+    if second is None or not second.is_free:
+        return [_play(setup, model, request) for request in requests]
+    setup.folder.save(_validated(last.phase), model)
+    asked = second.ask(last)
+    rows = [_play(setup, model, request) for request in own]
+    answer = second.answer() if asked else None
+    shutil.rmtree(setup.folder.checkpoint(_validated(last.phase)))
+    return [*rows, _play(setup, model, last) if answer is None else answer]
+
+
+def _play(setup: RunSetup, model: LoadedModel, request: ValidationRequest) -> list[ResultRow]:
+    """Rows of a policy under one decoding; random numbers of the training are left as they are."""
+    phase, recipe, prefix = request.phase, request.recipe, request.prefix
     path = setup.trajectories(f"validation-{phase}{f'-{prefix[:-1]}' if prefix else ''}.jsonl")
     context = setup.context.as_measured(recipe.split)
     settings = setup.recipe.evaluation.model_copy(update={"n": recipe.n})
@@ -152,7 +195,14 @@ def _play(
     try:
         with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
             return evaluate(
-                context, model, phase, settings, temperature, seed=setup.recipe.seed, keep=path, engine=setup.engine
+                context,
+                model,
+                phase,
+                settings,
+                request.temperature,
+                seed=setup.recipe.seed,
+                keep=path,
+                engine=setup.engine,
             )
     finally:
         context.close()
@@ -224,8 +274,9 @@ def restore_best(setup: RunSetup, phase: str, model: LoadedModel) -> int | None:
 
 
 def forget_best(setup: RunSetup, phase: str) -> None:
-    """Delete the weights of the best validation of a stage that is done."""
-    shutil.rmtree(setup.folder.checkpoint(_best(phase)), ignore_errors=True)
+    """Delete the weights of the best validation of a stage that is done, and those of one that was cut short."""
+    for name in (_best(phase), _validated(phase)):
+        shutil.rmtree(setup.folder.checkpoint(name), ignore_errors=True)
 
 
 def _link(source: str, target: str) -> None:
@@ -238,3 +289,7 @@ def _link(source: str, target: str) -> None:
 
 def _best(phase: str) -> str:
     return f"{phase}_best"
+
+
+def _validated(phase: str) -> str:
+    return f"{phase}_validated"
