@@ -29,10 +29,22 @@ if __name__ == "__main__":
     answer_requests(answer, sys.argv[1:])
 """
 
+BUSY_PROGRAM = """
+import sys
+from medvistagym_core.execution import RequestChannel
+
+if __name__ == "__main__":
+    channel, turns = RequestChannel(sys.argv[1:3]), []
+    while True:
+        channel.answer_next(lambda request: len(turns), 0.05)
+        turns.append("something else")
+"""
+
 
 @pytest.fixture(autouse=True)
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "asked_program.py").write_text(PROGRAM)
+    (tmp_path / "busy_program.py").write_text(BUSY_PROGRAM)
     monkeypatch.syspath_prepend(tmp_path)
 
 
@@ -77,3 +89,11 @@ def test_it_ends_with_its_parent_however_that_ends(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert parent.returncode == -signal.SIGKILL
+
+
+def test_one_that_does_something_else_between_requests_waits_for_one_no_longer_than_it_says() -> None:
+    child = ChildProcess("busy_program")
+    before = child.ask("how often", 30)
+    time.sleep(0.5)
+    assert before + 3 <= child.ask("how often", 30) <= before + 30
+    child.stop()

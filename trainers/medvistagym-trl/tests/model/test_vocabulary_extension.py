@@ -100,6 +100,9 @@ def test_another_prompt_is_one_token_that_begins_as_the_one_before(model: Any, c
     weights = model.model.get_input_embeddings().weight
     torch.testing.assert_close(weights[token], weights[read.convert_tokens_to_ids(before)])
     size = len(read)
+    with torch.no_grad():
+        weights[token].add_(1)  # as it has learnt
     replace_prompt(model, other, before)
+    assert not torch.equal(weights[token], weights[read.convert_tokens_to_ids(before)])
     replace_prompt(model, "Another one.", "A prompt that the model spells out.")
     assert len(read) == size

@@ -29,18 +29,24 @@ _BOTH = {
 
 
 class StandIn:
-    """Answers as the second process would, in this one; `free` and `gone` say what it is found to be."""
+    """Answers as the second process would, in this one.
 
-    def __init__(self, pipeline: TrainingPipeline, *, free: bool = True, gone: bool = False) -> None:
-        self._pipeline, self.is_free, self._gone = pipeline, free, gone
+    `is_free` says whether it is found so, `takes` whether it is still there to be asked, `answers` whether it lives to answer.
+    """
+
+    def __init__(
+        self, pipeline: TrainingPipeline, *, is_free: bool = True, takes: bool = True, answers: bool = True
+    ) -> None:
+        self._pipeline, self.is_free, self._takes, self._answers = pipeline, is_free, takes, answers
         self.asked: list[Any] = []
 
     def ask(self, request: Any) -> bool:
         self.asked.append(request)
-        return not self._gone
+        return self._takes
 
     def answer(self) -> Any:
-        return answer_validation(self._pipeline.setup, self.asked[-1])
+        assert self._takes
+        return answer_validation(self._pipeline.setup, self.asked[-1]) if self._answers else None
 
 
 def validate(pipeline: TrainingPipeline, model: Any) -> dict[str, Any]:
@@ -48,7 +54,7 @@ def validate(pipeline: TrainingPipeline, model: Any) -> dict[str, Any]:
     setup, folder = pipeline.setup, pipeline.run_folder
     (callback,) = validation_callbacks(setup, "grpo", model, setup.recipe.grpo.validation)
     callback.on_step_end(None, SimpleNamespace(global_step=1), SimpleNamespace())  # type: ignore[arg-type]
-    assert not folder.checkpoint("grpo_validated").exists()
+    assert not (setup.steps_folder("grpo") / "validated").exists()
     files = sorted(folder.path.glob("trajectories/validation-grpo*.jsonl"))
     episodes = {file.name: [[turn.text for turn in each.turns] for each in TrajectoryReader(file)] for file in files}
     return {"metrics": folder.metrics(), **episodes}
@@ -69,13 +75,31 @@ def test_one_that_begins_is_ended_with_the_context(tmp_path: Path, recipe: Any, 
     assert not (run.path / "results.json").exists()
 
 
-@pytest.mark.parametrize(("state", "asked"), [({}, 1), ({"free": False}, 0), ({"gone": True}, 1)])
+@pytest.mark.parametrize(
+    ("state", "changes", "asked"),
+    [
+        ({}, {}, 1),
+        ({"is_free": False}, {}, 0),
+        ({"takes": False}, {}, 1),
+        ({"answers": False}, {}, 1),
+        ({}, {"trl.grpo": {"bf16": True}}, 0),
+        ({}, {"trl.sft": {"fp16": True}}, 0),
+    ],
+)
 def test_a_validation_is_the_same_whoever_plays_its_greedy_half(
-    recipe: Any, task: Any, toolbox: Any, registry: Any, model: Any, tmp_path: Path, state: Any, asked: int
+    recipe: Any,
+    task: Any,
+    toolbox: Any,
+    registry: Any,
+    model: Any,
+    tmp_path: Path,
+    state: dict[str, bool],
+    changes: dict[str, Any],
+    asked: int,
 ) -> None:
     found = []
     for name in ("alone", "shared"):
-        run = RunFolder.begin(tmp_path / name, recipe.with_overrides(_BOTH), toolbox)
+        run = RunFolder.begin(tmp_path / name, recipe.with_overrides({**_BOTH, **changes}), toolbox)
         pipeline = TrainingPipeline(run, task, registry)
         if name == "shared":
             second = StandIn(pipeline, **state)
@@ -88,7 +112,11 @@ def test_a_validation_is_the_same_whoever_plays_its_greedy_half(
 
 
 @pytest.mark.e2e
-def test_the_second_process_plays_a_validation_while_it_waits_for_the_first(tmp_path: Path) -> None:
+def test_the_second_process_plays_a_validation_while_it_waits_for_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, answer = [], BaselineProcess.answer
+    monkeypatch.setattr(BaselineProcess, "answer", lambda second: answers.append(answer(second)) or answers[-1])
     registry = Registry.discover()
     recipe = load_recipe("scoutvqa-explored").with_overrides({**_BOTH, "model.layers": 1, "evaluation.n": 4})
     toolbox = registry.toolbox(make_task(registry, "scoutvqa").tools)
@@ -108,5 +136,11 @@ def test_the_second_process_plays_a_validation_while_it_waits_for_the_first(tmp_
             time.sleep(0.1)
         pipeline.setup = dataclasses.replace(pipeline.setup, second=second)
         assert validate(pipeline, model) == alone
+        ((*_, row),) = answers
+        assert (row.decoding, row.n) == ("greedy", 8)
         assert second.is_free
+        second.stop()
+        assert not second.is_free
+        assert not second.ask("anything")
+        assert second.answer() is None
     pipeline.close()

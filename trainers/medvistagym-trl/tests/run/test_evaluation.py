@@ -119,6 +119,7 @@ def test_the_second_process_evaluates_what_the_first_has_trained(
 
     def answer_next(answer: Any, timeout_s: float) -> None:
         """The first process ends its SFT while the second waits for the third time, and its GRPO with the fifth."""
+        assert pipeline.second_waits
         events.append("wait")
         ended = {3: "sft", 5: "grpo"}.get(events.count("wait"))
         if ended is not None:
@@ -126,6 +127,7 @@ def test_the_second_process_evaluates_what_the_first_has_trained(
                 pass
 
     def evaluate(phase: str, *, decoding: str = "all") -> None:
+        assert not pipeline.second_waits
         events.append(f"evaluate {phase}, {decoding}")
 
     monkeypatch.setattr(pipeline, "evaluation", evaluate)

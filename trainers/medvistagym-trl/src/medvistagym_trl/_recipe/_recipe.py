@@ -154,8 +154,9 @@ class Recipe(Section):
     seed: int = Field(0, description="Seed of weights, cases, order and sampling.")
     processes: Literal[1, 2] = Field(
         1,
-        description="2: a second process trains the policies to compare with, shares the evaluation, and, while it has nothing "
-        "else to do, plays the greedy half of validations in both decodings, beside the main one.",
+        description="2: a second process trains the policies to compare with and shares the evaluation, beside the main one. "
+        "While it waits for what it is to evaluate last, it plays the greedy half of validations in both decodings, where "
+        "transformers samples on a CPU in float32.",
     )
     threads: int = Field(1, ge=1, description="CPU threads of each process.")
     report_to: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = Field(

@@ -1,6 +1,6 @@
 """A training run: its folder, its stages in order, what is logged and drawn, and the process of the baselines.
 
-May use every other room; `python -m medvistagym_trl.run FOLDER` is the second process.
+May use every other room; `python -m medvistagym_trl.run` is the second process.
 """
 
 from medvistagym_trl.run._baseline_process import BaselineProcess

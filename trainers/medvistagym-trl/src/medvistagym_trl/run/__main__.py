@@ -1,4 +1,4 @@
-"""What a `BaselineProcess` runs: the stages of a run that its first process does not wait for.
+"""What a `BaselineProcess` runs: the stages of a run that its first process does not wait for, and halves of its validations.
 
 `python -m medvistagym_trl.run CONNECTION LIFELINE FOLDER`, as a `ChildProcess` of the core starts it.
 """

@@ -1,6 +1,6 @@
 """The second process of a run: policies to compare with, and what is evaluated of SFT's and GRPO's, while the first goes on.
 
-While it waits for the first one, it plays one decoding of that one's validations.
+While it waits for the first one, it plays the greedy half of that one's validations, where both compute alike.
 
 It saves time and nothing else: when it cannot do its work (a task that only the first process has, a crash), the first
 process does it afterwards.
@@ -30,7 +30,7 @@ class BaselineProcess:
 
     @property
     def is_free(self) -> bool:
-        """Whether it would answer at once."""
+        """Whether it has nothing else to do."""
         return self._child.alive and self._waits()
 
     def ask(self, request: Any) -> bool:

@@ -164,25 +164,38 @@ class ValidationRequest:
 
 
 def answer_validation(setup: RunSetup, request: ValidationRequest) -> list[ResultRow]:
-    """Rows of the policy that the first process of a run has saved to be validated; what the second one answers."""
-    return _play(setup, setup.load_to_train(_validated(request.phase)), request)
+    """Rows of the policy that the first process of a run has saved to be validated; what the second one answers.
+
+    Args:
+        setup: The run, as the second process has it.
+        request: What it was asked.
+    """
+    return _play(setup, setup.load_to_train(_validated(setup, request.phase)), request)
 
 
 def _play_all(setup: RunSetup, model: LoadedModel, requests: Sequence[ValidationRequest]) -> list[list[ResultRow]]:
-    """Rows of the policy as it is, for each request; the second process plays the last of several where it is free.
-
-    Either process gives the same rows: a decoding is played by one of them, with weights that are saved as they are.
-    """
+    """Rows of the policy as it is, for each request; the second process plays the last of several where it is free."""
     *own, last = requests
-    second = setup.second if own and setup.engine is None else None
+    second = setup.second if own and _computes_alike(setup, model) else None
     if second is None or not second.is_free:
         return [_play(setup, model, request) for request in requests]
-    setup.folder.save(_validated(last.phase), model)
+    saved = _validated(setup, last.phase)
+    setup.folder.save(saved, model)
     asked = second.ask(last)
     rows = [_play(setup, model, request) for request in own]
     answer = second.answer() if asked else None
-    shutil.rmtree(setup.folder.checkpoint(_validated(last.phase)))
+    shutil.rmtree(setup.folder.checkpoint(saved))
     return [*rows, _play(setup, model, last) if answer is None else answer]
+
+
+def _computes_alike(setup: RunSetup, model: LoadedModel) -> bool:
+    """Whether a second process gives the rows that this one would, to the digit: both with transformers, on a CPU, in float32.
+
+    Elsewhere the model in training computes in another precision than one that is loaded again.
+    """
+    fields = setup.recipe.trl
+    half = any(each.get(name) for each in (fields.sft, fields.grpo) for name in ("bf16", "fp16"))
+    return setup.engine is None and not half and model.model.device.type == "cpu"
 
 
 def _play(setup: RunSetup, model: LoadedModel, request: ValidationRequest) -> list[ResultRow]:
@@ -274,9 +287,8 @@ def restore_best(setup: RunSetup, phase: str, model: LoadedModel) -> int | None:
 
 
 def forget_best(setup: RunSetup, phase: str) -> None:
-    """Delete the weights of the best validation of a stage that is done, and those of one that was cut short."""
-    for name in (_best(phase), _validated(phase)):
-        shutil.rmtree(setup.folder.checkpoint(name), ignore_errors=True)
+    """Delete the weights of the best validation of a stage that is done."""
+    shutil.rmtree(setup.folder.checkpoint(_best(phase)), ignore_errors=True)
 
 
 def _link(source: str, target: str) -> None:
@@ -291,5 +303,6 @@ def _best(phase: str) -> str:
     return f"{phase}_best"
 
 
-def _validated(phase: str) -> str:
-    return f"{phase}_validated"
+def _validated(setup: RunSetup, phase: str) -> str:
+    """The checkpoint of a policy that the second process validates: with what the stage needs to go on, and gone with it."""
+    return f"{setup.steps_folder(phase).name}/validated"
