@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,6 +98,25 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before(
     assert whole.name == "checkpoint-1"
     assert json.loads((whole / "trainer_state.json").read_text())["global_step"] == 1
     assert [each.name for each in tmp_path.iterdir() if each.name.startswith("checkpoint")] == ["checkpoint-1"]
+
+
+@pytest.mark.parametrize(("free", "error"), [(0, OSError), (2**30, RuntimeError)])
+def test_a_writer_that_does_not_say_why_it_failed_is_asked_of_the_disk(
+    model: Any,
+    collator: ConversationCollator,
+    recipe: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+    error: type[Exception],
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", fail)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(error, match="the disk is full; .* --resume" if error is OSError else "unexpected pos"):
+        train_sft(model, collator, recipe.with_overrides({"sft.save_every": 1}), steps=1, folder=tmp_path)
 
 
 def test_a_checkpoint_that_a_killed_run_left_half_written_is_not_gone_on_from(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from medvistagym_trl._ranks import rank, rank_count
 from medvistagym_trl.model import check_finite
+
+_FULL_BYTES: Final = 2**20
+"""A disk with less room than this is full."""
 
 
 class NonFiniteError(RuntimeError):
@@ -86,6 +90,11 @@ class GuardedTrainer:
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 self._publish(part, target)
+        except RuntimeError as error:  # as torch's writer raises it, which does not say why it could not write
+            if shutil.disk_usage(target).free >= _FULL_BYTES:
+                raise
+            full = "the disk is full; what was saved before is whole: make room, and go on with --resume"
+            raise OSError(errno.ENOSPC, full, str(target)) from error
         finally:
             self._checkpoint_root = None
             if self.args.should_save:
